@@ -1,0 +1,417 @@
+"""Print a loops Function as LLVM IR.
+
+Structured control flow becomes basic blocks with phis. No fast-math flag is ever set: the bits of
+a result must not depend on which operations share a kernel. The text is a function of the
+Function alone, so that equal kernels have equal text.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any, Final
+
+from tenor.ir.loops import element, lanes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tenor.ir.loops import Block, Function, Instr, Value
+    from tenor.ir.target import Target
+
+__all__ = ["emit"]
+
+SCALARS: Final = {"f32": "float", "f64": "double", "f16": "half", "bf16": "bfloat", "ptr": "ptr"}
+BYTES: Final = {"f32": 4, "f64": 8, "f16": 2, "bf16": 2, "i1": 1, "i8": 1, "i16": 2, "i32": 4,
+                "i64": 8, "ptr": 8}  # fmt: skip
+FLOAT_OPS: Final = {"add": "fadd", "sub": "fsub", "mul": "fmul", "fdiv": "fdiv", "frem": "frem"}
+INTRINSICS: Final = {"smin": "smin", "smax": "smax", "umin": "umin", "umax": "umax"}
+UNARY: Final = {"fabs": "fabs", "sqrt": "sqrt", "floor": "floor", "ceil": "ceil",
+                "trunc": "trunc", "roundeven": "roundeven", "ctpop": "ctpop"}  # fmt: skip
+CASTS: Final = {"sext": "sext", "zext": "zext", "trunc_int": "trunc", "sitofp": "sitofp",
+                "uitofp": "uitofp", "fpext": "fpext", "fptrunc": "fptrunc",
+                "bitcast": "bitcast"}  # fmt: skip
+
+
+def emit(function: Function, symbol: str, target: Target) -> str:
+    """Return the function and all it calls as one LLVM module.
+
+    Args:
+        function: The entry.
+        symbol: The exported name.
+        target: What the text is for; its fma decides how `fma` is printed.
+    """
+    module = Module(target)
+    module.define(function, symbol, exported=True)
+    return module.text()
+
+
+def type_name(type_: str) -> str:
+    """Return LLVM's name of a type."""
+    scalar, count = element(type_), lanes(type_)
+    name = SCALARS.get(scalar, scalar)
+    return name if count == 1 else f"<{count} x {name}>"
+
+
+def suffix(type_: str) -> str:
+    """Return the type's part of an intrinsic's name."""
+    count = lanes(type_)
+    return element(type_) if count == 1 else f"v{count}{element(type_)}"
+
+
+def literal(value: Any, scalar: str) -> str:
+    """Return a scalar literal."""
+    if scalar in ("f32", "f64", "f16", "bf16"):
+        return _float(float(value), scalar)
+    if scalar == "i1":
+        return "true" if value else "false"
+    if scalar == "ptr":
+        return "null"
+    return str(int(value))
+
+
+def _float(value: float, scalar: str) -> str:
+    if scalar == "f16":
+        return "0xH" + struct.pack(">e", value).hex().upper()
+    if scalar == "bf16":
+        return "0xR" + struct.pack(">f", value)[:2].hex().upper()
+    if scalar == "f32":
+        try:
+            value = struct.unpack("f", struct.pack("f", value))[0]
+        except OverflowError:
+            value = float("inf") if value > 0 else float("-inf")
+    return "0x" + struct.pack(">d", value).hex().upper()
+
+
+class Module:
+    """Functions and declarations being printed."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.declarations: set[str] = set()
+        self.bodies: list[str] = []
+        self.names: dict[str, str] = {}
+
+    def text(self) -> str:
+        """Return the module."""
+        width = self.target.vector_bits
+        attributes = f'attributes #0 = {{ nounwind "prefer-vector-width"="{width}" }}'
+        return "\n".join([*sorted(self.declarations), *self.bodies, attributes, ""])
+
+    def define(self, function: Function, symbol: str, *, exported: bool) -> None:
+        """Print a function, its callees first."""
+        self.names[function.name] = symbol
+        for name, callee in function.callees.items():
+            if name not in self.names:
+                self.define(callee, f"{symbol.split('.')[0]}.{name}", exported=False)
+        self.bodies.append(Printer(self, function, symbol, exported).text())
+
+
+class Printer:
+    """One function being printed."""
+
+    def __init__(self, module: Module, function: Function, symbol: str, exported: bool) -> None:
+        self.module = module
+        self.function = function
+        self.symbol = symbol
+        self.exported = exported
+        self.lines: list[str] = []
+        self.label = "entry"
+        self.labels = 0
+        self.extra = 0
+
+    def text(self) -> str:
+        """Return the definition."""
+        function = self.function
+        alias = " noalias" if function.noalias else ""
+        params = ", ".join(
+            f"{type_name(p.type)}{alias if p.type == 'ptr' else ''} %v{p.number}"
+            for p in function.params
+        )
+        linkage = "" if self.exported else "internal "
+        inline = "" if self.exported else "noinline "
+        self.block(function.body)
+        self.line("ret void")
+        body = "\n".join(self.lines)
+        return f"define {linkage}void @{self.symbol}({params}) {inline}#0 {{\nentry:\n{body}\n}}"
+
+    # -- pieces -------------------------------------------------------------------------------
+    def line(self, text: str) -> None:
+        """Append an instruction."""
+        self.lines.append("  " + text)
+
+    def name(self, value: Value) -> str:
+        """Return how a value is written."""
+        if value.const is None:
+            return f"%v{value.number}"
+        scalar, count = element(value.type), lanes(value.type)
+        one = literal(value.const, scalar)
+        if count == 1:
+            return one
+        return "<" + ", ".join([f"{SCALARS.get(scalar, scalar)} {one}"] * count) + ">"
+
+    def typed(self, value: Value) -> str:
+        """Return a value with its type."""
+        return f"{type_name(value.type)} {self.name(value)}"
+
+    def fresh(self) -> str:
+        """Return a new name."""
+        self.extra += 1
+        return f"%t{self.extra}"
+
+    def new_label(self, hint: str) -> str:
+        """Return a new label."""
+        self.labels += 1
+        return f"{hint}{self.labels}"
+
+    def start(self, label: str) -> None:
+        """Begin a basic block."""
+        self.lines.append(f"{label}:")
+        self.label = label
+
+    def declare(self, result: str, name: str, *args: str) -> None:
+        """Declare an intrinsic."""
+        self.module.declarations.add(f"declare {result} @{name}({', '.join(args)})")
+
+    def block(self, block: Block) -> None:
+        """Print a block's instructions."""
+        for instr in block.instrs:
+            printer = STATEMENTS.get(instr.op)
+            if printer is not None:
+                printer(self, instr)
+            else:
+                self.line(f"{self.name(instr.results[0])} = {self.expression(instr)}")
+
+    # -- values -------------------------------------------------------------------------------
+    def expression(self, instr: Instr) -> str:
+        """Return the right-hand side of an instruction with one result."""
+        op, args = instr.op, instr.args
+        if op in VALUES:
+            return VALUES[op](self, instr)
+        if op in CASTS:
+            return f"{CASTS[op]} {self.typed(args[0])} to {type_name(instr.results[0].type)}"
+        if op in UNARY:
+            return self.intrinsic(UNARY[op], args)
+        if op in INTRINSICS:
+            return self.intrinsic(INTRINSICS[op], args)
+        if op in FLOAT_OPS and element(args[0].type)[0] in "fb":
+            op = FLOAT_OPS[op]
+        return f"{op} {self.typed(args[0])}, {self.name(args[1])}"
+
+    def intrinsic(self, name: str, args: Sequence[Value]) -> str:
+        """Return a call of an overloaded intrinsic whose operands have one type."""
+        full, type_ = f"llvm.{name}.{suffix(args[0].type)}", type_name(args[0].type)
+        self.declare(type_, full, *[type_] * len(args))
+        return f"call {type_} @{full}({', '.join(map(self.typed, args))})"
+
+    def fma(self, instr: Instr) -> str:
+        """Round once where the target can; on others multiply and add."""
+        return self.intrinsic("fma" if self.module.target.has_fma else "fmuladd", instr.args)
+
+    def bits(self, instr: Instr) -> str:
+        """Count leading or trailing zeros."""
+        a = instr.args[0]
+        full, type_ = f"llvm.{instr.op}.{suffix(a.type)}", type_name(a.type)
+        self.declare(type_, full, type_, "i1 immarg")
+        return f"call {type_} @{full}({self.typed(a)}, i1 false)"
+
+    def negate(self, instr: Instr) -> str:
+        """Negate a float."""
+        return f"fneg {self.typed(instr.args[0])}"
+
+    def extreme(self, instr: Instr) -> str:
+        """Choose the smaller or larger by an ordered comparison."""
+        a, b = instr.args
+        test = self.fresh()
+        which = "olt" if instr.op == "fmin" else "ogt"
+        self.line(f"{test} = fcmp {which} {self.typed(a)}, {self.name(b)}")
+        flag = "i1" if lanes(a.type) == 1 else f"<{lanes(a.type)} x i1>"
+        return f"select {flag} {test}, {self.typed(a)}, {self.typed(b)}"
+
+    def compare(self, instr: Instr) -> str:
+        """Compare two values."""
+        a, b = instr.args
+        kind = "fcmp" if element(a.type)[0] in "fb" else "icmp"
+        return f"{kind} {instr.op} {self.typed(a)}, {self.name(b)}"
+
+    def select(self, instr: Instr) -> str:
+        """Choose by a condition."""
+        return "select " + ", ".join(map(self.typed, instr.args))
+
+    def saturating(self, instr: Instr) -> str:
+        """Convert a float to an integer: the nearest in range, 0 for NaN."""
+        a, result = instr.args[0], instr.results[0].type
+        full = f"llvm.{instr.op}.sat.{suffix(result)}.{suffix(a.type)}"
+        self.declare(type_name(result), full, type_name(a.type))
+        return f"call {type_name(result)} @{full}({self.typed(a)})"
+
+    def splat(self, instr: Instr) -> str:
+        """Broadcast a scalar."""
+        a, type_ = instr.args[0], instr.results[0].type
+        one, vector = self.fresh(), type_name(type_)
+        self.line(f"{one} = insertelement {vector} poison, {self.typed(a)}, i64 0")
+        zeros = f"<{lanes(type_)} x i32> zeroinitializer"
+        return f"shufflevector {vector} {one}, {vector} poison, {zeros}"
+
+    def extract(self, instr: Instr) -> str:
+        """Take a lane out."""
+        return f"extractelement {self.typed(instr.args[0])}, {self.typed(instr.args[1])}"
+
+    def insert(self, instr: Instr) -> str:
+        """Put a lane in."""
+        vector, scalar = instr.args
+        return f"insertelement {self.typed(vector)}, {self.typed(scalar)}, i64 {instr.attrs[0]}"
+
+    def shuffle(self, instr: Instr) -> str:
+        """Pick lanes of two vectors."""
+        a, b = instr.args
+        picks = ", ".join(f"i32 {i}" for i in instr.attrs[0])
+        return f"shufflevector {self.typed(a)}, {self.typed(b)}, <{len(instr.attrs[0])} x i32> <{picks}>"
+
+    def iota(self, instr: Instr) -> str:
+        """Count lanes, as the sum of a constant vector and zero."""
+        type_ = instr.results[0].type
+        scalar, count = element(type_), lanes(type_)
+        items = ", ".join(f"{scalar} {i}" for i in range(count))
+        value = f"<{items}>" if count > 1 else "0"
+        zero = "zeroinitializer" if count > 1 else "0"
+        return f"add {type_name(type_)} {value}, {zero}"
+
+    def gep(self, instr: Instr) -> str:
+        """Step a pointer."""
+        pointer, offset = instr.args
+        elem = instr.attrs[0]
+        elem = "i8" if elem == "i1" else SCALARS.get(elem, elem)
+        return f"getelementptr {elem}, {self.typed(pointer)}, {self.typed(offset)}"
+
+    def load(self, instr: Instr) -> str:
+        """Load, perhaps under a mask."""
+        type_ = instr.results[0].type
+        align = instr.attrs[0] or BYTES[element(type_)]
+        if len(instr.args) == 1:
+            return f"load {type_name(type_)}, {self.typed(instr.args[0])}, align {align}"
+        pointer, mask = instr.args
+        vector, flags = type_name(type_), type_name(mask.type)
+        full = f"llvm.masked.load.{suffix(type_)}.p0"
+        self.declare(vector, full, "ptr", "i32 immarg", flags, vector)
+        rest = f"i32 {align}, {self.typed(mask)}, {vector} zeroinitializer"
+        return f"call {vector} @{full}({self.typed(pointer)}, {rest})"
+
+    # -- statements ---------------------------------------------------------------------------
+    def store(self, instr: Instr) -> None:
+        """Store, perhaps under a mask."""
+        value, pointer, *mask = instr.args
+        align = instr.attrs[0] or BYTES[element(value.type)]
+        if not mask:
+            self.line(f"store {self.typed(value)}, {self.typed(pointer)}, align {align}")
+            return
+        vector, flags = type_name(value.type), type_name(mask[0].type)
+        full = f"llvm.masked.store.{suffix(value.type)}.p0"
+        self.declare("void", full, vector, "ptr", "i32 immarg", flags)
+        call = f"{self.typed(value)}, {self.typed(pointer)}, i32 {align}, {self.typed(mask[0])}"
+        self.line(f"call void @{full}({call})")
+
+    def prefetch(self, instr: Instr) -> None:
+        """Ask for a cache line."""
+        self.declare("void", "llvm.prefetch.p0", "ptr", "i32 immarg", "i32 immarg", "i32 immarg")
+        write = int(instr.attrs[0])
+        self.line(f"call void @llvm.prefetch.p0({self.typed(instr.args[0])}, i32 {write}, i32 3, i32 1)")
+
+    def call(self, instr: Instr) -> None:
+        """Call another function of the module."""
+        symbol = self.module.names[instr.attrs[0]]
+        self.line(f"call void @{symbol}({', '.join(map(self.typed, instr.args))})")
+
+    def branch(self, label: str) -> None:
+        """Jump."""
+        self.line(f"br label %{label}")
+
+    def for_(self, instr: Instr) -> None:
+        """Print a counted loop; it is guarded unless its bounds say that it runs."""
+        low, high, *carried = instr.args
+        step, block = instr.attrs[0], instr.blocks[0]
+        head, done = self.new_label("for"), self.new_label("done")
+        runs = low.const is not None and high.const is not None and low.const < high.const
+        entry = self.label
+        if runs:
+            self.branch(head)
+        else:
+            test = self.fresh()
+            self.line(f"{test} = icmp slt {self.typed(low)}, {self.name(high)}")
+            self.line(f"br i1 {test}, label %{head}, label %{done}")
+        self.start(head)
+        index, *params = block.params
+        slots = len(self.lines)
+        self.lines += [""] * (1 + len(params))
+        self.block(block)
+        after, again = self.fresh(), self.fresh()
+        self.line(f"{after} = add nsw i64 {self.name(index)}, {step}")
+        self.line(f"{again} = icmp slt i64 {after}, {self.name(high)}")
+        latch = self.label
+        self.line(f"br i1 {again}, label %{head}, label %{done}")
+        arms = [(index, low, after)]
+        arms += [(p, c, self.name(y)) for p, c, y in zip(params, carried, block.yields, strict=True)]
+        for i, (param, first, later) in enumerate(arms):
+            phi = f"phi {type_name(param.type)} [ {self.name(first)}, %{entry} ], [ {later}, %{latch} ]"
+            self.lines[slots + i] = f"  {self.name(param)} = {phi}"
+        self.start(done)
+        for result, first, later in zip(instr.results, carried, block.yields, strict=True):
+            arms_ = [] if runs else [f"[ {self.name(first)}, %{entry} ]"]
+            arms_.append(f"[ {self.name(later)}, %{latch} ]")
+            self.line(f"{self.name(result)} = phi {type_name(result.type)} {', '.join(arms_)}")
+
+    def while_(self, instr: Instr) -> None:
+        """Print a loop whose condition is computed before each round."""
+        before, body = instr.blocks
+        head, inside, done = self.new_label("while"), self.new_label("do"), self.new_label("done")
+        entry = self.label
+        self.branch(head)
+        self.start(head)
+        slots = len(self.lines)
+        self.lines += [""] * len(before.params)
+        self.block(before)
+        self.line(f"br i1 {self.name(before.yields[0])}, label %{inside}, label %{done}")
+        tested = self.label
+        self.start(inside)
+        for param, seen in zip(body.params, before.params, strict=True):
+            self.line(f"{self.name(param)} = phi {type_name(param.type)} [ {self.name(seen)}, %{tested} ]")
+        self.block(body)
+        latch = self.label
+        self.branch(head)
+        arms = zip(before.params, instr.args, body.yields, strict=True)
+        for i, (param, first, later) in enumerate(arms):
+            phi = f"[ {self.name(first)}, %{entry} ], [ {self.name(later)}, %{latch} ]"
+            self.lines[slots + i] = f"  {self.name(param)} = phi {type_name(param.type)} {phi}"
+        self.start(done)
+        for result, seen in zip(instr.results, before.params, strict=True):
+            self.line(f"{self.name(result)} = phi {type_name(result.type)} [ {self.name(seen)}, %{tested} ]")
+
+    def if_(self, instr: Instr) -> None:
+        """Print two branches that meet again."""
+        labels = [self.new_label("then"), self.new_label("else")]
+        done = self.new_label("endif")
+        self.line(f"br i1 {self.name(instr.args[0])}, label %{labels[0]}, label %{labels[1]}")
+        ends = []
+        for label, block in zip(labels, instr.blocks, strict=True):
+            self.start(label)
+            self.block(block)
+            ends.append(self.label)
+            self.branch(done)
+        self.start(done)
+        for result, *given in zip(instr.results, *(b.yields for b in instr.blocks), strict=True):
+            arms = ", ".join(f"[ {self.name(v)}, %{e} ]" for v, e in zip(given, ends, strict=True))
+            self.line(f"{self.name(result)} = phi {type_name(result.type)} {arms}")
+
+
+COMPARISONS: Final = "eq ne slt sle sgt sge ult ule ugt uge oeq une olt ole ogt oge uno ord one".split()
+VALUES: Final[dict[str, Callable[[Printer, Instr], str]]] = {
+    "fma": Printer.fma, "ctlz": Printer.bits, "cttz": Printer.bits, "fneg": Printer.negate,
+    "fmin": Printer.extreme, "fmax": Printer.extreme, "select": Printer.select,
+    "fptosi": Printer.saturating, "fptoui": Printer.saturating, "splat": Printer.splat,
+    "extract": Printer.extract, "insert": Printer.insert, "shuffle": Printer.shuffle,
+    "iota": Printer.iota, "gep": Printer.gep, "load": Printer.load,
+    **dict.fromkeys(COMPARISONS, Printer.compare),
+}  # fmt: skip
+STATEMENTS: Final[dict[str, Callable[[Printer, Instr], None]]] = {
+    "store": Printer.store, "prefetch": Printer.prefetch, "call": Printer.call,
+    "for": Printer.for_, "while": Printer.while_, "if": Printer.if_,
+}  # fmt: skip

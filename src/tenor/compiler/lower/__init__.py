@@ -1,0 +1,10 @@
+"""Stage 3 of 4: kernel to loops.
+
+In:     a Kernel and a Target.
+Out:    a Lowered: the kernel as a loops Function, cut into independent tiles.
+Never:  chooses what to fuse (schedule) or prints code (emit).
+"""
+
+from tenor.compiler.lower.kinds import lower
+
+__all__ = ["lower"]

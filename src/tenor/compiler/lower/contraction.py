@@ -1,0 +1,25 @@
+"""Templates of the contractions: matrix multiply, convolution and its gradients."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tenor.compiler.lower.convolution import conv, conv_input, conv_weight
+from tenor.compiler.lower.matmul import matmul
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tenor.ir.kernel import Kernel
+    from tenor.ir.program import Lowered
+    from tenor.ir.target import Target
+
+__all__ = ["TEMPLATES"]
+
+TEMPLATES: Final[dict[str, Callable[[Kernel, Target], Lowered]]] = {
+    "matmul": matmul,
+    "conv": conv,
+    "conv_input": conv_input,
+    "conv_weight": conv_weight,
+}
+"""The lowering of each contraction."""

@@ -1,0 +1,370 @@
+"""Expressions as instructions, each at the outermost loop it depends on.
+
+A value is uniform (a scalar: the same in every lane) until it meets the vector dim; it is emitted
+in the block of the innermost loop whose index it uses, so what does not change in a loop is
+outside of it by construction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tenor.compiler.lower.element import (
+    COST,
+    ELEMENT,
+    cast,
+    from_bits,
+    register_type,
+    rounded,
+    to_bits,
+)
+from tenor.compiler.lower.math import philox
+from tenor.compiler.lower.storage import memory_type
+from tenor.ir import dtype as dt
+from tenor.ir.loops import Block, Function, Value, lanes, vector
+
+if TYPE_CHECKING:
+    from tenor.ir.dtype import DType
+    from tenor.ir.kernel import Affine, Expr, Guard, Kernel
+
+__all__ = ["Axis", "Evaluator", "expr_cost"]
+
+
+@dataclass
+class Axis:
+    """A dim of the domain while loops are being written.
+
+    Attributes:
+        index: Its scalar index; for the vector dim, of lane 0.
+        level: The loop level the index belongs to.
+    """
+
+    index: Value
+    level: int
+
+
+class Evaluator:
+    """Writes expressions into a function.
+
+    Attributes:
+        axes: The dims of the domain, by number; a dim may be missing while it is not needed.
+        vector_dim: The dim lanes run along, or -1.
+        width: Lanes of a vector.
+        mask: Valid lanes, or None for all.
+        shift: Elements by which the vector dim's index is moved (unrolling).
+    """
+
+    def __init__(self, f: Function, kernel: Kernel, buffers: list[Value], status: Value) -> None:
+        self.f = f
+        self.kernel = kernel
+        self.buffers = buffers
+        self.status = status
+        self.axes: dict[int, Axis] = {}
+        self.vector_dim = -1
+        self.width = 1
+        self.mask: Value | None = None
+        self.shift = 0
+        self.reduced: list[Value] = []
+        self.blocks: list[Block] = [f.block]
+        self.memo: list[dict[object, Value]] = [{}]
+        self.levels: dict[int, int] = {}
+        self.depths: dict[Expr, int] = {}
+
+    # -- levels -------------------------------------------------------------------------------
+    def enter(self, level: int) -> None:
+        """Begin a new block at a level; what was known there and deeper is forgotten."""
+        del self.blocks[level:], self.memo[level:]
+        self.depths = {}
+        self.blocks.append(self.f.block)
+        self.memo.append({})
+
+    def level(self, dims: list[int]) -> int:
+        """Return the level at which these dims' indices are known."""
+        return max((self.axes[d].level for d in dims), default=0)
+
+    def refresh(self) -> None:
+        """Forget the values of the innermost level (another unrolled step begins)."""
+        self.memo[-1] = {}
+
+    # -- affine -------------------------------------------------------------------------------
+    def affine(self, affine: Affine, *, skip: int = -1) -> Value:
+        """Return an affine as a scalar, the dim `skip` left out."""
+        total: Value = Value("i64", const=affine.offset)
+        dims = [d for d, s in enumerate(affine.strides) if s and d != skip]
+        for d in sorted(dims, key=lambda d: self.axes[d].level):
+            axis = self.axes[d]
+            at = self._at(max(axis.level, self._level_of(total)))
+            key = ("affine", d, affine.strides[d], total.const, total.number)
+            memo = self.memo[at]
+            found = memo.get(key)
+            if found is None:
+                with self.f.into(self.blocks[at]):
+                    found = self.f.add(total, self.f.mul(axis.index, affine.strides[d]))
+                memo[key] = found
+                self.levels[found.number] = at
+            total = found
+        return total
+
+    def _level_of(self, value: Value) -> int:
+        return 0 if value.const is not None else self.levels.get(value.number, 0)
+
+    def _at(self, level: int) -> int:
+        return min(level, len(self.blocks) - 1)
+
+    def lanes_of(self, affine: Affine) -> Value:
+        """Return an affine with a value for each lane."""
+        f, stride = self.f, affine.strides[self.vector_dim]
+        base = self.affine(affine, skip=self.vector_dim)
+        index = f.add(self.axes[self.vector_dim].index, self.shift)
+        first = f.add(base, f.mul(index, stride))
+        kind = vector("i64", self.width)
+        steps = f.iota(kind) if stride == 1 else f.mul(f.iota(kind), stride)
+        return f.add(f.splat(first, self.width), steps)
+
+    def _varies(self, affine: Affine) -> bool:
+        return self.vector_dim >= 0 and affine.strides[self.vector_dim] != 0
+
+    # -- expressions ----------------------------------------------------------------------------
+    def value(self, expr: Expr) -> Value:
+        """Return an expression's value; a vector where it varies along the vector dim."""
+        for known in self.memo:
+            found = known.get(expr)
+            if found is not None:
+                return found
+        level = self._expr_level(expr)
+        args = [self.value(a) for a in expr.args]
+        inner = any(lanes(a.type) > 1 for a in args)
+        level = max(level, len(self.blocks) - 1 if inner or self._is_vector(expr) else 0)
+        level = self._at(level)
+        with self.f.into(self.blocks[level]):
+            made = self._compute(expr, args)
+        self.memo[level][expr] = made
+        return made
+
+    def _expr_level(self, expr: Expr) -> int:
+        known = self.depths.get(expr)
+        if known is not None:
+            return known
+        level = max((self._expr_level(a) for a in expr.args), default=0)
+        for affine in self._affines(expr):
+            level = max(level, self.level([d for d, s in enumerate(affine.strides) if s]))
+        if expr.op == "reduced":
+            level = len(self.blocks) - 1
+        self.depths[expr] = level
+        return level
+
+    def _affines(self, expr: Expr) -> list[Affine]:
+        if expr.op == "load":
+            return [expr.attrs[1], *(g.affine for g in expr.attrs[2])]
+        if expr.op in ("iota", "random"):
+            return [expr.attrs[0]]
+        if expr.op == "inside":
+            return [g.affine for g in expr.attrs[0]]
+        return []
+
+    def _is_vector(self, expr: Expr) -> bool:
+        return self.width > 1 and any(self._varies(a) for a in self._affines(expr))
+
+    def _compute(self, expr: Expr, args: list[Value]) -> Value:
+        special = getattr(self, f"_op_{expr.op}", None)
+        if special is not None:
+            return special(expr, args)  # type: ignore[no-any-return]
+        args = self._alike(args)
+        operand = expr.args[-1].dtype
+        made = ELEMENT[expr.op](self.f, args, operand)
+        return rounded(self.f, made, expr.dtype)
+
+    def _alike(self, args: list[Value]) -> list[Value]:
+        """Splat uniform operands that meet vectors."""
+        count = max((lanes(a.type) for a in args), default=1)
+        return [self.f.splat(a, count) if lanes(a.type) < count else a for a in args]
+
+    def _op_cast(self, expr: Expr, args: list[Value]) -> Value:
+        return cast(self.f, args[0], expr.args[0].dtype, expr.dtype)
+
+    def _op_const(self, expr: Expr, _args: list[Value]) -> Value:
+        value = expr.attrs[0]
+        if expr.dtype in (dt.float16, dt.bfloat16):
+            return rounded(self.f, Value("f32", const=value), expr.dtype)
+        if expr.dtype.kind == "bool":
+            value = bool(value)
+        return Value(register_type(expr.dtype), const=value)
+
+    def _op_scalar(self, expr: Expr, _args: list[Value]) -> Value:
+        source = dt.float64 if expr.dtype.kind == "float" else dt.int64
+        raw = self.f.load(memory_type(source), self.buffers[expr.attrs[0]])
+        return cast(self.f, raw, source, expr.dtype)
+
+    def _op_reduced(self, expr: Expr, _args: list[Value]) -> Value:
+        return self.reduced[expr.attrs[0]]
+
+    def _op_iota(self, expr: Expr, _args: list[Value]) -> Value:
+        return cast(self.f, self._index(expr.attrs[0]), dt.int64, expr.dtype)
+
+    def _index(self, affine: Affine) -> Value:
+        wide = self.width > 1 and self._varies(affine)
+        return self.lanes_of(affine) if wide else self._scalar_index(affine)
+
+    def _scalar_index(self, affine: Affine) -> Value:
+        value = self.affine(affine)
+        if self._varies(affine) and self.shift:
+            value = self.f.add(value, self.shift * affine.strides[self.vector_dim])
+        return value
+
+    def _op_random(self, expr: Expr, args: list[Value]) -> Value:
+        """Word i % 4 of block i // 4."""
+        f = self.f
+        at = self._index(expr.attrs[0])
+        seed, offset = args
+        counter = f.add(f.op("lshr", at, 2), f.splat(offset, lanes(at.type)))
+        words = philox(f, seed, counter)
+        which = f.op("and", at, 3)
+        chosen = words[0]
+        for k in (1, 2, 3):
+            chosen = f.select(f.compare("eq", which, k), words[k], chosen)
+        return chosen
+
+    def _op_wrap_index(self, expr: Expr, args: list[Value]) -> Value:
+        """Count from the end where negative; note an index out of range and give 0 for it."""
+        f, x = self.f, args[0]
+        extent, code = expr.attrs
+        kind = x.type
+        moved = f.select(f.compare("slt", x, 0), f.add(x, extent), x)
+        good = f.compare("ult", moved, extent)
+        bad = f.op("xor", good, 1)
+        if self.mask is not None and lanes(kind) > 1:
+            bad = f.op("and", bad, self.mask)
+        for lane in range(lanes(kind)):
+            flag = f.extract(bad, lane) if lanes(kind) > 1 else bad
+            at = f.extract(x, lane) if lanes(kind) > 1 else x
+            f.if_(flag, lambda at=at: self._report(code, at, expr.dtype))
+        return f.select(good, moved, f.const(0, kind))
+
+    def _report(self, code: int, at: Value, dtype: DType) -> None:
+        f = self.f
+        f.store(cast(f, at, dtype, dt.int64), self.status, 1)
+        f.store(Value("i64", const=code), self.status, 0)
+
+    # -- guards and loads -----------------------------------------------------------------------
+    def _op_inside(self, expr: Expr, _args: list[Value]) -> Value:
+        return self._holds(expr.attrs[0])
+
+    def _holds(self, guards: tuple[Guard, ...]) -> Value:
+        f = self.f
+        tests = []
+        for guard in guards:
+            at = self._index(guard.affine)
+            if guard.low != 0:
+                at = f.sub(at, guard.low)
+            tests.append(f.compare("ult", at, guard.high - guard.low))
+        tests = self._alike(tests)
+        whole = tests[0]
+        for test in tests[1:]:
+            whole = f.op("and", whole, test)
+        return whole
+
+    def _op_load(self, expr: Expr, args: list[Value]) -> Value:
+        number, affine, guards, strides = expr.attrs
+        dtype = expr.dtype
+        vary = any(lanes(a.type) > 1 for a in args)
+        wide = self.width > 1 and (vary or self._varies(affine) or any(
+            self._varies(g.affine) for g in guards))  # fmt: skip
+        count = self.width if wide else 1
+        if self.kernel.buffers[number].size == 0:
+            return f_zero(register_type(dtype, count))
+        mask = self._holds(guards) if guards else None
+        pointer = self.buffers[number]
+        if not wide:
+            return self._load_one(dtype, pointer, affine, args, strides, mask)
+        if self.mask is not None:
+            mask = self.mask if mask is None else self.f.op("and", *self._alike([mask, self.mask]))
+        if mask is not None and lanes(mask.type) == 1:
+            mask = self.f.splat(mask, count)
+        if not vary and affine.strides[self.vector_dim] == 1:
+            return self._load_run(dtype, pointer, affine, args, strides, mask)
+        return self._load_lanes(dtype, pointer, affine, args, strides, mask)
+
+    def _load_one(
+        self, dtype: DType, pointer: Value, affine: Affine, args: list[Value],
+        strides: tuple[int, ...], mask: Value | None,
+    ) -> Value:  # fmt: skip
+        f = self.f
+        at = self._scalar_index(affine)
+        for arg, stride in zip(args, strides, strict=True):
+            at = f.add(at, f.mul(arg, stride))
+        if mask is not None:
+            at = f.select(mask, at, f.const(0, "i64"))
+        got = from_bits(f, dtype, f.load(memory_type(dtype), pointer, at))
+        return got if mask is None else f.select(mask, got, f_zero(got.type))
+
+    def _load_run(
+        self, dtype: DType, pointer: Value, affine: Affine, args: list[Value],
+        strides: tuple[int, ...], mask: Value | None,
+    ) -> Value:  # fmt: skip
+        """Load adjacent elements as one vector."""
+        f = self.f
+        at = self.affine(affine, skip=self.vector_dim)
+        for arg, stride in zip(args, strides, strict=True):
+            at = f.add(at, f.mul(arg, stride))
+        base = f.gep(pointer, at, memory_type(dtype))
+        index = f.add(self.axes[self.vector_dim].index, self.shift)
+        raw = f.load(vector(memory_type(dtype), self.width), base, index, mask=mask)
+        return from_bits(f, dtype, raw)
+
+    def _load_lanes(
+        self, dtype: DType, pointer: Value, affine: Affine, args: list[Value],
+        strides: tuple[int, ...], mask: Value | None,
+    ) -> Value:  # fmt: skip
+        """Load elements one by one; lanes masked off read element 0, which exists."""
+        f, count = self.f, self.width
+        at = self.lanes_of(affine)
+        for arg, stride in zip(args, strides, strict=True):
+            at = f.add(at, self._alike([f.mul(arg, stride), at])[0])
+        if mask is not None:
+            at = f.select(mask, at, f.const(0, at.type))
+        raw = f_zero(vector(memory_type(dtype), count))
+        for lane in range(count):
+            one = f.load(memory_type(dtype), pointer, f.extract(at, lane))
+            raw = f.insert(raw, lane, one)
+        got = from_bits(f, dtype, raw)
+        return got if mask is None else f.select(mask, got, f_zero(got.type))
+
+    # -- stores ---------------------------------------------------------------------------------
+    def store(self, number: int, affine: Affine, expr: Expr) -> None:
+        """Store an expression at an affine of the domain."""
+        f, dtype = self.f, expr.dtype
+        value = self.value(expr)
+        pointer = self.buffers[number]
+        wide = self.width > 1 and self._varies(affine)
+        if not wide:
+            f.store(to_bits(f, dtype, value), pointer, self._scalar_index(affine))
+            return
+        value = f.splat(value, self.width) if lanes(value.type) == 1 else value
+        raw = to_bits(f, dtype, value)
+        if affine.strides[self.vector_dim] == 1:
+            base = f.gep(pointer, self.affine(affine, skip=self.vector_dim), memory_type(dtype))
+            index = f.add(self.axes[self.vector_dim].index, self.shift)
+            f.store(raw, base, index, mask=self.mask)
+            return
+        at = self.lanes_of(affine)
+        for lane in range(self.width):
+            one, where = f.extract(raw, lane), f.extract(at, lane)
+            if self.mask is None:
+                f.store(one, pointer, where)
+            else:
+                f.if_(f.extract(self.mask, lane), lambda o=one, w=where: f.store(o, pointer, w))
+
+
+def f_zero(type_: str) -> Value:
+    """Return a zero of a type."""
+    return Value(type_, const=0)
+
+
+def expr_cost(expr: Expr, seen: set[Expr]) -> int:
+    """Return roughly how many instructions an element of an expression takes."""
+    if expr in seen:
+        return 0
+    seen.add(expr)
+    own = COST.get(expr.op, 1 if expr.op in ("load", "cast") else 0)
+    return own + sum(expr_cost(a, seen) for a in expr.args)

@@ -1,0 +1,102 @@
+"""What map and reduce kernels share: the entry, the walk over rows, the vector loop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tenor.compiler.lower.evaluate import Axis, Evaluator
+from tenor.ir.loops import Function, Value, vector
+from tenor.ir.program import ABI
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tenor.ir.kernel import Kernel
+
+__all__ = ["GRAIN", "begin", "over_rows", "over_vectors"]
+
+GRAIN: Final = 8192
+"""Elements a tile holds, about: enough to be worth handing to another thread."""
+
+
+def begin(kernel: Kernel) -> tuple[Evaluator, Value, Value]:
+    """Start a kernel's function; return its evaluator, and the range of tiles."""
+    f = Function(kernel.kind, ABI, exported=True)
+    args, low, high, _scratch, status = f.params
+    buffers = [f.load("ptr", args, i) for i in range(len(kernel.buffers))]
+    return Evaluator(f, kernel, buffers, status), low, high
+
+
+def over_rows(
+    e: Evaluator, low: Value, high: Value, dims: Sequence[int], extents: Sequence[int],
+    per_tile: int, rows: int, body: Callable[[Value], None],
+) -> None:  # fmt: skip
+    """Run `body(unit)` for every unit of the tiles [low, high), with the axes of `dims` set.
+
+    Args:
+        e: The evaluator; level 1 is the unit's.
+        low, high: The tiles.
+        dims: The outer dims, whose extents a unit's number is split into, last fastest.
+        extents: Their extents.
+        per_tile: Units of a tile.
+        rows: Units in all.
+        body: Writes one unit.
+    """
+    f = e.f
+    first = f.mul(low, per_tile)
+    last = f.mul(high, per_tile)
+    if rows % per_tile:
+        last = f.op("smin", last, rows)
+
+    def unit(u: Value, _: object) -> None:
+        e.enter(1)
+        rest = u
+        for d, n in zip(reversed(dims), reversed(extents), strict=True):
+            outermost = d == dims[0]
+            index = rest if outermost else f.op("urem", rest, n)
+            rest = rest if outermost else f.op("udiv", rest, n)
+            e.axes[d] = Axis(index, 1)
+        body(u)
+
+    f.loop(first, last, 1, unit)
+
+
+def over_vectors(
+    e: Evaluator, dim: int, low: Value, high: Value, unroll: int, level: int, body: Callable[[], None]
+) -> None:
+    """Run `body()` over [low, high) of the vector dim: whole vectors first, masked ones after.
+
+    The masked vectors compute by the same formula, so an element's bits do not depend on where it
+    stands.
+    """
+    f, width = e.f, e.width
+    step = width * unroll
+    e.vector_dim = dim
+    count = f.sub(high, low)
+    whole = f.add(low, f.sub(count, f.op("srem", count, step)))
+    fixed = count.const if isinstance(count.const, int) else None
+
+    def main(i: Value, _: object) -> None:
+        e.axes[dim] = Axis(i, level)
+        e.mask = None
+        e.enter(level)
+        for u in range(unroll):
+            e.shift = u * width
+            e.refresh()
+            body()
+        e.shift = 0
+
+    if fixed is None or fixed >= step:
+        f.loop(low, whole, step, main)
+
+    def rest(i: Value, _: object) -> None:
+        e.axes[dim] = Axis(i, level)
+        e.enter(level)
+        if width > 1:
+            lane = f.add(f.splat(i, width), f.iota(vector("i64", width)))
+            e.mask = f.compare("slt", lane, f.splat(high, width))
+        body()
+        e.mask = None
+
+    if fixed is None or fixed % step:
+        f.loop(whole, high, width, rest)

@@ -1,0 +1,110 @@
+"""Simpler domains: dims that do nothing are dropped, dims that are one run are merged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from tenor.ir.kernel import Affine, Expr, Guard, Kernel, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = ["simplify"]
+
+
+@dataclass(frozen=True)
+class Merge:
+    """How old dims become new ones: each new dim is a run of old dims; the rest have extent 1."""
+
+    runs: tuple[tuple[int, ...], ...]
+
+    def affine(self, affine: Affine) -> Affine:
+        """Return the affine over the new dims; a run's stride is its last dim's."""
+        return Affine(tuple(affine.strides[run[-1]] for run in self.runs), affine.offset)
+
+
+def simplify(kernel: Kernel, *, merge_last_reduced: bool = True) -> Kernel:
+    """Return an equal kernel over as few dims as possible.
+
+    Two neighbouring dims are merged where every affine steps through them as through one, and
+    both are kept or both are reduced. The order of elements never changes.
+
+    Args:
+        kernel: A map or reduce kernel.
+        merge_last_reduced: Whether the last reduced dim may take part: where lanes run along it,
+            merging would make the order of a sum depend on the layout.
+    """
+    affines = list(dict.fromkeys(_affines(kernel)))
+    reduced = set(kernel.reduce_dims)
+    dims = [d for d, n in enumerate(kernel.domain) if n != 1]
+    frozen = max((d for d in dims if d in reduced), default=-1)
+    runs: list[list[int]] = []
+    for d in dims:
+        if runs:
+            last = runs[-1][-1]
+            same = (d in reduced) == (last in reduced)
+            free = merge_last_reduced or d != frozen
+            n = kernel.domain[d]
+            if same and free and all(a.strides[last] == n * a.strides[d] for a in affines):
+                runs[-1].append(d)
+                continue
+        runs.append([d])
+    merge = Merge(tuple(map(tuple, runs)))
+    extents = []
+    for run in runs:
+        total = 1
+        for d in run:
+            total *= kernel.domain[d]
+        extents.append(total)
+    memo: dict[Expr, Expr] = {}
+    stores = [
+        Store(s.buffer, merge.affine(s.affine), _mapped(s.expr, merge.affine, memo))
+        for s in kernel.stores
+    ]
+    reductions = [(op, _mapped(e, merge.affine, memo)) for op, e in kernel.reductions]
+    dims_left = tuple(i for i, run in enumerate(runs) if run[0] in reduced)
+    return replace(
+        kernel, domain=tuple(extents), stores=stores, reductions=reductions, reduce_dims=dims_left
+    )
+
+
+def _affines(kernel: Kernel) -> Iterable[Affine]:
+    seen: set[Expr] = set()
+    for store in kernel.stores:
+        yield store.affine
+        yield from _inside(store.expr, seen)
+    for _, expr in kernel.reductions:
+        yield from _inside(expr, seen)
+
+
+def _inside(expr: Expr, seen: set[Expr]) -> Iterable[Affine]:
+    if expr in seen:
+        return
+    seen.add(expr)
+    for attr in expr.attrs:
+        if isinstance(attr, Affine):
+            yield attr
+        elif isinstance(attr, tuple):
+            for item in attr:
+                if isinstance(item, Guard):
+                    yield item.affine
+    for arg in expr.args:
+        yield from _inside(arg, seen)
+
+
+def _mapped(expr: Expr, change: Callable[[Affine], Affine], memo: dict[Expr, Expr]) -> Expr:
+    found = memo.get(expr)
+    if found is None:
+        args = tuple(_mapped(a, change, memo) for a in expr.args)
+        attrs = tuple(_changed(a, change) for a in expr.attrs)
+        found = memo[expr] = Expr(expr.op, args, attrs, expr.dtype)
+    return found
+
+
+def _changed(attr: object, change: Callable[[Affine], Affine]) -> object:
+    if isinstance(attr, Affine):
+        return change(attr)
+    if isinstance(attr, tuple) and attr and isinstance(attr[0], Guard):
+        return tuple(Guard(change(g.affine), g.low, g.high) for g in attr)
+    return attr

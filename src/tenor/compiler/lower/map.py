@@ -1,0 +1,82 @@
+"""Map kernels: every element of the domain on its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tenor.compiler.lower.evaluate import Evaluator, expr_cost
+from tenor.compiler.lower.frame import GRAIN, begin, over_rows, over_vectors
+from tenor.compiler.lower.index import simplify
+from tenor.ir.loops import Value
+from tenor.ir.node import size
+from tenor.ir.program import Lowered
+
+if TYPE_CHECKING:
+    from tenor.ir.kernel import Expr, Kernel
+    from tenor.ir.target import Target
+
+__all__ = ["lower_map"]
+
+LONG_ROW: Final = 1 << 15
+SPLIT: Final = 1 << 13
+
+
+def lower_map(kernel: Kernel, target: Target) -> Lowered:
+    """Lower a map kernel.
+
+    One contiguous run: a tile is an element, the range says how many, and the code is the same
+    for every length. More dims: a tile is some rows; a long row is cut.
+    """
+    kernel = simplify(kernel)
+    e, low, high = begin(kernel)
+    total = size(kernel.domain)
+    seen: set[Expr] = set()
+    weight = sum(expr_cost(s.expr, seen) + 1 for s in kernel.stores)
+    e.width = target.lanes(32)
+    cost = total * weight // (2 * e.width) + total // 8
+    if total == 0:
+        return Lowered(e.f, 0)
+    if len(kernel.domain) == 0:
+        e.width = 1
+        e.f.loop(low, high, 1, lambda _i, _c: _store_all(e, kernel))
+        return Lowered(e.f, 1, 0, weight)
+    unroll = 4 if weight <= 6 else 2 if weight <= 16 else 1
+    if len(kernel.domain) == 1:
+        over_vectors(e, 0, low, high, unroll, 1, lambda: _store_all(e, kernel))
+        return Lowered(e.f, total, 0, cost)
+    return Lowered(e.f, _rows(e, kernel, low, high, unroll), 0, cost)
+
+
+def _store_all(e: Evaluator, kernel: Kernel) -> None:
+    for store in kernel.stores:
+        e.store(store.buffer, store.affine, store.expr)
+
+
+def _rows(e: Evaluator, kernel: Kernel, low: Value, high: Value, unroll: int) -> int:
+    """Write the loops over rows; return the number of tiles."""
+    f = e.f
+    *outer, n = kernel.domain
+    last = len(outer)
+    if n < e.width:
+        e.width = max(1, 1 << (n - 1).bit_length())
+    while unroll > 1 and n < e.width * unroll:
+        unroll //= 2
+    cuts = -(-n // SPLIT) if n >= LONG_ROW else 1
+    rows = size(outer) * cuts
+    per_tile = max(1, GRAIN // min(n, SPLIT))
+    dims, extents = list(range(last)), list(outer)
+    if cuts > 1:
+        dims, extents = [*dims, -1], [*extents, cuts]
+
+    def row(_unit: Value) -> None:
+        start: Value = Value("i64", const=0)
+        end: Value = Value("i64", const=n)
+        if cuts > 1:
+            start = f.mul(e.axes.pop(-1).index, SPLIT)
+            end = f.op("smin", f.add(start, SPLIT), n)
+        over_vectors(e, last, start, end, unroll, 2, lambda: _store_all(e, kernel))
+
+    over_rows(e, low, high, dims, extents, per_tile, rows, row)
+    return -(-rows // per_tile)
+
+

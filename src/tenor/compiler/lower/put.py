@@ -1,0 +1,250 @@
+"""Templates of the writes at positions known only at run time: put and put_along.
+
+Lines along the written dim are independent of each other; along a line the order of the index
+decides. A tile is a block of neighbouring lines, so rows are copied and written in pieces.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from tenor.compiler.lower.storage import (
+    entry,
+    load_element,
+    plus,
+    repeat,
+    store_element,
+    strip,
+    upper,
+)
+from tenor.ir import dtype as dt
+from tenor.ir.node import size
+from tenor.ir.program import Lowered
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tenor.ir.dtype import DType
+    from tenor.ir.kernel import Kernel
+    from tenor.ir.loops import Function, Value
+    from tenor.ir.node import Shape
+    from tenor.ir.target import Target
+
+__all__ = ["put", "put_along"]
+
+TILES: Final = 16
+"""As many tiles as suffice for every core; wider blocks copy faster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """The block of lines a tile owns, and where their values stand while they are written.
+
+    float16 and bfloat16 are added up in float32 in scratch and rounded once at the end; all
+    other values are written to the output in place.
+
+    Attributes:
+        f, dtype: The function under construction, and the dtype of its values.
+        x, out, pointer: The input, the output, and where values stand meanwhile.
+        length, inner: Extents of the written dim and of the dims after it.
+        base: First row of the outer part: its number times length.
+        low, high: The block of lines.
+        block: The widest block.
+        wide: Whether values stand in scratch.
+        width: Lanes of a vector.
+    """
+
+    f: Function
+    dtype: DType
+    x: Value
+    out: Value
+    pointer: Value
+    length: int
+    inner: int
+    base: Value
+    low: Value
+    high: Value
+    block: int
+    wide: bool
+    width: int
+
+    def place(self, row: Value, i: Value) -> Value:
+        """Return where element (row, i) lies in x and out."""
+        return self.f.add(self.f.mul(self.f.add(self.base, row), self.inner), i)
+
+    def meanwhile(self, row: Value, i: Value) -> Value:
+        """Return where element (row, i) stands while it is written."""
+        if not self.wide:
+            return self.place(row, i)
+        return self.f.add(self.f.mul(row, self.block), self.f.sub(i, self.low))
+
+    @property
+    def stands_as(self) -> DType:
+        """The dtype values stand in while they are written."""
+        return dt.float32 if self.wide else self.dtype
+
+    def each(self, body: Callable[[Value, Value, int], None]) -> None:
+        """Run `body(row, i, lanes)` over the tile's elements."""
+        f = self.f
+        if self.block == self.inner:  # whole rows lie end to end
+            zero = f.const(0, "i64")
+            strip(f, 0, self.length * self.inner, self.width, lambda i, n: body(zero, i, n))
+            return
+        f.loop(0, self.length, 1, lambda row, _: strip(
+            f, self.low, self.high, self.width, lambda i, n: body(row, i, n)))  # fmt: skip
+
+    def begin(self) -> None:
+        """Copy x to where the values stand."""
+
+        def copy(row: Value, i: Value, n: int) -> None:
+            value = load_element(self.f, self.dtype, self.x, self.place(row, i), n)
+            store_element(self.f, self.stands_as, value, self.pointer, self.meanwhile(row, i))
+
+        self.each(copy)
+
+    def write(self, row: Value, i: Value, value: Value, count: int, mode: str) -> None:
+        """Set elements (row, i...) or add to them."""
+        at = self.meanwhile(row, i)
+        if mode == "add":
+            before = load_element(self.f, self.stands_as, self.pointer, at, count)
+            value = plus(self.f, self.dtype, before, value)
+        store_element(self.f, self.stands_as, value, self.pointer, at)
+
+    def finish(self) -> None:
+        """Round what stands in scratch into the output."""
+
+        def copy(row: Value, i: Value, n: int) -> None:
+            value = load_element(self.f, dt.float32, self.pointer, self.meanwhile(row, i), n)
+            store_element(self.f, self.dtype, value, self.out, self.place(row, i))
+
+        if self.wide:
+            self.each(copy)
+
+
+def block_of(outer: int, inner: int) -> int:
+    """Return how many neighbouring lines a tile takes: whole cache lines, enough tiles in all."""
+    fair = -(-inner * outer // TILES)
+    return min(inner, max(64, -(-fair // 16) * 16))
+
+
+def lower_lines(
+    kernel: Kernel,
+    target: Target,
+    extents: tuple[int, int, int],
+    count: int,
+    write: Callable[[Lines, tuple[Value, Value], Value], None],
+) -> Lowered:
+    """Lower a kernel: each tile copies x, then runs `write(lines, (index, source), o)`.
+
+    Extents: the dims before the written one, that one, the dims after it.
+    """
+    outer, length, inner = extents
+    f, (x, index, source, out), begin, end, scratch = entry(kernel)
+    dtype = kernel.buffers[0].dtype
+    wide = kernel.params["mode"] == "add" and dtype.compute is not dtype
+    block = block_of(outer, inner)
+    across = -(-inner // block)
+
+    def tile(t: Value, _: list[Value]) -> None:
+        o, low, high = t, f.const(0, "i64"), f.const(inner, "i64")
+        if across > 1:
+            o, low = f.op("sdiv", t, across), f.mul(f.op("srem", t, across), block)
+            high = upper(f, low, block, inner)
+        lines = Lines(
+            f, dtype, x, out, scratch if wide else out, length, inner, f.mul(o, length), low,
+            high, block, wide, target.lanes(8 * dtype.compute.itemsize),
+        )  # fmt: skip
+        lines.begin()
+        write(lines, (index, source), o)
+        lines.finish()
+
+    f.loop(begin, end, 1, tile)
+    cost = outer * inner * (length + 2 * count) // 2
+    return Lowered(f, outer * across, 4 * length * block if wide else 0, cost)
+
+
+def put(kernel: Kernel, target: Target) -> Lowered:
+    """Lower put: out = x, then out[o, index[c], i] = (or +=) source[o, c, i], c ascending.
+
+    Params: outer, length, inner, count, mode ("set" or "add").
+    Buffers: x [outer, length, inner], index [count] int64 in [0, length), source
+    [outer, count, inner], out [outer, length, inner]. x and out may be one buffer.
+    """
+    p = kernel.params
+
+    def write(lines: Lines, buffers: tuple[Value, Value], o: Value) -> None:
+        f = lines.f
+        index, source = buffers
+
+        def one(c: Value, _: list[Value]) -> None:
+            row = f.load("i64", index, c)
+            base = f.mul(f.add(f.mul(o, p["count"]), c), p["inner"])
+
+            def part(i: Value, n: int) -> None:
+                value = load_element(f, lines.dtype, source, f.add(base, i), n)
+                lines.write(row, i, value, n, p["mode"])
+
+            strip(f, lines.low, lines.high, lines.width, part)
+
+        f.loop(0, p["count"], 1, one)
+
+    extents = (p["outer"], p["length"], p["inner"])
+    return lower_lines(kernel, target, extents, p["count"], write)
+
+
+def relocate(f: Function, at: Value, big: Shape, small: Shape) -> tuple[Value | None, Value]:
+    """Return whether a position in shape `big` lies in `small` (None: always), and where there."""
+    if big == small:
+        return None, at
+    inside, place, stride, rest = f.const(1, "i1"), f.const(0, "i64"), 1, at
+    for wide, narrow in zip(reversed(big), reversed(small), strict=True):
+        coordinate, rest = f.op("srem", rest, wide), f.op("sdiv", rest, wide)
+        if narrow < wide:
+            inside = f.op("and", inside, f.compare("slt", coordinate, narrow))
+        place = f.add(place, f.mul(coordinate, stride))
+        stride *= narrow
+    return inside, place
+
+
+def put_along(kernel: Kernel, target: Target) -> Lowered:
+    """Lower torch.scatter: out = x, then out[..., index[j], ...] = (or +=) source[j], row by row.
+
+    Params: x_shape, index_shape, dim, mode ("set" or "add"). Off dim the index's extents do not
+    exceed x's.
+    Buffers: x [x_shape], index [index_shape] int64 in [0, x_shape[dim]), source [index_shape],
+    out [x_shape]. x and out may be one buffer.
+    """
+    p = kernel.params
+    dim, big, small = p["dim"], tuple(p["x_shape"]), tuple(p["index_shape"])
+    count, across = small[dim], size(small[dim + 1 :])
+
+    def write(lines: Lines, buffers: tuple[Value, Value], o: Value) -> None:
+        f = lines.f
+        index, source = buffers
+        reached, part = relocate(f, o, big[:dim], small[:dim])
+        zero = f.const(0, "i64")
+        steps = f.const(count, "i64")
+
+        def row(c: Value, _: list[Value]) -> None:
+            base = f.mul(f.add(f.mul(part, count), c), across)
+
+            def element(i: Value) -> None:
+                inside, column = relocate(f, i, big[dim + 1 :], small[dim + 1 :])
+
+                def one() -> None:
+                    at = f.add(base, column)
+                    value = load_element(f, lines.dtype, source, at)
+                    lines.write(f.load("i64", index, at), i, value, 1, p["mode"])
+
+                if inside is None:
+                    one()
+                else:
+                    f.if_(inside, one)
+
+            repeat(f, lines.low, lines.high, 1, element)
+
+        f.loop(0, steps if reached is None else f.select(reached, steps, zero), 1, row)
+
+    extents = (size(big[:dim]), big[dim], size(big[dim + 1 :]))
+    return lower_lines(kernel, target, extents, count, write)

@@ -1,0 +1,335 @@
+"""Which nodes share a kernel, and which are stored.
+
+A node is either *stored* (it has a buffer) or *inlined* (each kernel that needs it computes it
+again, which costs less than memory). Stored nodes with one domain join one kernel where no path
+leads out of it and back; inside, values pass in registers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from tenor.compiler.schedule.access import NotAffine, identity, linear
+from tenor.compiler.schedule.contract import TEMPLATES
+from tenor.compiler.schedule.expression import Expressions
+from tenor.compiler.schedule.operand import operand_nodes
+from tenor.ir import op as ops
+from tenor.ir.kernel import Affine, Kernel
+from tenor.ir.node import Graph, Node, Shape, size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Group", "Schedule", "fuse"]
+
+ALWAYS_STORED: Final = frozenset((ops.CONCAT, ops.SLICE_UPDATE, ops.RANDOM_BITS))
+COSTLY: Final = frozenset(
+    "exp expm1 log log1p sin cos tanh erf sigmoid pow div sqrt rsqrt floordiv mod".split()
+)
+RECOMPUTE: Final = 6   # inline cost up to which a value with several readers is computed again
+DEEP: Final = 96       # inlined operations in a row after which one is stored
+WIDE: Final = 512      # operations a kernel holds at most
+
+
+@dataclass
+class Item:
+    """One thing a kernel stores: `source` at each index of `domain`, into `node`'s buffer."""
+
+    node: Node
+    source: Node
+    domain: Shape
+    affine: Affine
+    reads: dict[Node, bool] = field(default_factory=dict)
+
+
+@dataclass
+class Group:
+    """A kernel in the making: items over one domain, or one template."""
+
+    kind: str
+    domain: Shape
+    reduce_dims: tuple[int, ...] = ()
+    items: list[Item] = field(default_factory=list)
+    level: int = 0
+    weight: int = 0
+    order: int = 0
+    reads: dict[Node, bool] = field(default_factory=dict)
+
+    @property
+    def nodes(self) -> list[Node]:
+        """The nodes stored here."""
+        return [item.node for item in self.items]
+
+
+@dataclass
+class Schedule:
+    """Kernels in order, and what stands behind each of their pointers.
+
+    Attributes:
+        kernels: The kernels.
+        values: For each kernel the node behind each of its buffers.
+        labels: For each kernel the names of what it computes.
+        graph: What is computed.
+        stored: Every node that has a buffer, parameters left out.
+        donated: Output number -> the leaf whose buffer it is written to.
+    """
+
+    kernels: list[Kernel]
+    values: list[list[Node]]
+    labels: list[str]
+    graph: Graph
+    stored: list[Node]
+    donated: dict[int, Node] = field(default_factory=dict)
+
+
+def fuse(graph: Graph, *, join: bool = True) -> Schedule:
+    """Return the graph as kernels.
+
+    Args:
+        graph: The graph, without tape operations.
+        join: Whether stored nodes may share kernels; without, each has its own.
+    """
+    plan = Fusion(graph, join)
+    while True:
+        try:
+            return plan.schedule()
+        except NotAffine as need:
+            plan.stored.add(need.node)
+
+
+class Fusion:
+    """The state of the search for a schedule."""
+
+    def __init__(self, graph: Graph, join: bool) -> None:
+        self.graph = graph
+        self.join = join
+        self.readers = _readers(graph)
+        self.stored: set[Node] = set()
+        self._mark()
+
+    # -- what is stored -----------------------------------------------------------------------
+    def _mark(self) -> None:
+        """Mark what has to be stored, and what is better stored than computed twice."""
+        stored = self.stored
+        stored.update(o for o in self.graph.outputs if o.op is not ops.LEAF)
+        for node in self.graph.nodes:
+            if node.op.family in ("reduce", "contraction", "order") or node.op.name in TEMPLATES:
+                stored.add(node)
+            if node.op in ALWAYS_STORED:
+                stored.add(node)
+            stored.update(operand_nodes(node))
+        stored.difference_update([n for n in stored if n.op is ops.LEAF])
+        self.cost: dict[Node, int] = {}
+        self.depth: dict[Node, int] = {}
+        for node in self.graph.nodes:
+            self._weigh(node)
+
+    def _weigh(self, node: Node) -> None:
+        """Work out what a node costs where it is inlined; store it where that is too much."""
+        if node in self.stored or node.op.family in ("parameter", "constant"):
+            self.cost[node] = self.depth[node] = 0
+            return
+        own = 0 if node.op.family == "movement" else 10 if node.op.name in COSTLY else 1
+        cost = own + sum(self.cost[i] for i in set(node.inputs))
+        depth = (own > 0) + max((self.depth[i] for i in node.inputs), default=0)
+        repeated = len(self.readers.get(node, ())) > 1 and node.op.family != "movement"
+        spread = any(
+            r.op is ops.EXPAND and size(r.shape) > 2 * size(node.shape)
+            for r in self.readers.get(node, ())
+        )
+        if (repeated and cost > RECOMPUTE) or (spread and cost >= 4) or depth > DEEP:
+            if node.shape != () or cost > RECOMPUTE:
+                self.stored.add(node)
+                cost = depth = 0
+        self.cost[node], self.depth[node] = cost, depth
+
+    # -- kernels ------------------------------------------------------------------------------
+    def schedule(self) -> Schedule:
+        """Group the stored nodes and write the kernels down."""
+        groups = self._groups()
+        ordered = _in_order(groups)
+        donated = _donations(self.graph, ordered)
+        inside = self._unread_outside(ordered)
+        kernels, values, labels = [], [], []
+        for group in ordered:
+            kernel, nodes = self._write(group, inside)
+            kernels.append(kernel)
+            values.append(nodes)
+            labels.append("+".join(dict.fromkeys(n.op.name for n in group.nodes)))
+        stored = [n for g in ordered for n in dict.fromkeys(g.nodes) if n not in inside]
+        return Schedule(kernels, values, labels, self.graph, stored, donated)
+
+    def _groups(self) -> list[Group]:
+        groups: list[Group] = []
+        made: dict[Node, list[Group]] = {}
+        by_key: dict[object, list[Group]] = {}
+        for node in self.graph.nodes:
+            if node not in self.stored:
+                continue
+            made[node] = []
+            for item in self._items(node):
+                self._place(item, groups, by_key, made)
+        return groups
+
+    def _items(self, node: Node) -> Iterable[Item]:
+        """Return what has to be stored for a node."""
+        rank = len(node.shape)
+        if node.op is ops.CONCAT:
+            dim, offset = node.attrs[0], 0
+            for source in node.inputs:
+                coords = list(identity(source.shape))
+                at = coords[dim]
+                coords[dim] = Affine(at.strides, offset)
+                yield Item(node, source, source.shape, linear(coords, node.shape, rank))
+                offset += source.shape[dim]
+        elif node.op is ops.SLICE_UPDATE:
+            x, value = node.inputs
+            yield Item(node, x, x.shape, linear(identity(x.shape), x.shape, rank))
+            starts, steps = node.attrs
+            coords = [
+                Affine(tuple(k * s for s in c.strides), start)
+                for c, start, k in zip(identity(value.shape), starts, steps, strict=True)
+            ]
+            yield Item(node, value, value.shape, linear(coords, node.shape, rank))
+        elif node.op.family == "reduce":
+            x = node.inputs[0]
+            kept = linear(identity(node.shape), node.shape, rank)
+            yield Item(node, x, x.shape, kept)
+        else:
+            yield Item(node, node, node.shape, linear(identity(node.shape), node.shape, rank))
+
+    def _reads(self, item: Item) -> dict[Node, bool]:
+        """Return the stored nodes an item reads, and whether each only at its own index."""
+        if item.node.op.name in TEMPLATES:
+            return dict.fromkeys(operand_nodes(item.node), False)
+        probe = Expressions(self.graph, self.stored, item.domain)
+        if item.source is item.node:
+            probe.compute(item.node)
+        else:
+            probe.value(item.source, identity(item.domain), ())
+        return probe.reads
+
+    def _place(
+        self,
+        item: Item,
+        groups: list[Group],
+        by_key: dict[object, list[Group]],
+        made: dict[Node, list[Group]],
+    ) -> None:
+        item.reads = self._reads(item)
+        deps = [(g, same) for n, same in item.reads.items() for g in made.get(n, ())]
+        if item.node.op is ops.SLICE_UPDATE:
+            deps += [(g, False) for g in made[item.node]]  # the value goes over the copied base
+        kind, dims = _kind(item.node)
+        keys = [(kind, item.domain, dims)]
+        weight = 1 + self._size(item)
+        chosen = None
+        if self.join and kind not in TEMPLATES:
+            for key in keys + self._epilogue_keys(item, kind):
+                chosen = _choose(by_key.get(key, ()), deps, weight, item)
+                if chosen is not None:
+                    break
+        if chosen is None:
+            chosen = Group(kind, item.domain, dims, order=len(groups))
+            chosen.level = max((g.level + 1 for g, _ in deps), default=0)
+            groups.append(chosen)
+            if kind not in TEMPLATES:
+                by_key.setdefault(keys[0], []).append(chosen)
+                if kind == "reduce":
+                    by_key.setdefault(("after", item.node.shape), []).append(chosen)
+        chosen.items.append(item)
+        chosen.weight += weight
+        for n, same in item.reads.items():
+            chosen.reads[n] = chosen.reads.get(n, True) and same
+        made[item.node].append(chosen)
+
+    def _epilogue_keys(self, item: Item, kind: str) -> list[object]:
+        plain = kind == "map" and item.source is item.node
+        return [("after", item.domain)] if plain else []
+
+    def _size(self, item: Item) -> int:
+        return self.cost.get(item.source, 0) // 2
+
+    def _unread_outside(self, groups: list[Group]) -> set[Node]:
+        """Return the nodes whose value never leaves the kernel that computes it."""
+        outputs = set(self.graph.outputs)
+        home = {n: g for g in groups for n in g.nodes}
+        out: set[Node] = set()
+        for group in groups:
+            for node, same in group.reads.items():
+                if home.get(node) is not group or not same:
+                    out.add(node)
+        return {
+            n
+            for n, group in home.items()
+            if n not in out and n not in outputs and group.kind not in TEMPLATES
+            and n.op not in ALWAYS_STORED
+        }  # fmt: skip
+
+    def _write(self, group: Group, inside: set[Node]) -> tuple[Kernel, list[Node]]:
+        template = TEMPLATES.get(group.kind)
+        if template is not None:
+            return template(group.items[0].node)
+        write = Expressions(self.graph, self.stored, group.domain)
+        return write.kernel(group.kind, group.reduce_dims, group.items, inside), write.values
+
+
+def _kind(node: Node) -> tuple[str, tuple[int, ...]]:
+    if node.op.name in TEMPLATES:
+        return node.op.name, ()
+    if node.op.family == "reduce":
+        dims = node.attrs[0]
+        return "reduce", (dims,) if isinstance(dims, int) else dims
+    return "map", ()
+
+
+def _choose(
+    groups: Iterable[Group], deps: list[tuple[Group, bool]], weight: int, item: Item
+) -> Group | None:
+    """Return the first group the item may join: what it reads is computed earlier, or there."""
+    for group in groups:
+        if group.weight + weight > WIDE:
+            continue
+        if group.kind == "reduce" and item.node.op.family != "reduce" and group.domain == item.domain:
+            continue
+        if all(dep.level < group.level or (dep is group and same) for dep, same in deps):
+            return group
+    return None
+
+
+def _readers(graph: Graph) -> dict[Node, list[Node]]:
+    readers: dict[Node, list[Node]] = {}
+    for node in graph.nodes:
+        for source in dict.fromkeys(node.inputs):
+            readers.setdefault(source, []).append(node)
+    return readers
+
+
+def _in_order(groups: list[Group]) -> list[Group]:
+    """Return the groups so that each follows what it reads; earliest-recorded first."""
+    return sorted(groups, key=lambda g: (g.level, g.order))
+
+
+def _donations(graph: Graph, groups: list[Group]) -> dict[int, Node]:
+    """Return which outputs may be written over the leaf they replace.
+
+    Safe where every other reader of the leaf runs earlier, and the writer reads it only at the
+    index it writes.
+    """
+    donated: dict[int, Node] = {}
+    for leaf, at in graph.updates:
+        output = graph.outputs[at]
+        writers = [i for i, g in enumerate(groups) if output in g.nodes]
+        readers = [i for i, g in enumerate(groups) if leaf in g.reads]
+        if len(writers) != 1 or leaf in graph.outputs or graph.outputs.count(output) > 1:
+            continue
+        group = groups[writers[0]]
+        plain = group.kind == "map" and group.domain == leaf.shape == output.shape
+        if plain and output.op not in ALWAYS_STORED and all(
+            i < writers[0] or (i == writers[0] and group.reads[leaf]) for i in readers
+        ):
+            donated[at] = leaf
+    return donated
+
+

@@ -1,0 +1,73 @@
+"""What a template reads: the buffer behind an operand, and its strides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from tenor.compiler.schedule.access import NotAffine, identity, linear, push
+from tenor.ir import op as ops
+from tenor.ir.node import Node
+
+__all__ = ["Operand", "operand_nodes", "settle", "strided"]
+
+VIEWS: Final = frozenset((ops.PERMUTE, ops.RESHAPE, ops.SLICE, ops.EXPAND))
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A strided view of a stored node."""
+
+    node: Node
+    strides: tuple[int, ...]
+    offset: int
+
+
+def settle(node: Node) -> Node:
+    """Return the node whose contiguous buffer holds the same bytes."""
+    while node.op in (ops.RESHAPE, ops.BARRIER):
+        node = node.inputs[0]
+    return node
+
+
+def strided(node: Node) -> Operand:
+    """Return a matrix operand as a strided view of some node, which then has to be stored.
+
+    One of its last two dims is contiguous in memory; where no view has that, it is the node
+    itself, copied.
+    """
+    rank = len(node.shape)
+    coords, base = identity(node.shape), node
+    try:
+        while base.op in VIEWS:
+            coords, base = push(base, coords, rank).coords, base.inputs[0]
+    except NotAffine:
+        return _copy(node)
+    address = linear(coords, base.shape, rank)
+    if base.op.family == "constant" or not _packable(address.strides, node.shape):
+        return _copy(node)
+    return Operand(base, address.strides, address.offset)
+
+
+def _packable(strides: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    matrix = [(s, n) for s, n in zip(strides[-2:], shape[-2:], strict=True) if n > 1]
+    if any(s <= 0 for s, _ in matrix):
+        return False
+    return not matrix or any(s == 1 for s, _ in matrix)
+
+
+def _copy(node: Node) -> Operand:
+    address = linear(identity(node.shape), node.shape, len(node.shape))
+    base = settle(node)
+    return Operand(base, address.strides, 0)
+
+
+def operand_nodes(node: Node) -> list[Node]:
+    """Return the nodes that must have buffers for `node` to be computed."""
+    if node.op is ops.MATMUL:
+        return [strided(i).node for i in node.inputs]
+    if node.op in (ops.TAKE, ops.TAKE_ALONG):
+        return [settle(node.inputs[0])]
+    if node.op.family in ("contraction", "order") or node.op in (ops.FOLD, ops.PUT, ops.PUT_ALONG):
+        return [settle(i) for i in node.inputs]
+    return []

@@ -1,0 +1,17 @@
+"""Stage 1 of 4: graph to graph.
+
+In:     a Graph as recorded.
+Out:    a Graph that computes the same values with fewer nodes.
+Never:  changes a bit of any result, or decides what shares a kernel (schedule).
+"""
+
+from tenor.compiler.simplify.passes import (
+    collapse,
+    dead,
+    distinct,
+    merge,
+    split_reduce,
+    strip,
+)
+
+__all__ = ["collapse", "dead", "distinct", "merge", "split_reduce", "strip"]

@@ -1,0 +1,204 @@
+"""The graph passes; each is a function from Graph to Graph."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tenor.ir import op as ops
+from tenor.ir.infer import infer
+from tenor.ir.node import Graph, Node, size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tenor.ir.target import Target
+
+__all__ = ["collapse", "dead", "distinct", "merge", "rewrite", "split_reduce", "strip"]
+
+TAPE = frozenset((ops.DETACH, ops.VARIABLE, ops.FUNCTION))
+LONG_REDUCTION = 1 << 15
+CHUNK = 1 << 12
+
+
+class Rewriter:
+    """Rebuilds a graph node by node, replacing some nodes by others."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.nodes: list[Node] = []
+        self.new: dict[Node, Node] = {}
+        self.codes: dict[Node, int] = {}
+
+    def add(self, op: ops.Op, inputs: tuple[Node, ...], attrs: tuple[Any, ...]) -> Node:
+        """Append an operation on new nodes."""
+        shape, dtype = infer(op, inputs, attrs)
+        node = Node(op, inputs, attrs, shape, dtype)
+        self.nodes.append(node)
+        return node
+
+    def keep(self, node: Node) -> Node:
+        """Append a node as it is, on the new nodes of its inputs."""
+        inputs = tuple(self.new[i] for i in node.inputs)
+        if all(a is b for a, b in zip(inputs, node.inputs, strict=True)):
+            self.nodes.append(node)
+            return node
+        made = Node(node.op, inputs, node.attrs, node.shape, node.dtype)
+        self.nodes.append(made)
+        return made
+
+    def run(self, rule: Callable[[Rewriter, Node], Node | None]) -> Graph:
+        """Apply a rule to every node; None keeps the node."""
+        for node in self.graph.nodes:
+            made = rule(self, node)
+            self.new[node] = made = made if made is not None else self.keep(node)
+            if node in self.graph.codes:
+                self.codes[made] = self.graph.codes[node]
+        outputs = tuple(self.new[o] for o in self.graph.outputs)
+        updates = tuple((self.new[leaf], at) for leaf, at in self.graph.updates)
+        return Graph(self.nodes, outputs, updates, self.codes)
+
+
+def rewrite(graph: Graph, rule: Callable[[Rewriter, Node], Node | None]) -> Graph:
+    """Return the graph with a rule applied to each node."""
+    return Rewriter(graph).run(rule)
+
+
+def strip(graph: Graph, _target: Target | None = None) -> Graph:
+    """Drop what only the tape needed: `detach`, `variable`, `function`.
+
+    ::
+
+        %1 = detach (%0);  %2 = exp (%1)   ->   %2 = exp (%0)
+    """
+
+    def rule(rewriter: Rewriter, node: Node) -> Node | None:
+        return rewriter.new[node.inputs[0]] if node.op in TAPE else None
+
+    return rewrite(graph, rule)
+
+
+def dead(graph: Graph, _target: Target | None = None) -> Graph:
+    """Drop nodes no output depends on; parameters stay, so that their numbers do.
+
+    ::
+
+        %1 = exp (%0);  %2 = log (%0);  return %2   ->   %2 = log (%0);  return %2
+    """
+    wanted = set(graph.outputs)
+    kept = []
+    for node in reversed(graph.nodes):
+        if node in wanted or node.op in (ops.LEAF, ops.SCALAR):
+            wanted.update(node.inputs)
+            kept.append(node)
+    codes = {n: c for n, c in graph.codes.items() if n in wanted}
+    return Graph(kept[::-1], graph.outputs, graph.updates, codes)
+
+
+def merge(graph: Graph, _target: Target | None = None) -> Graph:
+    """Compute equal values once; never across a `barrier`.
+
+    ::
+
+        %1 = exp (%0);  %2 = exp (%0);  %3 = add (%1, %2)   ->   %3 = add (%1, %1)
+    """
+    seen: dict[Any, Node] = {}
+
+    def rule(rewriter: Rewriter, node: Node) -> Node | None:
+        if node.op in (ops.LEAF, ops.SCALAR, ops.BARRIER):
+            return None
+        # repr tells 0.0 from -0.0, True from 1 and gives every NaN the same key.
+        key = (node.op, tuple(rewriter.new[i] for i in node.inputs), repr(node.attrs))
+        found = seen.get(key)
+        if found is None:
+            found = seen[key] = rewriter.keep(node)
+        return found
+
+    return rewrite(graph, rule)
+
+
+def collapse(graph: Graph, _target: Target | None = None) -> Graph:
+    """Join movement with movement: reshape of reshape, permute of permute, expand of expand.
+
+    ::
+
+        %1 = reshape (%0) [6];  %2 = reshape (%1) [2,3]   ->   %2 = reshape (%0) [2,3]
+    """
+
+    def rule(rewriter: Rewriter, node: Node) -> Node | None:
+        if node.op not in (ops.RESHAPE, ops.PERMUTE, ops.EXPAND, ops.CAST):
+            return None
+        source = rewriter.new[node.inputs[0]]
+        if node.op is ops.CAST:
+            return source if source.dtype is node.dtype else None
+        if node.op is ops.PERMUTE:
+            return _collapse_permute(rewriter, node, source)
+        if source.op is node.op:
+            source = source.inputs[0]
+        if source.shape == node.shape:
+            return source
+        return rewriter.add(node.op, (source,), node.attrs)
+
+    return rewrite(graph, rule)
+
+
+def _collapse_permute(rewriter: Rewriter, node: Node, source: Node) -> Node | None:
+    dims = node.attrs[0]
+    if source.op is ops.PERMUTE:
+        dims = tuple(source.attrs[0][d] for d in dims)
+        source = source.inputs[0]
+    if dims == tuple(range(len(dims))):
+        return source
+    return rewriter.add(ops.PERMUTE, (source,), (dims,))
+
+
+def split_reduce(graph: Graph, _target: Target | None = None) -> Graph:
+    """Reduce a long dim in two steps where little is kept, so that all threads have work.
+
+    The split depends on the shape alone.
+
+    ::
+
+        %1 = sum (%0: [1048576]) dims=[0]
+        ->  %1 = reshape (%0) [256,4096];  %2 = sum (%1) dims=[1];  %3 = sum (%2) dims=[0]
+    """
+
+    def rule(rewriter: Rewriter, node: Node) -> Node | None:
+        if node.op not in (ops.SUM, ops.MAX, ops.MIN, ops.PROD):
+            return None
+        source = rewriter.new[node.inputs[0]]
+        dims = node.attrs[0]
+        long = max(dims, key=lambda d: source.shape[d], default=None)
+        kept = size(node.shape)
+        narrow = source.dtype.compute is not source.dtype  # a partial sum would be rounded
+        if long is None or narrow or size(source.shape) < LONG_REDUCTION or kept > 8:
+            return None
+        extent = source.shape[long]
+        chunk = next((c for c in range(CHUNK, CHUNK // 8, -1) if extent % c == 0), None)
+        if chunk is None or extent < 2 * chunk:
+            return None
+        shape = (*source.shape[:long], extent // chunk, chunk, *source.shape[long + 1 :])
+        inner = tuple(d + (d >= long) for d in dims)
+        parts = rewriter.add(ops.RESHAPE, (source,), (shape,))
+        first = rewriter.add(node.op, (parts,), (inner, *node.attrs[1:]))
+        second = rewriter.add(node.op, (first,), ((long,), *node.attrs[1:]))
+        return rewriter.add(ops.RESHAPE, (second,), (node.shape,))
+
+    return rewrite(graph, rule)
+
+
+def distinct(graph: Graph, _target: Target | None = None) -> Graph:
+    """Give every output a buffer of its own, where passes have made two of them one value.
+
+    ::
+
+        return %0, %1, %1  (%0 a leaf)   ->   %2 = barrier (%0);  %3 = barrier (%1);  return %2, %1, %3
+    """
+    nodes = list(graph.nodes)
+    outputs: list[Node] = []
+    for node in graph.outputs:
+        made = node
+        if node.op in (ops.LEAF, ops.SCALAR) or node in outputs:
+            made = Node(ops.BARRIER, (node,), (), node.shape, node.dtype)
+            nodes.append(made)
+        outputs.append(made)
+    return Graph(nodes, outputs, graph.updates, graph.codes)

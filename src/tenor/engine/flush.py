@@ -1,0 +1,309 @@
+"""Flush: find what is still alive, look its plan up, run it.
+
+What a trace must store is what somebody still holds. The live set and the trace's position are
+the key of a compiled plan; a plan that stores more than is needed serves as well.
+"""
+
+from __future__ import annotations
+
+
+from dataclasses import dataclass, field
+from sys import getrefcount
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from tenor.engine.backend import Runner, load
+from tenor.engine.tape import FREED, Segment, needed_values
+from tenor.engine.trace import Trace, install, local
+from tenor.engine.trie import State, meta, path
+from tenor.errors import IndexRangeError
+from tenor.ir import op as ops
+from tenor.ir.node import Graph
+from tenor.runtime import allocator
+
+if TYPE_CHECKING:
+    from tenor.engine.handle import Handle
+
+__all__ = ["Binding", "Plan", "bind", "counts", "evaluate", "finish", "flush", "graph_of"]
+
+counts: Final = {"plans": 0, "flushes": 0}
+"""How many plans were built and traces run; tests gate on these."""
+
+SAME: Final = frozenset((ops.DETACH, ops.VARIABLE, ops.FUNCTION, ops.BARRIER, ops.RESHAPE))
+"""Operations whose result is the bytes of their first input."""
+
+
+def root_of(state: State) -> State:
+    """Return the state whose bytes a state shares."""
+    while state.op in SAME:
+        state = state.inputs[0]
+    return state
+
+
+def _held_when_dead() -> int:
+    """Return the reference count `getrefcount` gives for an object nobody else holds.
+
+    Calibrated rather than written down: it differs between CPython versions, which borrow
+    references on the evaluation stack differently.
+    """
+    line = [object()]
+    item = line.pop()
+    return getrefcount(item)
+
+
+DEAD: Final = _held_when_dead()
+
+
+@dataclass
+class Plan:
+    """A compiled trace.
+
+    Attributes:
+        runner: Runs it.
+        where: For each stored state its place: ("output", number) or ("leaf", number).
+        donated: Numbers of the leaves whose buffers are written over.
+        states: The nodes of its graph, by status code.
+        graph: What was compiled; `explain` shows it.
+    """
+
+    runner: Runner
+    where: dict[State, tuple[str, int]]
+    donated: tuple[int, ...]
+    states: list[State]
+    graph: Graph
+
+    def fail(self, code: int, value: int) -> NoReturn:
+        """Raise for an index out of range, at the line that used it."""
+        state = self.states[code - 1]
+        extent = state.attrs[0]
+        raise IndexRangeError(
+            f"index: an index must lie in [{-extent}, {extent}).",
+            came=f"{value}",
+            fix="check the indices (or class labels) against the extent they index",
+            where=state.site,
+        )
+
+
+@dataclass
+class Binding:
+    """A plan as one live set uses it."""
+
+    plan: Plan
+    places: list[tuple[str, int]]
+    needing: bool = False
+    saved: list[tuple[State, tuple[str, int]]] = field(default_factory=list)
+
+
+def graph_of(
+    end: State, outputs: list[State], updates: list[tuple[State, State]] | None = None
+) -> Graph:
+    """Return the part of a path that the outputs depend on, all parameters kept."""
+    wanted = set(outputs)
+    nodes: list[State] = []
+    for state in reversed(path(end)):
+        if state in wanted or state.op in (ops.LEAF, ops.SCALAR):
+            wanted.update(state.inputs)
+            nodes.append(state)
+    nodes.reverse()
+    positions = {state: i for i, state in enumerate(outputs)}
+    pairs = [(leaf, positions[new]) for leaf, new in updates or () if new in positions]
+    return Graph(nodes, outputs, pairs)
+
+
+def _collect(trace: Trace) -> list[Handle]:
+    """Empty the trace's list of handles and return those somebody else holds.
+
+    Last to first: a view is made after its base and holds it; when the view is dead it lets the
+    base go before the base is looked at.
+    """
+    outs, rebound = trace.outs, trace.rebound
+    live = []
+    while outs:
+        handle = outs.pop()
+        if getrefcount(handle) > DEAD and handle.trace is trace and id(handle) not in rebound:
+            live.append(handle)
+    live.extend(rebound.values())
+    return live
+
+
+def flush() -> None:
+    """Run what the current thread has recorded and store what is alive.
+
+    Inside a function being compiled nothing is run until the function returns.
+    """
+    trace = local.trace
+    if local.pinning is not None or not (trace.outs or trace.rebound):
+        return
+    live, binding = bind(trace)
+    finish(trace, live, binding)
+
+
+def bind(trace: Trace) -> tuple[list[Handle], Binding]:
+    """Return what is alive in a trace and the plan that stores it."""
+    counts["flushes"] += 1
+    live = _collect(trace)
+    try:
+        return live, _bind(trace, live, _needing(trace, live))
+    except BaseException:
+        _restore(trace, live)
+        raise
+
+
+def finish(trace: Trace, live: list[Handle], binding: Binding) -> None:
+    """Run a trace's plan and begin the next trace."""
+    try:
+        _execute(trace, live, binding)
+    except BaseException:
+        if not trace.done:
+            _restore(trace, live)
+        raise
+    _retire(trace)
+
+
+def _needing(trace: Trace, live: list[Handle]) -> list[State]:
+    """Return the states from which a backward pass may still start."""
+    return [
+        h.state
+        for h in live
+        if h.state.requires_grad
+        and h.state.op is not ops.VARIABLE
+        and h.state.op is not ops.LEAF
+        and h.state not in trace.freed
+    ]
+
+
+def _restore(trace: Trace, live: list[Handle]) -> None:
+    trace.outs.extend(reversed([h for h in live if id(h) not in trace.rebound]))
+
+
+def _retire(trace: Trace) -> None:
+    trace.done = True
+    local.trace = Trace(trace.grad)
+    trace.leaves = []
+    trace.variables = {}
+    trace.functions = {}
+    trace.hooks = {}
+    trace.rebound = {}
+    trace.donors = {}
+
+
+def _bind(trace: Trace, live: list[Handle], needing: list[State]) -> Binding:
+    # Who may be written over is part of the key: `q = p + 1` and `p += 1` record one path.
+    key = (tuple([h.state for h in live]), tuple(needing), tuple(trace.donors.values()))
+    plans = trace.state.plans
+    binding = plans.get(key)
+    if binding is None:
+        binding = plans[key] = _make_binding(trace, live, needing)
+    return binding
+
+
+def _make_binding(trace: Trace, live: list[Handle], needing: list[State]) -> Binding:
+    end = trace.state
+    saved = sorted(needed_values(end, needing), key=lambda s: s.depth) if needing else []
+    roots = [root_of(h.state) for h in live]
+    stored = {s for s in [*roots, *map(root_of, saved)] if s.op is not ops.LEAF}
+    plan = None if trace.donors else _superset(end, stored)
+    if plan is None:
+        kept = {r for r in [*roots, *map(root_of, saved)] if r.op is ops.LEAF}
+        plan = _build(trace, live, stored, kept)
+    places = [plan.where[r] for r in roots]
+    return Binding(plan, places, bool(needing), [(s, plan.where[root_of(s)]) for s in saved])
+
+
+def _superset(end: State, stored: set[State]) -> Plan | None:
+    """Return a plan made for this position that stores all this and no more than twice it."""
+    for binding in end.plans.values():
+        plan = getattr(binding, "plan", None)
+        if plan is None or plan.donated:
+            continue
+        where = plan.where
+        if all(s in where for s in stored) and len(where) <= 2 * len(stored) + end.leaves + 4:
+            return plan  # type: ignore[no-any-return]
+    return None
+
+
+def _build(trace: Trace, live: list[Handle], stored: set[State], kept: set[State]) -> Plan:
+    counts["plans"] += 1
+    outputs = sorted(stored, key=lambda s: s.depth)
+    updates = []
+    for handle in live:
+        leaf = trace.donors.get(id(handle))
+        new = root_of(handle.state)
+        if leaf is not None and leaf not in kept and new in stored and new.dtype is leaf.dtype:
+            updates.append((leaf, new))
+    graph = graph_of(trace.state, outputs, updates)
+    runner = load(graph)
+    where: dict[State, tuple[str, int]] = {s: ("output", i) for i, s in enumerate(outputs)}
+    leaves = [s for s in graph.nodes if s.op is ops.LEAF]
+    for i, leaf in enumerate(leaves):
+        where[leaf] = ("leaf", i)  # type: ignore[index]
+    return Plan(runner, where, runner.donated, list(graph.nodes), graph)  # type: ignore[arg-type]
+
+
+def _execute(trace: Trace, live: list[Handle], binding: Binding) -> None:
+    if not live:
+        return
+    plan = binding.plan
+    leaves = trace.leaves
+    for i in plan.donated:
+        # Held here by the handle and by the list; anybody else would see it change.
+        if getrefcount(leaves[i]) > 3:
+            leaves[i] = leaves[i].snapshot()
+    outputs, code, value = plan.runner.run(leaves, trace.scalars)
+    if code:
+        _abandon(trace, live)
+        plan.fail(code, value)
+    segment = _segment(trace, binding, leaves, outputs) if binding.needing else None
+    for handle, (space, at) in zip(live, binding.places, strict=True):
+        state = handle.state
+        buffer = outputs[at] if space == "output" else leaves[at]
+        old = handle.buffer
+        if old is not None and old.shared and old.nbytes == buffer.nbytes:
+            old.assign(buffer)
+            buffer = old
+        handle.buffer = buffer
+        handle.meta = meta(state.shape, state.dtype, state.requires_grad)
+        handle.trace = None
+        if state.requires_grad and state.op is not ops.VARIABLE and state.op is not ops.LEAF:
+            handle.segment = FREED if state in trace.freed else segment
+            handle.origin = state
+
+
+def _segment(trace: Trace, binding: Binding, leaves: list[Any], outputs: list[Any]) -> Segment:
+    saved = {
+        state: outputs[at] if space == "output" else leaves[at]
+        for state, (space, at) in binding.saved
+    }
+    variables = {s: (h, h.version) for s, h in trace.variables.items()}
+    return Segment(trace.serial, trace.state, saved, variables, trace.functions, trace.hooks)
+
+
+def _abandon(trace: Trace, live: list[Handle]) -> None:
+    """Leave a trace whose data was bad: what it wrote in place keeps the value it had before."""
+    for handle in live:
+        handle.trace = None
+        state = handle.state
+        if handle.buffer is None:
+            handle.meta = meta(state.shape, state.dtype)
+            handle.buffer = allocator.allocate(handle.meta.nbytes)
+    _retire(trace)
+
+
+def evaluate(handle: Handle) -> Any:
+    """Compute one pending handle of another thread's trace without touching that trace."""
+    state = handle.state
+    trace = handle.trace
+    assert trace is not None
+    leaves, scalars = trace.leaves[: state.leaves], trace.scalars[: state.scalars]
+    root = root_of(state)
+    if root.op is ops.LEAF:
+        return leaves[root.leaves - 1]
+    key = ("alone", root)
+    plan = state.plans.get(key)
+    if plan is None:
+        graph = graph_of(state, [root])
+        plan = state.plans[key] = load(graph)
+    outputs, _, _ = plan.run(leaves, scalars)
+    return outputs[0]
+
+
+install(flush=flush, evaluate=evaluate)

@@ -1,0 +1,80 @@
+"""A handle: what a user holds of a value that may not have been computed yet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tenor.engine.trace import Trace
+    from tenor.engine.trie import Meta, State
+    from tenor.ir.dtype import DType
+    from tenor.ir.node import Shape
+
+__all__ = ["Handle"]
+
+
+class Handle:
+    """The engine's half of a tensor.
+
+    Pending: `trace` is the thread's current trace and `state` its position there.
+    Concrete: `buffer` holds the bytes and `meta` says what they are.
+
+    Attributes:
+        base: The tensor this one is a view of.
+        view: How to derive it from the base: (op, attrs) one after another.
+        seen: The base's version when it was derived.
+        version: How often it was written in place.
+        viewed: Whether views of it exist.
+        grad: The accumulated gradient.
+        segment, origin: Where it was computed, if a gradient may yet flow back through it.
+        hooks: Functions called with its gradient.
+    """
+
+    # The recorder sets these two on every operation; the rest is rarer and has class defaults.
+    __slots__ = ("__dict__", "__weakref__", "state", "trace")
+
+    trace: Trace | None
+    state: State
+
+    buffer: Any = None
+    meta: Meta | None = None
+    base: Handle | None = None
+    view: tuple[tuple[Any, tuple[Any, ...]], ...] = ()
+    seen: int = 0
+    version: int = 0
+    viewed: bool = False
+    segment: Any = None
+    origin: State | None = None
+    hooks: list[Callable[[Any], Any]] | None = None
+    _grad: Any = None
+
+    @property
+    def shape_tuple(self) -> Shape:
+        """The shape as a plain tuple, pending or not."""
+        trace = self.trace
+        if trace is None or trace.done:
+            assert self.meta is not None
+            return self.meta.shape
+        return self.state.shape
+
+    @property
+    def element_type(self) -> DType:
+        """The dtype, pending or not."""
+        trace = self.trace
+        if trace is None or trace.done:
+            assert self.meta is not None
+            return self.meta.dtype
+        return self.state.dtype
+
+    @property
+    def needs_grad(self) -> bool:
+        """Whether a gradient flows into it."""
+        if self.base is not None and self.seen != self.base.version:
+            return self.base.needs_grad
+        trace = self.trace
+        if trace is None or trace.done:
+            assert self.meta is not None
+            return self.meta.requires_grad
+        return self.state.requires_grad

@@ -1,0 +1,266 @@
+"""`tn.compile`: run a function once under the recorder, then replay its plan in one call.
+
+What a replay repeats: the returned tensors, in-place writes to captured tensors (parameters,
+optimiser state, running statistics) and `.grad` of captured tensors. What it guards: the metas of
+tensor arguments, the values of other arguments, the grad mode, and what modules ask to be guarded
+(their training flag). Python side effects happen on the first call only.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from sys import getrefcount
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+
+from tenor.engine.flush import Binding, bind, finish, flush
+from tenor.engine.handle import Handle
+from tenor.engine.tape import Segment
+from tenor.engine.trace import local
+from tenor.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tenor.engine.trie import Meta, State
+
+__all__ = ["Compiled", "guard", "pinned"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def guard(owner: object, name: str) -> None:
+    """Make the function being compiled depend on an attribute: when it changes, record again."""
+    if local.pinning is not None:
+        local.guards.append((owner, name, getattr(owner, name)))
+
+
+def pinned() -> bool:
+    """Tell whether a function is being compiled at this moment."""
+    return local.pinning is not None
+
+
+@dataclass
+class Result:
+    """One tensor a replay makes: its place, what it is, and whose gradient it is."""
+
+    place: tuple[str, int]
+    meta: Meta
+    state: State
+    owner: Handle | None = None
+
+
+@dataclass
+class Pin:
+    """A recorded call.
+
+    Attributes:
+        binding: Its plan.
+        sources: For each leaf: the number of a tensor argument, or the captured tensor.
+        metas: The captured tensors' metas, as guards.
+        guards: (owner, attribute, value) that must still hold.
+        scalars: The run-time numbers of the first call.
+        providers: Which of them are asked for again.
+        returned: The returned structure, with Results for tensors.
+        written: Captured tensors written in place.
+        gradients: Captured tensors whose `.grad` was set; a place of None clears it.
+    """
+
+    binding: Binding
+    sources: list[int | Handle]
+    metas: list[Meta | None]
+    guards: list[tuple[object, str, Any]]
+    scalars: list[Any]
+    providers: list[tuple[int, Callable[[], Any]]]
+    returned: Any = None
+    written: list[tuple[Handle, Result]] = field(default_factory=list)
+    gradients: list[tuple[Handle, Result | None]] = field(default_factory=list)
+    end: State | None = None
+    serial: int = 0
+    variables: list[tuple[State, int]] = field(default_factory=list)
+
+    def holds(self) -> bool:
+        """Tell whether everything the record depended on is as it was."""
+        for source, wanted in zip(self.sources, self.metas, strict=True):
+            if isinstance(source, Handle):
+                if source.trace is not None and not source.trace.done:
+                    flush()
+                if source.meta is not wanted or source.buffer is None:
+                    return False
+        return all(getattr(owner, name) == value for owner, name, value in self.guards)
+
+    def run(self, tensors: list[Handle]) -> Any:
+        """Replay on new arguments."""
+        owners = [s if isinstance(s, Handle) else tensors[s] for s in self.sources]
+        leaves = [h.buffer.snapshot() if h.buffer.shared else h.buffer for h in owners]
+        plan = self.binding.plan
+        for i in plan.donated:
+            # Held by the tensor, by this list and by the call; anybody else would see it change.
+            if getrefcount(leaves[i]) > 3:
+                leaves[i] = leaves[i].snapshot()
+        for at, provider in self.providers:
+            self.scalars[at] = provider()
+        outputs, code, value = plan.runner.run(leaves, self.scalars)
+        if code:
+            plan.fail(code, value)
+
+        def buffer(place: tuple[str, int]) -> Any:
+            return outputs[place[1]] if place[0] == "output" else leaves[place[1]]
+
+        segment = None
+        if self.binding.saved:
+            saved = {state: buffer(place) for state, place in self.binding.saved}
+            variables = {s: (owners[i], owners[i].version) for s, i in self.variables}
+            assert self.end is not None
+            segment = Segment(self.serial, self.end, saved, variables, {}, {})
+        for owner, result in self.written:
+            owner.buffer, owner.meta, owner.trace = buffer(result.place), result.meta, None
+            owner.version += 1
+        for owner, answer in self.gradients:
+            owner._grad = None if answer is None else _make(answer, buffer(answer.place), None)
+        return _map(self.returned, lambda r: _make(r, buffer(r.place), segment), Result)
+
+
+def _make(result: Result, buffer: Any, segment: Segment | None) -> Handle:
+    handle = local.make()
+    handle.trace = None
+    handle.buffer, handle.meta = buffer, result.meta
+    if segment is not None and result.meta.requires_grad:
+        handle.segment, handle.origin = segment, result.state
+    return handle
+
+
+class Compiled(Generic[P, R]):
+    """A function whose recorded plan is replayed while its guards hold.
+
+    Args:
+        function: Takes and returns tensors, numbers and nests (tuple, list, dict) of them. It must
+            not read a tensor's value; see `ObservationError`.
+        max_plans: Distinct argument signatures kept; the oldest goes first.
+    """
+
+    def __init__(self, function: Callable[P, R], max_plans: int = 64) -> None:
+        self.function = function
+        self.pins: dict[Any, list[Pin]] = {}
+        self.max_plans = max_plans
+        self.recordings = 0
+        functools.update_wrapper(self, function, updated=())
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Replay, or record where no recorded call fits."""
+        if local.pinning is not None or local.immediate:
+            return self.function(*args, **kwargs)
+        tensors: list[Handle] = []
+        key = (_signature((args, kwargs), tensors), local.trace.grad)
+        for pin in self.pins.get(key, ()):
+            if pin.holds():
+                return pin.run(tensors)  # type: ignore[no-any-return]
+        return self._record(key, tensors, args, kwargs)
+
+    def _record(
+        self, key: Any, tensors: list[Handle], args: Any, kwargs: Any
+    ) -> R:
+        flush()
+        self.recordings += 1
+        trace = local.trace
+        trace.owners = []
+        local.guards = []
+        local.pinning = getattr(self.function, "__name__", type(self.function).__name__)
+        try:
+            result = self.function(*args, **kwargs)
+        finally:
+            local.pinning = None
+        _map(result, _check_tensor, Handle)
+        pin = self._pin(tensors, result)
+        pins = self.pins.setdefault(key, [])
+        pins.insert(0, pin)
+        del pins[4:]
+        while len(self.pins) > self.max_plans:
+            del self.pins[next(iter(self.pins))]
+        return result  # type: ignore[no-any-return]
+
+    def _pin(self, tensors: list[Handle], result: Any) -> Pin:
+        trace = local.trace
+        owners, trace.owners = trace.owners or [], None
+        numbers = {id(t): i for i, t in enumerate(tensors)}
+        sources: list[int | Handle] = [numbers.get(id(h), h) for h in owners]
+        metas = [h.meta for h in owners]
+        live, binding = bind(trace)
+        places = {id(h): p for h, p in zip(live, binding.places, strict=True)}
+        states = {id(h): h.state for h in live}
+        written_ids = set(trace.rebound)
+        with_grad = [h for h in owners if h._grad is not None and id(h._grad) in places]
+        variables = [(s, _position(owners, h)) for s, h in trace.variables.items()
+                     if any(h is o for o in owners)]  # fmt: skip
+        end, serial = trace.state, trace.serial
+        scalars, providers = list(trace.scalars), list(trace.providers)
+        returned_ids: dict[int, Handle] = {}
+        _map(result, lambda h: returned_ids.setdefault(id(h), h), Handle)
+        finish(trace, live, binding)
+
+        def result_of(handle: Handle) -> Result:
+            assert handle.meta is not None
+            if id(handle) not in places:
+                at = next((i for i, s in enumerate(sources) if s is handle
+                           or s == numbers.get(id(handle))), None)  # fmt: skip
+                if at is None:
+                    raise ArgumentError(
+                        "tn.compile: the function returns a tensor it did not compute.",
+                        came=f"a tensor of shape {handle.meta.shape} made elsewhere",
+                        fix="return it from the caller, or return x.clone()",
+                    )
+                return Result(("leaf", at), handle.meta, handle.state)
+            return Result(places[id(handle)], handle.meta, states[id(handle)])
+
+        pin = Pin(binding, sources, metas, list(local.guards), scalars, providers)
+        pin.end, pin.serial, pin.variables = end, serial, variables
+        pin.returned = _map(result, result_of, Handle)
+        pin.written = [(h, result_of(h)) for h in owners if id(h) in written_ids]
+        pin.gradients = [(h, result_of(h._grad)) for h in with_grad]
+        cleared = [h for h in owners if h.meta and h.meta.requires_grad and h._grad is None]
+        pin.gradients += [(h, None) for h in cleared]
+        return pin
+
+
+def _position(owners: list[Handle], handle: Handle) -> int:
+    return next(i for i, owner in enumerate(owners) if owner is handle)
+
+
+def _check_tensor(handle: Handle) -> Handle:
+    return handle
+
+
+def _signature(value: Any, tensors: list[Handle]) -> Any:
+    """Return a hashable form of nested arguments; tensors by meta, collected in order."""
+    if isinstance(value, Handle):
+        if value.trace is not None and not value.trace.done:
+            flush()
+        for i, known in enumerate(tensors):
+            if known is value:
+                return ("again", i)
+        tensors.append(value)
+        return value.meta
+    if isinstance(value, (tuple, list)):
+        return (type(value), *[_signature(v, tensors) for v in value])
+    if isinstance(value, dict):
+        return (dict, *[(k, _signature(v, tensors)) for k, v in value.items()])
+    try:
+        hash(value)
+    except TypeError:
+        return id(value)
+    return (type(value), value)
+
+
+def _map(value: Any, function: Callable[[Any], Any], kind: type) -> Any:
+    """Apply a function to every `kind` in a nest."""
+    if isinstance(value, kind):
+        return function(value)
+    if isinstance(value, tuple):
+        made = [_map(v, function, kind) for v in value]
+        return type(value)(*made) if hasattr(value, "_fields") else tuple(made)
+    if isinstance(value, list):
+        return [_map(v, function, kind) for v in value]
+    if isinstance(value, dict):
+        return {k: _map(v, function, kind) for k, v in value.items()}
+    return value

@@ -1,0 +1,504 @@
+"""Backward: walk what was recorded in reverse and record the derivative's operations.
+
+The tape is the recorded path itself. Where a flush cut a path in two, the older part stands as a
+`Segment` with the values its derivative will ask for. A whole backward pass over one trace is
+remembered as one edge (a macro), so that the next step costs one dictionary look-up.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from tenor.autograd.vjp import VJP
+from tenor.engine.alias import is_leaf, write
+from tenor.engine.trace import Trace, advance, enter, handle_of, local, record, state_of
+from tenor.engine.trie import State, meta, path
+from tenor.errors import GradientError
+from tenor.ir import op as ops
+from tenor.ir.build import Builder, GraphBuilder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from tenor.engine.handle import Handle
+    from tenor.ir.node import Node
+    from tenor.ir.op import Op
+
+__all__ = ["FunctionCall", "Segment", "TraceBuilder", "backward", "gradients", "needed_values"]
+
+
+class TraceBuilder(Builder):
+    """Writes a rule's operations onto the current trace."""
+
+    def emit(self, op: Op, inputs: tuple[Node, ...], attrs: tuple[Any, ...] = ()) -> Node:
+        """Record one operation and return its state."""
+        return advance(local.trace, op, inputs, attrs)  # type: ignore[arg-type]
+
+
+@dataclass
+class FunctionCall:
+    """One call of a custom Function: asked for input gradients when its outputs' are known.
+
+    Attributes:
+        outputs: The states of its outputs, first to last.
+        backward: From the outputs' gradients (None where none flows) to the inputs'.
+    """
+
+    outputs: list[State]
+    backward: Callable[[list[Handle | None]], Sequence[Handle | None]]
+
+
+@dataclass(eq=False)
+class Segment:
+    """A stretch of trace that was run before its gradient was asked for.
+
+    Attributes:
+        serial: The number of its trace.
+        end: Its last state.
+        saved: The values its derivative reads, by state.
+        variables: Its leaves that require a gradient, with their version when it was run.
+        functions, hooks: As in `Trace`.
+        freed: Whether a backward pass has let its values go.
+    """
+
+    serial: int
+    end: State
+    saved: dict[State, Any]
+    variables: dict[State, tuple[Handle, int]]
+    functions: dict[State, FunctionCall]
+    hooks: dict[State, Handle]
+    freed: bool = False
+    walked: list[State] = field(default_factory=list)
+
+
+FREED: Final[Any] = Segment(0, None, {}, {}, {}, {}, freed=True)  # type: ignore[arg-type]
+"""The segment of tensors whose history a backward pass has let go."""
+
+
+def _twice() -> GradientError:
+    return GradientError(
+        "backward: the values this gradient needs were let go by an earlier backward pass.",
+        came="a second backward through the same graph",
+        fix="call backward(retain_graph=True) the first time",
+    )
+
+
+def _overwritten(state: State) -> GradientError:
+    return GradientError(
+        f"backward: a value of shape {state.shape} that {state.op.name} needs was written in place "
+        "after it was used.",
+        came=f"the tensor made by {state.op.name}",
+        fix="write to a copy (x = x + 1 instead of x += 1), or write after backward()",
+        where=state.site,
+    )
+
+
+class Tape:
+    """What a vjp rule sees of one recorded operation (see `tenor.autograd.vjp`)."""
+
+    def __init__(self, walk: Walk, node: State, g: State) -> None:
+        self.walk = walk
+        self.b: Builder = walk.builder
+        self.node = node
+        self.g = g
+
+    def x(self, i: int) -> Node:
+        """Return the value of input i."""
+        return self.walk.value(self.node, self.node.inputs[i])
+
+    def y(self) -> Node:
+        """Return the value of the output."""
+        return self.walk.value(self.node, self.node)
+
+    def needs(self, i: int) -> bool:
+        """Tell whether input i requires a gradient."""
+        return self.node.inputs[i].requires_grad
+
+
+class Walk:
+    """One reverse walk over one stretch of recorded operations."""
+
+    def __init__(self, builder: Builder, states: list[State]) -> None:
+        self.builder = builder
+        self.states = states
+        self.cotangents: dict[State, State] = {}
+        self.read: set[State] = set()
+
+    def value(self, node: State, state: State) -> Node:
+        """Return a forward value where the derivative is being recorded."""
+        raise NotImplementedError
+
+    def arrive(self, state: State, g: State) -> State | None:
+        """See a cotangent arrive whole; return it, perhaps changed, or None to go no further."""
+        raise NotImplementedError
+
+    def add(self, state: State, g: Node) -> None:
+        """Add to a state's cotangent."""
+        before = self.cotangents.get(state)
+        self.cotangents[state] = g if before is None else self.builder.add(before, g)  # type: ignore[assignment]
+
+    def run(self) -> None:
+        """Walk from the last state to the first."""
+        for state in reversed(self.states):
+            g = self.cotangents.get(state)
+            if state.op is ops.FUNCTION and self.function(state):
+                continue
+            if g is None or not state.requires_grad:
+                continue
+            g = self.arrive(state, g)
+            if g is None or state.op is ops.LEAF or state.op is ops.VARIABLE:
+                continue
+            rule = VJP[state.op.name]
+            if rule is None:
+                continue
+            for source, part in zip(state.inputs, rule(Tape(self, state, g)), strict=True):
+                if part is not None and source.requires_grad:
+                    self.add(source, part)
+
+    def function(self, state: State) -> bool:
+        """Let a custom Function answer for its outputs; False if this is none of its outputs."""
+        raise NotImplementedError
+
+
+class DryWalk(Walk):
+    """Finds out which forward values a derivative reads, without recording anything."""
+
+    def __init__(self, states: list[State]) -> None:
+        super().__init__(GraphBuilder(), states)
+
+    def value(self, node: State, state: State) -> Node:  # noqa: ARG002 - the walk's signature
+        """Note the value and stand a parameter in for it."""
+        self.read.add(state)
+        assert isinstance(self.builder, GraphBuilder)
+        return self.builder.leaf(state.shape, state.dtype)
+
+    def arrive(self, state: State, g: State) -> State | None:  # noqa: ARG002
+        """Go on everywhere."""
+        return g
+
+    def function(self, state: State) -> bool:
+        """Pass a function's cotangent on to each of its inputs."""
+        if self.cotangents.get(state) is not None:
+            assert isinstance(self.builder, GraphBuilder)
+            for source in state.inputs[1:]:
+                if source.requires_grad:
+                    self.add(source, self.builder.leaf(source.shape, source.dtype))
+        return True
+
+
+def needed_values(end: State, outputs: Iterable[State]) -> set[State]:
+    """Return the states whose values a backward pass from these outputs would read."""
+    walk = DryWalk(path(end))
+    assert isinstance(walk.builder, GraphBuilder)
+    for output in outputs:
+        walk.add(output, walk.builder.leaf(output.shape, output.dtype))
+    walk.run()
+    return walk.read
+
+
+class RecordingWalk(Walk):
+    """A walk whose rules record on the current trace; base of the two real walks."""
+
+    functions: dict[State, FunctionCall]
+    hooks: dict[State, Handle]
+
+    def __init__(self, states: list[State], sweep: Sweep) -> None:
+        super().__init__(TraceBuilder(), states)
+        self.sweep = sweep
+        self.calls: dict[int, dict[int, State]] = defaultdict(dict)
+
+    def arrive(self, state: State, g: State) -> State | None:
+        """Run the tensor's hooks, then hand a leaf its gradient."""
+        holder = self.hooks.get(state)
+        if holder is not None:
+            for hook in holder.hooks or ():
+                changed = hook(handle_of(g))
+                if changed is not None:
+                    g = state_of(changed)
+            self.cotangents[state] = g
+        owner = self.variable(state)
+        if owner is not None:
+            self.sweep.deliver(owner, g)
+        return g
+
+    def variable(self, state: State) -> Handle | None:
+        """Return the tensor that a leaf state stands for."""
+        raise NotImplementedError
+
+    def function(self, state: State) -> bool:
+        """Collect the outputs' cotangents; at the first output ask for the inputs'."""
+        call = self.functions.get(state)
+        if call is None:
+            return True
+        index = state.attrs[0]
+        g = self.cotangents.get(state)
+        if g is not None:
+            g = self.arrive(state, g)
+        if g is not None:
+            self.calls[id(call)][index] = g
+        got = self.calls[id(call)]
+        if index == 0 and got:
+            given = [handle_of(got[i]) if i in got else None for i in range(len(call.outputs))]
+            answers = call.backward(given)
+            for source, answer in zip(state.inputs[1:], answers, strict=True):
+                if answer is not None and source.requires_grad:
+                    self.add(source, state_of(answer))
+        return True
+
+
+class TraceWalk(RecordingWalk):
+    """A walk over the trace being recorded: forward values are its own states."""
+
+    def __init__(self, trace: Trace, end: State, sweep: Sweep) -> None:
+        super().__init__(path(end), sweep)
+        self.trace = trace
+        self.functions = trace.functions
+        self.hooks = trace.hooks
+
+    def value(self, node: State, state: State) -> Node:
+        """Return the state itself, unless it was written over or let go."""
+        self.read.add(node)
+        self.sweep.values.add(state)
+        if state in self.trace.overwritten:
+            raise _overwritten(state)
+        if node in self.trace.freed:
+            raise _twice()
+        return state
+
+    def variable(self, state: State) -> Handle | None:
+        """Return the tensor that a leaf state stands for."""
+        return self.trace.variables.get(state)
+
+
+class SegmentWalk(RecordingWalk):
+    """A walk over a segment: forward values come back as leaves of the current trace."""
+
+    def __init__(self, segment: Segment, sweep: Sweep) -> None:
+        super().__init__(path(segment.end), sweep)
+        self.segment = segment
+        self.functions = segment.functions
+        self.hooks = segment.hooks
+        self.entered: dict[State, Handle] = {}
+
+    def value(self, node: State, state: State) -> Node:  # noqa: ARG002 - the walk's signature
+        """Enter the saved value into the current trace."""
+        if self.segment.freed:
+            raise _twice()
+        found = self.segment.variables.get(state)
+        if found is not None:
+            owner, version = found
+            if owner.version != version:
+                raise _overwritten(state)
+            return state_of(owner)
+        handle = self.entered.get(state)
+        if handle is None:
+            handle = self.entered[state] = local.make()
+            handle.trace = None
+            handle.buffer = self.segment.saved[state]
+            linked = state.requires_grad and self.sweep.create_graph
+            handle.meta = meta(state.shape, state.dtype, linked)
+            if linked:
+                handle.segment, handle.origin = self.segment, state
+        return state_of(handle)
+
+    def variable(self, state: State) -> Handle | None:
+        """Return the tensor that a leaf state stands for."""
+        found = self.segment.variables.get(state)
+        return found[0] if found else None
+
+
+class Sweep:
+    """One backward pass over the current trace and every segment it leads to."""
+
+    def __init__(self, create_graph: bool) -> None:
+        self.create_graph = create_graph
+        self.trace = local.trace
+        self.pending: dict[Any, dict[State, list[State]]] = {}
+        self.leaves: dict[int, tuple[Handle, State]] = {}
+        self.values: set[State] = set()
+        self.walks: dict[Any, RecordingWalk] = {}
+
+    def seed(self, root: Handle, g: State) -> None:
+        """Start from a tensor with a cotangent."""
+        source, state = self.locate(root)
+        self.pending.setdefault(source, {}).setdefault(state, []).append(g)
+
+    def locate(self, handle: Handle) -> tuple[Any, State]:
+        """Return the stretch a tensor was recorded in, and its state there."""
+        if handle.trace is not self.trace and handle.segment is not None:
+            if handle.segment is FREED:
+                raise _twice()
+            assert handle.origin is not None
+            return handle.segment, handle.origin
+        return self.trace, state_of(handle)
+
+    def deliver(self, owner: Handle, g: State) -> None:
+        """Give a leaf its gradient, or carry it on into the segment the tensor came from."""
+        if owner.segment is not None:
+            if owner.segment is FREED:
+                raise _twice()
+            assert owner.origin is not None
+            self.pending.setdefault(owner.segment, {}).setdefault(owner.origin, []).append(g)
+            return
+        before = self.leaves.get(id(owner))
+        if before is not None:
+            g = TraceBuilder().add(before[1], g)  # type: ignore[assignment]
+        self.leaves[id(owner)] = (owner, g)
+
+    def run(self, end: State) -> None:
+        """Walk the newest stretch first, until nothing is left to walk."""
+        while self.pending:
+            source = max(self.pending, key=lambda s: s.serial)
+            seeds = self.pending.pop(source)
+            walk = TraceWalk(source, end, self) if source is self.trace else SegmentWalk(source, self)
+            for state, parts in seeds.items():
+                for part in parts:
+                    walk.add(state, part)
+            self.walks[source] = walk
+            walk.run()
+
+    def free(self) -> None:
+        """Let go what the pass has read."""
+        for source, walk in self.walks.items():
+            if source is self.trace:
+                self.trace.freed |= walk.read
+                self.trace.freed.update(s for s in walk.cotangents if s.op is not ops.LEAF)
+            else:
+                source.freed = True
+                source.saved = {}
+
+
+@dataclass
+class Macro:
+    """A backward pass known as one edge: where it ends and which leaves got which gradients."""
+
+    end: State
+    gradients: list[tuple[State, State]]
+    freed: frozenset[State]
+    values: frozenset[State]
+
+
+def backward(root: Handle, grad: Handle | None, retain_graph: bool, create_graph: bool) -> None:
+    """Add the gradient of a tensor to `.grad` of every leaf it depends on."""
+    trace = local.trace
+    if root.trace is trace and grad is None and not (create_graph or trace.hooks or trace.functions):
+        macro = trace.state.macros.get(("backward", root.state))
+        if macro is not None and _replay(trace, macro, retain_graph):
+            return
+    start = trace.state
+    sweep = _sweep([root], [grad], create_graph)
+    simple = start is not trace.state and len(sweep.walks) == 1 and trace in sweep.walks
+    if not retain_graph:
+        sweep.free()
+    if simple and grad is None and not (create_graph or trace.hooks or trace.functions):
+        _remember(trace, start, root, sweep)
+    for owner, g in sweep.leaves.values():
+        accumulate(owner, g, create_graph)
+
+
+def _remember(trace: Trace, start: State, root: Handle, sweep: Sweep) -> None:
+    by_owner = {id(owner): state for state, owner in trace.variables.items()}
+    if root.trace is not trace or trace.state.leaves != start.leaves:
+        return
+    walk = sweep.walks[trace]
+    start.macros["backward", root.state] = Macro(
+        trace.state,
+        [(by_owner[id(owner)], g) for owner, g in sweep.leaves.values()],
+        frozenset(walk.read) | {s for s in walk.cotangents if s.op is not ops.LEAF},
+        frozenset(sweep.values),
+    )
+
+
+def _replay(trace: Trace, macro: Macro, retain_graph: bool) -> bool:
+    """Take a macro's edge; False where this trace needs the long way (and its errors)."""
+    owners = [trace.variables.get(leaf) for leaf, _ in macro.gradients]
+    if (
+        any(owner is None or owner.segment is not None for owner in owners)
+        or not trace.overwritten.isdisjoint(macro.values)
+        or not trace.freed.isdisjoint(macro.freed)
+    ):
+        return False
+    trace.state = macro.end
+    if not retain_graph:
+        trace.freed |= macro.freed
+    for owner, (_, g) in zip(owners, macro.gradients, strict=True):
+        assert owner is not None
+        accumulate(owner, g, create_graph=False)
+    return True
+
+
+def _sweep(
+    roots: Sequence[Handle], grads: Sequence[Handle | None], create_graph: bool
+) -> Sweep:
+    for root in roots:
+        if not root.needs_grad:
+            raise GradientError(
+                "backward: the tensor does not depend on anything that requires a gradient.",
+                came=f"a tensor of shape {root.shape_tuple} with requires_grad=False",
+                fix="set requires_grad=True on an input, and do not compute under tn.no_grad()",
+            )
+    sweep = Sweep(create_graph)
+    trace = sweep.trace
+    for root in roots:
+        sweep.locate(root)
+    end = trace.state
+    mode = trace.grad
+    builder = TraceBuilder()
+    trace.grad = create_graph
+    try:
+        for root, grad in zip(roots, grads, strict=True):
+            if grad is None:
+                seed: Any = builder.full(root.shape_tuple, 1, root.element_type)
+            else:
+                seed = state_of(grad)
+            sweep.seed(root, seed)
+        sweep.run(end)
+    finally:
+        trace.grad = mode
+    return sweep
+
+
+def accumulate(owner: Handle, g: State, create_graph: bool) -> None:
+    """Add a gradient to a leaf's `.grad`."""
+    fresh = handle_of(g)
+    before = owner._grad
+    if before is None:
+        owner._grad = fresh
+    elif create_graph:
+        owner._grad = record(ops.ADD, (before, fresh))
+    else:
+        trace = local.trace
+        mode, trace.grad = trace.grad, False
+        try:
+            write(before, record(ops.ADD, (before, fresh)))
+        finally:
+            local.trace.grad = mode
+
+
+def gradients(
+    outputs: Sequence[Handle],
+    inputs: Sequence[Handle],
+    grads: Sequence[Handle | None],
+    retain_graph: bool,
+    create_graph: bool,
+) -> list[Handle | None]:
+    """Return the gradients of outputs with respect to inputs; None where there is no path."""
+    for handle in inputs:
+        if handle.trace is not local.trace and is_leaf(handle):
+            enter(local.trace, handle)
+    sweep = _sweep(outputs, grads, create_graph)
+    found: list[Handle | None] = []
+    for handle in inputs:
+        entry = sweep.leaves.get(id(handle))
+        if entry is not None:
+            found.append(handle_of(entry[1]))
+            continue
+        source, state = sweep.locate(handle)
+        walk = sweep.walks.get(source)
+        g = walk.cotangents.get(state) if walk is not None else None
+        found.append(None if g is None else handle_of(g))
+    if not retain_graph:
+        sweep.free()
+    return found

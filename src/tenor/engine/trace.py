@@ -1,0 +1,262 @@
+"""The recorder: a walk over the trie, and what the walk has met."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from tenor.engine.handle import Handle
+from tenor.engine.trie import State, meta, new_root, step
+from tenor.errors import GradientError, ObservationError
+from tenor.ir import dtype as dt
+from tenor.ir import op as ops
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tenor.ir.dtype import DType
+    from tenor.ir.op import Op
+
+__all__ = [
+    "Trace", "advance", "emit_scalar", "enter", "handle_of", "install", "local", "record",
+    "refuse_observation", "reset_trie", "state_of",
+]  # fmt: skip
+
+_SERIAL: Final = itertools.count(1)
+ROOT: State = new_root()
+
+
+class Trace:
+    """One walk from the root to the next flush.
+
+    Attributes:
+        state: Where it stands.
+        leaves: Buffers met, in the order of the LEAF states on the path.
+        scalars: Numbers met, in the order of the SCALAR states.
+        outs: Handles made, in order.
+        donors: Leaf states whose tensor was written in place, by the handle's id: their buffers may
+            be written over.
+        owners: The tensors behind `leaves`, where a function is being compiled.
+        providers: Pairs (scalar number, function): asked again at each run of a pinned plan.
+        rebound: Handles written in place, by id; they are always kept.
+        variables: Leaf states that require a gradient, and their tensors.
+        functions: Contexts of custom Functions, by the state of each output.
+        hooks: Handles with gradient hooks, by state.
+        overwritten: States whose tensor was written in place after they were made.
+        freed: States a backward pass went over and let go.
+        grad: The grad mode.
+        serial: Later traces have larger numbers.
+        done: Whether it has been flushed.
+    """
+
+    __slots__ = (
+        "donors", "done", "freed", "functions", "grad", "hooks", "leaves", "outs", "overwritten",
+        "owners", "providers", "rebound", "scalars", "serial", "state", "variables",
+    )  # fmt: skip
+
+    def __init__(self, grad: bool) -> None:
+        self.state = ROOT
+        self.leaves: list[Any] = []
+        self.scalars: list[Any] = []
+        self.outs: list[Handle] = []
+        self.donors: dict[int, State] = {}
+        self.owners: list[Handle] | None = None
+        self.providers: list[tuple[int, Callable[[], Any]]] = []
+        self.rebound: dict[int, Handle] = {}
+        self.variables: dict[State, Handle] = {}
+        self.functions: dict[State, Any] = {}
+        self.hooks: dict[State, Handle] = {}
+        self.overwritten: set[State] = set()
+        self.freed: set[State] = set()
+        self.grad = grad
+        self.serial = next(_SERIAL)
+        self.done = False
+
+
+class Local(threading.local):
+    """What belongs to a thread: its trace and its modes.
+
+    Attributes:
+        trace: The trace being recorded.
+        immediate: Whether every operation is run at once.
+        pinning: The function being compiled by `tn.compile`, where observation is an error.
+        make: Makes an empty handle; `tensor` sets it to Tensor's.
+        flush: Runs the trace; `engine.flush` sets it.
+        evaluate: Computes one pending handle of another thread; `engine.flush` sets it.
+    """
+
+    make: Callable[[], Handle]
+    flush: Callable[..., None]
+    evaluate: Callable[[Handle], Any]
+
+    def __init__(self) -> None:
+        self.trace = Trace(grad=True)
+        self.immediate = False
+        self.pinning: str | None = None
+        self.guards: list[tuple[object, str, Any]] = []
+
+
+local: Final = Local()
+
+
+def install(**functions: Callable[..., Any]) -> None:
+    """Tell the recorder how handles are made and traces are run (the layers above know)."""
+    for name, function in functions.items():
+        setattr(Local, name, staticmethod(function))
+
+
+def reset_trie() -> None:
+    """Forget every trace and plan; pending work is run first."""
+    global ROOT  # noqa: PLW0603 - the trie is the process's one memory of traces
+    local.flush()
+    ROOT = new_root()
+    local.trace.state = ROOT
+
+
+def enter(trace: Trace, handle: Handle) -> State:
+    """Return the state of a handle that is not pending in this trace: register it as a leaf."""
+    owner = handle.trace
+    if owner is not None and not owner.done:
+        return _foreign(trace, handle)
+    if handle.base is not None and handle.seen != handle.base.version:
+        return refresh(handle).state
+    buffer = handle.buffer
+    if buffer.shared:
+        buffer = buffer.snapshot()
+    what = handle.meta
+    assert what is not None
+    at = trace.state
+    state = at.last
+    if state is None or state.a is not what or state.op is not ops.LEAF:
+        state = step(at, ops.LEAF, (), (what.shape, what.dtype), trace.grad, what)
+    trace.state = state
+    trace.leaves.append(buffer)
+    if trace.owners is not None:
+        trace.owners.append(handle)
+    handle.trace = trace
+    handle.state = state
+    if what.requires_grad:
+        trace.variables[state] = handle
+    if handle.hooks:
+        trace.hooks[state] = handle
+    return state
+
+
+def _foreign(trace: Trace, handle: Handle) -> State:
+    """Use a value another thread has pending: compute it apart, without touching that thread."""
+    if handle.state.requires_grad:
+        raise GradientError(
+            "threads: a tensor that requires a gradient was recorded by another thread and not "
+            "computed yet.",
+            came=f"shape {handle.state.shape}",
+            fix="observe it in its own thread, or pass x.detach()",
+        )
+    copy = local.make()
+    copy.buffer = local.evaluate(handle)
+    copy.meta = meta(handle.state.shape, handle.state.dtype)
+    copy.trace = None
+    return enter(trace, copy)
+
+
+def refresh(handle: Handle) -> Handle:
+    """Derive a view again after its base was written."""
+    base = handle.base
+    assert base is not None
+    value = base
+    for op, attrs in handle.view:
+        value = record(op, (value,), attrs)
+    handle.trace = value.trace
+    handle.state = value.state
+    handle.seen = base.version
+    trace = local.trace
+    trace.rebound[id(handle)] = handle
+    return handle
+
+
+def state_of(handle: Handle) -> State:
+    """Return the handle's position in the current trace."""
+    trace = local.trace
+    return handle.state if handle.trace is trace else enter(trace, handle)
+
+
+def handle_of(state: State) -> Handle:
+    """Return a new handle on a value of the current trace."""
+    trace = local.trace
+    handle = local.make()
+    handle.trace = trace
+    handle.state = state
+    trace.outs.append(handle)
+    return handle
+
+
+def record(op: Op, inputs: tuple[Handle, ...], attrs: tuple[Any, ...] = ()) -> Any:
+    """Record one operation on handles; return the handle of its result."""
+    trace = local.trace
+    if trace.state.boundary:
+        local.flush()
+        trace = local.trace
+    states = tuple([h.state if h.trace is trace else enter(trace, h) for h in inputs])
+    state = advance(trace, op, states, attrs)
+    handle = local.make()
+    handle.trace = trace
+    handle.state = state
+    trace.outs.append(handle)
+    if local.immediate:
+        local.flush()
+    return handle
+
+
+def advance(trace: Trace, op: Op, states: tuple[State, ...], attrs: tuple[Any, ...]) -> State:
+    """Move the trace over one operation on its own states; return the new state."""
+    at = trace.state
+    state = at.last
+    if (
+        state is None
+        or state.op is not op
+        or state.inputs != states
+        or state.attrs != attrs
+        or state.grad is not trace.grad
+    ):
+        state = step(at, op, states, attrs, trace.grad)
+    trace.state = state
+    return state
+
+
+def emit_scalar(value: Any, dtype: DType, provider: Callable[[], Any] | None = None) -> Any:
+    """Record a Python number as a run-time slot of shape (); it never causes a recompile.
+
+    Args:
+        value: The number.
+        dtype: The dtype it takes part as.
+        provider: Asked for the number at each later run of a pinned plan; by default the number
+            stays what it was.
+    """
+    trace = local.trace
+    if trace.state.boundary:
+        local.flush()
+        trace = local.trace
+    state = advance(trace, ops.SCALAR, (), (dtype,))
+    if provider is not None:
+        trace.providers.append((len(trace.scalars), provider))
+    trace.scalars.append(value)
+    handle = local.make()
+    handle.trace = trace
+    handle.state = state
+    trace.outs.append(handle)
+    return handle
+
+
+def refuse_observation(what: str) -> None:
+    """Raise where a value is read inside a function being compiled."""
+    if local.pinning is not None:
+        raise ObservationError(
+            f"tn.compile: {what} reads a value inside the compiled function "
+            f"{local.pinning!r}, before it exists.",
+            came="a data-dependent branch, print, item() or numpy()",
+            fix="move it outside the function, or use tn.where; plain calls without tn.compile "
+            "allow it anywhere",
+        )
+
+
+SCALAR_KIND: Final = {"float": dt.float64, "int": dt.int64, "uint": dt.int64, "bool": dt.int64}

@@ -1,0 +1,189 @@
+"""The trie of everything recorded before: a position in it is the hash of a trace.
+
+A trace walks the trie. Where it takes an edge that was taken before, shapes, dtypes, gradients'
+needs, the user's line and the compiled plans are already known; three pointer comparisons are all
+the work. A new edge is inferred and checked once, so errors are raised at the user's own line.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from tenor.config import config
+from tenor.errors import user_line
+from tenor.ir import op as ops
+from tenor.ir.infer import infer
+from tenor.ir.node import Node, Shape, size
+
+if TYPE_CHECKING:
+    from tenor.ir.dtype import DType
+    from tenor.ir.op import Op
+
+__all__ = ["Meta", "State", "meta", "new_root", "path", "step"]
+
+
+class Meta:
+    """What a concrete tensor is, interned: equal metas are one object.
+
+    Attributes:
+        shape: Its shape.
+        dtype: Its dtype.
+        requires_grad: Whether gradients flow into it.
+    """
+
+    __slots__ = ("dtype", "nbytes", "requires_grad", "shape")
+
+    def __init__(self, shape: Shape, dtype: DType, requires_grad: bool) -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self.requires_grad = requires_grad
+        self.nbytes = size(shape) * dtype.itemsize
+
+
+_METAS: Final[dict[tuple[Shape, DType, bool], Meta]] = {}
+
+
+def meta(shape: Shape, dtype: DType, requires_grad: bool = False) -> Meta:
+    """Return the one Meta of a shape, dtype and gradient flag."""
+    key = (shape, dtype, requires_grad)
+    found = _METAS.get(key)
+    if found is None:
+        found = _METAS.setdefault(key, Meta(shape, dtype, requires_grad))
+    return found
+
+
+class State(Node):
+    """A position in the trie: the value recorded there, and where traces went next.
+
+    Attributes:
+        a, b: The first two inputs again, for the recorder's quick test; for a leaf, `a` is its Meta.
+        grad: The grad mode it was recorded under.
+        requires_grad: Whether the value needs a gradient.
+        parent, depth: The position before it, and how far from the root it is.
+        leaves, scalars: How many run-time tensors and numbers the path holds up to here.
+        last, next: The edge taken last time, and all edges.
+        pending_bytes: Bytes of all values recorded since the root.
+        boundary: Whether a trace that comes here is run at once (see `periodic`).
+        site: The user's (file, line).
+        macros: Recorded stretches known as one edge, e.g. a whole backward pass.
+        plans: Compiled plans by live set.
+    """
+
+    __slots__ = (
+        "a", "b", "boundary", "depth", "grad", "last", "leaves", "macros", "next", "parent",
+        "pending_bytes", "plans", "requires_grad", "scalars", "site",
+    )  # fmt: skip
+
+    inputs: tuple[State, ...]  # type: ignore[assignment]
+    a: Any
+    b: Any
+    last: State | None
+    next: dict[Any, State]
+    parent: State | None
+    macros: dict[Any, Any]
+    plans: dict[Any, Any]
+    site: tuple[str, int] | None
+
+    def __init__(
+        self, op: Op, inputs: tuple[State, ...], attrs: tuple[Any, ...], shape: Shape, dtype: DType
+    ) -> None:
+        super().__init__(op, inputs, attrs, shape, dtype)
+        self.a = inputs[0] if inputs else None
+        self.b = inputs[1] if len(inputs) > 1 else None
+        self.last = None
+        self.next = {}
+        self.macros = {}
+        self.plans = {}
+        self.boundary = False
+
+
+def new_root() -> State:
+    """Return the root of an empty trie."""
+    from_nothing = ops.Op("root", "tape", 0, "", "where every trace begins")
+    root = State(from_nothing, (), (), (), _NO_DTYPE)
+    root.grad = True
+    root.requires_grad = False
+    root.parent = None
+    root.depth = root.leaves = root.scalars = root.pending_bytes = 0
+    root.site = None
+    return root
+
+
+_NO_DTYPE: Any = None
+
+
+def step(
+    at: State, op: Op, inputs: tuple[State, ...], attrs: tuple[Any, ...], grad: bool, extra: Any = None
+) -> State:
+    """Return the position one operation after `at`, made if it was never there.
+
+    Args:
+        at: Where the trace stands.
+        op: The operation.
+        inputs: Positions of its operands.
+        attrs: Its attributes.
+        grad: The grad mode.
+        extra: For a leaf, its Meta.
+    """
+    key = (op, inputs, attrs, grad, extra)
+    found = at.next.get(key)
+    if found is None:
+        found = _extend(at, op, inputs, attrs, grad, extra)
+        found = at.next.setdefault(key, found)
+    at.last = found
+    return found
+
+
+def _extend(
+    at: State, op: Op, inputs: tuple[State, ...], attrs: tuple[Any, ...], grad: bool, extra: Any
+) -> State:
+    shape, dtype = infer(op, inputs, attrs)
+    state = State(op, inputs, attrs, shape, dtype)
+    state.grad = grad
+    state.parent = at
+    state.depth = at.depth + 1
+    state.leaves = at.leaves + (op is ops.LEAF)
+    state.scalars = at.scalars + (op is ops.SCALAR)
+    state.pending_bytes = at.pending_bytes + size(shape) * dtype.itemsize
+    state.site = user_line()
+    if op is ops.LEAF:
+        state.a = extra
+        state.requires_grad = extra.requires_grad
+    elif op is ops.VARIABLE:
+        state.requires_grad = True
+    elif op is ops.DETACH:
+        state.requires_grad = False
+    else:
+        floating = dtype.kind == "float"
+        state.requires_grad = grad and floating and any(i.requires_grad for i in inputs)
+    state.boundary = (
+        state.depth >= config.max_pending_ops
+        or state.pending_bytes >= config.max_pending_bytes
+        or (state.depth >= 512 and state.depth & (state.depth - 1) == 0 and periodic(state))
+    )
+    return state
+
+
+def path(state: State) -> list[State]:
+    """Return the states from the first after the root to `state`."""
+    states = []
+    at: State | None = state
+    while at is not None and at.parent is not None:
+        states.append(at)
+        at = at.parent
+    states.reverse()
+    return states
+
+
+def periodic(state: State, repeats: int = 16) -> bool:
+    """Tell whether a path ends in many repeats of one body: a loop nobody looks at.
+
+    Such a trace is run here rather than grown; the next begins at the same point of the body, so
+    one plan serves all of them.
+    """
+    tail = [(s.op, s.attrs, s.shape) for s in path(state)]
+    for period in range(1, len(tail) // repeats + 1):
+        body = tail[-period:]
+        if all(tail[-period * (k + 1) : -period * k] == body for k in range(1, repeats)):
+            return True
+    return False

@@ -1,0 +1,159 @@
+"""Every exception Tenor raises, as one drawn tree.
+
+In:     what was wanted, what came, what to do; the user's own line is found here.
+Out:    TenorError and its leaves, each also the builtin a Python programmer would catch.
+Never:  decides what is wrong; that is known where the error is raised.
+
+::
+
+    TenorError
+    ├── ShapeError         (ValueError)    shapes that do not fit an operation
+    ├── DTypeError         (TypeError)     dtypes an operation is not defined for
+    ├── AxisError          (IndexError)    a dim outside [-ndim, ndim)
+    ├── IndexRangeError    (IndexError)    an index outside the dimension it indexes
+    ├── LabelError         (ValueError)    a class label outside [0, classes)
+    ├── ArgumentError      (ValueError)    any other argument out of its domain
+    ├── GradientError      (RuntimeError)  backward that cannot be done as asked
+    ├── ObservationError   (RuntimeError)  a value read where values do not exist yet
+    ├── FormatError        (ValueError)    a file that is not what it says it is
+    ├── SaveError          (OSError)       a file that could not be written; the old one stands
+    ├── RequestError       (ValueError)    a malformed request to a served model
+    └── CompileError       (RuntimeError)  our own mistake, with the graph that shows it
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "ArgumentError",
+    "AxisError",
+    "CompileError",
+    "DTypeError",
+    "FormatError",
+    "GradientError",
+    "IndexRangeError",
+    "LabelError",
+    "ObservationError",
+    "RequestError",
+    "SaveError",
+    "ShapeError",
+    "TenorError",
+    "user_line",
+]
+
+PACKAGE = str(Path(__file__).parent)
+
+
+def user_line() -> tuple[str, int] | None:
+    """Return the innermost (file, line) on the stack that is not Tenor's own."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if not frame.f_code.co_filename.startswith((PACKAGE, "<tenor")):
+            return frame.f_code.co_filename, frame.f_lineno
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+def source_text(where: tuple[str, int] | None) -> str | None:
+    """Return `file:line  source` for a user line, or None where there is none."""
+    if where is None:
+        return None
+    file, line = where
+    text = traceback.linecache.getline(file, line).strip()  # type: ignore[attr-defined]
+    return f"{file}:{line}  {text}".rstrip()
+
+
+class TenorError(Exception):
+    """An error in four parts: what was wanted, what came, the user's line, what to do.
+
+    Args:
+        wanted: One sentence that states the rule, beginning with the operation's name.
+        came: What was given instead, one entry a line.
+        fix: What to change.
+        where: (file, line) of the user's code; found on the stack when left out.
+        operands: The values involved, so that a module can name its own parameters.
+    """
+
+    def __init__(
+        self,
+        wanted: str,
+        came: str | Iterable[str] = (),
+        fix: str = "",
+        where: tuple[str, int] | None = None,
+        operands: tuple[Any, ...] = (),
+    ) -> None:
+        self.wanted = wanted
+        self.came = [came] if isinstance(came, str) else list(came)
+        self.fix = fix
+        self.where = where if where is not None else user_line()
+        self.operands = operands
+        self.modules: list[Any] = []
+        self.module_path = ""
+        super().__init__(wanted)
+
+    def __str__(self) -> str:
+        lines = [self.wanted]
+        if self.module_path:
+            lines.append(f"  in module: {self.module_path}")
+        lines += [f"  got: {entry}" if i == 0 else f"       {entry}" for i, entry in enumerate(self.came)]
+        source = source_text(self.where)
+        if source:
+            lines.append(f"  at: {source}")
+        if self.fix:
+            lines.append(f"  fix: {self.fix}")
+        return "\n".join(lines)
+
+
+class ShapeError(TenorError, ValueError):
+    """Shapes that do not fit an operation."""
+
+
+class DTypeError(TenorError, TypeError):
+    """A dtype that an operation is not defined for."""
+
+
+class AxisError(TenorError, IndexError):
+    """A dim outside [-ndim, ndim)."""
+
+
+class IndexRangeError(TenorError, IndexError):
+    """An index outside the dimension it indexes."""
+
+
+class LabelError(TenorError, ValueError):
+    """A class label outside [0, classes)."""
+
+
+class ArgumentError(TenorError, ValueError):
+    """An argument outside its domain."""
+
+
+class GradientError(TenorError, RuntimeError):
+    """A backward pass that cannot be done as asked."""
+
+
+class ObservationError(TenorError, RuntimeError):
+    """A value read where values do not exist yet, inside a compiled function."""
+
+
+class FormatError(TenorError, ValueError):
+    """A file that is not what it says it is."""
+
+
+class SaveError(TenorError, OSError):
+    """A file that could not be written; what stood there before still stands."""
+
+
+class RequestError(TenorError, ValueError):
+    """A malformed request to a served model."""
+
+
+class CompileError(TenorError, RuntimeError):
+    """A mistake of Tenor's own, with what is needed to report it."""

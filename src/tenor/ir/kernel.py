@@ -1,0 +1,110 @@
+"""A kernel: one launch on a device, as the scheduler describes it and the lowering reads it.
+
+A kernel runs over a *domain* (a shape). Every access to a buffer is one affine function of the
+domain's index, possibly guarded; what cannot be said so is stored in a buffer of its own first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tenor.ir.dtype import DType
+    from tenor.ir.node import Shape
+
+__all__ = ["Affine", "Buffer", "Expr", "Guard", "Kernel", "Store"]
+
+
+@dataclass(frozen=True, slots=True)
+class Affine:
+    """offset + sum_d strides[d] * index[d], in elements."""
+
+    strides: tuple[int, ...]
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """low <= affine < high."""
+
+    affine: Affine
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class Expr:
+    """A scalar expression at one index of the domain; equal expressions are one object.
+
+    ======== ============================== ==================================================
+    op       attrs                          value
+    ======== ============================== ==================================================
+    load     (buffer, affine, guards,       buffer[affine + sum args[k] * strides[k]] where every
+             strides)                       guard holds, else 0 (nothing is touched);
+                                            args are int64 expressions, already in range
+    scalar   (buffer,)                      the 8-byte run-time slot: float64 for float dtypes,
+                                            int64 else; converted to the dtype
+    const    (value,)                       the literal
+    iota     (affine,)                      the affine itself, converted to the dtype
+    inside   (guards,)                      bool: every guard holds
+    random   (affine,)                      uint32 word number `affine` of Philox4x32-10;
+                                            args: seed, offset (int64 scalars)
+    reduced  (k,)                           result of the kernel's k-th reduction (after the loop)
+    wrap_    (size, code)                   args[0] wrapped to [0, size); outside [-size, size)
+     index                                  sets the status word to code and gives 0
+    <name>   the op's attrs                 an elementwise primitive of `tenor.ir.op` on args
+    ======== ============================== ==================================================
+
+    float16 and bfloat16 expressions are computed in float32 and rounded to the dtype after each
+    operation, so that a fused kernel gives the bits the separate ones give.
+    """
+
+    op: str
+    args: tuple[Expr, ...]
+    attrs: tuple[Any, ...]
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """A pointer argument of a kernel: element type, number of elements, whether it is written."""
+
+    dtype: DType
+    size: int
+    written: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """buffer[affine] = expr, at each index of the domain (of the kept dims, after a reduction)."""
+
+    buffer: int
+    affine: Affine
+    expr: Expr
+
+
+@dataclass
+class Kernel:
+    """One launch.
+
+    Attributes:
+        kind: "map" (stores at every index), "reduce" (stores after reducing some dims), or the
+            name of a template: "matmul", "conv", "conv_input", "conv_weight", "fold", "put",
+            "put_along", "cumsum", "argsort".
+        domain: The index space. For "reduce" it includes the reduced dims.
+        reduce_dims: Which dims of the domain are reduced; ascending.
+        reductions: Pairs (op, expr): "sum", "prod", "max", "min", "argmax" or "argmin" over the
+            reduced dims. Order of a sum is fixed by the domain alone: see `lower.reduce`.
+        stores: What is written. An affine of a reduce kernel's store has stride 0 at reduced dims.
+        buffers: The pointer arguments, in order.
+        params: What a template needs to know besides; see the template.
+    """
+
+    kind: str
+    domain: Shape
+    buffers: list[Buffer]
+    stores: list[Store] = field(default_factory=list)
+    reduce_dims: tuple[int, ...] = ()
+    reductions: list[tuple[str, Expr]] = field(default_factory=list)
+    params: dict[str, Any] = field(default_factory=dict)

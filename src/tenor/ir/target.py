@@ -1,0 +1,52 @@
+"""What code is generated for: an LLVM triple and a feature record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Target"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A machine to generate code for.
+
+    Attributes:
+        triple: LLVM's name of architecture and system.
+        cpu: LLVM's name of the processor.
+        features: LLVM's feature string.
+        vector_bits: Width of a vector register.
+        registers: Number of vector registers.
+        has_fma: Whether a * b + c rounds once in one instruction.
+    """
+
+    triple: str
+    cpu: str = ""
+    features: str = ""
+    vector_bits: int = 128
+    registers: int = 16
+    has_fma: bool = True
+
+    def lanes(self, bits: int) -> int:
+        """Return how many elements of so many bits a vector register holds."""
+        return max(1, self.vector_bits // bits)
+
+    @classmethod
+    def x86_64_avx2(cls) -> Target:
+        """Return an x86-64 machine with AVX2 and FMA."""
+        return cls("x86_64-unknown-linux-gnu", "haswell", "", 256, 16)
+
+    @classmethod
+    def x86_64_avx512(cls) -> Target:
+        """Return an x86-64 machine with AVX-512."""
+        return cls("x86_64-unknown-linux-gnu", "skylake-avx512", "", 512, 32)
+
+    @classmethod
+    def aarch64(cls) -> Target:
+        """Return a 64-bit ARM machine with NEON."""
+        return cls("aarch64-unknown-linux-gnu", "generic", "+neon", 128, 32)
+
+    @classmethod
+    def wasm32(cls) -> Target:
+        """Return WebAssembly with 128-bit SIMD."""
+        return cls("wasm32-unknown-unknown", "generic", "+simd128", 128, 16, has_fma=False)

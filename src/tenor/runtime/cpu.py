@@ -1,0 +1,138 @@
+"""This machine's CPU through LLVM: text to machine code, with a cache on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any, Final
+
+from tenor.config import config
+from tenor.ir.target import Target
+
+__all__ = ["addresses_of", "host_target", "machine", "object_code", "stats"]
+
+FORMAT: Final = b"tenor object 1\n"
+stats: Final = {"compiled": 0, "from_disk": 0, "linked": 0}
+"""How many kernels were compiled, read from the disk, and linked; tests gate on these."""
+
+_lock: Final = threading.RLock()
+_linked: Final[dict[str, int]] = {}
+_keep: Final[list[Any]] = []
+
+
+@functools.cache
+def llvm() -> Any:
+    """Return llvmlite's binding, imported on the first compile so that `import tenor` stays light."""
+    import llvmlite.binding as binding  # noqa: PLC0415 - the one lazy import of the engine
+
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    return binding
+
+
+@functools.cache
+def machine() -> str:
+    """Return the processor family, as the first part of LLVM's triple."""
+    return str(llvm().get_process_triple()).partition("-")[0]
+
+
+@functools.cache
+def host_target() -> Target:
+    """Return this machine, or the one `config.cpu` and `config.features` name."""
+    binding = llvm()
+    features = binding.get_host_cpu_features()
+    cpu = config.cpu or binding.get_host_cpu_name()
+    flat = config.features or ("" if config.cpu else features.flatten())
+    has = set(flat.split(",")) if flat else set()
+    if machine() == "x86_64":
+        bits = 512 if "+avx512f" in has or "avx512" in cpu else 256
+        if not ({"+avx2", "+avx512f"} & has) and not config.cpu:
+            bits = 128
+        fma = "+fma" in has or bits > 128
+        return Target(binding.get_process_triple(), cpu, flat, bits, 32 if bits == 512 else 16, fma)
+    return Target(binding.get_process_triple(), cpu, flat, 128, 32, True)
+
+
+@functools.cache
+def _target_machine(target: Target) -> Any:
+    return llvm().Target.from_triple(target.triple).create_target_machine(
+        cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="jitdefault", jit=True
+    )
+
+
+@functools.cache
+def _linker() -> Any:
+    binding = llvm()
+    return binding.create_lljit_compiler(_target_machine(host_target()))
+
+
+# -- object code ------------------------------------------------------------------------------
+def _path(digest: str) -> Path:
+    return Path(config.cache_dir) / "objects" / digest[:2] / f"{digest}.o"
+
+
+def _read(digest: str) -> bytes | None:
+    """Return a cached object, or None where there is none that is whole."""
+    with contextlib.suppress(OSError):
+        raw = _path(digest).read_bytes()
+        head, body = raw[: len(FORMAT) + 32], raw[len(FORMAT) + 32 :]
+        if head == FORMAT + hashlib.sha256(body).digest():
+            return body
+    return None
+
+
+def _write(digest: str, body: bytes) -> None:
+    """Keep an object for other processes; a disk that cannot take it is no error."""
+    path = _path(digest)
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(FORMAT + hashlib.sha256(body).digest() + body)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def object_code(text: str, target: Target) -> bytes:
+    """Return the machine code of an LLVM module, from the cache where it is there."""
+    binding = llvm()
+    version = ".".join(map(str, binding.llvm_version_info))
+    key = "\n".join([text, target.triple, target.cpu, target.features, version])
+    digest = hashlib.sha256(FORMAT + key.encode()).hexdigest()
+    body = _read(digest) if config.cache else None
+    if body is not None:
+        stats["from_disk"] += 1
+        return body
+    stats["compiled"] += 1
+    parsed = binding.parse_assembly(text)
+    parsed.triple = target.triple
+    body = bytes(_target_machine(target).emit_object(parsed))
+    if config.cache:
+        _write(digest, body)
+    return body
+
+
+def addresses_of(texts: list[str], symbols: list[str]) -> list[int]:
+    """Return the addresses of symbols, one a text; all new ones are linked in one go."""
+    with _lock:
+        new = [(t, s) for t, s in zip(texts, symbols, strict=True) if s not in _linked]
+        if new:
+            binding = llvm()
+            builder = binding.JITLibraryBuilder().add_current_process()
+            for symbol, text in {s: t for t, s in new}.items():
+                builder.add_object_img(object_code(text, host_target()))
+                builder.export_symbol(symbol)
+            library = builder.link(_linker(), f"tenor{len(_keep)}")
+            _keep.append(library)
+            stats["linked"] += len(new)
+            for _, symbol in new:
+                _linked[symbol] = library[symbol]
+        return [_linked[s] for s in symbols]

@@ -1,0 +1,194 @@
+"""A program ready to run: one native call for all of its launches."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import struct
+from typing import TYPE_CHECKING, Any, Final
+
+from tenor.config import config
+from tenor.runtime import allocator, cpu, pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tenor.ir.program import Program
+    from tenor.runtime.allocator import Buffer
+
+__all__ = ["Executable", "load"]
+
+SERIAL_NS: Final = 8_000
+"""Below this a kernel is done before another thread has noticed it."""
+RELEASE_NS: Final = 50_000
+"""Above this other Python threads may run meanwhile."""
+
+
+def load(program: Program) -> Executable:
+    """Return a program made ready to run on this machine."""
+    return Executable(program, cpu.addresses_of(program.texts, program.symbols))
+
+
+@functools.cache
+def _entries() -> tuple[Callable[[int], int], Callable[[int], int]]:
+    """Return the native loop as two Python callables: holding the GIL, and releasing it.
+
+    A builtin made from JITted code is called in 50 ns, ctypes takes ten times that; where the
+    builtin does not answer as it should (another Python), ctypes it is.
+    """
+    made = [_builtin(name) for name in ("run_held", "run_released")]
+    call = (ctypes.c_int64 * 10)()
+    call[6] = ctypes.addressof(call) + 64
+    try:
+        if all(run(ctypes.addressof(call)) == 0 for run in made):
+            return made[0], made[1]
+    except Exception:  # noqa: BLE001, S110 - whatever a foreign interpreter does, ctypes works
+        pass
+    return _by_ctypes(ctypes.PYFUNCTYPE), _by_ctypes(ctypes.CFUNCTYPE)
+
+
+class _MethodDef(ctypes.Structure):
+    """CPython's PyMethodDef."""
+
+    _fields_ = [("name", ctypes.c_char_p), ("meth", ctypes.c_void_p), ("flags", ctypes.c_int),
+                ("doc", ctypes.c_char_p)]  # fmt: skip
+
+
+_definitions: Final[list[_MethodDef]] = []
+METH_O: Final = 8
+
+
+def _builtin(name: str) -> Callable[[int], int]:
+    definition = _MethodDef(name.encode(), pool.entry(name), METH_O, None)
+    _definitions.append(definition)
+    make = ctypes.pythonapi.PyCFunction_NewEx
+    make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p] * 3
+    return make(ctypes.addressof(definition), None, None)  # type: ignore[no-any-return]
+
+
+def _by_ctypes(kind: Any) -> Callable[[int], int]:
+    execute = kind(None, ctypes.c_void_p)(pool.entry("execute"))
+
+    def run(address: int) -> int:
+        execute(address)
+        status = ctypes.c_int64.from_address(address + 48).value
+        return ctypes.c_int64.from_address(status).value
+
+    return run
+
+
+class Executable:
+    """Runs a program.
+
+    Args:
+        program: What to run.
+        addresses: The addresses of its kernels.
+
+    Attributes:
+        donated: Numbers of the inputs whose buffers are written over.
+    """
+
+    def __init__(self, program: Program, addresses: list[int]) -> None:
+        self.program = program
+        self.donated = tuple(leaf for leaf, _ in program.donated)
+        self.outputs = list(program.output_sizes)
+        self.given = {at: leaf for leaf, at in program.donated}
+        self.arena = program.arena
+        inputs, outputs, scalars = program.num_inputs, len(self.outputs), len(program.scalars)
+        self.first_output = inputs
+        self.first_scalar = inputs + outputs
+        self.pack_bases = struct.Struct(f"={inputs + outputs + 2}q").pack_into
+        codes = "".join("d" if kind == "f64" else "q" for kind in program.scalars)
+        self.pack_scalars = struct.Struct(f"={codes}").pack_into
+        self.scalar_bytes = 8 * scalars
+        self._tables(addresses)
+        self.contexts: list[_Context] = []
+        self.run_held, self.run_released = _entries()
+
+    def _tables(self, addresses: list[int]) -> None:
+        """Write the launches and their arguments down for the native loop."""
+        program = self.program
+        launches: list[int] = []
+        arguments: list[int] = []
+        self.scratch = 64
+        self.cost = 0
+        self.widest = 1
+        self.parallel = False
+        for launch in program.launches:
+            tiles, scratch, cost = program.shapes[launch.kernel]
+            spread = tiles > 1 and cost > SERIAL_NS
+            chunk = max(1, tiles // 64) if spread else 0
+            self.parallel |= spread
+            launches += [addresses[launch.kernel], len(arguments) // 2, len(launch.pointers), tiles, chunk]
+            for pointer in launch.pointers:
+                arguments += self._base(pointer.space, pointer.at, pointer.offset)
+            self.scratch = max(self.scratch, -(-scratch // 64) * 64)
+            self.cost += cost
+            self.widest = max(self.widest, len(launch.pointers))
+        self.launches = (ctypes.c_int64 * max(1, len(launches)))(*launches)
+        self.arguments = (ctypes.c_int64 * max(1, len(arguments)))(*arguments)
+
+    def _base(self, space: str, at: int, offset: int) -> tuple[int, int]:
+        if space == "input":
+            return at, offset
+        if space == "output":
+            return self.first_output + at, offset
+        if space == "scalar":
+            return self.first_scalar, 8 * at + offset
+        return self.first_scalar + 1, at + offset
+
+    def run(self, inputs: list[Any], scalars: list[Any]) -> tuple[list[Buffer], int, int]:
+        """Run on buffers and numbers; return the outputs, and the status (0, 0) or (code, index)."""
+        try:
+            context = self.contexts.pop()
+        except IndexError:
+            context = _Context(self)
+        allocate, given = allocator.allocate, self.given
+        if given:
+            outputs = [
+                inputs[given[i]] if i in given else allocate(n) for i, n in enumerate(self.outputs)
+            ]
+        else:
+            outputs = [allocate(n) for n in self.outputs]
+        arena = allocate(self.arena) if self.arena else None
+        self.pack_bases(
+            context.bases, 0, *[b.pointer for b in inputs], *[b.pointer for b in outputs],
+            context.scalar_address, arena.pointer if arena is not None else 0,
+        )  # fmt: skip
+        if scalars:
+            self.pack_scalars(context.scalars, 0, *scalars)
+        code = self._call(context)
+        value = context.status[1] if code else 0
+        self.contexts.append(context)
+        return outputs, code, value
+
+    def _call(self, context: _Context) -> int:
+        run = self.run_released if self.cost > RELEASE_NS else self.run_held
+        held = pool.borrow() if self.parallel and config.threads > 1 else None
+        if held is None:
+            context.block[7] = 0
+            return run(context.address)
+        try:
+            held.reserve(self.scratch)
+            context.block[7] = held.address
+            return run(context.address)
+        finally:
+            pool.give_back(held)
+
+
+class _Context:
+    """The memory one run of an executable needs for itself."""
+
+    def __init__(self, executable: Executable) -> None:
+        self.bases = (ctypes.c_int64 * (executable.first_scalar + 2))()
+        self.scalars = (ctypes.c_int64 * max(1, executable.scalar_bytes // 8))()
+        self.scalar_address = ctypes.addressof(self.scalars)
+        self.argbuf = (ctypes.c_int64 * executable.widest)()
+        self.scratch = allocator.allocate(executable.scratch)
+        self.status = (ctypes.c_int64 * 2)()
+        self.block = (ctypes.c_int64 * 8)(
+            ctypes.addressof(executable.launches), len(executable.program.launches),
+            ctypes.addressof(executable.arguments), ctypes.addressof(self.bases),
+            ctypes.addressof(self.argbuf), self.scratch.pointer, ctypes.addressof(self.status), 0,
+        )  # fmt: skip
+        self.address = ctypes.addressof(self.block)

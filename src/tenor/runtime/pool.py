@@ -1,0 +1,134 @@
+"""The worker threads: made once, native, asleep when idle."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import sys
+import threading
+from typing import Any, Final
+
+from tenor.config import config
+from tenor.errors import ArgumentError
+from tenor.runtime import cpu, native
+
+__all__ = ["MAX_THREADS", "Pool", "borrow", "entry", "get_num_threads", "give_back", "set_num_threads"]
+
+MAX_THREADS: Final = 64
+_SYMBOLS: Final = ("worker", "execute", "run_held", "run_released")
+_state: Final[dict[str, Any]] = {"pool": None, "entries": None}
+_lock: Final = threading.Lock()
+
+
+def entry(name: str) -> int:
+    """Return the address of a function of the native half."""
+    if _state["entries"] is None:
+        binding = cpu.llvm()
+        for symbol in ("PyLong_AsVoidPtr", "PyLong_FromLongLong", "PyEval_SaveThread",
+                       "PyEval_RestoreThread"):  # fmt: skip
+            address = ctypes.cast(getattr(ctypes.pythonapi, symbol), ctypes.c_void_p).value
+            binding.add_symbol(symbol, address)
+        source = native.text(cpu.machine())
+        module = binding.parse_assembly(source)
+        target = cpu.host_target()
+        tm = binding.Target.from_triple(target.triple).create_target_machine(
+            cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="jitdefault", jit=True
+        )
+        engine = binding.create_mcjit_compiler(module, tm)
+        engine.finalize_object()
+        _state["engine"] = engine
+        _state["entries"] = {s: engine.get_function_address(s) for s in _SYMBOLS}
+    return int(_state["entries"][name])
+
+
+class Pool:
+    """Native threads that share a job with their caller.
+
+    Args:
+        workers: Threads besides the caller.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self.memory = mmap.mmap(-1, 4096)
+        self.words = (ctypes.c_int64 * 512).from_buffer(self.memory)
+        self.address = ctypes.addressof(self.words)
+        self.busy = threading.Lock()
+        self.scratch: list[Any] = []
+        self.scratch_bytes = 0
+        self.arguments = []
+        libc = ctypes.CDLL(None)
+        for number in range(1, workers + 1):
+            argument = (ctypes.c_int64 * 2)(self.address, number)
+            thread = ctypes.c_uint64()
+            self.arguments.append(argument)
+            failed = libc.pthread_create(
+                ctypes.byref(thread), None, ctypes.c_void_p(entry("worker")), ctypes.byref(argument)
+            )
+            if failed:
+                raise OSError(failed, "a worker thread could not be started")
+            libc.pthread_detach(thread)
+
+    def reserve(self, nbytes: int) -> None:
+        """Give every worker at least so much scratch; the pool must be held."""
+        if nbytes <= self.scratch_bytes:
+            return
+        self.scratch_bytes = nbytes
+        self.scratch = [mmap.mmap(-1, nbytes + 64) for _ in range(self.workers)]
+        for number, memory in enumerate(self.scratch, start=1):
+            self.words[40 + number] = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+
+
+def borrow() -> Pool | None:
+    """Return the pool, held for the caller; None where there is none or another thread has it."""
+    pool = _state["pool"]
+    if pool is None:
+        if config.threads <= 1 or not sys.platform.startswith("linux"):
+            return None
+        with _lock:
+            if _state["pool"] is None:
+                _state["pool"] = Pool(min(config.threads, MAX_THREADS) - 1)
+        pool = _state["pool"]
+    return pool if pool.busy.acquire(blocking=False) else None
+
+
+def give_back(pool: Pool) -> None:
+    """Let another thread have the pool."""
+    pool.busy.release()
+
+
+def get_num_threads() -> int:
+    """Return how many threads a kernel may use, the caller included."""
+    return config.threads
+
+
+def set_num_threads(count: int) -> None:
+    """Set how many threads a kernel may use, the caller included; results do not depend on it.
+
+    Raises:
+        ArgumentError: the count is not between 1 and 64.
+    """
+    if not 1 <= count <= MAX_THREADS:
+        raise ArgumentError(
+            f"set_num_threads: the count must lie in [1, {MAX_THREADS}].",
+            came=f"{count}",
+            fix="give the number of cores to use",
+        )
+    config.threads = count
+    with _lock:
+        # Workers of the old pool sleep on; they take no tile again.
+        _state.setdefault("retired", []).append(_state["pool"])
+        _state["pool"] = None
+
+
+def _after_fork() -> None:
+    """Threads do not survive a fork; the child makes its own."""
+    global _lock  # noqa: PLW0603 - a lock held by another thread at the fork is never released
+    _lock = threading.Lock()
+    _state.setdefault("retired", []).append(_state["pool"])
+    _state["pool"] = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

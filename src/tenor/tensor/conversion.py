@@ -1,0 +1,266 @@
+"""Values in and out: NumPy, DLPack, Python numbers, other dtypes. Reading a value runs the trace."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tenor.engine.handle import Handle
+from tenor.engine.trace import local, record, refuse_observation
+from tenor.engine.trie import meta
+from tenor.errors import ArgumentError, DTypeError, GradientError
+from tenor.ir import dtype as dt
+from tenor.ir import op as ops
+from tenor.ir.bfloat16 import from_bfloat16, to_bfloat16
+from tenor.ir.node import size
+from tenor.runtime import allocator
+from tenor.tensor.device import CPU, Device
+from tenor.tensor.operands import cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import DTypeLike, NDArray
+
+    from tenor.ir.dtype import DType
+    from tenor.tensor.tensor import Tensor
+
+__all__ = ["adopt", "concrete", "converter", "from_array", "item", "materialize", "numpy", "to", "tolist"]
+
+
+# -- in -----------------------------------------------------------------------------------------
+def adopt(buffer: Any, shape: tuple[int, ...], dtype: DType, requires_grad: bool = False) -> Tensor:
+    """Return a tensor on a buffer."""
+    made: Tensor = local.make()  # type: ignore[assignment]
+    made.trace = None
+    made.buffer = buffer
+    made.meta = meta(shape, dtype, requires_grad)
+    return made
+
+
+def from_array(array: NDArray[Any], dtype: DType | None = None) -> Tensor:
+    """Return a tensor with a copy of an array's values, in a dtype."""
+    wanted = dt.from_numpy(array.dtype) if dtype is None else dtype
+    if wanted is dt.bfloat16:
+        held = to_bfloat16(np.asarray(array, np.float32))
+    else:
+        held = np.asarray(array, wanted.numpy)
+    buffer = allocator.copy_of(np.ascontiguousarray(held))
+    return adopt(buffer, array.shape, wanted)
+
+
+# -- out ----------------------------------------------------------------------------------------
+def materialize(x: Tensor) -> Tensor:
+    """Compute a tensor's value now; return the tensor."""
+    base = x.base
+    if base is not None and x.seen != base.version and base.trace is None:
+        record(ops.RESHAPE, (x,), (x.shape_tuple,))  # entering it derives it from the base again
+    if x.trace is not None:
+        refuse_observation("materialize()")
+        local.flush()
+    return x
+
+
+def _stored(x: Tensor) -> NDArray[Any]:
+    """Return the elements where they are kept, bfloat16 as uint16; views look into their base."""
+    if x.base is None:
+        if x.trace is not None:
+            local.flush()
+        found: NDArray[Any] = x.buffer.array(x.element_type.numpy, x.shape_tuple)
+        return found
+    array = _stored(x.base)  # type: ignore[arg-type]
+    for op, attrs in x.view:
+        array = LOOKS[op.name](array, *attrs)
+    return array
+
+
+def _slice(array: NDArray[Any], starts: Any, sizes: Any, steps: Any) -> NDArray[Any]:
+    cuts = []
+    for start, count, step in zip(starts, sizes, steps, strict=True):
+        stop = start + count * step
+        cuts.append(slice(start, None if stop < 0 else stop, step) if count else slice(0, 0))
+    found: NDArray[Any] = array[tuple(cuts)]
+    return found
+
+
+def _unfold(array: NDArray[Any], dim: int, width: int, step: int, dilation: int) -> NDArray[Any]:
+    span = (width - 1) * dilation + 1
+    windows = np.lib.stride_tricks.sliding_window_view(array, max(span, 1), axis=dim)
+    every = (slice(None),) * dim
+    found: NDArray[Any] = windows[(*every, slice(None, None, step))][..., ::dilation]
+    return found[..., :width]
+
+
+LOOKS: dict[str, Callable[..., NDArray[Any]]] = {
+    "reshape": lambda array, shape: array.reshape(shape),
+    "permute": lambda array, dims: array.transpose(dims),
+    "slice": _slice,
+    "expand": lambda array, shape: np.broadcast_to(array, shape),
+    "unfold": _unfold,
+    "detach": lambda array: array,
+}
+"""Each kind of view, as NumPy's view of the base."""
+
+
+def concrete(x: Tensor, what: str) -> NDArray[Any]:
+    """Return the values for reading, bfloat16 as float32.
+
+    Raises:
+        ObservationError: inside a function being compiled.
+    """
+    if local.pinning is not None:
+        refuse_observation(what)
+    array = _stored(x)
+    return from_bfloat16(array) if x.element_type is dt.bfloat16 else array
+
+
+def item(x: Tensor) -> Any:
+    """Return the one element as a Python number.
+
+    Raises:
+        ArgumentError: there is not just one.
+    """
+    array = concrete(x, "item()")
+    if array.size != 1:
+        raise ArgumentError(
+            "item: the tensor must have one element.",
+            came=f"shape {x.shape_tuple}, {array.size} elements",
+            fix="index it first, or use tolist()",
+        )
+    return array.item()
+
+
+def tolist(x: Tensor) -> Any:
+    """Return the elements as nested lists of Python numbers; a number for a tensor of no dims."""
+    return concrete(x, "tolist()").tolist()
+
+
+def _own(x: Tensor) -> None:
+    """Give a tensor a buffer nobody else holds, so that sharing it shares nothing more."""
+    if x.trace is not None:
+        local.flush()
+    buffer = x.buffer
+    # The tensor, the local name and the call's argument.
+    if not buffer.shared and sys.getrefcount(buffer) > 3:
+        x.buffer = buffer.snapshot()
+    x.buffer.shared = True
+
+
+def numpy(x: Tensor, *, force: bool = False) -> NDArray[Any]:
+    """Return the values as an array that shares memory: writing either is seen by the other.
+
+    Args:
+        x: A tensor that needs no gradient.
+        force: Detach it first where it does.
+
+    Raises:
+        GradientError: x requires a gradient.
+        DTypeError: NumPy has no bfloat16.
+    """
+    refuse_observation("numpy()")
+    if x.needs_grad and not force:
+        raise GradientError(
+            "numpy: an array cannot carry gradients.",
+            came="a tensor that requires a gradient",
+            fix="call x.detach().numpy()",
+        )
+    if x.element_type is dt.bfloat16:
+        raise DTypeError(
+            "numpy: NumPy has no bfloat16.", came="bfloat16", fix="call x.float().numpy()"
+        )
+    _own(x if x.base is None else x.base)  # type: ignore[arg-type]
+    return _stored(x)
+
+
+def array_protocol(x: Tensor, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray[Any]:
+    """Answer `np.asarray(x)` and `np.array(x, dtype=..., copy=...)`."""
+    if copy is True:
+        return np.array(concrete(x, "np.array()"), dtype=dtype)
+    array = numpy(x)
+    if dtype is None or np.dtype(dtype) == array.dtype:
+        return array
+    if copy is False:
+        raise ArgumentError(
+            "np.asarray: another dtype needs a copy.",
+            came=f"{array.dtype} to {np.dtype(dtype)} with copy=False",
+            fix="leave copy out",
+        )
+    return array.astype(dtype)
+
+
+def dlpack(x: Tensor, **options: Any) -> Any:
+    """Return a DLPack capsule that shares memory."""
+    return numpy(x).__dlpack__(**options)
+
+
+def dlpack_device(x: Tensor) -> tuple[int, int]:
+    """Return DLPack's name of the device: (1, 0), the CPU."""
+    del x
+    return (1, 0)
+
+
+# -- other dtypes -------------------------------------------------------------------------------
+def converter(dtype: DType) -> Callable[[Tensor], Tensor]:
+    """Make a method that converts to one dtype."""
+
+    def convert(x: Tensor) -> Tensor:
+        return cast(x, dtype)
+
+    convert.__doc__ = f"Return the tensor in {dtype.name}; itself where it has that dtype."
+    return convert
+
+
+def to(
+    x: Tensor, *args: Any, dtype: DType | None = None, device: Any = None, copy: bool = False,
+    non_blocking: bool = False,
+) -> Tensor:  # fmt: skip
+    """Return the tensor in a dtype, on a device, or as another tensor is.
+
+    Args:
+        x: The tensor.
+        args: A dtype, a device, both, or a tensor to be like.
+        dtype: The dtype, by name.
+        device: The device, by name; Tenor runs on "cpu".
+        copy: Return a copy even where nothing changes.
+        non_blocking: Accepted for PyTorch's sake.
+
+    Raises:
+        ArgumentError: there is no such device.
+    """
+    del non_blocking
+    for arg in args:
+        if isinstance(arg, Handle):
+            dtype = arg.element_type
+        elif isinstance(arg, Device):
+            device = arg
+        elif isinstance(arg, str) and arg not in dt.BY_NAME:
+            device = arg
+        elif arg is not None and not isinstance(arg, bool):
+            dtype = dt.of(arg)
+    if device is not None:
+        Device(device)
+    made = x if dtype is None else cast(x, dt.of(dtype))
+    return made.clone() if copy and made is x else made
+
+
+def cpu(x: Tensor) -> Tensor:
+    """Return the tensor, which is on the CPU."""
+    return x
+
+
+def device_of(x: Tensor) -> Device:
+    """Return where the tensor lives."""
+    del x
+    return CPU
+
+
+def type_name(x: Tensor, dtype: Any = None) -> Any:
+    """Return the dtype's name, or the tensor in another dtype."""
+    return repr(x.element_type) if dtype is None else cast(x, dt.of(dtype))
+
+
+def nbytes(x: Tensor) -> int:
+    """Return how many bytes the elements take."""
+    return size(x.shape_tuple) * x.element_type.itemsize

@@ -1,0 +1,252 @@
+"""What a tensor knows of its gradient: whether it needs one, the one it has, hooks."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+from tenor.engine import tape
+from tenor.engine.alias import is_leaf as made_by_nothing
+from tenor.engine.alias import record_view, write
+from tenor.engine.handle import Handle
+from tenor.engine.trace import advance, local, state_of
+from tenor.engine.trie import meta
+from tenor.errors import ArgumentError, DTypeError, GradientError, ShapeError
+from tenor.ir import op as ops
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tenor.tensor.tensor import Tensor
+
+__all__ = ["RemovableHandle", "backward", "detach", "detach_", "is_leaf", "register_hook", "requires_grad_", "retain_grad"]
+
+Hook = "Callable[[Tensor], Tensor | None]"
+
+
+class RemovableHandle:
+    """Takes a hook away again with `remove()`, or at the end of a `with` block."""
+
+    ids = itertools.count()
+
+    def __init__(self, hooks: list[Any], hook: Any) -> None:
+        self.hooks = hooks
+        self.hook = hook
+        self.id = next(self.ids)
+
+    def remove(self) -> None:
+        """Take the hook away; a second time is no error."""
+        self.hooks[:] = [h for h in self.hooks if h is not self.hook]
+
+    def __enter__(self) -> RemovableHandle:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.remove()
+
+
+def requires_grad_(x: Tensor, requires_grad: bool = True) -> Tensor:
+    """Say whether a gradient is computed for a leaf; return the tensor.
+
+    Raises:
+        DTypeError: only floating tensors have gradients.
+        GradientError: it was made by recorded operations, and its gradient is not up to it.
+    """
+    if requires_grad == x.needs_grad:
+        return x
+    if requires_grad and x.element_type.kind != "float":
+        raise DTypeError(
+            "requires_grad: only floating tensors have gradients.",
+            came=x.element_type.name,
+            fix="convert with .float() first",
+        )
+    if not requires_grad and not made_by_nothing(x):
+        raise GradientError(
+            "requires_grad: a computed tensor needs its gradient for what it was computed from.",
+            came=f"a tensor of shape {x.shape_tuple} that is no leaf",
+            fix="use x.detach()",
+        )
+    _mark(x, requires_grad)
+    return x
+
+
+def _mark(x: Tensor, requires_grad: bool) -> None:
+    trace = local.trace
+    if x.trace is None or x.trace.done:
+        x.meta = meta(x.shape_tuple, x.element_type, requires_grad)
+        return
+    op = ops.VARIABLE if requires_grad else ops.DETACH
+    state = advance(trace, op, (state_of(x),), ())
+    x.state = state
+    if requires_grad:
+        trace.variables[state] = x
+        if x.hooks:
+            trace.hooks[state] = x
+
+
+def get_requires_grad(x: Tensor) -> bool:
+    """Whether a gradient is computed for the tensor."""
+    return x.needs_grad
+
+
+def set_requires_grad(x: Tensor, value: bool) -> None:
+    """Say whether a gradient is computed for the tensor."""
+    requires_grad_(x, value)
+
+
+def is_leaf(x: Tensor) -> bool:
+    """Whether no recorded operation made the tensor, so that `.grad` is kept for it."""
+    return not x.needs_grad or made_by_nothing(x)
+
+
+def get_grad(x: Tensor) -> Tensor | None:
+    """The gradient that backward passes added up, or None."""
+    return x._grad  # type: ignore[no-any-return]
+
+
+def set_grad(x: Tensor, value: Tensor | None) -> None:
+    """Set or clear the gradient.
+
+    Raises:
+        ShapeError: it has another shape than the tensor.
+    """
+    if value is not None and not isinstance(value, Handle):
+        raise ArgumentError("grad: must be a tensor or None.", came=type(value).__name__, fix="wrap it")
+    if value is not None and value.shape_tuple != x.shape_tuple:
+        raise ShapeError(
+            "grad: must have the tensor's shape.",
+            came=[f"gradient {value.shape_tuple}", f"tensor {x.shape_tuple}"],
+            fix="reshape it",
+        )
+    x._grad = value
+
+
+def backward(
+    x: Tensor,
+    gradient: Tensor | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Sequence[Tensor] | Tensor | None = None,
+) -> None:
+    """Add the gradient of x to `.grad` of every leaf it was computed from.
+
+    Args:
+        x: A tensor of one element, or any with `gradient`.
+        gradient: The gradient that flows into x; 1 by default.
+        retain_graph: Keep what is needed to call it again; by default only with create_graph.
+        create_graph: Record the gradients' own gradients.
+        inputs: Only these leaves.
+
+    Raises:
+        GradientError: x needs no gradient, or its graph was let go.
+        ShapeError: x has several elements and no gradient is given, or one of another shape.
+    """
+    check_cotangent(x, gradient)
+    keep = create_graph if retain_graph is None else retain_graph
+    if inputs is None:
+        tape.backward(x, gradient, keep, create_graph)
+        return
+    leaves = [inputs] if isinstance(inputs, Handle) else list(inputs)
+    found = tape.gradients([x], leaves, [gradient], keep, create_graph)
+    for leaf, g in zip(leaves, found, strict=True):
+        if g is not None:
+            tape.accumulate(leaf, state_of(g), create_graph)
+
+
+def check_cotangent(x: Tensor, gradient: Tensor | None) -> None:
+    """Refuse a gradient that does not fit what it flows into."""
+    shape = x.shape_tuple
+    if gradient is None and x.numel() != 1:
+        raise ShapeError(
+            "backward: a gradient is understood only for a tensor of one element.",
+            came=f"shape {shape}",
+            fix="reduce it with .sum() or .mean(), or pass gradient=",
+        )
+    if gradient is not None and gradient.shape_tuple != shape:
+        raise ShapeError(
+            "backward: the gradient must have the tensor's shape.",
+            came=[f"gradient {gradient.shape_tuple}", f"tensor {shape}"],
+            fix="expand or reshape the gradient",
+        )
+
+
+def detach(x: Tensor) -> Tensor:
+    """Return a view without a gradient."""
+    made: Tensor = record_view(ops.DETACH, x, ())
+    return made
+
+
+def detach_(x: Tensor) -> Tensor:
+    """Cut the tensor off from what it was computed from; return it."""
+    if x.needs_grad:
+        if x.trace is not None and not x.trace.done:
+            x.state = advance(local.trace, ops.DETACH, (state_of(x),), ())
+        else:
+            x.meta = meta(x.shape_tuple, x.element_type, False)
+        x.segment = None
+        x.origin = None
+    return x
+
+
+def retain_grad(x: Tensor) -> None:
+    """Keep the gradient of a computed tensor in its `.grad`, as leaves do."""
+    if is_leaf(x):
+        return
+
+    def keep(g: Tensor) -> None:
+        x._grad = g if x._grad is None else x._grad + g
+
+    register_hook(x, keep)
+
+
+def register_hook(x: Tensor, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
+    """Call a function with the tensor's gradient; what it returns, if anything, replaces it.
+
+    Raises:
+        GradientError: the tensor needs no gradient.
+    """
+    if not x.needs_grad:
+        raise GradientError(
+            "register_hook: the tensor has no gradient.",
+            came="requires_grad=False",
+            fix="set requires_grad=True first",
+        )
+    if x.hooks is None:
+        x.hooks = []
+    x.hooks.append(hook)
+    if x.trace is None and x.segment is not None:
+        x.segment.hooks[x.origin] = x
+    elif x.trace is local.trace:
+        x.trace.hooks[x.state] = x
+    return RemovableHandle(x.hooks, hook)
+
+
+def version_of(x: Tensor) -> int:
+    """How often the tensor's storage was written in place."""
+    return x.version if x.base is None else x.base.version
+
+
+def get_data(x: Tensor) -> Tensor:
+    """The same values without a gradient; writing them writes the tensor."""
+    return detach(x)
+
+
+def set_data(x: Tensor, value: Tensor) -> None:
+    """Replace the values, unseen by gradients.
+
+    Raises:
+        ShapeError: the shape or dtype differs.
+    """
+    if value.shape_tuple != x.shape_tuple or value.element_type is not x.element_type:
+        raise ShapeError(
+            "data: the new value must have the tensor's shape and dtype.",
+            came=f"{value.shape_tuple} {value.element_type.name} for {x.shape_tuple} "
+            f"{x.element_type.name}",
+            fix="make a new tensor instead",
+        )
+    trace = local.trace
+    before, trace.grad = trace.grad, False
+    try:
+        write(x, value.detach())
+    finally:
+        local.trace.grad = before

@@ -1,0 +1,602 @@
+"""Reading and writing by index: x[i], x[i] = v, gather, scatter and their kin.
+
+An index expression is done in two steps. Integers, slices, None and Ellipsis make a view. Index
+tensors and masks then pick from that view: the dims they index are brought together and merged
+into one, and their indices into one linear index, so that a single TAKE or PUT remains.
+"""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tenor.engine.alias import record_view, write
+from tenor.engine.handle import Handle
+from tenor.engine.trace import record
+from tenor.errors import ArgumentError, DTypeError, IndexRangeError, ShapeError
+from tenor.ir import dtype as dt
+from tenor.ir import op as ops
+from tenor.ir.node import Shape, size
+from tenor.tensor.conversion import concrete, from_array
+from tenor.tensor.dims import aliased, axis
+from tenor.tensor.elementwise import where
+from tenor.tensor.operands import (
+    NUMBERS,
+    Number,
+    broadcast_shapes,
+    cast,
+    expand,
+    fitted,
+)
+from tenor.tensor.reduction import fold, reshaped
+
+if TYPE_CHECKING:
+    from tenor.tensor.tensor import Tensor
+
+__all__ = [
+    "gather", "index_add", "index_copy", "index_fill", "index_select", "masked_scatter",
+    "masked_select", "scatter", "scatter_add", "scatter_reduce", "take", "take_along_dim",
+]  # fmt: skip
+
+
+@dataclass
+class Plan:
+    """An index expression, read.
+
+    Attributes:
+        starts, sizes, steps: The slice of each dim of the tensor.
+        shape: The view's shape, after dims of integers went away and None put dims in.
+        picks: Index tensors or masks by the view's dim they begin at.
+    """
+
+    starts: list[int] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+    shape: list[int] = field(default_factory=list)
+    picks: list[tuple[int, Tensor]] = field(default_factory=list)
+
+    def whole(self, extent: int) -> None:
+        """Take all of the next dim."""
+        self.slice(0, extent, 1, keep=True)
+
+    def slice(self, start: int, count: int, step: int, *, keep: bool) -> None:
+        """Take a part of the next dim, and keep the dim or not."""
+        self.starts.append(start)
+        self.sizes.append(count)
+        self.steps.append(step)
+        if keep:
+            self.shape.append(count)
+
+
+def _is_mask(item: Any) -> bool:
+    return isinstance(item, Handle) and item.element_type is dt.bool_
+
+
+def _as_index(item: Any) -> Any:
+    """Return an index item with sequences and arrays made tensors."""
+    if isinstance(item, Handle):
+        if item.element_type.kind == "float":
+            raise DTypeError(
+                "index: an index tensor must hold integers or bools.",
+                came=item.element_type.name,
+                fix="convert with .long(), or compare to get a mask",
+            )
+        return item
+    if isinstance(item, (list, tuple, range)):
+        return _from_sequence(item)
+    if isinstance(item, (bool, np.bool_)):
+        return from_array(np.array(bool(item)))
+    if isinstance(item, np.ndarray):
+        return _as_index(from_array(item.copy()))
+    return item
+
+
+def _from_sequence(item: Any) -> Tensor:
+    if any(isinstance(part, Handle) for part in item):
+        item = [part.tolist() if isinstance(part, Handle) else part for part in item]
+    array = np.asarray(item)
+    if array.size == 0:
+        array = array.astype(np.int64)
+    return _as_index(from_array(array))  # type: ignore[no-any-return]
+
+
+def _items(index: Any, ndim: int) -> list[Any]:
+    """Return the items of an index, the Ellipsis written out."""
+    items = [_as_index(i) for i in index] if isinstance(index, tuple) else [_as_index(index)]
+    used = 0
+    for item in items:
+        if item is not None and item is not Ellipsis:
+            used += len(item.shape_tuple) if _is_mask(item) else 1
+    dots = [i for i, item in enumerate(items) if item is Ellipsis]
+    if used > ndim or len(dots) > 1:
+        raise IndexRangeError(
+            f"index: takes {ndim} indices at most, and one Ellipsis.",
+            came=f"{used} indices" if used > ndim else f"{len(dots)} times ...",
+            fix="check the number of dims of the tensor",
+        )
+    at = dots[0] if dots else len(items)
+    return [*items[:at], *[slice(None)] * (ndim - used), *items[at + 1 :]]
+
+
+def plan_of(index: Any, shape: Shape) -> Plan:
+    """Read an index expression for a tensor of a shape.
+
+    Raises:
+        IndexRangeError: there are too many indices, or an integer is out of range.
+        DTypeError: an index is neither an integer nor a bool.
+    """
+    plan, dim = Plan(), 0
+    for item in _items(index, len(shape)):
+        if item is None:
+            plan.shape.append(1)
+        elif isinstance(item, slice):
+            start, stop, step = item.indices(shape[dim])
+            count = len(range(start, stop, step))
+            plan.slice(start if count else 0, count, step, keep=True)
+            dim += 1
+        elif isinstance(item, Handle):
+            dim += _pick(plan, item, shape, dim)  # type: ignore[arg-type]
+        else:
+            plan.slice(_integer(item, shape[dim], dim), 1, 1, keep=False)
+            dim += 1
+    return plan
+
+
+def _pick(plan: Plan, item: Tensor, shape: Shape, dim: int) -> int:
+    """Note an index tensor or mask; return how many dims it takes."""
+    plan.picks.append((len(plan.shape), item))
+    if not _is_mask(item):
+        plan.whole(shape[dim])
+        return 1
+    covered = item.shape_tuple
+    if covered != shape[dim : dim + len(covered)]:
+        raise ShapeError(
+            "index: a mask must have the shape of the dims it indexes.",
+            came=[f"mask {covered}", f"dims {shape[dim : dim + len(covered)]} of {shape}"],
+            fix="expand or slice the mask",
+        )
+    for extent in covered:
+        plan.whole(extent)
+    if not covered:
+        plan.shape.append(1)  # a bool alone indexes a dim of one element put in for it
+    return len(covered)
+
+
+def _integer(item: Any, extent: int, dim: int) -> int:
+    try:
+        index = operator.index(item)
+    except TypeError:
+        raise DTypeError(
+            "index: expects integers, slices, None, ..., masks or integer tensors.",
+            came=f"{type(item).__name__}: {item!r}",
+            fix="use // instead of /, or int(...)",
+        ) from None
+    if not -extent <= index < extent:
+        raise IndexRangeError(
+            f"index: an index of dim {dim} must lie in [{-extent}, {extent}).",
+            came=str(index),
+            fix="check the index against the shape",
+        )
+    return index % extent
+
+
+def basic(x: Tensor, plan: Plan) -> Tensor:
+    """Return the view that integers, slices and None make; x itself if they change nothing."""
+    shape = x.shape_tuple
+    sizes, steps = tuple(plan.sizes), tuple(plan.steps)
+    if sizes != shape or any(s != 1 for s in steps):
+        x = record_view(ops.SLICE, x, (tuple(plan.starts), sizes, steps))
+    wanted = tuple(plan.shape)
+    return x if wanted == sizes else record_view(ops.RESHAPE, x, (wanted,))
+
+
+def get(x: Tensor, index: Any) -> Tensor:
+    """Return x[index]: a view for integers and slices, a copy for index tensors and masks."""
+    plan = plan_of(index, x.shape_tuple)
+    view = basic(x, plan)
+    if not plan.picks:
+        return record_view(ops.RESHAPE, x, (x.shape_tuple,)) if view is x else view
+    return Picking(view, plan).read()
+
+
+def put(x: Tensor, index: Any, value: Any) -> None:
+    """Do x[index] = value; views of x and what x is a view of see it.
+
+    Raises:
+        ShapeError: the value does not broadcast to what is indexed.
+    """
+    plan = plan_of(index, x.shape_tuple)
+    view = basic(x, plan)
+    source = _source(value, view.element_type)
+    if not plan.picks:
+        write(view, _fill("index", source, view.shape_tuple))
+        return
+    mask = _only_mask(plan)
+    if mask is not None:
+        rest = view.shape_tuple[plan.picks[0][0] + len(mask.shape_tuple) :]
+        source = _squeezed(source, len(rest) + plan.picks[0][0])
+        if plan.picks[0][0] == 0 and len(source.shape_tuple) <= len(rest):
+            write(view, _masked(view, mask, source, len(rest)))
+            return
+    write(view, Picking(view, plan).written(source))
+
+
+def _source(value: Any, dtype: dt.DType) -> Tensor:
+    if isinstance(value, (Handle, *NUMBERS)):
+        return fitted(value, dtype)  # type: ignore[arg-type]
+    return cast(from_array(np.array(value)), dtype)
+
+
+def _squeezed(source: Tensor, ndim: int) -> Tensor:
+    """Return a source without leading dims of extent 1 beyond `ndim`."""
+    shape = source.shape_tuple
+    while len(shape) > ndim and shape[0] == 1:
+        shape = shape[1:]
+    return reshaped(source, shape)
+
+
+def _fill(name: str, source: Tensor, shape: Shape) -> Tensor:
+    """Return a source broadcast to the shape it is written to."""
+    source = _squeezed(source, len(shape))
+    if broadcast_shapes(name, source.shape_tuple, shape) != shape:
+        raise ShapeError(
+            f"{name}: the value must broadcast to the shape it is written to.",
+            came=f"value {source.shape_tuple}, place {shape}",
+            fix="reshape the value",
+        )
+    return expand(source, shape)
+
+
+def _only_mask(plan: Plan) -> Tensor | None:
+    """Return the mask where one mask is all that picks."""
+    masks = [item for _, item in plan.picks if _is_mask(item) and item.shape_tuple]
+    return masks[0] if len(masks) == len(plan.picks) == 1 else None
+
+
+def _masked(view: Tensor, mask: Tensor, source: Tensor, trailing: int) -> Tensor:
+    """Return the view with one value, the same for every place the mask holds; nothing is run."""
+    shape = view.shape_tuple
+    condition = reshaped(mask, mask.shape_tuple + (1,) * trailing)
+    filler = source if not source.shape_tuple else _fill("index", source, shape)
+    return where(expand(condition, shape), filler, view)  # type: ignore[no-any-return]
+
+
+class Picking:
+    """Index tensors at work on a view: one linear index over the dims they index, merged.
+
+    Attributes:
+        view: What is indexed.
+        order: The view's dims, the indexed ones together.
+        front: How many dims stand before the indexed ones in `order`.
+        merged: The shape with the indexed dims made one.
+        linear: The index into that dim.
+    """
+
+    def __init__(self, view: Tensor, plan: Plan) -> None:
+        self.view = view
+        shape = view.shape_tuple
+        indices = _indices(plan, shape)
+        dims = [dim for dim, _ in indices]
+        # A tensor of no dims picks as an integer would: it says nothing about placement.
+        spread = [dim for dim, i in indices if i.shape_tuple] or dims
+        between = [d for d in range(spread[0], spread[-1] + 1) if d not in dims]
+        self.front = 0 if between else sum(d not in dims for d in range(spread[0]))
+        rest = [d for d in range(len(shape)) if d not in dims]
+        self.order = (*rest[: self.front], *dims, *rest[self.front :])
+        self.before = tuple(shape[d] for d in rest[: self.front])
+        self.after = tuple(shape[d] for d in rest[self.front :])
+        self.merged = (*self.before, size(shape[d] for d in dims), *self.after)
+        self.linear = _linear(indices, shape)
+
+    def _merge(self) -> Tensor:
+        view = self.view
+        if self.order != tuple(range(len(self.order))):
+            view = record(ops.PERMUTE, (view,), (self.order,))
+        return reshaped(view, self.merged)
+
+    def read(self) -> Tensor:
+        """Return what the indices pick."""
+        made: Tensor = record(ops.TAKE, (self._merge(), self.linear), (self.front,))
+        return made
+
+    def written(self, source: Tensor) -> Tensor:
+        """Return the view's value with a source written where the indices pick."""
+        shape = (*self.before, *self.linear.shape_tuple, *self.after)
+        filled = _fill("index", source, shape)
+        whole = record(ops.PUT, (self._merge(), self.linear, filled), (self.front, "set"))
+        apart = reshaped(whole, tuple(self.view.shape_tuple[d] for d in self.order))
+        if self.order == tuple(range(len(self.order))):
+            return apart
+        back = tuple(self.order.index(d) for d in range(len(self.order)))
+        made: Tensor = record(ops.PERMUTE, (apart,), (back,))
+        return made
+
+
+def _indices(plan: Plan, shape: Shape) -> list[tuple[int, Tensor]]:
+    """Return one int64 index tensor, in range, for each dim indexed; masks as positions."""
+    found: list[tuple[int, Tensor]] = []
+    for dim, item in plan.picks:
+        if not _is_mask(item):
+            found.append((dim, wrapped(item, shape[dim])))
+            continue
+        held = concrete(item, "a mask as an index")
+        places = np.nonzero(np.atleast_1d(held))
+        found += [(dim + i, from_array(p.astype(np.int64))) for i, p in enumerate(places)]
+    return found
+
+
+def _linear(indices: list[tuple[int, Tensor]], shape: Shape) -> Tensor:
+    """Return sum(index * stride) over the indexed dims, taken as one row-major dim."""
+    wide = broadcast_shapes("index", *[i.shape_tuple for _, i in indices])
+    total, stride = None, 1
+    for dim, index in reversed(indices):
+        part = expand(index, wide) if index.shape_tuple else index
+        part = part if stride == 1 else part * stride
+        total = part if total is None else total + part
+        stride *= shape[dim]
+    assert total is not None
+    return expand(total, wide)
+
+
+def wrapped(index: Tensor, extent: int) -> Tensor:
+    """Return an int64 index in [0, extent); one out of range is an error when it is run."""
+    if index.element_type.kind not in ("int", "uint"):
+        raise DTypeError(
+            "index: an index tensor must hold integers.",
+            came=index.element_type.name,
+            fix="convert with .long()",
+        )
+    made: Tensor = record(ops.WRAP_INDEX, (cast(index, dt.int64),), (extent,))
+    return made
+
+
+# -- along a dim --------------------------------------------------------------------------------
+def _along(name: str, x: Tensor, dim: int, index: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Return x and index with one dim at least, the index in range, and the dim."""
+    dim = axis(name, dim, len(x.shape_tuple))
+    if not x.shape_tuple:
+        x = reshaped(x, (1,))
+    if not index.shape_tuple:
+        index = reshaped(index, (1,))
+    return x, wrapped(index, x.shape_tuple[dim]), dim
+
+
+@aliased
+def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
+    """Return x[..., index[..., i, ...], ...]: an element of x along dim for each of index.
+
+    Raises:
+        ShapeError: the index has other dims than x, or is longer off `dim`.
+        IndexRangeError: an index is out of range; raised when the values are computed.
+    """
+    shape = index.shape_tuple
+    x, index, dim = _along("gather", x, dim, index)
+    return reshaped(record(ops.TAKE_ALONG, (x, index), (dim,)), shape)
+
+
+def take_along_dim(x: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
+    """Return `gather`, with x and indices first broadcast off `dim`; flattened without one."""
+    if dim is None:
+        return gather(reshaped(x, (x.numel(),)), 0, reshaped(indices, (indices.numel(),)))
+    a, b = list(x.shape_tuple), list(indices.shape_tuple)
+    dim = axis("take_along_dim", dim, len(a))
+    extents = (a[dim], b[dim])
+    a[dim] = b[dim] = 1
+    wide = list(broadcast_shapes("take_along_dim", tuple(a), tuple(b)))
+    wide[dim] = extents[0]
+    x = expand(x, tuple(wide))
+    wide[dim] = extents[1]
+    return gather(x, dim, expand(indices, tuple(wide)))
+
+
+def take(x: Tensor, index: Tensor) -> Tensor:
+    """Return the elements of x, flattened, at the indices."""
+    made: Tensor = record(
+        ops.TAKE, (reshaped(x, (x.numel(),)), wrapped(index, x.numel())), (0,)
+    )
+    return made
+
+
+@aliased
+def index_select(x: Tensor, dim: int, index: Tensor) -> Tensor:
+    """Return x at the indices of one dim.
+
+    Raises:
+        ShapeError: the index has more than one dim.
+    """
+    _vector("index_select", index)
+    shape = x.shape_tuple
+    x, index, dim = _along("index_select", x, dim, index)
+    made: Tensor = record(ops.TAKE, (x, index), (dim,))
+    return made if shape else reshaped(made, ())
+
+
+def _vector(name: str, index: Tensor) -> None:
+    if len(index.shape_tuple) > 1:
+        raise ShapeError(
+            f"{name}: the index must be a vector.",
+            came=f"shape {index.shape_tuple}",
+            fix="flatten it, or use x[index]",
+        )
+
+
+def _fitting(name: str, index: Tensor, source: Tensor | Number, dtype: dt.DType) -> Tensor:
+    """Return what is scattered, cut to the index's shape and of the target's dtype."""
+    shape = index.shape_tuple
+    if not isinstance(source, Handle):
+        return expand(fitted(source, dtype), shape)
+    tensor: Tensor = source  # type: ignore[assignment]
+    if source.element_type is not dtype:
+        raise DTypeError(
+            f"{name}: the source must have the tensor's dtype.",
+            came=f"{source.element_type.name} into {dtype.name}",
+            fix="convert the source with .to()",
+        )
+    given = tensor.shape_tuple or (1,)
+    if len(given) != len(shape) or any(n > m for n, m in zip(shape, given, strict=True)):
+        raise ShapeError(
+            f"{name}: the index must have the source's dims and not exceed them.",
+            came=[f"index {shape}", f"source {given}"],
+            fix="slice the index or expand the source",
+        )
+    tensor = reshaped(tensor, given)
+    if given == shape:
+        return tensor
+    made: Tensor = record(ops.SLICE, (tensor,), ((0,) * len(shape), shape, (1,) * len(shape)))
+    return made
+
+
+def _scattered(
+    name: str, x: Tensor, dim: int, index: Tensor, source: Tensor | Number, mode: str
+) -> Tensor:
+    shape = x.shape_tuple
+    x, index, dim = _along(name, x, dim, index)
+    filled = _fitting(name, index, source, x.element_type)
+    return reshaped(record(ops.PUT_ALONG, (x, index, filled), (dim, mode)), shape)
+
+
+@aliased
+def scatter(
+    x: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Number | None = None,
+    reduce: str | None = None,
+) -> Tensor:  # fmt: skip
+    """Return x with src (or a number) written at the indices along a dim.
+
+    Of equal indices the last in row-major order stays. reduce="add" adds instead.
+
+    Raises:
+        DTypeError: src has another dtype than x.
+        ShapeError: index and src do not fit x.
+        IndexRangeError: an index is out of range; raised when the values are computed.
+    """
+    source = src if value is None else value
+    if source is None or reduce not in (None, "add"):
+        raise ArgumentError(
+            "scatter: needs src= or value=; reduce is None or 'add'.",
+            came=f"src={src!r}, value={value!r}, reduce={reduce!r}",
+            fix="give a source; multiply or extremes are in scatter_reduce",
+        )
+    return _scattered("scatter", x, dim, index, source, "add" if reduce else "set")
+
+
+@aliased
+def scatter_add(x: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+    """Return x with src added at the indices along a dim, always in row-major order.
+
+    Raises:
+        DTypeError: src has another dtype than x.
+        ShapeError: index and src do not fit x.
+        IndexRangeError: an index is out of range; raised when the values are computed.
+    """
+    return _scattered("scatter_add", x, dim, index, src, "add")
+
+
+@aliased
+def scatter_reduce(
+    x: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
+) -> Tensor:
+    """Return x with src folded in at the indices along a dim: "sum" or "mean".
+
+    Args:
+        x: Where to fold into.
+        dim: The dim the indices count.
+        index: Where each element of src goes.
+        src: Floating or integer, of x's dtype.
+        reduce: "sum", or "mean" for the sum divided by the number of elements.
+        include_self: Whether x's own elements take part where something is folded in.
+    """
+    if reduce not in ("sum", "mean"):
+        raise ArgumentError(
+            "scatter_reduce: reduce must be 'sum' or 'mean'.", came=repr(reduce), fix="choose one"
+        )
+    ones = expand(fitted(1, x.element_type), index.shape_tuple)
+    zeros = expand(fitted(0, x.element_type), x.shape_tuple)
+    met = scatter_add(zeros, dim, index, ones)
+    start = x if include_self else where(met > 0, 0, x)
+    total = scatter_add(cast(start, x.element_type), dim, index, src)
+    if reduce == "sum":
+        return total
+    count = met + int(include_self)
+    divisor = where(count > 0, count, 1)
+    quotient = total / divisor if x.element_type.kind == "float" else total // divisor
+    return where(met > 0, quotient, total)  # type: ignore[no-any-return]
+
+
+def _put_rows(
+    name: str, x: Tensor, dim: int, index: Tensor, source: Tensor, mode: str
+) -> Tensor:
+    """Write or add whole slices at the indices of a dim."""
+    _vector(name, index)
+    shape = x.shape_tuple
+    x, index, dim = _along(name, x, dim, index)
+    wanted = (*x.shape_tuple[:dim], *index.shape_tuple, *x.shape_tuple[dim + 1 :])
+    if source.numel() != size(wanted) or source.element_type is not x.element_type:
+        raise ShapeError(
+            f"{name}: the source must have shape {wanted} and dtype {x.element_type.name}.",
+            came=f"{source.shape_tuple} {source.element_type.name}",
+            fix="one slice of the source for each index",
+        )
+    filled = reshaped(source, wanted)
+    return reshaped(record(ops.PUT, (x, index, filled), (dim, mode)), shape)
+
+
+@aliased
+def index_add(
+    x: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Number = 1
+) -> Tensor:
+    """Return x with alpha times the slices of source added at the indices of a dim."""
+    return _put_rows("index_add", x, dim, index, source if alpha == 1 else source * alpha, "add")
+
+
+@aliased
+def index_copy(x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
+    """Return x with the slices of source written at the indices of a dim."""
+    return _put_rows("index_copy", x, dim, index, source, "set")
+
+
+@aliased
+def index_fill(x: Tensor, dim: int, index: Tensor, value: Tensor | Number) -> Tensor:
+    """Return x with one value written at the indices of a dim."""
+    shape = x.shape_tuple
+    dim = axis("index_fill", dim, len(shape))
+    count = index.numel()
+    filled = expand(fitted(value, x.element_type), (*shape[:dim], count, *shape[dim + 1 :]))
+    return _put_rows("index_fill", x, dim, index, filled, "set")
+
+
+# -- by mask ------------------------------------------------------------------------------------
+def masked_select(x: Tensor, mask: Tensor) -> Tensor:
+    """Return the elements where the mask holds, in one dim; both are broadcast first."""
+    shape = broadcast_shapes("masked_select", x.shape_tuple, mask.shape_tuple)
+    return get(reshaped(expand(x, shape), shape), expand(mask, shape))
+
+
+def masked_scatter(x: Tensor, mask: Tensor, source: Tensor) -> Tensor:
+    """Return x with the elements of source, in order, where the mask holds."""
+    shape = x.shape_tuple
+    held = reshaped(expand(mask, shape), (size(shape),))
+    rank = record(ops.CUMSUM, (cast(held, dt.int64),), (0, False)) - 1
+    # Places the mask leaves out may point anywhere in range.
+    place = wrapped(where(held, rank, 0), source.numel())
+    picked = record(ops.TAKE, (reshaped(source, (source.numel(),)), place), (0,))
+    return where(reshaped(held, shape), reshaped(picked, shape), x)  # type: ignore[no-any-return]
+
+
+def one_hot(x: Tensor, num_classes: int = -1) -> Tensor:
+    """Return int64 rows with a 1 at each element's class: shape (*x.shape, num_classes).
+
+    Args:
+        x: Classes, integer, in [0, num_classes).
+        num_classes: Their number; by default one more than the largest, which is read at once.
+
+    Raises:
+        IndexRangeError: a class is out of range; raised when the values are computed.
+    """
+    if num_classes < 0:
+        num_classes = int(concrete(fold(x, ops.MAX, "one_hot", None, False, "first"), "one_hot")) + 1
+    index = wrapped(x, num_classes)
+    classes = record(ops.IOTA, (), (num_classes, dt.int64))
+    return cast(reshaped(index, (*x.shape_tuple, 1)) == classes, dt.int64)

@@ -1,0 +1,93 @@
+"""Writing in place: every name that ends in an underscore, and `x += y`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tenor.engine.alias import write
+from tenor.engine.handle import Handle
+from tenor.errors import DTypeError, ShapeError
+from tenor.tensor.movement import clone
+from tenor.tensor.operands import Number, broadcast_shapes, cast, constant, expand, slot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tenor.tensor.tensor import Tensor
+
+__all__ = ["copy_", "fill_", "in_place", "overwrite", "zero_"]
+
+
+def overwrite(x: Tensor, value: Tensor, name: str) -> Tensor:
+    """Give x a new value of its shape, brought to its dtype; return x.
+
+    Raises:
+        ShapeError: the value has another shape.
+        DTypeError: floats would be written to integers, or integers to bools.
+    """
+    dtype, given = x.element_type, value.element_type
+    if value.shape_tuple != x.shape_tuple:
+        raise ShapeError(
+            f"{name}: an in-place result must have the tensor's shape.",
+            came=f"result {value.shape_tuple} for a tensor {x.shape_tuple}",
+            fix="use the form without underscore, which makes a new tensor",
+        )
+    if RANK[given.kind] > RANK[dtype.kind]:
+        raise DTypeError(
+            f"{name}: the result does not fit the tensor's dtype.",
+            came=f"{given.name} for a tensor of {dtype.name}",
+            fix="use the form without underscore, or convert the tensor first",
+        )
+    write(x, cast(value, dtype))
+    return x
+
+
+RANK = {"bool": 0, "uint": 1, "int": 1, "float": 2}
+
+
+def in_place(name: str, function: Callable[..., Any]) -> Callable[..., Tensor]:
+    """Make a method that writes a function's result into its first operand."""
+
+    def method(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        result = function(x, *args, **kwargs)
+        if result is NotImplemented:
+            return result  # type: ignore[no-any-return]
+        return overwrite(x, clone(result) if result is x else result, name)
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"Write the result of `{name.strip('_')}` into the tensor; return it."
+    return method
+
+
+def fill_(x: Tensor, value: Tensor | Number) -> Tensor:
+    """Write one value everywhere; return the tensor."""
+    if isinstance(value, Handle):
+        filler = clone(cast(value, x.element_type))  # type: ignore[arg-type]
+    else:
+        filler = slot(value, x.element_type)
+    write(x, expand(filler, x.shape_tuple))
+    return x
+
+
+def zero_(x: Tensor) -> Tensor:
+    """Write zeros everywhere; return the tensor."""
+    write(x, expand(constant(0, x.element_type), x.shape_tuple))
+    return x
+
+
+def copy_(x: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
+    """Write the values of another tensor, broadcast and brought to x's dtype; return x.
+
+    Raises:
+        ShapeError: src does not broadcast to x's shape.
+    """
+    del non_blocking
+    shape = x.shape_tuple
+    if broadcast_shapes("copy_", shape, src.shape_tuple) != shape:
+        raise ShapeError(
+            "copy_: the source must broadcast to the tensor's shape.",
+            came=f"source {src.shape_tuple}, tensor {shape}",
+            fix="reshape the source",
+        )
+    write(x, clone(expand(cast(src, x.element_type), shape)))
+    return x

@@ -1,0 +1,152 @@
+"""Modes: whether gradients are recorded, and whether operations run at once."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tenor.engine.trace import local
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "Mode", "enable_grad", "immediate", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled",
+    "no_grad", "set_grad_enabled",
+]  # fmt: skip
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+class Mode:
+    """A setting of the current thread, as a context manager and as a decorator.
+
+    One object may be entered many times, also while it is entered.
+    """
+
+    def __init__(self) -> None:
+        self.before: list[Any] = []
+
+    def set(self) -> Any:
+        """Switch over; return what was set before."""
+        raise TypeError(f"{type(self).__name__} must say what it sets")
+
+    def restore(self, before: Any) -> None:
+        """Set again what was set before."""
+        local.trace.grad = before
+
+    def __enter__(self) -> None:
+        self.before.append(self.set())
+
+    def __exit__(self, *error: object) -> None:
+        self.restore(self.before.pop())
+
+    def __call__(self, function: F) -> F:
+        """Return the function, always run in this mode."""
+
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return function(*args, **kwargs)
+
+        return wrapped  # type: ignore[return-value]
+
+
+def _grad(mode: bool) -> bool:
+    trace = local.trace
+    before, trace.grad = trace.grad, mode
+    return before
+
+
+class no_grad(Mode):  # noqa: N801 - PyTorch's name
+    """Record no gradients: `with tn.no_grad():` or `@tn.no_grad()`."""
+
+    def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
+        """Make the mode, or with `@tn.no_grad` decorate at once."""
+        mode = super().__new__(cls)
+        if function is None:
+            return mode
+        Mode.__init__(mode)
+        return mode(function)
+
+    def __init__(self, function: Callable[..., Any] | None = None) -> None:
+        del function
+        super().__init__()
+
+    def set(self) -> bool:
+        """Switch gradients off."""
+        return _grad(False)
+
+
+class enable_grad(no_grad):  # noqa: N801 - PyTorch's name
+    """Record gradients again, inside `no_grad`."""
+
+    def set(self) -> bool:
+        """Switch gradients on."""
+        return _grad(True)
+
+
+class inference_mode(Mode):  # noqa: N801 - PyTorch's name
+    """Record no gradients, as `no_grad` does; `inference_mode(False)` changes nothing.
+
+    Args:
+        mode: Whether to switch gradients off.
+    """
+
+    def __init__(self, mode: bool = True) -> None:
+        super().__init__()
+        self.mode = mode
+
+    def set(self) -> bool:
+        """Switch gradients off if asked to."""
+        return _grad(False) if self.mode else local.trace.grad
+
+
+class set_grad_enabled(Mode):  # noqa: N801 - PyTorch's name
+    """Switch gradients on or off from here on, or inside a `with` block.
+
+    Args:
+        mode: Whether gradients are recorded.
+    """
+
+    def __init__(self, mode: bool) -> None:
+        super().__init__()
+        self.mode = mode
+        self.first: bool | None = _grad(mode)
+
+    def set(self) -> bool:
+        """Switch, as making the object already did."""
+        before, self.first = self.first, None
+        found = _grad(self.mode)
+        return found if before is None else before
+
+    def __call__(self, function: F) -> F:
+        """Return the function, always run in this mode; the mode outside stays as it was."""
+        if self.first is not None:
+            _grad(self.first)
+            self.first = None
+        return super().__call__(function)
+
+
+class immediate(Mode):  # noqa: N801 - a mode, named as its siblings are
+    """Run every operation at once, for debugging: errors and NaN show where they arise."""
+
+    def set(self) -> bool:
+        """Run what is recorded, then every operation as it comes."""
+        local.flush()
+        before, local.immediate = local.immediate, True
+        return before
+
+    def restore(self, before: bool) -> None:
+        """Go back to recording."""
+        local.immediate = before
+
+
+def is_grad_enabled() -> bool:
+    """Tell whether gradients are recorded."""
+    return local.trace.grad
+
+
+def is_inference_mode_enabled() -> bool:
+    """Tell whether gradients are off."""
+    return not local.trace.grad

@@ -1,0 +1,145 @@
+"""The few functions every operator is made by: the recorder's quick test, else the long way.
+
+An operation that was recorded at this position before costs a few pointer comparisons: the
+trace's last edge is taken if it has the same op, operands and grad mode. Everything that needs
+thought (promotion, broadcasting, leaves, a full trace, immediate mode) is the long way.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from tenor.engine.handle import Handle
+from tenor.engine.trace import local, record
+from tenor.errors import DTypeError
+from tenor.ir import dtype as dt
+from tenor.ir import op as ops
+from tenor.tensor.operands import NUMBERS, floating, prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tenor.ir.op import Op
+    from tenor.tensor.tensor import Tensor
+
+    Unary = Callable[[Tensor], Tensor]
+    Binary = Callable[[Tensor, Any], Tensor]
+
+__all__ = ["binary", "make_by", "unary"]
+
+SCALAR, INT64 = ops.SCALAR, dt.int64
+blank: Callable[[], Any] = partial(object.__new__, Handle)
+
+
+def make_by(kind: type[Handle]) -> Callable[[], Any]:
+    """Make results instances of a class from now on; return the function that makes them."""
+    global blank  # noqa: PLW0603 - operators are made before Tensor is
+    blank = partial(object.__new__, kind)
+    return blank
+
+
+def named(function: Any, name: str, doc: str) -> Any:
+    """Give a made function its name and docstring."""
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = doc
+    return function
+
+
+def unary(name: str, op: Op, doc: str, *, floats: bool = True) -> Unary:
+    """Make an elementwise function of one tensor.
+
+    Args:
+        name: Its name.
+        op: What it records.
+        doc: Its docstring.
+        floats: Whether integers are first made floats.
+    """
+
+    def operate(x: Any) -> Any:
+        trace = local.trace
+        if x.trace is trace:
+            state = trace.state.last
+            if (
+                state is not None
+                and state.op is op
+                and state.a is x.state
+                and state.grad is trace.grad
+            ):
+                trace.state = state
+                result = blank()
+                result.trace = trace
+                result.state = state
+                trace.outs.append(result)
+                return result
+        return record(op, (floating(x) if floats else x,))
+
+    return named(operate, name, doc)  # type: ignore[no-any-return]
+
+
+def binary(name: str, op: Op, doc: str, *, kinds: str = "any", swap: bool = False) -> Binary:
+    """Make an operator of a tensor and a tensor or number.
+
+    Args:
+        name: Its name.
+        op: What it records.
+        doc: Its docstring.
+        kinds: As for `prepare`.
+        swap: Whether the operands change places.
+    """
+
+    def operate(a: Any, b: Any) -> Any:
+        trace = local.trace
+        if a.trace is trace:
+            first = a.state
+            kind = type(b)
+            if kind is float or kind is int:
+                second = trace.state.last
+                if (
+                    second is not None
+                    and second.op is SCALAR
+                    and (dtype := second.dtype) is first.dtype
+                    and (dtype.kind == "float" or (kind is int and dtype is INT64))
+                ):
+                    state = second.last
+                    number = True
+                else:
+                    return slow(a, b)
+            elif getattr(b, "trace", None) is trace:
+                second = b.state
+                state = trace.state.last
+                number = False
+            else:
+                return slow(a, b)
+            if swap:
+                first, second = second, first
+            if (
+                state is not None
+                and state.op is op
+                and state.a is first
+                and state.b is second
+                and state.grad is trace.grad
+            ):
+                if number:
+                    trace.scalars.append(b)
+                trace.state = state
+                result = blank()
+                result.trace = trace
+                result.state = state
+                trace.outs.append(result)
+                return result
+        return slow(a, b)
+
+    def slow(a: Any, b: Any) -> Any:
+        if not isinstance(b, (Handle, *NUMBERS)):
+            return NotImplemented
+        if not isinstance(a, Handle):
+            raise DTypeError(
+                f"{name}: the first operand must be a tensor.",
+                came=type(a).__name__,
+                fix="make one with tn.tensor()",
+            )
+        x, y = prepare(name, a, b, kinds)  # type: ignore[arg-type]
+        return record(op, (y, x) if swap else (x, y))
+
+    return named(operate, name, doc)  # type: ignore[no-any-return]

@@ -1,0 +1,165 @@
+"""Convolution and its gradients against plain NumPy sums in float64."""
+
+import numpy as np
+import pytest
+
+from tenor.compiler.lower.contraction import TEMPLATES
+from tenor.ir import dtype as dt
+from tenor.ir.bfloat16 import from_bfloat16, to_bfloat16
+from tenor.ir.kernel import Buffer, Kernel
+from tests.jit import host, run_kernel
+
+TOLERANCE = {dt.float32: 2e-6, dt.float64: 1e-14, dt.float16: 2e-3, dt.bfloat16: 1e-2}
+
+
+def some(dtype, shape, seed=0):
+    """Return small random values of a dtype, as it is held in memory."""
+    rng = np.random.default_rng(seed)
+    if dtype.kind == "float":
+        return narrow(rng.normal(size=shape), dtype)
+    low, high = {"bool": (0, 2), "int": (-90, 90), "uint": (0, 200)}[dtype.kind]
+    return rng.integers(low, high, shape).astype(dtype.numpy)
+
+
+def narrow(values, dtype):
+    """Return values as a dtype is held in memory."""
+    return to_bfloat16(values) if dtype is dt.bfloat16 else np.asarray(values).astype(dtype.numpy)
+
+
+def wide(array, dtype):
+    """Return what is held in memory as float64, or as it is."""
+    if dtype is dt.bfloat16:
+        return from_bfloat16(array).astype(np.float64)
+    return array.astype(np.float64) if dtype.kind == "float" else array
+
+
+class Case:
+    """A convolution's shapes, and its three sums over them."""
+
+    def __init__(self, n, channels, spatial, kernel, stride=1, padding=0, dilation=1, groups=1):
+        rank = len(spatial)
+        every = [v if isinstance(v, tuple) else (v,) * rank for v in (stride, padding, dilation)]
+        self.stride, padding, self.dilation = every
+        self.padding = tuple(p if isinstance(p, tuple) else (p, p) for p in padding)
+        self.n, self.groups, self.spatial, self.kernel = n, groups, spatial, kernel
+        self.ci, self.co = channels
+        self.out = tuple(
+            (size + low + high - d * (k - 1) - 1) // s + 1
+            for size, k, s, (low, high), d in zip(
+                spatial, kernel, self.stride, self.padding, self.dilation, strict=True)
+        )  # fmt: skip
+        self.shapes = {
+            "x": (n, self.ci, *spatial), "w": (self.co, self.ci // groups, *kernel),
+            "y": (n, self.co, *self.out),
+        }  # fmt: skip
+
+    def params(self):
+        return {
+            "n": self.n, "groups": self.groups, "channels_in": self.ci, "channels_out": self.co,
+            "spatial_in": self.spatial, "kernel": self.kernel, "spatial_out": self.out,
+            "stride": self.stride, "padding": self.padding, "dilation": self.dilation,
+        }  # fmt: skip
+
+    def place(self):
+        """Yield each tap and the places of the padded input it meets."""
+        for tap in np.ndindex(*self.kernel):
+            rows = zip(tap, self.out, self.stride, self.dilation, strict=True)
+            yield tap, tuple(slice(t * d, t * d + (o - 1) * s + 1, s) for t, o, s, d in rows)
+
+    def padded(self, x):
+        around = np.pad(x, ((0, 0), (0, 0), *self.padding))
+        return around.reshape(self.n, self.groups, -1, *around.shape[2:])
+
+    def parted(self, y):
+        return y.reshape(self.n, self.groups, -1, *self.out)
+
+    def weight(self, w):
+        return w.reshape(self.groups, -1, *w.shape[1:])
+
+    def conv(self, x, w):
+        around, weight = self.padded(x), self.weight(w)
+        out = np.zeros(self.parted(np.empty(self.shapes["y"])).shape, x.dtype)
+        for tap, met in self.place():
+            out += np.einsum("ngc...,goc->ngo...", around[(..., *met)], weight[(..., *tap)])
+        return out.reshape(self.shapes["y"])
+
+    def conv_input(self, g, w):
+        around = self.padded(np.zeros(self.shapes["x"], g.dtype))
+        for tap, met in self.place():
+            part = np.einsum("ngo...,goc->ngc...", self.parted(g), self.weight(w)[(..., *tap)])
+            around[(..., *met)] += part
+        rows = zip(self.padding, self.spatial, strict=True)
+        inner = tuple(slice(low, low + size) for (low, _), size in rows)
+        return around[(..., *inner)].reshape(self.shapes["x"])
+
+    def conv_weight(self, x, g):
+        around, cotangent = self.padded(x), self.parted(g)
+        out = np.zeros(self.weight(np.empty(self.shapes["w"])).shape, x.dtype)
+        cotangent = cotangent.reshape(*cotangent.shape[:3], -1)
+        for tap, met in self.place():
+            part = around[(..., *met)].reshape(*around.shape[:3], -1)
+            out[(..., *tap)] = np.einsum("ngcs,ngos->goc", part, cotangent)
+        return out.reshape(self.shapes["w"])
+
+
+ROLES = {"conv": "xwy", "conv_input": "ywx", "conv_weight": "xyw"}
+KINDS = pytest.mark.parametrize("kind", list(ROLES))
+CASES = {
+    "plain": Case(2, (3, 5), (7, 9), (3, 3)),
+    "padded": Case(2, (4, 7), (9, 11), (3, 3), padding=1),
+    "one by one": Case(3, (8, 6), (5, 6), (1, 1)),
+    "strided": Case(2, (3, 4), (11, 13), (3, 2), stride=(2, 3), padding=((1, 0), (2, 1))),
+    "dilated": Case(1, (2, 3), (12, 14), (3, 3), dilation=(2, 3), padding=2),
+    "grouped": Case(2, (6, 9), (8, 8), (3, 3), padding=1, groups=3),
+    "depthwise": Case(2, (5, 5), (10, 9), (3, 3), padding=1, groups=5),
+    "line": Case(2, (3, 4), (37,), (5,), stride=2, padding=2),
+    "solid": Case(1, (2, 3), (4, 5, 6), (2, 3, 2), padding=1),
+    "one pixel": Case(2, (4, 3), (3, 3), (3, 3)),
+    "wide padding": Case(1, (1, 2), (3, 3), (2, 2), padding=4, stride=2),
+    "no image": Case(0, (2, 3), (5, 5), (3, 3)),
+}
+EVERY = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+
+
+def prepared(kind, case, arrays, dtype):
+    """Return the kernel's lowering and its arrays."""
+    first, second, last = ROLES[kind]
+    out = np.full(case.shapes[last], 7, dtype.numpy)
+    arrays = [*arrays, out]
+    buffers = [Buffer(dtype, x.size) for x in arrays]
+    kernel = Kernel(kind, out.shape, buffers, params=case.params())
+    return TEMPLATES[kind](kernel, host()), arrays
+
+
+def operands(kind, case, dtype):
+    return [some(dtype, case.shapes[r], s) for s, r in enumerate(ROLES[kind][:2])]
+
+
+def check(kind, case, dtype):
+    """Compare with NumPy: exact for integers and bool, by the size of the sums for floats."""
+    lowered, arrays = prepared(kind, case, operands(kind, case, dtype), dtype)
+    run_kernel(lowered, arrays)
+    inputs, got = [wide(x, dtype) for x in arrays[:2]], wide(arrays[2], dtype)
+    if dtype.kind == "bool":
+        counts = getattr(case, kind)(*(x.astype(np.int64) for x in inputs))
+        np.testing.assert_array_equal(got, counts > 0)
+        return
+    expected = getattr(case, kind)(*inputs)
+    if dtype.kind != "float":
+        np.testing.assert_array_equal(got, expected)
+        return
+    bound = getattr(case, kind)(*map(np.abs, inputs))
+    assert np.all(np.abs(got - expected) <= TOLERANCE[dtype] * (bound + 1e-3))
+
+
+@KINDS
+@EVERY
+def test_a_convolution_is_the_plain_sum(kind, case):
+    check(kind, case, dt.float32)
+
+
+@KINDS
+@pytest.mark.parametrize("dtype", dt.ALL, ids=lambda d: d.name)
+def test_a_convolution_is_the_plain_sum_in_every_dtype(kind, dtype):
+    for name in ("padded", "strided", "grouped"):
+        check(kind, CASES[name], dtype)
