@@ -152,7 +152,7 @@ class _Loops:
         n = self.kernel.domain[dims[0]]
         if size(self.kernel.domain[d] for d in dims) <= UNROLLED:
             for i in range(n):
-                e.axes[dims[0]] = Axis(Value("i64", const=i), 0)
+                e.axes[dims[0]] = Axis(Value("i64", const=i), level)
                 e.enter(level)
                 held = self.walk(dims[1:], level + 1, held, body)
             return held
@@ -238,7 +238,7 @@ class _Inner(_Loops):
         if whole:
             held = e.f.loop(0, whole, self.total, block, held)
         if n % self.total:
-            e.axes[self.last] = Axis(Value("i64", const=whole), 0)
+            e.axes[self.last] = Axis(Value("i64", const=whole), level)
             e.enter(level)
             held = self._block(held, n % self.total)
         return held
