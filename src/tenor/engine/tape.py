@@ -199,94 +199,40 @@ def needed_values(end: State, outputs: Iterable[State]) -> set[State]:
 
 
 class RecordingWalk(Walk):
-    """A walk whose rules record on the current trace; base of the two real walks."""
+    """A walk whose rules record on the current trace.
 
-    functions: dict[State, FunctionCall]
-    hooks: dict[State, Handle]
+    Its source is the trace being recorded, whose values are states there, or a segment, whose
+    saved values come back as leaves. A hook that looks at a value ends the trace under the walk;
+    the trace's segment then takes its place.
+    """
 
-    def __init__(self, states: list[State], sweep: Sweep) -> None:
-        super().__init__(TraceBuilder(), states)
+    def __init__(self, source: Trace | Segment, end: State, sweep: Sweep) -> None:
+        super().__init__(TraceBuilder(), path(end))
+        self.source = source
+        self.segment = source if isinstance(source, Segment) else None
         self.sweep = sweep
-        self.calls: dict[int, dict[int, State]] = defaultdict(dict)
+        self.calls: dict[int, dict[int, Handle]] = defaultdict(dict)
+        self.entered: dict[State, Handle] = {}
 
-    def arrive(self, state: State, g: State) -> State | None:
-        """Run the tensor's hooks, then hand a leaf its gradient."""
-        holder = self.hooks.get(state)
-        if holder is not None:
-            for hook in holder.hooks or ():
-                changed = hook(handle_of(g))
-                if changed is not None:
-                    g = state_of(changed)
-            self.cotangents[state] = g
-        owner = self.variable(state)
-        if owner is not None:
-            self.sweep.deliver(owner, g)
-        return g
-
-    def variable(self, state: State) -> Handle | None:
-        """Return the tensor that a leaf state stands for."""
-        raise NotImplementedError
-
-    def function(self, state: State) -> bool:
-        """Collect the outputs' cotangents; at the first output ask for the inputs'."""
-        call = self.functions.get(state)
-        if call is None:
-            return True
-        index = state.attrs[0]
-        g = self.cotangents.get(state)
-        if g is not None:
-            g = self.arrive(state, g)
-        if g is not None:
-            self.calls[id(call)][index] = g
-        got = self.calls[id(call)]
-        if index == 0 and got:
-            given = [handle_of(got[i]) if i in got else None for i in range(len(call.outputs))]
-            answers = call.backward(given)
-            for source, answer in zip(state.inputs[1:], answers, strict=True):
-                if answer is not None and source.requires_grad:
-                    self.add(source, state_of(answer))
-        return True
-
-
-class TraceWalk(RecordingWalk):
-    """A walk over the trace being recorded: forward values are its own states."""
-
-    def __init__(self, trace: Trace, end: State, sweep: Sweep) -> None:
-        super().__init__(path(end), sweep)
-        self.trace = trace
-        self.functions = trace.functions
-        self.hooks = trace.hooks
-
+    # -- forward values -------------------------------------------------------------------------
     def value(self, node: State, state: State) -> Node:
-        """Return the state itself, unless it was written over or let go."""
+        """Return a forward value on the current trace, unless it was written over or let go."""
+        if self.segment is not None:
+            return self._saved(self.segment, state)
+        trace = self.source
+        assert isinstance(trace, Trace)
         self.read.add(node)
         self.sweep.values.add(state)
-        if state in self.trace.overwritten:
+        if state in trace.overwritten:
             raise _overwritten(state)
-        if node in self.trace.freed:
+        if node in trace.freed:
             raise _twice()
         return state
 
-    def variable(self, state: State) -> Handle | None:
-        """Return the tensor that a leaf state stands for."""
-        return self.trace.variables.get(state)
-
-
-class SegmentWalk(RecordingWalk):
-    """A walk over a segment: forward values come back as leaves of the current trace."""
-
-    def __init__(self, segment: Segment, sweep: Sweep) -> None:
-        super().__init__(path(segment.end), sweep)
-        self.segment = segment
-        self.functions = segment.functions
-        self.hooks = segment.hooks
-        self.entered: dict[State, Handle] = {}
-
-    def value(self, node: State, state: State) -> Node:  # noqa: ARG002 - the walk's signature
-        """Enter the saved value into the current trace."""
-        if self.segment.freed:
+    def _saved(self, segment: Segment, state: State) -> Node:
+        if segment.freed:
             raise _twice()
-        found = self.segment.variables.get(state)
+        found = segment.variables.get(state)
         if found is not None:
             owner, version = found
             if owner.version != version:
@@ -296,23 +242,61 @@ class SegmentWalk(RecordingWalk):
         if handle is None:
             handle = self.entered[state] = local.make()
             handle.trace = None
-            handle.buffer = self.segment.saved[state]
+            handle.buffer = segment.saved[state]
             linked = state.requires_grad and self.sweep.create_graph
             handle.meta = meta(state.shape, state.dtype, linked)
             if linked:
-                handle.segment, handle.origin = self.segment, state
+                handle.segment, handle.origin = segment, state
         return state_of(handle)
 
-    def variable(self, state: State) -> Handle | None:
-        """Return the tensor that a leaf state stands for."""
-        found = self.segment.variables.get(state)
-        return found[0] if found else None
+    # -- cotangents -----------------------------------------------------------------------------
+    def arrive(self, state: State, g: State) -> State | None:
+        """Run the tensor's hooks, then hand a leaf its gradient."""
+        stretch = self.segment or self.source
+        holder = stretch.hooks.get(state)
+        if holder is not None:
+            for hook in tuple(holder.hooks or ()):
+                given = handle_of(g)
+                changed = self.sweep.ask(hook, given)
+                g = state_of(given if changed is None else changed)
+            self.cotangents[state] = g
+        owner: Any = stretch.variables.get(state)
+        if owner is not None:
+            self.sweep.deliver(owner[0] if self.segment else owner, g)
+        return g
+
+    def function(self, state: State) -> bool:
+        """Collect the outputs' cotangents; at the first output ask for the inputs'."""
+        call = (self.segment or self.source).functions.get(state)
+        if call is None:
+            return True
+        g = self.cotangents.get(state)
+        if g is not None:
+            g = self.arrive(state, g)
+        got = self.calls[id(call)]
+        if g is not None:
+            got[state.attrs[0]] = handle_of(g)
+        if state.attrs[0] == 0 and got:
+            given = [got.get(i) for i in range(len(call.outputs))]
+            answers = self.sweep.ask(call.backward, given)
+            for source, answer in zip(state.inputs[1:], answers, strict=True):
+                if answer is not None and source.requires_grad:
+                    self.add(source, state_of(answer))
+        return True
 
 
 class Sweep:
-    """One backward pass over the current trace and every segment it leads to."""
+    """One backward pass over the current trace and every segment it leads to.
 
-    def __init__(self, create_graph: bool) -> None:
+    Attributes:
+        pending: Cotangents that wait for their stretch to be walked.
+        leaves: What arrived at each leaf.
+        values: The forward values read from the current trace.
+        walks: The walks made, by stretch.
+    """
+
+    def __init__(self, roots: Sequence[Handle], create_graph: bool) -> None:
+        self.roots = roots
         self.create_graph = create_graph
         self.trace = local.trace
         self.pending: dict[Any, dict[State, list[State]]] = {}
@@ -352,19 +336,50 @@ class Sweep:
         while self.pending:
             source = max(self.pending, key=lambda s: s.serial)
             seeds = self.pending.pop(source)
-            walk = TraceWalk(source, end, self) if source is self.trace else SegmentWalk(source, self)
+            walk = RecordingWalk(source, end if source is self.trace else source.end, self)
             for state, parts in seeds.items():
                 for part in parts:
                     walk.add(state, part)
             self.walks[source] = walk
             walk.run()
 
+    def ask(self, function: Callable[..., Any], *given: Any) -> Any:
+        """Call the user's code, which may look at values and so end the trace."""
+        trace = local.trace
+        kept = [{s: handle_of(g) for s, g in w.cotangents.items()} for w in self.walks.values()]
+        waiting = [
+            (parts, [handle_of(g) for g in parts])
+            for seeds in self.pending.values()
+            for parts in seeds.values()
+        ]
+        arrived = {key: (owner, handle_of(g)) for key, (owner, g) in self.leaves.items()}
+        answer = function(*given)
+        if local.trace is not trace:
+            self._move(trace)
+            for walk, handles in zip(self.walks.values(), kept, strict=True):
+                walk.cotangents = {s: state_of(h) for s, h in handles.items()}
+            for parts, held in waiting:
+                parts[:] = [state_of(h) for h in held]
+            self.leaves = {key: (owner, state_of(h)) for key, (owner, h) in arrived.items()}
+        return answer
+
+    def _move(self, before: Trace) -> None:
+        """Go on in a new trace; the old one lives on as the segment of the roots it held."""
+        self.trace = local.trace
+        segment = next(
+            (r.segment for r in self.roots if r.segment and r.segment.serial == before.serial), None
+        )
+        walk = self.walks.get(before)
+        if walk is not None and segment is not None:
+            walk.segment = segment
+            self.walks = {segment if k is before else k: w for k, w in self.walks.items()}
+
     def free(self) -> None:
         """Let go what the pass has read."""
         for source, walk in self.walks.items():
-            if source is self.trace:
-                self.trace.freed |= walk.read
-                self.trace.freed.update(s for s in walk.cotangents if s.op is not ops.LEAF)
+            if isinstance(source, Trace):
+                source.freed |= walk.read
+                source.freed.update(s for s in walk.cotangents if s.op is not ops.LEAF)
             else:
                 source.freed = True
                 source.saved = {}
@@ -394,8 +409,8 @@ def backward(root: Handle, grad: Handle | None, retain_graph: bool, create_graph
         sweep.free()
     if simple and grad is None and not (create_graph or trace.hooks or trace.functions):
         _remember(trace, start, root, sweep)
-    for owner, g in sweep.leaves.values():
-        accumulate(owner, g, create_graph)
+    for owner, fresh in [(owner, handle_of(g)) for owner, g in sweep.leaves.values()]:
+        accumulate(owner, fresh, create_graph)
 
 
 def _remember(trace: Trace, start: State, root: Handle, sweep: Sweep) -> None:
@@ -423,9 +438,10 @@ def _replay(trace: Trace, macro: Macro, retain_graph: bool) -> bool:
     trace.state = macro.end
     if not retain_graph:
         trace.freed |= macro.freed
-    for owner, (_, g) in zip(owners, macro.gradients, strict=True):
+    arrived = [handle_of(g) for _, g in macro.gradients]
+    for owner, fresh in zip(owners, arrived, strict=True):
         assert owner is not None
-        accumulate(owner, g, create_graph=False)
+        accumulate(owner, fresh, create_graph=False)
     return True
 
 
@@ -439,7 +455,7 @@ def _sweep(
                 came=f"a tensor of shape {root.shape_tuple} with requires_grad=False",
                 fix="set requires_grad=True on an input, and do not compute under tn.no_grad()",
             )
-    sweep = Sweep(create_graph)
+    sweep = Sweep(roots, create_graph)
     trace = sweep.trace
     for root in roots:
         sweep.locate(root)
@@ -456,13 +472,12 @@ def _sweep(
             sweep.seed(root, seed)
         sweep.run(end)
     finally:
-        trace.grad = mode
+        local.trace.grad = mode
     return sweep
 
 
-def accumulate(owner: Handle, g: State, create_graph: bool) -> None:
+def accumulate(owner: Handle, fresh: Handle, create_graph: bool) -> None:
     """Add a gradient to a leaf's `.grad`."""
-    fresh = handle_of(g)
     before = owner._grad
     if before is None:
         owner._grad = fresh

@@ -14,7 +14,7 @@ from typing import Any, Final
 from tenor.config import config
 from tenor.ir.target import Target
 
-__all__ = ["addresses_of", "host_target", "machine", "object_code", "stats"]
+__all__ = ["addresses_of", "assembly_of", "host_target", "machine", "object_code", "stats"]
 
 FORMAT: Final = b"tenor object 1\n"
 stats: Final = {"compiled": 0, "from_disk": 0, "linked": 0}
@@ -118,6 +118,19 @@ def object_code(text: str, target: Target) -> bytes:
     if config.cache:
         _write(digest, body)
     return body
+
+
+def assembly_of(text: str, target: Target) -> tuple[str, int]:
+    """Return an LLVM module as assembly, and the bytes of its instructions; nothing is cached."""
+    binding = llvm()
+    parsed = binding.parse_assembly(text)
+    parsed.triple = target.triple
+    made = binding.ObjectFileRef.from_data(_target_machine(target).emit_object(parsed))
+    size = sum(section.size() for section in made.sections() if section.is_text())
+    # Printing code leaves a module as it was only where it is parsed anew.
+    parsed = binding.parse_assembly(text)
+    parsed.triple = target.triple
+    return str(_target_machine(target).emit_assembly(parsed)), int(size)
 
 
 def addresses_of(texts: list[str], symbols: list[str]) -> list[int]:

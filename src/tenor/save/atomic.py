@@ -18,31 +18,32 @@ if TYPE_CHECKING:
 __all__ = ["AtomicFile", "atomic_write", "replace_file"]
 
 CHUNK: Final = 8 << 20
-"""Bytes handed to the system at once: large enough to be fast, small enough to fail early."""
+"""Bytes handed to the system at once."""
 
-NO_DIRECTORY_SYNC: Final = {errno.EINVAL, errno.EBADF, errno.EACCES, errno.EPERM, errno.ENOTSUP}
-"""What file systems answer that have no such thing as syncing a directory."""
+UNSUPPORTED: Final = {errno.EINVAL, errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
+"""What file systems answer that cannot sync a directory or give a file a second name."""
 
 
 class AtomicFile:
-    """Where the new contents go: a file beside the one to replace.
+    """Where the new contents go, beside the file they will replace.
 
     Attributes:
         written: Bytes so far.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, target: Path) -> None:
         self._descriptor = descriptor
+        self._target = target
         self.written = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Append all of `data`."""
-        with memoryview(data) as view, view.cast("B") as rest:
-            at = 0
+        """Append all of `data`; return its size in bytes."""
+        at = 0
+        with _explained(self._target), memoryview(data) as view, view.cast("B") as rest:
             while at < len(rest):
                 at += os.write(self._descriptor, rest[at : at + CHUNK])
-            self.written += at
-            return at
+        self.written += at
+        return at
 
 
 @contextlib.contextmanager
@@ -51,7 +52,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[AtomicFile]:
 
     The bytes go to a hidden file in the same directory, which is synced to the disk and renamed.
     Another process sees the old file or the new one, never a part; so does this one after a
-    crash. An exception in the block, or any failure of the system, leaves the old file as it was
+    crash. An exception in the block, or a failure of the system, leaves the old file as it was
     and nothing beside it. A symbolic link stays one: the file it names is replaced. The
     permissions of the old file are kept.
 
@@ -67,34 +68,27 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[AtomicFile]:
         b'kept'
     """
     target = Path(os.path.realpath(path))
+    beside = _beside(target, "part")
     with _explained(target):
         mode = _mode_of(target)
-        beside = target.with_name(f".{target.name[:200]}.{secrets.token_hex(6)}.part")
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
-        try:
+        with _closing(descriptor, target):
+            yield AtomicFile(descriptor, target)
             with _explained(target):
                 if mode is not None:
                     os.fchmod(descriptor, mode)
-            file = AtomicFile(descriptor)
-            writing = _Writing(file, target)
-            yield writing
-            with _explained(target):
                 os.fsync(descriptor)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
-            raise
         with _explained(target):
-            os.close(descriptor)
-            _put_in_place(beside, target)
+            _put_in_place(beside, target, existed=mode is not None)
     except BaseException:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
+        _forget(beside)
         raise
 
 
-def replace_file(path: str | os.PathLike[str], chunks: Iterable[bytes | memoryview]) -> None:
+def replace_file(
+    path: str | os.PathLike[str], chunks: Iterable[bytes | bytearray | memoryview]
+) -> None:
     """Write chunks one after another as the new contents of `path`; see `atomic_write`.
 
     Raises:
@@ -105,30 +99,32 @@ def replace_file(path: str | os.PathLike[str], chunks: Iterable[bytes | memoryvi
             file.write(chunk)
 
 
-class _Writing(AtomicFile):
-    """An AtomicFile whose failures say which file could not be written."""
-
-    def __init__(self, file: AtomicFile, target: Path) -> None:
-        super().__init__(file._descriptor)
-        self._target = target
-
-    def write(self, data: bytes | bytearray | memoryview) -> int:
-        with _explained(self._target):
-            return super().write(data)
-
-
 @contextlib.contextmanager
 def _explained(target: Path) -> Iterator[None]:
     try:
         yield
-    except SaveError:
-        raise
     except OSError as error:
         raise SaveError(
             f"save: {str(target)!r} must be writable.",
             came=error.strerror or str(error),
             fix="make room or choose another place; what stood there before still stands",
         ) from error
+
+
+@contextlib.contextmanager
+def _closing(descriptor: int, target: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+        raise
+    with _explained(target):  # where quotas are counted late, close() is what fails
+        os.close(descriptor)
+
+
+def _beside(target: Path, suffix: str) -> Path:
+    return target.with_name(f".{target.name[:48]}.{secrets.token_hex(6)}.{suffix}")
 
 
 def _mode_of(target: Path) -> int | None:
@@ -138,44 +134,51 @@ def _mode_of(target: Path) -> int | None:
     except FileNotFoundError:
         return None
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "not a regular file")
+        raise OSError(errno.EINVAL, "a directory or device, not a file")
     return stat.S_IMODE(status.st_mode)
 
 
-def _put_in_place(beside: Path, target: Path) -> None:
-    """Rename, and make the rename last; if it cannot be made to last, undo it."""
+def _forget(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def _put_in_place(beside: Path, target: Path, *, existed: bool) -> None:
+    """Rename and make the renaming last; where that fails, take it back."""
     directory = os.open(target.parent, os.O_RDONLY | os.O_CLOEXEC)
+    kept = _beside(target, "old") if existed else None
     try:
-        kept = _second_name(target)
+        linked = kept is not None and _link(target, kept)
+        beside.replace(target)
         try:
-            beside.replace(target)
-            try:
-                _sync_directory(directory)
-            except OSError:
-                kept.replace(target) if kept is not None else target.unlink()
-                raise
-        finally:
-            if kept is not None:
-                with contextlib.suppress(OSError):
-                    kept.unlink(missing_ok=True)
+            _sync(directory)
+        except OSError:
+            if kept is not None and linked:
+                kept.replace(target)
+            elif not existed:
+                target.unlink()
+            raise
     finally:
+        if kept is not None:
+            _forget(kept)
         with contextlib.suppress(OSError):  # nothing was written through it
             os.close(directory)
 
 
-def _second_name(target: Path) -> Path | None:
-    """Give the old file another name to come back by; None if there is none."""
-    kept = target.with_name(f".{target.name[:200]}.{secrets.token_hex(6)}.old")
+def _link(target: Path, kept: Path) -> bool:
+    """Give the old file a second name to come back by, if the file system has such a thing."""
     try:
         os.link(target, kept)
-    except FileNotFoundError:
-        return None
-    return kept
+    except OSError as error:
+        if error.errno in UNSUPPORTED:
+            return False
+        raise
+    return True
 
 
-def _sync_directory(directory: int) -> None:
+def _sync(directory: int) -> None:
     try:
         os.fsync(directory)
     except OSError as error:
-        if error.errno not in NO_DIRECTORY_SYNC:
+        if error.errno not in UNSUPPORTED:
             raise

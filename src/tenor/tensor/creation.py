@@ -54,7 +54,7 @@ def tensor(
         ShapeError: sequences of one level differ in length.
         DTypeError: the data are not numbers.
     """
-    _on_cpu(device)
+    on_cpu(device)
     wanted = None if dtype is None else dt.of(dtype)
     if isinstance(data, Handle):
         copy: Tensor = data.detach().clone()  # type: ignore[attr-defined]
@@ -105,14 +105,14 @@ def _array_of(data: Any) -> NDArray[Any]:
         ) from None
 
 
-def _on_cpu(device: Any) -> None:
+def on_cpu(device: Any) -> None:
     if device is not None:
         Device(device)
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """Return data as a tensor; tensors and arrays without a copy where the dtype allows."""
-    _on_cpu(device)
+    on_cpu(device)
     if isinstance(data, Handle):
         kept: Tensor = data  # type: ignore[assignment]
         return kept if dtype is None else cast(kept, dt.of(dtype))
@@ -164,13 +164,13 @@ def from_dlpack(source: Any) -> Tensor:
 def _constant(
     name: str, shape: Sequence[Any], value: Number, dtype: Any, device: Any, requires_grad: bool
 ) -> Tensor:
-    _on_cpu(device)
+    on_cpu(device)
     wanted = dt.default_float if dtype is None else dt.of(dtype)
-    made = expand(constant(value, wanted), _extents(name, shape))
+    made = expand(constant(value, wanted), extents(name, shape))
     return requires_grad_(made) if requires_grad else made
 
 
-def _extents(name: str, args: Sequence[Any]) -> Shape:
+def extents(name: str, args: Sequence[Any]) -> Shape:
     shape = shape_of(name, args)
     if builtins.any(n < 0 for n in shape):
         raise ShapeError(
@@ -207,14 +207,14 @@ def full(
     requires_grad: bool = False,
 ) -> Tensor:
     """Return one value in a shape; by default of the value's dtype."""
-    _on_cpu(device)
+    on_cpu(device)
     wanted = result_type(fill_value) if dtype is None else dt.of(dtype)
     value = (
         cast(fill_value, wanted)  # type: ignore[arg-type]
         if isinstance(fill_value, Handle)
         else slot(fill_value, wanted)
     )
-    made = expand(value, _extents("full", (size,)))
+    made = expand(value, extents("full", (size,)))
     return requires_grad_(made) if requires_grad else made
 
 
@@ -294,7 +294,7 @@ def arange(
     Raises:
         ArgumentError: the step is 0, or leads away from the end.
     """
-    _on_cpu(device)
+    on_cpu(device)
     if end is None:
         start, end = 0, start
     start, end, step = (v.item() if isinstance(v, Handle) else v for v in (start, end, step))  # type: ignore[attr-defined]
@@ -324,7 +324,7 @@ def linspace(
 
     Worked out in float64 from the nearer end, so that both ends are exact.
     """
-    _on_cpu(device)
+    on_cpu(device)
     wanted = dt.default_float if dtype is None else dt.of(dtype)
     count = _iota(steps, dt.float64)
     stride = (float(end) - float(start)) / builtins.max(steps - 1, 1)
@@ -350,7 +350,7 @@ def eye(
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """Return ones on the diagonal of an n by m matrix, zeros elsewhere."""
-    _on_cpu(device)
+    on_cpu(device)
     wanted = dt.default_float if dtype is None else dt.of(dtype)
     row = record(ops.RESHAPE, (_iota(n, dt.int64),), ((n, 1),))
     made = cast(row == _iota(n if m is None else m, dt.int64), wanted)

@@ -150,7 +150,7 @@ def backward(
     found = tape.gradients([x], leaves, [gradient], keep, create_graph)
     for leaf, g in zip(leaves, found, strict=True):
         if g is not None:
-            tape.accumulate(leaf, state_of(g), create_graph)
+            tape.accumulate(leaf, g, create_graph)
 
 
 def check_cotangent(x: Tensor, gradient: Tensor | None) -> None:

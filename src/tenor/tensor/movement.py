@@ -6,12 +6,15 @@ import builtins
 import operator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tenor.engine.alias import record_view
 from tenor.engine.trace import record
 from tenor.errors import ArgumentError, AxisError, IndexRangeError, ShapeError
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
 from tenor.ir.node import Shape, size
+from tenor.tensor.conversion import concrete, from_array
 from tenor.tensor.dims import aliased, axis, shape_of, solve
 from tenor.tensor.elementwise import where
 from tenor.tensor.layout import restrided, strides_of
@@ -584,7 +587,8 @@ def repeat_interleave(
     dim = axis("repeat_interleave", dim, len(x.shape_tuple))
     shape = x.shape_tuple
     if not isinstance(repeats, int):
-        return x.index_select(dim, repeats.repeated_positions(shape[dim]))
+        counts = np.broadcast_to(concrete(repeats, "repeat_interleave()"), (shape[dim],))
+        return x.index_select(dim, from_array(np.repeat(np.arange(shape[dim]), counts)))
     apart = reshaped(x, (*shape[: dim + 1], 1, *shape[dim + 1 :]))
     wide = expanded(apart, (*shape[: dim + 1], repeats, *shape[dim + 1 :]))
     return reshaped(wide, (*shape[:dim], shape[dim] * repeats, *shape[dim + 1 :]))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import tenor.engine.flush  # noqa: F401 - tells the recorder how traces are run
 from tenor.engine.handle import Handle
 from tenor.engine.trace import install
 from tenor.errors import ArgumentError
@@ -263,7 +264,7 @@ class Tensor(Handle):
     cumsum, sort, argsort = ordering.cumsum, ordering.sort, ordering.argsort
     topk, kthvalue, median = ordering.topk, ordering.kthvalue, ordering.median
     unique, nonzero, bincount = ordering.unique, ordering.nonzero, ordering.bincount
-    repeated_positions = ordering.repeated_positions
+    cumprod = ordering.cumprod
 
     # -- other tensors like it ----------------------------------------------------------------
     new_zeros, new_ones, new_empty = creation.new_zeros, creation.new_ones, creation.new_empty

@@ -1,0 +1,98 @@
+"""Collate: many samples into one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tenor.engine.handle import Handle
+from tenor.errors import DTypeError, ShapeError
+from tenor.ir import dtype as dt
+from tenor.tensor import stack
+from tenor.tensor.conversion import from_array
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["default_collate"]
+
+
+def default_collate(batch: Sequence[Any]) -> Any:
+    """Return samples as one batch, the same nest with one dim more in front.
+
+    Tensors and arrays are stacked; floats become float32 (PyTorch's float64 halves the speed of
+    everything after it), integers int64, bools bool; strings and bytes stay lists; tuples, lists,
+    named tuples and dicts are collated member by member.
+
+    Args:
+        batch: Samples, all of one form.
+
+    Raises:
+        ShapeError: samples differ in shape or length.
+        DTypeError: samples are of a type that has no batch.
+
+    Example:
+        >>> import tenor as tn
+        >>> tn.data.default_collate([(tn.ones(2), 0), (tn.zeros(2), 1)])
+        (tensor([[1., 1.],
+                [0., 0.]]), tensor([0, 1]))
+    """
+    first = batch[0]
+    if isinstance(first, Handle):
+        return _tensors(batch)
+    if isinstance(first, np.ndarray):
+        return from_array(np.stack(_alike(batch)))
+    if isinstance(first, (bool, np.bool_)):
+        return from_array(np.asarray(batch, np.bool_))
+    if isinstance(first, (int, np.integer)):
+        return from_array(np.asarray(batch), None if isinstance(first, np.integer) else dt.int64)
+    if isinstance(first, float) and not isinstance(first, np.floating):
+        return from_array(np.asarray(batch), dt.default_float)
+    if isinstance(first, np.floating):
+        return from_array(np.asarray(batch, first.dtype))
+    if isinstance(first, (str, bytes)):
+        return list(batch)
+    return _nest(first, batch)
+
+
+def _tensors(batch: Sequence[Any]) -> Any:
+    if any(t.trace is not None for t in batch) or any(t.needs_grad or t.base for t in batch):
+        return stack(list(batch))
+    # Rows that are computed already are stacked as bytes, without a plan for every batch size.
+    first = batch[0]
+    return from_array(np.stack(_alike([t.numpy() for t in batch])), first.element_type)
+
+
+def _alike(arrays: Sequence[Any]) -> Sequence[Any]:
+    shapes = {np.shape(a) for a in arrays}
+    if len(shapes) > 1:
+        raise ShapeError(
+            "default_collate: the samples of a batch must have one shape.",
+            came=[f"shape {s}" for s in sorted(shapes)],
+            fix="pad or crop them in the data set, or pass collate_fn=",
+        )
+    return arrays
+
+
+def _nest(first: Any, batch: Sequence[Any]) -> Any:
+    if isinstance(first, Mapping):
+        made = {key: default_collate([sample[key] for sample in batch]) for key in first}
+        return made if type(first) is dict else type(first)(made)  # type: ignore[call-arg]
+    if isinstance(first, (tuple, list)):
+        if len({len(sample) for sample in batch}) > 1:
+            raise ShapeError(
+                "default_collate: the samples of a batch must have one length.",
+                came=f"lengths {sorted({len(s) for s in batch})}",
+                fix="pad them in the data set, or pass collate_fn=",
+            )
+        parts = [default_collate(part) for part in zip(*batch, strict=True)]
+        if hasattr(first, "_fields"):
+            return type(first)(*parts)
+        return tuple(parts) if isinstance(first, tuple) else parts
+    raise DTypeError(
+        "default_collate: samples are tensors, arrays, numbers, strings, or nests of them.",
+        came=type(first).__name__,
+        fix="convert them in the data set, or pass collate_fn=",
+    )

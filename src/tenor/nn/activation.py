@@ -1,0 +1,280 @@
+"""Activations as layers; each is the function of the same name in `nn.functional`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tenor.nn import functional
+from tenor.nn.module import Module
+
+if TYPE_CHECKING:
+    from tenor.tensor import Tensor
+
+__all__ = [
+    "ELU", "GELU", "SELU", "Hardsigmoid", "Hardswish", "Hardtanh", "Identity", "LeakyReLU",
+    "LogSigmoid", "LogSoftmax", "Mish", "ReLU", "ReLU6", "Sigmoid", "SiLU", "Softmax", "Softplus",
+    "Softsign", "Tanh",
+]  # fmt: skip
+
+
+class Identity(Module):
+    """Return the input; arguments of any kind are accepted and ignored."""
+
+    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
+        pass
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x."""
+        return x
+
+
+class ReLU(Module):
+    """Return max(x, 0).
+
+    Example:
+        >>> import tenor as tn
+        >>> tn.nn.ReLU()(tn.tensor([-1.0, 2.0])).tolist()
+        [0.0, 2.0]
+    """
+
+    def __init__(self, inplace: bool = False) -> None:
+        self.inplace = inplace
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return max(x, 0), written into x where `inplace`."""
+        return functional.relu(x, self.inplace)
+
+    def extra_repr(self) -> str:
+        """Return the arguments to print between the brackets."""
+        return "inplace=True" if self.inplace else ""
+
+
+class ReLU6(Module):
+    """Return min(max(x, 0), 6)."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        self.inplace = inplace
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x clamped to [0, 6]."""
+        return functional.hardtanh(x, 0.0, 6.0, self.inplace)
+
+    def extra_repr(self) -> str:
+        """Return the arguments to print between the brackets."""
+        return "inplace=True" if self.inplace else ""
+
+
+class Hardtanh(Module):
+    """Return x clamped to [min_val, max_val]."""
+
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
+        self.min_val = min_val
+        self.max_val = max_val
+        self.inplace = inplace
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the clamped x."""
+        return functional.hardtanh(x, self.min_val, self.max_val, self.inplace)
+
+    def extra_repr(self) -> str:
+        """Return the arguments to print between the brackets."""
+        tail = ", inplace=True" if self.inplace else ""
+        return f"min_val={self.min_val}, max_val={self.max_val}{tail}"
+
+
+class LeakyReLU(Module):
+    """Return x where positive, else negative_slope x."""
+
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
+        self.negative_slope = negative_slope
+        self.inplace = inplace
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x, its negative part scaled."""
+        return functional.leaky_relu(x, self.negative_slope, self.inplace)
+
+    def extra_repr(self) -> str:
+        """Return the arguments to print between the brackets."""
+        tail = ", inplace=True" if self.inplace else ""
+        return f"negative_slope={self.negative_slope}{tail}"
+
+
+class ELU(Module):
+    """Return x where positive, else alpha (exp(x) - 1)."""
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        self.alpha = alpha
+        self.inplace = inplace
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x, its negative part bent towards -alpha."""
+        return functional.elu(x, self.alpha, self.inplace)
+
+    def extra_repr(self) -> str:
+        """Return the arguments to print between the brackets."""
+        tail = ", inplace=True" if self.inplace else ""
+        return f"alpha={self.alpha}{tail}"
+
+
+class SELU(Module):
+    """Return scale * elu(x, alpha), with the constants that keep mean and variance."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        self.inplace = inplace
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the scaled elu of x."""
+        return functional.selu(x, self.inplace)
+
+    def extra_repr(self) -> str:
+        """Return the arguments to print between the brackets."""
+        return "inplace=True" if self.inplace else ""
+
+
+class GELU(Module):
+    """Return x Phi(x); see `functional.gelu`."""
+
+    def __init__(self, approximate: str = "none") -> None:
+        self.approximate = approximate
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the gelu of x."""
+        return functional.gelu(x, self.approximate)
+
+    def extra_repr(self) -> str:
+        """Return the arguments to print between the brackets."""
+        return f"approximate={self.approximate!r}"
+
+
+class SiLU(Module):
+    """Return x sigmoid(x)."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        self.inplace = inplace
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x sigmoid(x)."""
+        return functional.silu(x, self.inplace)
+
+    def extra_repr(self) -> str:
+        """Return the arguments to print between the brackets."""
+        return "inplace=True" if self.inplace else ""
+
+
+class Mish(Module):
+    """Return x tanh(softplus(x))."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        self.inplace = inplace
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x tanh(softplus(x))."""
+        return functional.mish(x, self.inplace)
+
+    def extra_repr(self) -> str:
+        """Return the arguments to print between the brackets."""
+        return "inplace=True" if self.inplace else ""
+
+
+class Hardswish(Module):
+    """Return x clamp(x + 3, 0, 6) / 6."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        self.inplace = inplace
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x clamp(x + 3, 0, 6) / 6."""
+        return functional.hardswish(x, self.inplace)
+
+
+class Hardsigmoid(Module):
+    """Return clamp(x + 3, 0, 6) / 6."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        self.inplace = inplace
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return clamp(x + 3, 0, 6) / 6."""
+        return functional.hardsigmoid(x, self.inplace)
+
+
+class Sigmoid(Module):
+    """Return 1 / (1 + exp(-x))."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the sigmoid of x."""
+        return functional.sigmoid(x)
+
+
+class LogSigmoid(Module):
+    """Return log(sigmoid(x)), without overflow."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logarithm of the sigmoid of x."""
+        return functional.logsigmoid(x)
+
+
+class Tanh(Module):
+    """Return the hyperbolic tangent."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the hyperbolic tangent of x."""
+        return functional.tanh(x)
+
+
+class Softsign(Module):
+    """Return x / (1 + |x|)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x / (1 + |x|)."""
+        return functional.softsign(x)
+
+
+class Softplus(Module):
+    """Return log(1 + exp(beta x)) / beta; x itself where beta x exceeds the threshold."""
+
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
+        self.beta = beta
+        self.threshold = threshold
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the softplus of x."""
+        return functional.softplus(x, self.beta, self.threshold)
+
+    def extra_repr(self) -> str:
+        """Return the arguments to print between the brackets."""
+        return f"beta={self.beta}, threshold={self.threshold}"
+
+
+class Softmax(Module):
+    """Return exp(x) scaled to sum to one along `dim`.
+
+    Args:
+        dim: The dim; None picks 0 for inputs of 0, 1 or 3 dims, else 1, as PyTorch does.
+    """
+
+    def __init__(self, dim: int | None = None) -> None:
+        self.dim = dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the softmax of x."""
+        return functional.softmax(x, self.dim)
+
+    def extra_repr(self) -> str:
+        """Return the arguments to print between the brackets."""
+        return f"dim={self.dim}"
+
+
+class LogSoftmax(Module):
+    """Return the logarithm of softmax along `dim`."""
+
+    def __init__(self, dim: int | None = None) -> None:
+        self.dim = dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logarithm of the softmax of x."""
+        return functional.log_softmax(x, self.dim)
+
+    def extra_repr(self) -> str:
+        """Return the arguments to print between the brackets."""
+        return f"dim={self.dim}"

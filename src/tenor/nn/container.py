@@ -1,0 +1,314 @@
+"""Modules that hold modules: in a row, in a list, by name."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from tenor.errors import ArgumentError, IndexRangeError
+from tenor.nn.module import Module, Parameter
+from tenor.tensor import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
+
+
+def _place(owner: Module, index: Any, length: int) -> int:
+    """Return a position counted from the start."""
+    at = operator.index(index)
+    if not -length <= at < length:
+        raise IndexRangeError(
+            f"{type(owner).__name__}: an index must lie in [{-length}, {length}).",
+            came=f"{at}",
+            fix=f"it holds {length}",
+        )
+    return at % length
+
+
+class ModuleRow(Module):
+    """Modules under the names "0", "1", ...; what Sequential and ModuleList share."""
+
+    def fill(self, modules: Iterable[Module]) -> None:
+        """Hold just these modules."""
+        held = list(modules)
+        self._modules.clear()
+        for i, module in enumerate(held):
+            self.register_module(str(i), module)
+
+    def name_at(self, index: int) -> str:
+        """Return the name of the module at a position."""
+        return list(self._modules)[_place(self, index, len(self))]
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(list(self._modules.values()))
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            part = type(self)()
+            for name, module in list(self._modules.items())[index]:
+                part.register_module(name, module)
+            return part
+        return self._modules[self.name_at(index)]
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        setattr(self, self.name_at(index), module)
+
+    def __delitem__(self, index: int | slice) -> None:
+        held = list(self)
+        if not isinstance(index, slice):
+            index = _place(self, index, len(held))
+        del held[index]
+        self.fill(held)
+
+    def append(self, module: Module) -> Any:
+        """Add a module at the end; return the container."""
+        self.register_module(str(len(self)), module)
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> Any:
+        """Add modules at the end; return the container."""
+        for module in list(modules):
+            self.append(module)
+        return self
+
+    def insert(self, index: int, module: Module) -> Any:
+        """Add a module before a position; return the container."""
+        held = list(self)
+        held.insert(index, module)
+        self.fill(held)
+        return self
+
+    def pop(self, index: int = -1) -> Module:
+        """Take the module at a position out and return it."""
+        module: Module = self[index]
+        del self[index]
+        return module
+
+
+class Sequential(ModuleRow):
+    """Call modules one after another.
+
+    Args:
+        args: Modules, or one mapping of names to modules.
+
+    Example:
+        >>> import tenor as tn
+        >>> model = tn.nn.Sequential(tn.nn.Linear(4, 3), tn.nn.ReLU(), tn.nn.Linear(3, 2))
+        >>> tuple(model(tn.ones(5, 4)).shape), len(model[1:])
+        ((5, 2), 2)
+    """
+
+    def __init__(self, *args: Any) -> None:
+        if len(args) == 1 and isinstance(args[0], Mapping):
+            for name, module in args[0].items():
+                self.register_module(name, module)
+        else:
+            self.fill(args)
+
+    def forward(self, x: Any) -> Any:
+        """Return the last module's result."""
+        for module in self._modules.values():
+            x = module(x)  # type: ignore[misc]
+        return x
+
+    def __add__(self, other: Sequential) -> Sequential:
+        return Sequential(*self, *other)
+
+
+class ModuleList(ModuleRow):
+    """Hold modules in a list; it is no layer itself.
+
+    Example:
+        >>> import tenor as tn
+        >>> layers = tn.nn.ModuleList(tn.nn.Linear(2, 2) for _ in range(3))
+        >>> len(layers), len(list(layers.parameters()))
+        (3, 6)
+    """
+
+    def __init__(self, modules: Iterable[Module] | None = None) -> None:
+        self.fill(modules or ())
+
+    def __add__(self, other: Iterable[Module]) -> ModuleList:
+        return ModuleList([*self, *other])
+
+    def __iadd__(self, other: Iterable[Module]) -> ModuleList:
+        self.extend(other)
+        return self
+
+
+class ModuleDict(Module):
+    """Hold modules by name, in the order they were added; it is no layer itself.
+
+    Example:
+        >>> import tenor as tn
+        >>> heads = tn.nn.ModuleDict({"a": tn.nn.Linear(2, 1), "b": tn.nn.Linear(2, 3)})
+        >>> list(heads), "b" in heads
+        (['a', 'b'], True)
+    """
+
+    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+        if modules is not None:
+            self.update(modules)
+
+    def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
+        """Add modules, replacing those of the same name."""
+        pairs = modules.items() if isinstance(modules, (Mapping, ModuleDict)) else modules
+        for name, module in pairs:
+            self[name] = module
+
+    def __getitem__(self, name: str) -> Any:
+        return self._modules[name]
+
+    def __setitem__(self, name: str, module: Module) -> None:
+        self.register_module(name, module)
+
+    def __delitem__(self, name: str) -> None:
+        del self._modules[name]
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._modules))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._modules
+
+    def keys(self) -> Iterable[str]:
+        """Return the names."""
+        return self._modules.keys()
+
+    def values(self) -> Iterable[Any]:
+        """Return the modules."""
+        return self._modules.values()
+
+    def items(self) -> Iterable[tuple[str, Any]]:
+        """Return (name, module) pairs."""
+        return self._modules.items()
+
+    def pop(self, name: str) -> Module:
+        """Take a module out and return it."""
+        module: Module = self[name]
+        del self[name]
+        return module
+
+    def clear(self) -> None:
+        """Hold nothing."""
+        self._modules.clear()
+
+
+def _parameter(value: Any) -> Parameter:
+    """Return a value as a parameter."""
+    if isinstance(value, Parameter):
+        return value
+    if isinstance(value, Tensor):
+        return Parameter(value, value.is_floating_point())
+    raise ArgumentError(
+        "ParameterList: holds parameters and tensors.",
+        came=type(value).__name__,
+        fix="wrap the values with nn.Parameter(tn.tensor(...))",
+    )
+
+
+class ParameterList(Module):
+    """Hold parameters in a list; tensors become parameters.
+
+    Example:
+        >>> import tenor as tn
+        >>> gains = tn.nn.ParameterList([tn.ones(2), tn.ones(3)])
+        >>> len(gains), gains[1].requires_grad
+        (2, True)
+    """
+
+    def __init__(self, values: Iterable[Any] | None = None) -> None:
+        self.extend(values or ())
+
+    def __len__(self) -> int:
+        return len(self._parameters)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(list(self._parameters.values()))
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return ParameterList(list(self)[index])
+        return self._parameters[str(_place(self, index, len(self)))]
+
+    def __setitem__(self, index: int, value: Any) -> None:
+        self._parameters[str(_place(self, index, len(self)))] = _parameter(value)
+
+    def append(self, value: Any) -> ParameterList:
+        """Add a parameter at the end; return the list."""
+        self.register_parameter(str(len(self)), _parameter(value))
+        return self
+
+    def extend(self, values: Iterable[Any]) -> ParameterList:
+        """Add parameters at the end; return the list."""
+        for value in list(values):
+            self.append(value)
+        return self
+
+    def extra_repr(self) -> str:
+        """Return a line for each parameter."""
+        return "\n".join(_line(name, p) for name, p in self._parameters.items())
+
+
+class ParameterDict(Module):
+    """Hold parameters by name; tensors become parameters.
+
+    Example:
+        >>> import tenor as tn
+        >>> list(tn.nn.ParameterDict({"gain": tn.ones(2)}).state_dict())
+        ['gain']
+    """
+
+    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
+        for name, value in (values or {}).items():
+            self[name] = value
+
+    def __getitem__(self, name: str) -> Any:
+        return self._parameters[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.register_parameter(name, _parameter(value))
+
+    def __delitem__(self, name: str) -> None:
+        del self._parameters[name]
+
+    def __len__(self) -> int:
+        return len(self._parameters)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._parameters))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._parameters
+
+    def keys(self) -> Iterable[str]:
+        """Return the names."""
+        return self._parameters.keys()
+
+    def values(self) -> Iterable[Any]:
+        """Return the parameters."""
+        return self._parameters.values()
+
+    def items(self) -> Iterable[tuple[str, Any]]:
+        """Return (name, parameter) pairs."""
+        return self._parameters.items()
+
+    def extra_repr(self) -> str:
+        """Return a line for each parameter."""
+        return "\n".join(_line(name, p) for name, p in self._parameters.items())
+
+
+def _line(name: str, value: Parameter | None) -> str:
+    if value is None:
+        return f"({name}): None"
+    extents = "x".join(str(n) for n in value.shape)
+    return f"({name}): Parameter containing: [{value.dtype} of size {extents}]"

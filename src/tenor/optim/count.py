@@ -1,0 +1,88 @@
+"""How many steps parameters have taken, and the numbers of a step that depend on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tenor.engine.trace import emit_scalar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tenor.ir.dtype import DType
+    from tenor.tensor import Tensor
+
+__all__ = ["StepCount", "StepNumbers"]
+
+
+class StepCount:
+    """A number of steps that several parameters share, readable as a number.
+
+    Args:
+        value: Steps taken.
+        holders: How many parameters share it.
+    """
+
+    __slots__ = ("holders", "value")
+
+    def __init__(self, value: int = 0, holders: int = 0) -> None:
+        self.value = value
+        self.holders = holders
+
+    def item(self) -> int:
+        """Return the number of steps."""
+        return self.value
+
+    __int__ = __index__ = item
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    def __repr__(self) -> str:
+        return f"StepCount({self.value})"
+
+
+class StepNumbers:
+    """The run-time numbers of one step for parameters with the same options and count.
+
+    They are slots of the program, not constants: a plan that is replayed asks for them again, and
+    the first to be asked for counts the step.
+
+    Args:
+        function: Gives the numbers of step t (from 1) of a group of parameters.
+        group: The group and its options.
+        count: The steps taken.
+        counts: Whether these numbers count the step; one per count does.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[dict[str, Any], int], tuple[float, ...]],
+        group: dict[str, Any],
+        count: StepCount,
+        counts: bool,
+    ) -> None:
+        self.function = function
+        self.group = group
+        self.count = count
+        self.counts = counts
+        self.values = self._next()
+
+    def _next(self) -> tuple[float, ...]:
+        if self.counts:
+            self.count.value += 1
+        return self.function(self.group, self.count.value)
+
+    def _first(self) -> float:
+        self.values = self._next()
+        return self.values[0]
+
+    def _later(self, at: int) -> Callable[[], float]:
+        return lambda: self.values[at]
+
+    def emit(self, dtype: DType) -> list[Tensor]:
+        """Record the numbers as slots of shape ()."""
+        return [
+            emit_scalar(value, dtype, self._later(at) if at else self._first)
+            for at, value in enumerate(self.values)
+        ]

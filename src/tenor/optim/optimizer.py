@@ -1,0 +1,356 @@
+"""Optimizer: groups of parameters, the state kept for each, and the step that updates them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from tenor.engine.handle import Handle
+from tenor.engine.pin import guard, pinned
+from tenor.engine.trace import local
+from tenor.errors import ArgumentError, ShapeError
+from tenor.ir import dtype as dt
+from tenor.optim.count import StepCount, StepNumbers
+from tenor.tensor.conversion import from_array
+from tenor.tensor.modes import enable_grad, no_grad
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from tenor.ir.dtype import DType
+    from tenor.tensor import Tensor
+
+__all__ = ["Optimizer", "check_options"]
+
+
+class Outside:
+    """A gradient computed before the function being compiled; it must stay the same tensor."""
+
+    def __init__(self, parameter: Tensor) -> None:
+        self.parameter = parameter
+        self.gradient = parameter.grad
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the parameter still has that gradient."""
+        return self.parameter.grad is self.gradient
+
+
+class Optimizer:
+    """Base of the optimizers: PyTorch's `torch.optim.Optimizer`.
+
+    A subclass says which tensors it keeps for a parameter (`kept`), which numbers a step needs
+    (`numbers`) and what it does with them (`update`). All parameters are updated by recorded
+    operations, and `step` runs them together with the forward and backward pass they came from.
+    The numbers are slots of the program: changing the learning rate compiles nothing.
+
+    Args:
+        params: Parameters, or dicts with the key "params" and options of their own.
+        defaults: Options of groups that do not give them.
+
+    Attributes:
+        param_groups: Dicts of "params" and options; options may be changed at any time.
+        state: What is kept for each parameter.
+        defaults: The options given at construction.
+    """
+
+    counted: ClassVar[bool] = False
+    switches: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
+        self.defaults = defaults
+        self.state: dict[Tensor, dict[str, Any]] = defaultdict(dict)
+        self.param_groups: list[dict[str, Any]] = []
+        self._counts: dict[Tensor, StepCount] = {}
+        self._generation = 0
+        if isinstance(params, Handle):
+            raise ArgumentError(
+                f"{type(self).__name__}: params must be several parameters, or dicts of them.",
+                came="one tensor",
+                fix="put it in a list",
+            )
+        groups = list(params)
+        if not groups:
+            raise ArgumentError(
+                f"{type(self).__name__}: there must be parameters to update.",
+                came="an empty list",
+                fix="pass model.parameters(); a generator can be read only once",
+            )
+        for group in groups if isinstance(groups[0], dict) else [{"params": groups}]:
+            self.add_param_group(group)
+
+    # -- what a subclass says -----------------------------------------------------------------
+    @abstractmethod
+    def kept(self, group: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the names of the tensors kept for each parameter of a group."""
+        raise TypeError(f"{type(self).__name__} must say what it keeps")
+
+    @abstractmethod
+    def numbers(self, group: Mapping[str, Any], t: int) -> tuple[float, ...]:
+        """Return the numbers of step t, counted from 1."""
+        raise TypeError(f"{type(self).__name__} must say which numbers a step needs")
+
+    @abstractmethod
+    def update(
+        self, p: Tensor, g: Tensor, state: dict[str, Any], n: list[Tensor], group: dict[str, Any]
+    ) -> None:
+        """Record the update of one parameter from its gradient, its state and the numbers."""
+        raise TypeError(f"{type(self).__name__} must say how a parameter is updated")
+
+    # -- groups -------------------------------------------------------------------------------
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters, with options of their own; the others are the defaults.
+
+        Raises:
+            ArgumentError: something is no leaf tensor, or is in a group already.
+        """
+        group = dict(param_group)
+        params = group["params"]
+        group["params"] = [params] if isinstance(params, Handle) else list(params)
+        known = {id(p) for g in self.param_groups for p in g["params"]}
+        for p in group["params"]:
+            self._check_parameter(p, known)
+            known.add(id(p))
+        for name, value in self.defaults.items():
+            group.setdefault(name, value)
+        self.param_groups.append(group)
+        self._generation += 1
+
+    def _check_parameter(self, p: Any, known: set[int]) -> None:
+        name = type(self).__name__
+        if not isinstance(p, Handle):
+            raise ArgumentError(
+                f"{name}: an optimizer updates tensors.",
+                came=type(p).__name__,
+                fix="pass model.parameters()",
+            )
+        if not p.is_leaf:  # type: ignore[attr-defined]
+            raise ArgumentError(
+                f"{name}: only leaf tensors can be updated.",
+                came=f"a computed tensor of shape {p.shape_tuple}",
+                fix="pass the parameter it was computed from, or x.detach().requires_grad_()",
+            )
+        if id(p) in known:
+            raise ArgumentError(
+                f"{name}: a parameter belongs to one group.",
+                came=f"a parameter of shape {p.shape_tuple} a second time",
+                fix="leave it out of one of the groups",
+            )
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients, or set them to zero."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if set_to_none:
+                    p.grad = None
+                elif p.grad is not None:
+                    with no_grad():
+                        p.grad.detach_().zero_()
+
+    # -- the step -----------------------------------------------------------------------------
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update every parameter that has a gradient, and run what was recorded.
+
+        Args:
+            closure: Computes the loss and its gradients again; its result is returned.
+        """
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        before = [(count, count.value) for count in set(self._counts.values())]
+        self.record()
+        try:
+            local.flush()
+        except BaseException:
+            for count, value in before:
+                count.value = value
+            raise
+        return loss
+
+    def record(self) -> None:
+        """Record the updates without running them; what reads or flushes next does."""
+        if pinned():
+            self._guard()
+        with no_grad():
+            for group in self.param_groups:
+                self._record_group(group)
+
+    def _record_group(self, group: dict[str, Any]) -> None:
+        emitted: dict[tuple[StepCount, DType], list[Tensor]] = {}
+        seen: set[StepCount] = set()
+        active = [p for p in group["params"] if p.grad is not None]
+        self._prepare(group, active)
+        for p in active:
+            count, dtype = self._counts[p], p.element_type
+            n = emitted.get((count, dtype))
+            if n is None:
+                numbers = StepNumbers(self.numbers, group, count, count not in seen)
+                n = emitted[count, dtype] = numbers.emit(dtype)
+                seen.add(count)
+            self.update(p, p.grad, self.state[p], n, group)
+
+    @property
+    def structure(self) -> tuple[Any, ...]:
+        """What a recorded step depends on beside its numbers."""
+        switches = self.switches
+        return (self._generation, *[bool(g[s]) for g in self.param_groups for s in switches])
+
+    def _guard(self) -> None:
+        for group in self.param_groups:
+            active = [p for p in group["params"] if p.grad is not None]
+            self._prepare(group, active)
+            for p in active:
+                if p.grad.trace is not local.trace:
+                    guard(Outside(p), "unchanged")
+        guard(self, "structure")
+
+    def _prepare(self, group: dict[str, Any], active: list[Tensor]) -> None:
+        """Make the state of new parameters; give those that step apart their own count."""
+        fresh = [p for p in active if p not in self._counts]
+        if fresh:
+            self._share(fresh, StepCount())
+        names = self.kept(group)
+        for p in active:
+            state = self.state[p] if names or self.counted else {}
+            for name in names:
+                if name not in state:
+                    # Concrete rather than recorded: the first step and the next are one trace.
+                    state[name] = _zeros(p)
+                    self._generation += 1
+        together: dict[StepCount, list[Tensor]] = defaultdict(list)
+        for p in active:
+            together[self._counts[p]].append(p)
+        for count, members in together.items():
+            if len(members) < count.holders:
+                count.holders -= len(members)
+                self._share(members, StepCount(count.value))
+
+    def _share(self, params: list[Tensor], count: StepCount) -> None:
+        self._generation += 1
+        count.holders = len(params)
+        for p in params:
+            self._counts[p] = count
+            if self.counted:
+                self.state[p]["step"] = count
+
+    # -- state --------------------------------------------------------------------------------
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state and options in PyTorch's format: parameters by number.
+
+        The tensors are the optimizer's own; clone them to keep this moment's values.
+        """
+        numbers: dict[Tensor, int] = {}
+        groups = []
+        for group in self.param_groups:
+            for p in group["params"]:
+                numbers[p] = len(numbers)
+            packed = {k: v for k, v in group.items() if k != "params"}
+            packed["params"] = [numbers[p] for p in group["params"]]
+            groups.append(packed)
+        state = {
+            numbers[p]: {k: _saved(v) for k, v in kept.items()}
+            for p, kept in self.state.items()
+            if p in numbers and kept
+        }
+        return {"state": dict(sorted(state.items())), "param_groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over a state and options that `state_dict` gave, of Tenor's or PyTorch's optimizer.
+
+        Raises:
+            ArgumentError: the groups do not match.
+            ShapeError: a kept tensor does not have its parameter's shape; nothing is changed.
+        """
+        groups = state_dict["param_groups"]
+        mine = [len(g["params"]) for g in self.param_groups]
+        theirs = [len(g["params"]) for g in groups]
+        if mine != theirs:
+            raise ArgumentError(
+                "load_state_dict: the groups must hold as many parameters as the optimizer's.",
+                came=[f"state {theirs}", f"optimizer {mine}"],
+                fix="make the optimizer with the groups it was saved with",
+            )
+        at: dict[Any, Tensor] = {}
+        for group, given in zip(self.param_groups, groups, strict=True):
+            at.update(zip(given["params"], group["params"], strict=True))
+        loaded = {
+            at[number if number in at else int(number)]: kept
+            for number, kept in state_dict["state"].items()
+        }
+        state = {p: {k: _loaded(k, v, p) for k, v in kept.items()} for p, kept in loaded.items()}
+        for group, given in zip(self.param_groups, groups, strict=True):
+            group.update({k: v for k, v in given.items() if k != "params"})
+        self._adopt(state)
+
+    def _adopt(self, state: dict[Tensor, dict[str, Any]]) -> None:
+        self.state = defaultdict(dict)
+        self._counts = {}
+        for group in self.param_groups:
+            together: dict[int, list[Tensor]] = defaultdict(list)
+            for p in group["params"]:
+                kept = {k: v for k, v in state.get(p, {}).items() if v is not None}
+                if kept:
+                    # Where no count is kept, what matters is that it is not the first step.
+                    together[kept.pop("step", 1)].append(p)
+                    self.state[p] = kept
+            for value, params in together.items():
+                self._share(params, StepCount(value))
+        self._generation += 1
+
+    def __repr__(self) -> str:
+        lines = [f"{type(self).__name__} ("]
+        for i, group in enumerate(self.param_groups):
+            lines.append(f"Parameter Group {i}")
+            lines += [f"    {k}: {group[k]}" for k in sorted(group) if k != "params"]
+        return "\n".join([*lines, ")"])
+
+
+def _zeros(p: Tensor) -> Tensor:
+    return from_array(np.zeros(p.shape_tuple, np.float32), p.element_type)
+
+
+def _saved(value: Any) -> Any:
+    if isinstance(value, StepCount):
+        return from_array(np.asarray(value.value, np.float32), dt.float32)
+    return value
+
+
+def _loaded(name: str, value: Any, p: Tensor) -> Any:
+    if value is None:
+        return None
+    if name == "step":
+        return int(float(value))
+    if isinstance(value, Handle):
+        value = value.float().numpy()  # type: ignore[attr-defined]
+    array = np.asarray(value)
+    if array.shape != p.shape_tuple:
+        raise ShapeError(
+            f"load_state_dict: {name} must have its parameter's shape.",
+            came=[f"{name} {array.shape}", f"parameter {p.shape_tuple}"],
+            fix="load into an optimizer of the same model",
+        )
+    return from_array(array, p.element_type)
+
+
+def check_options(name: str, **options: Any) -> None:
+    """Refuse options that are negative, or betas outside [0, 1).
+
+    Raises:
+        ArgumentError: an option is out of its domain.
+    """
+    for option, value in options.items():
+        fractions = value if isinstance(value, tuple) else ()
+        if any(not 0.0 <= v < 1.0 for v in fractions):
+            raise ArgumentError(
+                f"{name}: {option} must lie in [0, 1).", came=f"{option}={value}", fix="e.g. 0.9"
+            )
+        if not fractions and not float(value) >= 0.0:
+            raise ArgumentError(
+                f"{name}: {option} must not be negative.",
+                came=f"{option}={value}",
+                fix="pass 0 or a positive number; maximize=True turns the direction",
+            )

@@ -1,0 +1,64 @@
+"""What users call: PyTorch's names on tensors whose operations are recorded.
+
+In:     Python numbers, NumPy arrays, other libraries' tensors through DLPack.
+Out:    Tensor, the functions on it, dtypes, random numbers, modes, gradients.
+Never:  computes anything itself; functions record, and the engine runs what was recorded.
+"""
+
+from __future__ import annotations
+
+from tenor.tensor.tensor import Tensor  # noqa: I001 - first: `tensor` is to be the function
+
+from tenor.ir.dtype import (
+    DType,
+    bfloat16,
+    bool_,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+from tenor.tensor import (
+    autograd, creation, elementwise, indexing, linear, modes, movement, ordering, protocol,
+    reduction,
+)  # fmt: skip
+from tenor.tensor import random as random_numbers
+from tenor.tensor.conversion import from_array
+from tenor.tensor.creation import *  # noqa: F403
+from tenor.tensor.device import Device
+from tenor.tensor.device import Device as device
+from tenor.tensor.dims import Size
+from tenor.tensor.einsum import einsum
+from tenor.tensor.elementwise import *  # noqa: F403
+from tenor.tensor.indexing import *  # noqa: F403
+from tenor.tensor.linear import *  # noqa: F403
+from tenor.tensor.modes import *  # noqa: F403
+from tenor.tensor.movement import *  # noqa: F403
+from tenor.tensor.ordering import *  # noqa: F403
+from tenor.tensor.printing import get_printoptions, printoptions, set_printoptions
+from tenor.tensor.protocol import *  # noqa: F403
+from tenor.tensor.random import *  # noqa: F403
+from tenor.tensor.reduction import *  # noqa: F403
+
+# PyTorch's other names of the dtypes.
+double, float, half = float64, float32, float16
+long, int, short = int64, int32, int16
+bool = bool_
+dtype = DType
+
+__all__ = [  # noqa: PLE0604 - the modules' own lists follow
+    "DType", "Device", "Size", "Tensor", "autograd", "bfloat16", "bool", "bool_", "device",
+    "double", "dtype", "einsum", "float", "float16", "float32", "float64", "from_array",
+    "get_printoptions", "half", "int", "int16", "int32", "int64", "int8", "long", "printoptions",
+    "set_printoptions", "short", "uint16", "uint32", "uint64", "uint8",
+    *creation.__all__, *elementwise.__all__, *indexing.__all__, *linear.__all__, *modes.__all__,
+    *movement.__all__, *ordering.__all__, *protocol.__all__, *random_numbers.__all__,
+    *reduction.__all__,
+]  # fmt: skip
