@@ -11,12 +11,12 @@ from tenor.engine.handle import Handle
 from tenor.errors import DTypeError, ShapeError
 from tenor.ir import dtype as dt
 from tenor.tensor import stack
-from tenor.tensor.conversion import from_array
+from tenor.tensor.conversion import concrete, from_array
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["default_collate"]
+__all__ = ["default_collate", "rows"]
 
 
 def default_collate(batch: Sequence[Any]) -> Any:
@@ -58,11 +58,27 @@ def default_collate(batch: Sequence[Any]) -> Any:
 
 
 def _tensors(batch: Sequence[Any]) -> Any:
-    if any(t.trace is not None for t in batch) or any(t.needs_grad or t.base for t in batch):
+    if any(t.needs_grad for t in batch):
         return stack(list(batch))
-    # Rows that are computed already are stacked as bytes, without a plan for every batch size.
+    # Rows are stacked as bytes: no plan for every batch size.
     first = batch[0]
-    return from_array(np.stack(_alike([t.numpy() for t in batch])), first.element_type)
+    held = [concrete(t, "default_collate()") for t in batch]
+    return from_array(np.stack(_alike(held)), first.element_type)
+
+
+def rows(source: Any, order: Sequence[int]) -> Any:
+    """Return some rows of a tensor or array as a tensor.
+
+    Args:
+        source: Shape (rows, ...).
+        order: Which rows.
+    """
+    if not isinstance(source, Handle):
+        return from_array(np.asarray(source)[order])
+    if source.needs_grad:
+        return source[from_array(np.asarray(order, np.int64))]  # type: ignore[index]
+    held = concrete(source, "DataLoader")  # type: ignore[arg-type]
+    return from_array(held[np.asarray(order, np.int64)], source.element_type)
 
 
 def _alike(arrays: Sequence[Any]) -> Sequence[Any]:

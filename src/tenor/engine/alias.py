@@ -18,7 +18,7 @@ from tenor.ir import op as ops
 if TYPE_CHECKING:
     from tenor.ir.op import Op
 
-__all__ = ["record_view", "write"]
+__all__ = ["is_leaf", "record_view", "version_of", "write"]
 
 _STALE = Trace(grad=True)
 _STALE.done = True
@@ -55,7 +55,7 @@ def write(target: Handle, value: Handle) -> None:
             came=f"a leaf of shape {owner.shape_tuple}",
             fix="write it under tn.no_grad(), or work on x.clone()",
         )
-    shared = owner.buffer is not None and owner.buffer.shared and owner.trace is not trace
+    shared = owner.buffer is not None and owner.buffer.shared
     if target.base is None:
         _rebind(target, value)
     else:
@@ -77,6 +77,11 @@ def write(target: Handle, value: Handle) -> None:
 def _meta_of(handle: Handle) -> Any:
     state = handle.state
     return meta(state.shape, state.dtype, state.requires_grad)
+
+
+def version_of(handle: Handle) -> int:
+    """Return how often the handle's storage was written."""
+    return handle.version if handle.base is None else handle.base.version
 
 
 def is_leaf(handle: Handle) -> bool:

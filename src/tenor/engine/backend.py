@@ -15,9 +15,11 @@ from tenor.runtime import allocator, cpu, executable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
+
     from tenor.ir.node import Graph
 
-__all__ = ["Runner", "load", "observers"]
+__all__ = ["Runner", "interpret", "load", "observers"]
 
 Buffer = allocator.Buffer
 
@@ -38,21 +40,22 @@ class ReferenceRunner:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.leaves = [n for n in graph.nodes if n.op is ops.LEAF]
 
     def run(self, inputs: list[Any], scalars: list[Any]) -> tuple[list[Any], int, int]:
         """Interpret the graph on NumPy views of the buffers."""
-        arrays = [
-            buffer.array(leaf.dtype.numpy, leaf.shape)
-            for buffer, leaf in zip(inputs, self.leaves, strict=True)
-        ]
         try:
-            outputs = reference.run(self.graph, arrays, scalars)
+            outputs = interpret(self.graph, inputs, scalars)
         except IndexRangeError as error:
-            node, value = getattr(error, "node", None), getattr(error, "value", 0)
-            code = 1 + next((i for i, n in enumerate(self.graph.nodes) if n is node), 0)
-            return [allocator.allocate(0) for _ in self.graph.outputs], code, int(value)
+            node, value = error.operands
+            return [], 1 + self.graph.nodes.index(node), value
         return [allocator.copy_of(a) for a in outputs], 0, 0
+
+
+def interpret(graph: Graph, inputs: list[Any], scalars: list[Any]) -> list[NDArray[Any]]:
+    """Return a graph's outputs, worked out by NumPy from the leaves' buffers."""
+    leaves = [n for n in graph.nodes if n.op is ops.LEAF]
+    arrays = [b.array(n.dtype.numpy, n.shape) for b, n in zip(inputs, leaves, strict=True)]
+    return reference.run(graph, arrays, scalars)
 
 
 observers: Final[list[Callable[[Graph, Any], None]]] = []

@@ -6,19 +6,21 @@ the key of a compiled plan; a plan that stores more than is needed serves as wel
 
 from __future__ import annotations
 
-
 from dataclasses import dataclass, field
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any, Final, NoReturn
+from weakref import ref
 
-from tenor.engine.backend import Runner, load
+import numpy as np
+
+from tenor.engine.alias import version_of
+from tenor.engine.backend import Runner, interpret, load
 from tenor.engine.tape import FREED, Segment, needed_values
 from tenor.engine.trace import Trace, install, local
 from tenor.engine.trie import State, meta, path
-from tenor.errors import IndexRangeError
+from tenor.errors import IndexRangeError, LabelError, TenorError
 from tenor.ir import op as ops
 from tenor.ir.node import Graph
-from tenor.runtime import allocator
 
 if TYPE_CHECKING:
     from tenor.engine.handle import Handle
@@ -71,16 +73,60 @@ class Plan:
     states: list[State]
     graph: Graph
 
-    def fail(self, code: int, value: int) -> NoReturn:
-        """Raise for an index out of range, at the line that used it."""
+    def error(self, code: int, value: int, leaves: list[Any], scalars: list[Any]) -> TenorError:
+        """Return the error for an index out of range, at the line that used it."""
         state = self.states[code - 1]
-        extent = state.attrs[0]
-        raise IndexRangeError(
-            f"index: an index must lie in [{-extent}, {extent}).",
-            came=f"{value}",
-            fix="check the indices (or class labels) against the extent they index",
+        extent, what = state.attrs
+        error, rule, fix = FAILURES[what]
+        lowest = -extent if what == "index" else 0
+        found = _first_outside(self.graph, state, lowest, leaves, scalars)
+        place = "" if found is None else f" at position {found[1]}"
+        return error(
+            rule.format(lowest=lowest, extent=extent),
+            came=f"{what} {value if found is None else found[0]}{place}",
+            fix=fix.format(extent=extent),
             where=state.site,
         )
+
+
+FAILURES: Final[dict[str, tuple[type[TenorError], str, str]]] = {
+    "index": (
+        IndexRangeError,
+        "index: an index must lie in [{lowest}, {extent}).",
+        "check the indices against the extent they index",
+    ),
+    "row": (
+        IndexRangeError,
+        "embedding: an index must lie in [0, {extent}), the rows of the table.",
+        "check the indices, or make the table larger (num_embeddings)",
+    ),
+    "label": (
+        LabelError,
+        "loss: a class label must lie in [0, {extent}), as there are {extent} classes.",
+        "check the labels, or give the model as many outputs as there are classes",
+    ),
+}
+"""What is said of an index out of range, by what it was."""
+
+
+def _first_outside(
+    graph: Graph, state: State, lowest: int, leaves: list[Any], scalars: list[Any]
+) -> tuple[int, tuple[int, ...]] | None:
+    """Return the first index out of range and its position, by interpreting what it depends on.
+
+    None where a leaf it depends on was written over by the run.
+    """
+    wanted, nodes = {state.inputs[0]}, []
+    for node in reversed(graph.nodes):
+        if node in wanted or node.op in (ops.LEAF, ops.SCALAR):
+            wanted.update(node.inputs)
+            nodes.append(node)
+    index = interpret(Graph(nodes[::-1], [state.inputs[0]]), leaves, scalars)[0]
+    outside = np.argwhere((index < lowest) | (index >= state.attrs[0]))
+    if not len(outside):
+        return None
+    at = tuple(int(i) for i in outside[0])
+    return int(index[at]), at
 
 
 @dataclass
@@ -179,6 +225,7 @@ def _retire(trace: Trace) -> None:
     trace.done = True
     local.trace = Trace(trace.grad)
     trace.leaves = []
+    trace.owners = []
     trace.variables = {}
     trace.functions = {}
     trace.hooks = {}
@@ -225,11 +272,15 @@ def _build(trace: Trace, live: list[Handle], stored: set[State], kept: set[State
     counts["plans"] += 1
     outputs = sorted(stored, key=lambda s: s.depth)
     updates = []
+    checks = [s for s in path(trace.state) if s.op is ops.WRAP_INDEX]
+    checked = [_dependents(trace.state, s) for s in checks]
     for handle in live:
         leaf = trace.donors.get(id(handle))
         new = root_of(handle.state)
         if leaf is not None and leaf not in kept and new in stored and new.dtype is leaf.dtype:
-            updates.append((leaf, new))
+            # A bad index must be found before anything is written over.
+            if all(new in after for after in checked):
+                updates.append((leaf, new))
     graph = graph_of(trace.state, outputs, updates)
     runner = load(graph)
     where: dict[State, tuple[str, int]] = {s: ("output", i) for i, s in enumerate(outputs)}
@@ -243,16 +294,15 @@ def _execute(trace: Trace, live: list[Handle], binding: Binding) -> None:
     if not live:
         return
     plan = binding.plan
-    leaves = trace.leaves
+    leaves, scalars = trace.leaves, trace.scalars
     for i in plan.donated:
         # Held here by the handle and by the list; anybody else would see it change.
         if getrefcount(leaves[i]) > 3:
             leaves[i] = leaves[i].snapshot()
-    outputs, code, value = plan.runner.run(leaves, trace.scalars)
+    outputs, code, value = plan.runner.run(leaves, scalars)
     if code:
-        _abandon(trace, live)
-        plan.fail(code, value)
-    segment = _segment(trace, binding, leaves, outputs) if binding.needing else None
+        _abandon(trace, live, plan, code, value)
+    segment = _segment(trace, live, binding, leaves, outputs) if binding.needing else None
     for handle, (space, at) in zip(live, binding.places, strict=True):
         state = handle.state
         buffer = outputs[at] if space == "output" else leaves[at]
@@ -268,24 +318,72 @@ def _execute(trace: Trace, live: list[Handle], binding: Binding) -> None:
             handle.origin = state
 
 
-def _segment(trace: Trace, binding: Binding, leaves: list[Any], outputs: list[Any]) -> Segment:
+def _segment(
+    trace: Trace, live: list[Handle], binding: Binding, leaves: list[Any], outputs: list[Any]
+) -> Segment:
     saved = {
         state: outputs[at] if space == "output" else leaves[at]
         for state, (space, at) in binding.saved
     }
     variables = {s: (h, h.version) for s, h in trace.variables.items()}
-    return Segment(trace.serial, trace.state, saved, variables, trace.functions, trace.hooks)
+    holders = {h.state: h for h in live}
+    holders.update({s: trace.owners[s.leaves - 1] for s in saved if s.op is ops.LEAF})
+    watched = {s: (ref(h), version_of(h)) for s, h in holders.items() if s in saved}
+    return Segment(
+        trace.serial, trace.state, saved, variables, trace.functions, trace.hooks, watched
+    )
 
 
-def _abandon(trace: Trace, live: list[Handle]) -> None:
-    """Leave a trace whose data was bad: what it wrote in place keeps the value it had before."""
+class Lost:
+    """Stands where a value would be that could not be computed; every use raises why."""
+
+    def __init__(self, error: TenorError) -> None:
+        self.error = error
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise self.error
+
+
+def _abandon(trace: Trace, live: list[Handle], plan: Plan, code: int, value: int) -> NoReturn:
+    """Leave a trace whose data was bad, and raise.
+
+    What does not depend on the bad index is computed; what does raises again when it is used;
+    what was written in place from it keeps the value it had.
+    """
+    error = plan.error(code, value, trace.leaves, trace.scalars)
+    bad = _dependents(trace.state, plan.states[code - 1])
+    while True:
+        good = [h for h in live if root_of(h.state) not in bad and h.state not in bad]
+        roots = sorted({root_of(h.state) for h in good}, key=lambda s: s.depth)
+        graph = graph_of(trace.state, [r for r in roots if r.op is not ops.LEAF])
+        outputs, code, _ = load(graph).run(trace.leaves, trace.scalars)
+        if not code:
+            break
+        bad |= _dependents(trace.state, graph.nodes[code - 1])  # type: ignore[arg-type]
+    found = dict(zip(graph.outputs, outputs, strict=True))
     for handle in live:
-        handle.trace = None
         state = handle.state
-        if handle.buffer is None:
+        root = root_of(state)
+        handle.trace = None
+        if root in found or root.op is ops.LEAF:
+            handle.buffer = found[root] if root in found else trace.leaves[root.leaves - 1]
+            handle.meta = meta(state.shape, state.dtype, state.requires_grad)
+        elif handle.buffer is None:
+            handle.buffer = Lost(error)
             handle.meta = meta(state.shape, state.dtype)
-            handle.buffer = allocator.allocate(handle.meta.nbytes)
+        if state.requires_grad and state.op not in (ops.VARIABLE, ops.LEAF):
+            handle.segment, handle.origin = FREED, state
     _retire(trace)
+    raise error
+
+
+def _dependents(end: State, start: State) -> set[State]:
+    """Return a state and every later one that its value flows into."""
+    found = {start}
+    for state in path(end)[start.depth - 1 :]:
+        if not found.isdisjoint(state.inputs):
+            found.add(state)
+    return found
 
 
 def evaluate(handle: Handle) -> Any:

@@ -103,7 +103,7 @@ class Pin:
             self.scalars[at] = provider()
         outputs, code, value = plan.runner.run(leaves, self.scalars)
         if code:
-            plan.fail(code, value)
+            raise plan.error(code, value, leaves, self.scalars)
 
         def buffer(place: tuple[str, int]) -> Any:
             return outputs[place[1]] if place[0] == "output" else leaves[place[1]]
@@ -164,7 +164,6 @@ class Compiled(Generic[P, R]):
         flush()
         self.recordings += 1
         trace = local.trace
-        trace.owners = []
         local.guards = []
         local.pinning = getattr(self.function, "__name__", type(self.function).__name__)
         try:
@@ -182,7 +181,7 @@ class Compiled(Generic[P, R]):
 
     def _pin(self, tensors: list[Handle], result: Any) -> Pin:
         trace = local.trace
-        owners, trace.owners = trace.owners or [], None
+        owners = trace.owners
         numbers = {id(t): i for i, t in enumerate(tensors)}
         sources: list[int | Handle] = [numbers.get(id(h), h) for h in owners]
         metas = [h.meta for h in owners]

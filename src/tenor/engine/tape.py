@@ -7,12 +7,13 @@ remembered as one edge (a macro), so that the next step costs one dictionary loo
 
 from __future__ import annotations
 
+import weakref
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from tenor.autograd.vjp import VJP
-from tenor.engine.alias import is_leaf, write
+from tenor.engine.alias import is_leaf, version_of, write
 from tenor.engine.trace import Trace, advance, enter, handle_of, local, record, state_of
 from tenor.engine.trie import State, meta, path
 from tenor.errors import GradientError
@@ -60,6 +61,7 @@ class Segment:
         saved: The values its derivative reads, by state.
         variables: Its leaves that require a gradient, with their version when it was run.
         functions, hooks: As in `Trace`.
+        watched: Who holds a saved value under a name, and its version when it was run.
         freed: Whether a backward pass has let its values go.
     """
 
@@ -69,8 +71,8 @@ class Segment:
     variables: dict[State, tuple[Handle, int]]
     functions: dict[State, FunctionCall]
     hooks: dict[State, Handle]
+    watched: dict[State, tuple[weakref.ref[Handle], int]] = field(default_factory=dict)
     freed: bool = False
-    walked: list[State] = field(default_factory=list)
 
 
 FREED: Final[Any] = Segment(0, None, {}, {}, {}, {}, freed=True)  # type: ignore[arg-type]
@@ -240,6 +242,10 @@ class RecordingWalk(Walk):
             return state_of(owner)
         handle = self.entered.get(state)
         if handle is None:
+            ref, seen = segment.watched.get(state, (None, 0))
+            holder = ref() if ref is not None else None
+            if holder is not None and version_of(holder) != seen:
+                raise _overwritten(state)
             handle = self.entered[state] = local.make()
             handle.trace = None
             handle.buffer = segment.saved[state]
@@ -342,6 +348,8 @@ class Sweep:
                     walk.add(state, part)
             self.walks[source] = walk
             walk.run()
+        for walk in self.walks.values():
+            del walk.sweep  # no cycle: handles only it holds would look alive until collected
 
     def ask(self, function: Callable[..., Any], *given: Any) -> Any:
         """Call the user's code, which may look at values and so end the trace."""

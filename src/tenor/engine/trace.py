@@ -37,7 +37,7 @@ class Trace:
         outs: Handles made, in order.
         donors: Leaf states whose tensor was written in place, by the handle's id: their buffers may
             be written over.
-        owners: The tensors behind `leaves`, where a function is being compiled.
+        owners: The tensors behind `leaves`.
         providers: Pairs (scalar number, function): asked again at each run of a pinned plan.
         rebound: Handles written in place, by id; they are always kept.
         variables: Leaf states that require a gradient, and their tensors.
@@ -61,7 +61,7 @@ class Trace:
         self.scalars: list[Any] = []
         self.outs: list[Handle] = []
         self.donors: dict[int, State] = {}
-        self.owners: list[Handle] | None = None
+        self.owners: list[Handle] = []
         self.providers: list[tuple[int, Callable[[], Any]]] = []
         self.rebound: dict[int, Handle] = {}
         self.variables: dict[State, Handle] = {}
@@ -132,8 +132,7 @@ def enter(trace: Trace, handle: Handle) -> State:
         state = step(at, ops.LEAF, (), (what.shape, what.dtype), trace.grad, what)
     trace.state = state
     trace.leaves.append(buffer)
-    if trace.owners is not None:
-        trace.owners.append(handle)
+    trace.owners.append(handle)
     handle.trace = trace
     handle.state = state
     if what.requires_grad:

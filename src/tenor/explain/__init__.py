@@ -9,10 +9,10 @@ each graph once more, keeping what every pass left; `formula`, `traffic`, `machi
 say what each kernel does and costs; `terminal` and `page` show it.
 """
 
-#from tenor.explain.page import page
-#from tenor.explain.record import Body, KernelCall, ProgramRecord, Report, SourceLine, record_of
-#from tenor.explain.script import explain_script, listening
-#from tenor.explain.terminal import STAGES, stage, summary
+from tenor.explain.page import page
+from tenor.explain.record import Body, KernelCall, ProgramRecord, Report, SourceLine, record_of
+from tenor.explain.script import explain_script, listening
+from tenor.explain.terminal import STAGES, stage, summary
 
 __all__ = [
     "STAGES",

@@ -51,8 +51,9 @@ class Expr:
     random   (affine,)                      uint32 word number `affine` of Philox4x32-10;
                                             args: seed, offset (int64 scalars)
     reduced  (k,)                           result of the kernel's k-th reduction (after the loop)
-    wrap_    (size, code)                   args[0] wrapped to [0, size); outside [-size, size)
-     index                                  sets the status word to code and gives 0
+    wrap_    (size, what, code)             args[0] in [0, size), negative ones first wrapped if
+     index                                  what is "index"; one out of range sets the status
+                                            word to code and gives 0
     <name>   the op's attrs                 an elementwise primitive of `tenor.ir.op` on args
     ======== ============================== ==================================================
 

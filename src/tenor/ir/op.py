@@ -83,8 +83,9 @@ ROUND: Final = row("round", "elementwise", 1, "", "nearest integer, ties to even
 NOT: Final = row("not", "elementwise", 1, "", "bitwise (integers) or logical (bool) complement")
 CAST: Final = row("cast", "elementwise", 1, "dtype", "the value in another dtype; float to int truncates")
 WRAP_INDEX: Final = row(
-    "wrap_index", "elementwise", 1, "size",
-    "x + size where x < 0, else x; outside [-size, size) raises IndexRangeError after the run",
+    "wrap_index", "elementwise", 1, "size what",
+    "an index in range: what 'index', x + size where x < 0, else x, in [-size, size); 'row' or "
+    "'label', x itself, in [0, size). Out of range is an error, raised after the run",
 )  # fmt: skip
 # Elementwise, two inputs.
 ADD: Final = row("add", "elementwise", 2, "", "a + b; or for bool")

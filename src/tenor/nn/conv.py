@@ -59,7 +59,9 @@ class Kernels(Module):
         self.out_channels = out_channels
         self.kernel_size = spread("kernel_size", kernel_size, self.rank)
         self.stride = spread("stride", stride, self.rank)
-        self.padding = padding if isinstance(padding, str) else spread("padding", padding, self.rank)
+        self.padding = (
+            padding if isinstance(padding, str) else spread("padding", padding, self.rank)
+        )
         self.dilation = spread("dilation", dilation, self.rank)
         self.output_padding = (0,) * self.rank
         self.groups = groups

@@ -5,14 +5,19 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from tenor.engine.trace import record
 from tenor.errors import ArgumentError, DTypeError, ShapeError
+from tenor.ir import op as ops
+from tenor.nn.functional_activation import softplus_of
+from tenor.tensor import int64, where
+from tenor.tensor.indexing import wrapped
 
 if TYPE_CHECKING:
     from tenor.tensor import Tensor
 
 __all__ = [
-    "binary_cross_entropy_with_logits", "cross_entropy", "l1_loss", "mse_loss", "nll_loss",
-    "smooth_l1_loss",
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss",
+    "kl_div", "l1_loss", "mse_loss", "nll_loss", "smooth_l1_loss",
 ]  # fmt: skip
 
 
@@ -22,7 +27,7 @@ def _same_shape(name: str, x: Tensor, target: Tensor) -> None:
             f"{name}: input and target must have one shape; a loss never broadcasts.",
             came=[f"input: {tuple(x.shape)}", f"target: {tuple(target.shape)}"],
             fix=_shape_fix(x, target),
-            operands=(),
+            operands=(x, target),
         )
 
 
@@ -49,32 +54,111 @@ def reduce(loss: Tensor, reduction: str, weight: Tensor | None = None) -> Tensor
     )
 
 
-def mse_loss(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
-    """Return (x - target)^2, reduced.
+# -- of numbers ---------------------------------------------------------------------------------
+def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """Return (input - target)^2, reduced.
 
     Raises:
         ShapeError: the shapes differ.
     """
-    _same_shape("mse_loss", x, target)
-    difference = x - target
+    _same_shape("mse_loss", input, target)
+    difference = input - target
     return reduce(difference * difference, reduction)
 
 
-def l1_loss(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
-    """Return |x - target|, reduced."""
-    _same_shape("l1_loss", x, target)
-    return reduce((x - target).abs(), reduction)
+def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """Return |input - target|, reduced.
+
+    Raises:
+        ShapeError: the shapes differ.
+    """
+    _same_shape("l1_loss", input, target)
+    return reduce((input - target).abs(), reduction)
 
 
-def smooth_l1_loss(x: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0) -> Tensor:
-    """Return d^2 / (2 beta) where d = |x - target| < beta, else d - beta / 2, reduced."""
-    _same_shape("smooth_l1_loss", x, target)
-    d = (x - target).abs()
-    return reduce((d < beta).where(d * d * (0.5 / beta), d - 0.5 * beta), reduction)
+def smooth_l1_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0
+) -> Tensor:
+    """Return d^2 / (2 beta) where d = |input - target| < beta, else d - beta / 2, reduced.
+
+    Raises:
+        ShapeError: the shapes differ.
+        ArgumentError: beta is negative.
+    """
+    if beta < 0.0:
+        raise ArgumentError("smooth_l1_loss: beta is not negative.", came=f"{beta}", fix="flip it")
+    if beta == 0.0:
+        return l1_loss(input, target, reduction)
+    _same_shape("smooth_l1_loss", input, target)
+    d = (input - target).abs()
+    return reduce(where(d < beta, d * d * (0.5 / beta), d - 0.5 * beta), reduction)
+
+
+def huber_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0
+) -> Tensor:
+    """Return d^2 / 2 where d = |input - target| < delta, else delta (d - delta / 2), reduced.
+
+    Raises:
+        ShapeError: the shapes differ.
+        ArgumentError: delta is not positive.
+    """
+    if delta <= 0.0:
+        raise ArgumentError("huber_loss: delta is positive.", came=f"{delta}", fix="e.g. 1.0")
+    _same_shape("huber_loss", input, target)
+    d = (input - target).abs()
+    return reduce(where(d < delta, d * d * 0.5, (d - 0.5 * delta) * delta), reduction)
+
+
+# -- of probabilities ---------------------------------------------------------------------------
+def kl_div(
+    input: Tensor, target: Tensor, reduction: str = "mean", log_target: bool = False
+) -> Tensor:
+    """Return target (log target - input), reduced; 0 where the target is 0.
+
+    Args:
+        input: Log-probabilities.
+        target: Probabilities of the same shape, or their logarithms.
+        reduction: "mean" (over elements), "batchmean" (over the first dim), "sum" or "none".
+        log_target: Whether the target holds logarithms.
+
+    Raises:
+        ShapeError: the shapes differ.
+    """
+    _same_shape("kl_div", input, target)
+    if log_target:
+        loss = target.exp() * (target - input)
+    else:
+        some = target > 0
+        log = where(some, target, 1.0).log()
+        loss = where(some, target * log, 0.0) - target * input
+    if reduction == "batchmean":
+        return loss.sum() / float(max(input.shape[0] if input.ndim else 1, 1))
+    return reduce(loss, reduction)
+
+
+def binary_cross_entropy(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean"
+) -> Tensor:
+    """Return -[t log x + (1 - t) log(1 - x)], reduced; logarithms are at least -100.
+
+    Args:
+        input: Probabilities, any shape.
+        target: Probabilities, the shape of the input.
+        weight: Scales each element's loss.
+        reduction: "mean", "sum" or "none".
+
+    Raises:
+        ShapeError: the shapes differ.
+    """
+    _same_shape("binary_cross_entropy", input, target)
+    yes, no = input.log().clamp(min=-100.0), (1.0 - input).log().clamp(min=-100.0)
+    loss = (target - 1.0) * no - target * yes
+    return reduce(loss if weight is None else loss * weight, reduction)
 
 
 def binary_cross_entropy_with_logits(
-    x: Tensor,
+    input: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
     reduction: str = "mean",
@@ -83,8 +167,8 @@ def binary_cross_entropy_with_logits(
     """Return -[w_p t log s(x) + (1 - t) log(1 - s(x))], s the sigmoid, without overflow.
 
     Args:
-        x: Logits, any shape.
-        target: Probabilities in [0, 1], the shape of x.
+        input: Logits, any shape.
+        target: Probabilities in [0, 1], the shape of the input.
         weight: Scales each element's loss.
         reduction: "mean", "sum" or "none".
         pos_weight: Scales the first term, e.g. one value a class.
@@ -92,27 +176,27 @@ def binary_cross_entropy_with_logits(
     Raises:
         ShapeError: the shapes differ.
     """
-    _same_shape("binary_cross_entropy_with_logits", x, target)
-    # softplus(-x) = -log s(x)
-    softplus = (-x).relu() + (-x.abs()).exp().log1p()
+    _same_shape("binary_cross_entropy_with_logits", input, target)
+    softplus = softplus_of(-input)  # -log s(x)
     if pos_weight is None:
-        loss = (1.0 - target) * x + softplus
+        loss = (1.0 - target) * input + softplus
     else:
-        loss = (1.0 - target) * x + ((pos_weight - 1.0) * target + 1.0) * softplus
+        loss = (1.0 - target) * input + ((pos_weight - 1.0) * target + 1.0) * softplus
     return reduce(loss if weight is None else loss * weight, reduction)
 
 
+# -- of classes ---------------------------------------------------------------------------------
 def nll_loss(
-    log_probability: Tensor,
+    input: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
     ignore_index: int = -100,
     reduction: str = "mean",
 ) -> Tensor:
-    """Return -log_probability at the target class, reduced.
+    """Return -input at the target class, reduced.
 
     Args:
-        log_probability: (N, V, *) or (V,).
+        input: Log-probabilities, (N, V, *) or (V,).
         target: (N, *) integer classes in [0, V).
         weight: (V,), a weight for each class.
         ignore_index: A class that does not count.
@@ -121,50 +205,74 @@ def nll_loss(
     Raises:
         ShapeError: the target's shape is not the input's without the class dim.
         DTypeError: the target is not integer.
-        IndexRangeError: a class is out of range; raised when the values are computed.
+        LabelError: a class is out of range; raised when the values are computed.
     """
-    dim = _check_classes("nll_loss", log_probability, target)
+    dim = _check_classes("nll_loss", input, target, weight)
+    keep, own, share = _shares(input, target, weight, ignore_index, dim)
+    picked = where(own, -input, input.new_zeros(())).sum(dim=dim)
+    loss = where(keep, picked * share, picked.new_zeros(()))
+    return reduce(loss, reduction, share)
+
+
+def _shares(
+    x: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, dim: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return (which targets count, where each class is the target's, each target's weight).
+
+    A class is compared with the target, not looked up by it: the comparison fuses with whatever
+    made the input and with its gradient, which then need not be stored.
+    """
     keep = target != ignore_index
-    safe = keep.where(target, target * 0)
-    picked = -log_probability.gather(dim, labels(safe, log_probability.shape[dim]).unsqueeze(dim))
-    picked = picked.squeeze(dim)
-    scale = keep.to(log_probability.dtype)
+    classes = x.shape[dim]
+    label = wrapped(where(keep, target, target.new_zeros(())), classes, "label")
+    numbers = record(ops.IOTA, (), (classes, int64))
+    own = label.unsqueeze(dim) == numbers.reshape(*_column(classes, x.ndim, dim))
+    share = keep.to(x.dtype)
     if weight is not None:
-        scale = scale * weight[safe]
-    loss = keep.where(picked * scale, picked * 0.0)
-    return reduce(loss, reduction, scale)
+        share = share * record(ops.TAKE, (weight, label), (0,))
+    return keep, own, share
 
 
-def labels(target: Tensor, classes: int) -> Tensor:
-    """Return int64 labels; one outside [0, classes) is found when the values are computed.
-
-    A negative label is moved out of range, since as an index it would count from the end.
-    """
-    target = target.long()
-    return (target < 0).where(target * 0 + classes, target)
-
-
-def _check_classes(name: str, x: Tensor, target: Tensor) -> int:
+def _check_classes(name: str, x: Tensor, target: Tensor, weight: Tensor | None) -> int:
     """Check an input with a class dim against integer targets; return the class dim."""
     if not target.dtype.is_integral:
         raise DTypeError(
             f"{name}: class targets must be integers.",
             came=target.dtype.name,
             fix="convert with .long(), or give probabilities of the input's shape",
+            operands=(target,),
         )
     dim = 1 if x.ndim > 1 else 0
     wanted = tuple(x.shape[:dim]) + tuple(x.shape[dim + 1 :])
-    if tuple(target.shape) != wanted:
+    if x.ndim == 0 or tuple(target.shape) != wanted:
         raise ShapeError(
             f"{name}: the target must have the input's shape without the class dim, {wanted}.",
             came=[f"input: {tuple(x.shape)}", f"target: {tuple(target.shape)}"],
-            fix="reshape the target; one class per sample, classes in dim 1 of the input",
+            fix=_target_fix(x, target, wanted),
+            operands=(x, target),
+        )
+    if weight is not None and tuple(weight.shape) != (x.shape[dim],):
+        raise ShapeError(
+            f"{name}: weight must have one value for each of {x.shape[dim]} classes.",
+            came=[f"input: {tuple(x.shape)}", f"weight: {tuple(weight.shape)}"],
+            fix="give a vector of weights, in the order of the classes",
+            operands=(x, weight),
         )
     return dim
 
 
+def _target_fix(x: Tensor, target: Tensor, wanted: tuple[int, ...]) -> str:
+    if target.shape == x.shape:
+        return "pass class numbers, e.g. target.argmax(1), or floating probabilities"
+    if tuple(target.shape) == (*wanted, 1):
+        return "drop the last dim: target.squeeze(-1)"
+    if x.ndim == 3 and tuple(target.shape) == tuple(x.shape[:2]):
+        return "classes go in dim 1: input.flatten(0, 1) and target.flatten(), or a transpose"
+    return "reshape the target: one class per sample, classes in dim 1 of the input"
+
+
 def cross_entropy(
-    x: Tensor,
+    input: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
     ignore_index: int = -100,
@@ -174,8 +282,8 @@ def cross_entropy(
     """Return -sum_v t_v log softmax(x)_v, reduced.
 
     Args:
-        x: Logits, (N, V, *) or (V,).
-        target: (N, *) integer classes in [0, V), or probabilities of the shape of x.
+        input: Logits, (N, V, *) or (V,).
+        target: (N, *) integer classes in [0, V), or probabilities of the shape of the input.
         weight: (V,), a weight for each class.
         ignore_index: An integer class that does not count.
         reduction: "mean", "sum" or "none".
@@ -183,57 +291,52 @@ def cross_entropy(
 
     Raises:
         ShapeError: the shapes do not match; a loss never broadcasts.
-        IndexRangeError: a class is out of range; raised when the values are computed.
+        LabelError: a class is out of range; raised when the values are computed.
 
     Example:
         >>> import tenor as tn
         >>> round(cross_entropy(tn.zeros(1, 2), tn.tensor([0])).item(), 4)
         0.6931
     """
-    dim = 1 if x.ndim > 1 else 0
     if not 0.0 <= label_smoothing <= 1.0:
         raise ArgumentError(
             "cross_entropy: label_smoothing must lie in [0, 1].",
             came=f"{label_smoothing}",
             fix="give a share, e.g. 0.1",
         )
-    log_probability = x.log_softmax(dim)
     if target.is_floating_point():
-        return _soft_cross_entropy(x, log_probability, target, weight, reduction, label_smoothing)
-    loss = nll_loss(log_probability, target, weight, ignore_index, reduction)
+        return _soft_cross_entropy(input, target, weight, reduction, label_smoothing)
+    dim = _check_classes("cross_entropy", input, target, weight)
+    log_probability = input.log_softmax(dim)
+    keep, own, share = _shares(input, target, weight, ignore_index, dim)
+    zero = input.new_zeros(())
+    picked = where(own, -log_probability, zero).sum(dim=dim)
+    loss = reduce(where(keep, picked * share, zero), reduction, share)
     if label_smoothing == 0.0:
         return loss
-    keep = target != ignore_index
-    scaled = log_probability if weight is None else log_probability * _column(weight, x.ndim, dim)
-    smooth = -scaled.sum(dim=dim)
-    smooth = keep.where(smooth, smooth * 0.0)
-    share = keep.to(x.dtype)
+    scaled = log_probability
     if weight is not None:
-        share = share * weight[keep.where(target, target * 0)]
-    spread = reduce(smooth, reduction, share)
-    return loss * (1.0 - label_smoothing) + spread * (label_smoothing / x.shape[dim])
+        scaled = scaled * weight.reshape(*_column(-1, input.ndim, dim))
+    spread = reduce(where(keep, -scaled.sum(dim=dim), zero), reduction, share)
+    return loss * (1.0 - label_smoothing) + spread * (label_smoothing / input.shape[dim])
 
 
 def _soft_cross_entropy(
-    x: Tensor,
-    log_probability: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    reduction: str,
-    label_smoothing: float,
+    x: Tensor, target: Tensor, weight: Tensor | None, reduction: str, label_smoothing: float
 ) -> Tensor:
     _same_shape("cross_entropy", x, target)
     dim = 1 if x.ndim > 1 else 0
     if label_smoothing:
         target = target * (1.0 - label_smoothing) + label_smoothing / x.shape[dim]
-    loss = -(log_probability * target)
+    loss = -(x.log_softmax(dim) * target)
     if weight is not None:
-        loss = loss * _column(weight, x.ndim, dim)
+        loss = loss * weight.reshape(*_column(-1, x.ndim, dim))
     loss = loss.sum(dim=dim)
     if reduction == "mean":
         return loss.sum() / float(max(math.prod(loss.shape), 1))
     return reduce(loss, reduction)
 
 
-def _column(weight: Tensor, ndim: int, dim: int) -> Tensor:
-    return weight.reshape(*[-1 if d == dim else 1 for d in range(ndim)])
+def _column(extent: int, ndim: int, dim: int) -> list[int]:
+    """Return a shape of ones but for one dim."""
+    return [extent if d == dim else 1 for d in range(ndim)]

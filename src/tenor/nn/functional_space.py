@@ -5,20 +5,23 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tenor.engine.trace import record
 from tenor.errors import ArgumentError, ShapeError
 from tenor.ir import op as ops
-from tenor.tensor import Tensor
+from tenor.tensor import arange, cat, tensor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = [
-    "adaptive_avg_pool2d", "adaptive_max_pool2d", "avg_pool1d", "avg_pool2d", "conv1d", "conv2d",
-    "conv3d", "conv_transpose1d", "conv_transpose2d", "max_pool1d", "max_pool2d", "pad", "spread",
-]  # fmt: skip
+    from tenor.tensor import Tensor
 
-Extent = "int | Sequence[int]"
+__all__ = [
+    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d",
+    "avg_pool1d", "avg_pool2d", "conv1d", "conv2d", "conv3d", "conv_transpose1d",
+    "conv_transpose2d", "max_pool1d", "max_pool2d", "pad", "same_padding", "spread",
+]  # fmt: skip
 
 
 def spread(name: str, value: Any, count: int) -> tuple[int, ...]:
@@ -47,9 +50,20 @@ def _padding(
                 came=f"stride {tuple(stride)}",
                 fix="give the padding as a number",
             )
-        totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
-        return tuple((t // 2, t - t // 2) for t in totals)
+        return same_padding(kernel, dilation)
+    if isinstance(padding, str):
+        raise ArgumentError(
+            "conv: padding is a number, one for each spatial dim, 'same' or 'valid'.",
+            came=repr(padding),
+            fix="choose one of them",
+        )
     return tuple((p, p) for p in spread("padding", padding, len(kernel)))
+
+
+def same_padding(kernel: Sequence[int], dilation: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Return (before, after) for each dim that keep the extents at stride 1."""
+    totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+    return tuple((t // 2, t - t // 2) for t in totals)
 
 
 def _conv(
@@ -57,12 +71,22 @@ def _conv(
     stride: Any, padding: Any, dilation: Any, groups: int, rank: int,
 ) -> Tensor:  # fmt: skip
     if x.ndim == rank + 1:
-        return _conv(x.unsqueeze(0), weight, bias, stride, padding, dilation, groups, rank).squeeze(0)
+        return _conv(x.unsqueeze(0), weight, bias, stride, padding, dilation, groups, rank).squeeze(
+            0
+        )
     if x.ndim != rank + 2:
         raise ShapeError(
             f"conv{rank}d: expects an input of {rank + 2} dims (N, C, *space).",
-            came=f"{tuple(x.shape)}",
+            came=f"input: {tuple(x.shape)}",
             fix="add the missing dims with unsqueeze()",
+            operands=(x,),
+        )
+    if x.shape[1] != weight.shape[1] * groups:
+        raise ShapeError(
+            f"conv{rank}d: expects {weight.shape[1] * groups} channels in dim 1 of the input.",
+            came=[f"input: {tuple(x.shape)}", f"weight: {tuple(weight.shape)}"],
+            fix=_channel_fix(x, weight.shape[1] * groups),
+            operands=(x, weight),
         )
     stride, dilation = spread("stride", stride, rank), spread("dilation", dilation, rank)
     pads = _padding(padding, weight.shape[2:], dilation, stride)
@@ -70,24 +94,30 @@ def _conv(
     return out if bias is None else out + bias.reshape(1, -1, *[1] * rank)
 
 
+def _channel_fix(x: Tensor, wanted: int) -> str:
+    if x.shape[-1] == wanted:
+        return "channels go in dim 1: input.movedim(-1, 1)"
+    return f"feed {wanted} channels, or build the layer for {x.shape[1]}"
+
+
 def conv1d(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None,
+    input: Tensor, weight: Tensor, bias: Tensor | None = None,
     stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
 ) -> Tensor:  # fmt: skip
     """Return the cross-correlation of (N, C, L) with (O, C/groups, K)."""
-    return _conv(x, weight, bias, stride, padding, dilation, groups, 1)
+    return _conv(input, weight, bias, stride, padding, dilation, groups, 1)
 
 
 def conv2d(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None,
+    input: Tensor, weight: Tensor, bias: Tensor | None = None,
     stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
 ) -> Tensor:  # fmt: skip
     """Return the cross-correlation of an image with a bank of kernels.
 
-    y[n, o, i, j] = bias[o] + sum_{c, p, q} x[n, c, i s + p d - pad, j s + q d - pad] w[o, c, p, q]
+    y[n, o, i, j] = bias[o] + sum_{c, p, q} input[n, c, i s + p d - pad, j s + q d - pad] w[o, c, p, q]
 
     Args:
-        x: (N, C, H, W), or (C, H, W).
+        input: (N, C, H, W), or (C, H, W).
         weight: (O, C/groups, P, Q).
         bias: (O,).
         stride: Step s between outputs.
@@ -98,26 +128,31 @@ def conv2d(
     Raises:
         ShapeError: channels do not match, or the kernel is larger than the padded image.
     """
-    return _conv(x, weight, bias, stride, padding, dilation, groups, 2)
+    return _conv(input, weight, bias, stride, padding, dilation, groups, 2)
 
 
 def conv3d(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None,
+    input: Tensor, weight: Tensor, bias: Tensor | None = None,
     stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
 ) -> Tensor:  # fmt: skip
     """Return the cross-correlation of (N, C, D, H, W) with (O, C/groups, K, P, Q)."""
-    return _conv(x, weight, bias, stride, padding, dilation, groups, 3)
+    return _conv(input, weight, bias, stride, padding, dilation, groups, 3)
 
 
 def _conv_transpose(
     x: Tensor, weight: Tensor, bias: Tensor | None,
     stride: Any, padding: Any, output_padding: Any, groups: int, dilation: Any, rank: int,
 ) -> Tensor:  # fmt: skip
+    if x.ndim == rank + 1:
+        return _conv_transpose(
+            x.unsqueeze(0), weight, bias, stride, padding, output_padding, groups, dilation, rank
+        ).squeeze(0)
     if x.ndim != rank + 2 or x.shape[1] != weight.shape[0]:
         raise ShapeError(
             f"conv_transpose{rank}d: the input (N, C, *space) must match the weight (C, O/groups, *K).",
             came=[f"input: {tuple(x.shape)}", f"weight: {tuple(weight.shape)}"],
             fix="check the number of channels",
+            operands=(x, weight),
         )
     strides, dilations = spread("stride", stride, rank), spread("dilation", dilation, rank)
     pads = spread("padding", padding, rank)
@@ -135,19 +170,23 @@ def _conv_transpose(
 
 
 def conv_transpose1d(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
     output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
 ) -> Tensor:  # fmt: skip
     """Return the transpose of `conv1d` with the same arguments; weight is (C, O/groups, K)."""
-    return _conv_transpose(x, weight, bias, stride, padding, output_padding, groups, dilation, 1)
+    return _conv_transpose(
+        input, weight, bias, stride, padding, output_padding, groups, dilation, 1
+    )
 
 
 def conv_transpose2d(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
     output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
 ) -> Tensor:  # fmt: skip
     """Return the transpose of `conv2d` with the same arguments; weight is (C, O/groups, P, Q)."""
-    return _conv_transpose(x, weight, bias, stride, padding, output_padding, groups, dilation, 2)
+    return _conv_transpose(
+        input, weight, bias, stride, padding, output_padding, groups, dilation, 2
+    )
 
 
 # -- pooling ------------------------------------------------------------------------------------
@@ -156,9 +195,9 @@ def _windows(
 ) -> Tensor:
     """Return x with a dim of window elements at the end for each of its last dims."""
     rank = len(kernel)
-    for i, (k, s, d) in enumerate(zip(kernel, stride, dilation, strict=True)):
-        dim = x.ndim - rank - i + i if i == 0 else x.ndim - rank
-        x = record(ops.UNFOLD, (x,), (dim, k, s, d))
+    for k, s, d in zip(kernel, stride, dilation, strict=True):
+        # Each step takes the next spatial dim, which the new last dim moved one to the left.
+        x = record(ops.UNFOLD, (x,), (x.ndim - rank, k, s, d))
     return x
 
 
@@ -177,9 +216,7 @@ def _pool_arguments(
     return kernel, steps, pads
 
 
-def _round_up(
-    n: int, k: int, s: int, p: int, d: int, ceil_mode: bool
-) -> int:
+def _round_up(n: int, k: int, s: int, p: int, d: int, ceil_mode: bool) -> int:
     """Return the elements to add at the end so that the last window fits."""
     span = d * (k - 1) + 1
     free = n + 2 * p - span
@@ -206,58 +243,83 @@ def _padded(
 
 
 def _max_pool(
-    x: Tensor, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool, rank: int
-) -> Tensor:
+    x: Tensor, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool,
+    return_indices: bool, rank: int,
+) -> Any:  # fmt: skip
     kernel, steps, pads = _pool_arguments(f"max_pool{rank}d", kernel_size, stride, padding, rank)
     dilations = spread("dilation", dilation, rank)
-    low = -math.inf if x.is_floating_point() else x.dtype_min()
-    x = _padded(x, kernel, steps, pads, dilations, ceil_mode, low)
-    windows = _windows(x, kernel, steps, dilations)
+    low = -math.inf if x.is_floating_point() else int(np.iinfo(x.dtype.numpy).min)
+    full = _padded(x, kernel, steps, pads, dilations, ceil_mode, low)
+    windows = _windows(full, kernel, steps, dilations)
     dims = tuple(range(windows.ndim - rank, windows.ndim))
-    best: Tensor = record(ops.MAX, (windows,), (dims, "first"))
-    return best.reshape(*windows.shape[: windows.ndim - rank])
+    shape = windows.shape[: windows.ndim - rank]
+    best = record(ops.MAX, (windows,), (dims, "first")).reshape(*shape)
+    if not return_indices:
+        return best
+    space = tuple(x.shape[x.ndim - rank :])
+    return best, _positions(windows.flatten(-rank), space, kernel, steps, pads, dilations)
+
+
+def _positions(
+    windows: Tensor, space: Sequence[int], kernel: Sequence[int], stride: Sequence[int],
+    pads: Sequence[int], dilation: Sequence[int],
+) -> Tensor:  # fmt: skip
+    """Return where each window's maximum stands in the flattened space, without its padding."""
+    rank, inner = len(kernel), windows.argmax(-1)
+    total = inner * 0
+    for i in range(rank):
+        within = inner // math.prod(kernel[i + 1 :]) % kernel[i]
+        column = [-1 if d == i else 1 for d in range(rank)]
+        start = arange(inner.shape[inner.ndim - rank + i]).reshape(*column) * stride[i] - pads[i]
+        total = total * space[i] + (start + within * dilation[i])
+    return total
 
 
 def max_pool1d(
-    x: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
-    ceil_mode: bool = False,
-) -> Tensor:  # fmt: skip
-    """Return the maximum over sliding windows of (..., L)."""
-    return _max_pool(x, kernel_size, stride, padding, dilation, ceil_mode, 1)
+    input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
+    ceil_mode: bool = False, return_indices: bool = False,
+) -> Any:  # fmt: skip
+    """Return the maximum over sliding windows of (..., L); see `max_pool2d`."""
+    return _max_pool(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices, 1)
 
 
 def max_pool2d(
-    x: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
-    ceil_mode: bool = False,
-) -> Tensor:  # fmt: skip
+    input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
+    ceil_mode: bool = False, return_indices: bool = False,
+) -> Any:  # fmt: skip
     """Return the maximum over sliding windows of (..., H, W).
 
     Args:
-        x: (N, C, H, W) or (C, H, W).
+        input: (N, C, H, W) or (C, H, W).
         kernel_size: The window.
         stride: Step between windows; the window's extent by default.
         padding: Implicit -inf around the image, at most half a window.
         dilation: Step between the elements of a window.
         ceil_mode: Whether a last, partly filled window counts.
+        return_indices: Whether to return (maxima, their positions in the flattened image).
     """
-    return _max_pool(x, kernel_size, stride, padding, dilation, ceil_mode, 2)
+    return _max_pool(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices, 2)
 
 
 def _avg_pool(
     x: Tensor, kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool,
-    count_include_pad: bool, rank: int,
+    count_include_pad: bool, rank: int, divisor: int | None = None,
 ) -> Tensor:  # fmt: skip
     kernel, steps, pads = _pool_arguments(f"avg_pool{rank}d", kernel_size, stride, padding, rank)
     ones = (1,) * rank
     exact = count_include_pad and not ceil_mode
 
     def pooled(t: Tensor, around: Sequence[int]) -> Tensor:
-        windows = _windows(_padded(t, kernel, steps, around, ones, ceil_mode, 0.0), kernel, steps, ones)
+        windows = _windows(
+            _padded(t, kernel, steps, around, ones, ceil_mode, 0.0), kernel, steps, ones
+        )
         dims = tuple(range(windows.ndim - rank, windows.ndim))
         total: Tensor = record(ops.SUM, (windows,), (dims,))
         return total.reshape(*windows.shape[: windows.ndim - rank])
 
     total = pooled(x, pads)
+    if divisor is not None:
+        return total / float(divisor)
     if exact or (not any(pads) and not ceil_mode):
         return total / float(math.prod(kernel))
     # Count what lies inside: the image alone, or the image with its padding.
@@ -270,19 +332,31 @@ def _avg_pool(
 
 
 def avg_pool1d(
-    x: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+    input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> Tensor:  # fmt: skip
     """Return the mean over sliding windows of (..., L)."""
-    return _avg_pool(x, kernel_size, stride, padding, ceil_mode, count_include_pad, 1)
+    return _avg_pool(input, kernel_size, stride, padding, ceil_mode, count_include_pad, 1)
 
 
 def avg_pool2d(
-    x: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
-    count_include_pad: bool = True,
+    input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+    count_include_pad: bool = True, divisor_override: int | None = None,
 ) -> Tensor:  # fmt: skip
-    """Return the mean over sliding windows of (..., H, W)."""
-    return _avg_pool(x, kernel_size, stride, padding, ceil_mode, count_include_pad, 2)
+    """Return the mean over sliding windows of (..., H, W).
+
+    Args:
+        input: (N, C, H, W) or (C, H, W).
+        kernel_size: The window.
+        stride: Step between windows; the window's extent by default.
+        padding: Zeros around the image, at most half a window.
+        ceil_mode: Whether a last, partly filled window counts.
+        count_include_pad: Whether the padding counts in the mean.
+        divisor_override: Divides instead of the number of elements.
+    """
+    return _avg_pool(
+        input, kernel_size, stride, padding, ceil_mode, count_include_pad, 2, divisor_override
+    )
 
 
 def _adaptive(x: Tensor, output_size: Any, rank: int, mean: bool) -> Tensor:
@@ -298,8 +372,11 @@ def _adaptive(x: Tensor, output_size: Any, rank: int, mean: bool) -> Tensor:
             x = parts.mean(dim=dim + 1) if mean else _first_max(parts, dim + 1)
             continue
         pieces = [x.narrow(dim, a, b - a) for a, b in bins]
-        x = Tensor.cat(
-            [p.mean(dim=dim, keepdim=True) if mean else _first_max(p, dim).unsqueeze(dim) for p in pieces],
+        x = cat(
+            [
+                p.mean(dim=dim, keepdim=True) if mean else _first_max(p, dim).unsqueeze(dim)
+                for p in pieces
+            ],
             dim,
         )
     return x
@@ -310,36 +387,46 @@ def _first_max(x: Tensor, dim: int) -> Tensor:
     return best.squeeze(dim)
 
 
-def adaptive_avg_pool2d(x: Tensor, output_size: Any) -> Tensor:
+def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
+    """Return means over an even partition of (..., L) into `output_size` bins."""
+    return _adaptive(input, output_size, 1, mean=True)
+
+
+def adaptive_max_pool1d(input: Tensor, output_size: Any) -> Tensor:
+    """Return maxima over an even partition of (..., L) into `output_size` bins."""
+    return _adaptive(input, output_size, 1, mean=False)
+
+
+def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     """Return means over an even partition of (..., H, W) into `output_size` bins."""
-    return _adaptive(x, output_size, 2, mean=True)
+    return _adaptive(input, output_size, 2, mean=True)
 
 
-def adaptive_max_pool2d(x: Tensor, output_size: Any) -> Tensor:
+def adaptive_max_pool2d(input: Tensor, output_size: Any) -> Tensor:
     """Return maxima over an even partition of (..., H, W) into `output_size` bins."""
-    return _adaptive(x, output_size, 2, mean=False)
+    return _adaptive(input, output_size, 2, mean=False)
 
 
-def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Tensor:
-    """Return x with elements added around its last dims.
+def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Tensor:
+    """Return input with elements added around its last dims.
 
     Args:
-        x: Any shape.
+        input: Any shape.
         pad: (left, right) of the last dim, then of the one before, and so on; negative ones crop.
         mode: "constant", "reflect", "replicate" or "circular".
         value: The constant.
     """
-    if len(pad) % 2 or len(pad) > 2 * x.ndim:
+    if len(pad) % 2 or len(pad) > 2 * input.ndim:
         raise ArgumentError(
             "pad: takes a pair (before, after) for each of the last dims.",
-            came=f"{tuple(pad)} for {x.ndim} dims",
+            came=f"{tuple(pad)} for {input.ndim} dims",
             fix="give an even number of values, at most two for each dim",
         )
     if mode == "constant":
-        return _pad_constant(x, pad, value)
+        return _pad_constant(input, pad, value)
     for i in range(len(pad) // 2):
-        x = _pad_by_index(x, x.ndim - 1 - i, pad[2 * i], pad[2 * i + 1], mode)
-    return x
+        input = _pad_by_index(input, input.ndim - 1 - i, pad[2 * i], pad[2 * i + 1], mode)
+    return input
 
 
 def _pad_constant(x: Tensor, pads: Sequence[int], value: float) -> Tensor:
@@ -370,5 +457,5 @@ def _pad_by_index(x: Tensor, dim: int, before: int, after: int, mode: str) -> Te
             came=f"mode {mode!r}, padding ({before}, {after}) of extent {n}",
             fix="choose another mode or less padding",
         )
-    index = Tensor.as_tensor([places[mode](i) for i in range(-before, n + after)])
+    index = tensor([places[mode](i) for i in range(-before, n + after)])
     return x.index_select(dim, index)

@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from tenor.errors import ArgumentError, ShapeError
-from tenor.tensor import no_grad
+from tenor.nn.fresh import fresh
+from tenor.tensor import no_grad, where
 
 if TYPE_CHECKING:
     from tenor.tensor import Generator, Tensor
@@ -45,12 +46,18 @@ def fans(tensor: Tensor) -> tuple[int, int]:
     return tensor.shape[1] * field, tensor.shape[0] * field
 
 
+def _written(tensor: Tensor) -> Tensor:
+    """Return a tensor that was given an initial value, to be computed before the next step."""
+    fresh.pending = True
+    return tensor
+
+
 def uniform_(
     tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None
 ) -> Tensor:
     """Fill from the uniform distribution on [a, b)."""
     with no_grad():
-        return tensor.uniform_(a, b, generator=generator)
+        return _written(tensor.uniform_(a, b, generator=generator))
 
 
 def normal_(
@@ -58,7 +65,7 @@ def normal_(
 ) -> Tensor:
     """Fill from the normal distribution."""
     with no_grad():
-        return tensor.normal_(mean, std, generator=generator)
+        return _written(tensor.normal_(mean, std, generator=generator))
 
 
 def trunc_normal_(
@@ -69,14 +76,14 @@ def trunc_normal_(
         tensor.normal_(mean, std)
         for _ in range(16):
             again = tensor.clone().normal_(mean, std)
-            tensor.copy_(((tensor < a) | (tensor > b)).where(again, tensor))
-        return tensor.clamp_(a, b)
+            tensor.copy_(where((tensor < a) | (tensor > b), again, tensor))
+        return _written(tensor.clamp_(a, b))
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """Fill with one value."""
     with no_grad():
-        return tensor.fill_(val)
+        return _written(tensor.fill_(val))
 
 
 def zeros_(tensor: Tensor) -> Tensor:

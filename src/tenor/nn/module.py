@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tenor.engine import pin
+from tenor.engine.trace import local
 from tenor.errors import ArgumentError, ShapeError, TenorError
-from tenor.tensor import Tensor, no_grad
+from tenor.nn.fresh import fresh
+from tenor.nn.hooks import Gradients, RemovableHandle, watch_inputs, watch_outputs
+from tenor.tensor import Tensor, as_tensor, no_grad
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +24,7 @@ class Parameter(Tensor):
     """A tensor that a module owns and an optimiser updates.
 
     Args:
-        data: The initial value; the parameter shares it.
+        data: The initial value, which is copied.
         requires_grad: Whether a gradient is computed for it.
 
     Example:
@@ -33,10 +35,8 @@ class Parameter(Tensor):
 
     def __new__(cls, data: Tensor, requires_grad: bool = True) -> Parameter:
         """Make a leaf of its own with the data's value."""
-        made = data.detach().clone()
-        leaf = Tensor.__new__(cls)
-        local_adopt(leaf, made)
-        leaf.requires_grad_(requires_grad)
+        leaf = object.__new__(cls)
+        adopt(leaf, data.detach().clone(), requires_grad)
         return leaf
 
     def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
@@ -46,27 +46,20 @@ class Parameter(Tensor):
         return f"Parameter containing:\n{super().__repr__()}"
 
 
-def local_adopt(leaf: Tensor, source: Tensor) -> None:
-    """Make an empty tensor object a concrete leaf with another's value."""
-    source.materialize()
-    leaf.trace = None
-    leaf.buffer = source.buffer
-    leaf.meta = source.meta
+def adopt(leaf: Tensor, source: Tensor, requires_grad: bool) -> None:
+    """Give a tensor object another's value, as a leaf that nothing made.
 
-
-class RemovableHandle:
-    """Takes a hook away again with `remove()`."""
-
-    _ids = itertools.count()
-
-    def __init__(self, hooks: dict[int, Any], hook: Any) -> None:
-        self.hooks = hooks
-        self.id = next(self._ids)
-        hooks[self.id] = hook
-
-    def remove(self) -> None:
-        """Take the hook away; again is no error."""
-        self.hooks.pop(self.id, None)
+    The value stays pending until the constructors that are running have finished.
+    """
+    leaf.trace, leaf.state = source.trace, getattr(source, "state", None)  # type: ignore[assignment]
+    leaf.buffer, leaf.meta = source.buffer, source.meta
+    leaf.base, leaf.segment, leaf.origin = None, None, None
+    trace = local.trace
+    if leaf.trace is trace:
+        trace.outs.append(leaf)
+    leaf.requires_grad_(requires_grad)
+    fresh.pending = True
+    fresh.settle()
 
 
 class Incompatible:
@@ -87,7 +80,21 @@ class Incompatible:
         return f"Incompatible(missing={self.missing_keys}, unexpected={self.unexpected_keys})"
 
 
-class Module:
+class Kind(type):
+    """The class of module classes: computes initial values when the outermost one is made."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Make a module."""
+        fresh.depth += 1
+        try:
+            made = super().__call__(*args, **kwargs)
+        finally:
+            fresh.depth -= 1
+        fresh.settle()
+        return made
+
+
+class Module(metaclass=Kind):
     """Base of every layer and model; PyTorch's `nn.Module`.
 
     Attributes that are Parameters, Modules or registered buffers are found by `parameters()`,
@@ -113,12 +120,13 @@ class Module:
     _forward_hooks: dict[int, Callable[..., Any]]
     _forward_pre_hooks: dict[int, Callable[..., Any]]
     _backward_hooks: dict[int, Callable[..., Any]]
+    _backward_pre_hooks: dict[int, Callable[..., Any]]
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Module:
         """Set up the registries, so that subclasses need not call `super().__init__()`."""
         self = object.__new__(cls)
         for name in ("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks",
-                     "_backward_hooks"):  # fmt: skip
+                     "_backward_hooks", "_backward_pre_hooks"):  # fmt: skip
             object.__setattr__(self, name, {})
         object.__setattr__(self, "_transient", set())
         object.__setattr__(self, "training", True)
@@ -137,10 +145,17 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the hooks and `forward`; name this module in errors from inside it."""
-        if pin.local.pinning is not None:
+        if local.pinning is not None:
             pin.guard(self, "training")
+        elif fresh.pending:
+            fresh.settle()
         try:
-            if self._forward_hooks or self._forward_pre_hooks or self._backward_hooks:
+            if (
+                self._forward_hooks
+                or self._forward_pre_hooks
+                or self._backward_hooks
+                or self._backward_pre_hooks
+            ):
                 return self._call_hooked(args, kwargs)
             return self.forward(*args, **kwargs)
         except TenorError as error:
@@ -149,16 +164,23 @@ class Module:
 
     def _call_hooked(self, args: Any, kwargs: Any) -> Any:
         for hook in list(self._forward_pre_hooks.values()):
-            changed = hook(self, args)
-            if changed is not None:
+            changed = hook(self, args, kwargs) if _wants_kwargs(hook) else hook(self, args)
+            if changed is not None and _wants_kwargs(hook):
+                args, kwargs = changed
+            elif changed is not None:
                 args = changed if isinstance(changed, tuple) else (changed,)
+        gradients, given = None, args
+        if self._backward_hooks or self._backward_pre_hooks:
+            gradients = Gradients(self, list(self._backward_hooks.values()))
+            args = watch_inputs(gradients, args)
         result = self.forward(*args, **kwargs)
         for hook in list(self._forward_hooks.values()):
-            changed = hook(self, args, result)
+            extra = (kwargs,) if _wants_kwargs(hook) else ()
+            changed = hook(self, args, *extra, result)
             result = changed if changed is not None else result
-        if self._backward_hooks and isinstance(result, Tensor) and result.requires_grad:
-            for hook in list(self._backward_hooks.values()):
-                result.register_hook(lambda g, hook=hook: hook(self, g))
+        if gradients is not None:
+            before = list(self._backward_pre_hooks.values())
+            result = watch_outputs(gradients, before, given, result)
         return result
 
     # -- attributes ---------------------------------------------------------------------------
@@ -174,6 +196,14 @@ class Module:
             home = self._parameters if name in self._parameters else self._modules
         else:
             home = None
+            if isinstance(value, Tensor) and name in self._parameters:
+                raise ArgumentError(
+                    f"{type(self).__name__}: {name!r} is a parameter, and only a Parameter or None "
+                    "may take its place.",
+                    came=f"a plain tensor of shape {tuple(value.shape)}",
+                    fix=f"wrap it with nn.Parameter(...), or write into it under no_grad with "
+                    f"{name}.copy_(...)",
+                )
         for registry in registries:
             if registry is not home:
                 registry.pop(name, None)
@@ -202,18 +232,25 @@ class Module:
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Add a parameter under a name."""
-        _check_name(self, name)
+        _check_name(self, name, self._parameters)
         self._parameters[name] = param
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Add a tensor that is state but not trained; non-persistent ones are not saved."""
-        _check_name(self, name)
+        _check_name(self, name, self._buffers)
         self._buffers[name] = tensor
+        fresh.pending = True
         (self._transient.discard if persistent else self._transient.add)(name)
 
     def register_module(self, name: str, module: Module | None) -> None:
         """Add a child under a name."""
-        _check_name(self, name)
+        _check_name(self, name, self._modules)
+        if module is not None and not isinstance(module, Module):
+            raise ArgumentError(
+                f"{type(self).__name__}: a child must be a module.",
+                came=f"{type(module).__name__} as {name!r}",
+                fix="pass an instance of nn.Module, not a class or a function",
+            )
         self._modules[name] = module
 
     add_module = register_module
@@ -232,43 +269,49 @@ class Module:
         return (m for _, m in self.named_modules())
 
     def named_modules(
-        self, memo: set[int] | None = None, prefix: str = ""
+        self, memo: set[int] | None = None, prefix: str = "", remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Module]]:
         """Yield (path, module) for this module and everything below it, each once."""
         memo = set() if memo is None else memo
-        if id(self) in memo:
-            return
-        memo.add(id(self))
+        if remove_duplicate:
+            if id(self) in memo:
+                return
+            memo.add(id(self))
         yield prefix, self
         for name, child in self.named_children():
-            yield from child.named_modules(memo, f"{prefix}.{name}" if prefix else name)
+            path = f"{prefix}.{name}" if prefix else name
+            yield from child.named_modules(memo, path, remove_duplicate)
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """Yield every parameter once."""
         return (p for _, p in self.named_parameters(recurse=recurse))
 
     def named_parameters(
-        self, prefix: str = "", recurse: bool = True
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Parameter]]:
         """Yield (path, parameter), each parameter once."""
-        return self._named("_parameters", prefix, recurse)
+        return self._named("_parameters", prefix, recurse, remove_duplicate)
 
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
         """Yield every buffer once."""
         return (b for _, b in self.named_buffers(recurse=recurse))
 
     def named_buffers(
-        self, prefix: str = "", recurse: bool = True
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Tensor]]:
         """Yield (path, buffer), each buffer once."""
-        return self._named("_buffers", prefix, recurse)
+        return self._named("_buffers", prefix, recurse, remove_duplicate)
 
-    def _named(self, registry: str, prefix: str, recurse: bool) -> Iterator[tuple[str, Any]]:
+    def _named(
+        self, registry: str, prefix: str, recurse: bool, once: bool
+    ) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()
-        owners = self.named_modules(prefix=prefix) if recurse else iter([(prefix, self)])
+        owners = iter([(prefix, self)])
+        if recurse:
+            owners = self.named_modules(prefix=prefix, remove_duplicate=once)
         for path, module in owners:
             for name, value in getattr(module, registry).items():
-                if value is not None and id(value) not in seen:
+                if value is not None and not (once and id(value) in seen):
                     seen.add(id(value))
                     yield (f"{path}.{name}" if path else name), value
 
@@ -281,6 +324,22 @@ class Module:
                 raise AttributeError(f"{type(module).__name__!r} has no child {part!r}")
             module = child
         return module
+
+    def get_parameter(self, target: str) -> Parameter:
+        """Return the parameter at a dotted path."""
+        return self._get("_parameters", target)  # type: ignore[no-any-return]
+
+    def get_buffer(self, target: str) -> Tensor:
+        """Return the buffer at a dotted path."""
+        return self._get("_buffers", target)  # type: ignore[no-any-return]
+
+    def _get(self, registry: str, target: str) -> Any:
+        path, _, name = target.rpartition(".")
+        owner = self.get_submodule(path)
+        found = getattr(owner, registry).get(name)
+        if found is None:
+            raise AttributeError(f"{type(owner).__name__!r} has no {registry[1:-1]} {name!r}")
+        return found
 
     def apply(self: M, function: Callable[[Module], Any]) -> M:
         """Call a function on every module, children first."""
@@ -314,10 +373,16 @@ class Module:
             elif p.grad is not None:
                 p.grad.detach_().zero_()
 
-    def to(self: M, dtype: Any = None) -> M:
-        """Convert floating parameters and buffers to a dtype, in place."""
-        if dtype is not None:
-            self._convert(lambda t: t.to(dtype) if t.is_floating_point() else t)
+    def to(self: M, *args: Any, **kwargs: Any) -> M:
+        """Convert floating parameters and buffers to a dtype, in place; return the module.
+
+        Takes what `Tensor.to` takes: a dtype, a device ("cpu"), both, or a tensor to be like.
+        """
+        self._convert(lambda t: _converted(t, args, kwargs))
+        return self
+
+    def cpu(self: M) -> M:
+        """Return the module, which is on the CPU."""
         return self
 
     def float(self: M) -> M:
@@ -337,41 +402,51 @@ class Module:
         return self.to("bfloat16")
 
     def _convert(self, function: Callable[[Tensor], Tensor]) -> None:
-        with no_grad():
-            for module in self.modules():
-                for p in module._parameters.values():
-                    if p is not None:
-                        wanted, keep = function(p.detach()), p.requires_grad
-                        local_adopt(p, wanted)
-                        p.requires_grad_(keep)
-                for name, b in module._buffers.items():
-                    if b is not None:
-                        module._buffers[name] = function(b)
+        fresh.depth += 1  # all conversions are computed together, at the end
+        try:
+            with no_grad():
+                for module in self.modules():
+                    for p in module._parameters.values():
+                        if p is not None:
+                            _convert_parameter(p, function)
+                    for name, b in module._buffers.items():
+                        if b is not None:
+                            module._buffers[name] = function(b)
+        finally:
+            fresh.depth -= 1
+        fresh.settle()
 
     # -- state --------------------------------------------------------------------------------
-    def state_dict(self, prefix: str = "") -> OrderedDict[str, Tensor]:
-        """Return every parameter and persistent buffer by path; they share memory with the module."""
+    def state_dict(self, *, prefix: str = "", keep_vars: bool = False) -> OrderedDict[str, Tensor]:
+        """Return every parameter and persistent buffer by path.
+
+        Args:
+            prefix: Put before every path.
+            keep_vars: Whether to return the tensors themselves, not detached views of them. Both
+                show what is written to the module later.
+        """
         state: OrderedDict[str, Tensor] = OrderedDict()
         for path, module in _every_path(self, prefix):
             for name, value in (*module._parameters.items(), *module._buffers.items()):
                 if value is not None and name not in module._transient:
-                    state[path + name] = value.detach()
+                    state[path + name] = value if keep_vars else value.detach()
         return state
 
-    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> Incompatible:
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Incompatible:
         """Copy values into parameters and buffers by path; all or nothing.
 
         Args:
-            state: Paths and values, as `state_dict` gives them.
+            state_dict: Paths and values (tensors, arrays, other libraries' CPU tensors), as
+                `state_dict` gives them.
             strict: Whether missing or unexpected names are an error.
 
         Raises:
             ArgumentError: names do not match, and `strict`.
             ShapeError: a shape does not match; nothing has been changed.
         """
-        own = self.state_dict()
-        missing = [name for name in own if name not in state]
-        unexpected = [name for name in state if name not in own]
+        own = self.state_dict(keep_vars=True)
+        missing = [name for name in own if name not in state_dict]
+        unexpected = [name for name in state_dict if name not in own]
         if strict and (missing or unexpected):
             raise ArgumentError(
                 "load_state_dict: the names must match the module's.",
@@ -379,7 +454,7 @@ class Module:
                       f"unexpected: {', '.join(unexpected) or 'none'}"],
                 fix=_nearest(missing, unexpected) or "pass strict=False to load what matches",
             )  # fmt: skip
-        matched = {name: Tensor.as_tensor(state[name]) for name in own if name in state}
+        matched = {name: _loadable(state_dict[name]) for name in own if name in state_dict}
         for name, value in matched.items():
             if value.shape != own[name].shape:
                 raise ShapeError(
@@ -388,43 +463,72 @@ class Module:
                     fix="load into a module of the same sizes",
                 )
         with no_grad():
-            for name, target in _targets(self).items():
-                if name in matched:
-                    target.copy_(matched[name])
+            for name, value in matched.items():
+                own[name].copy_(value)
+        fresh.pending = True
+        fresh.settle()
         return Incompatible(missing, unexpected)
 
     # -- hooks --------------------------------------------------------------------------------
-    def register_forward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call `hook(module, args, output)` after forward; what it returns replaces the output."""
-        return RemovableHandle(self._forward_hooks, hook)
+    def register_forward_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Call `hook(module, args, output)` after forward; what it returns replaces the output.
 
-    def register_forward_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call `hook(module, args)` before forward; what it returns replaces the arguments."""
-        return RemovableHandle(self._forward_pre_hooks, hook)
+        With `with_kwargs` it is `hook(module, args, kwargs, output)`; `prepend` calls it first.
+        """
+        return RemovableHandle(self._forward_hooks, _marked(hook, with_kwargs), prepend)
 
-    def register_backward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call `hook(module, grad_output)` when the output's gradient is known."""
-        return RemovableHandle(self._backward_hooks, hook)
+    def register_forward_pre_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
+        """Call `hook(module, args)` before forward; what it returns replaces the arguments.
+
+        With `with_kwargs` it is `hook(module, args, kwargs)` and returns both.
+        """
+        return RemovableHandle(self._forward_pre_hooks, _marked(hook, with_kwargs), prepend)
+
+    def register_full_backward_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> RemovableHandle:
+        """Call `hook(module, grad_input, grad_output)` when the inputs' gradients are known.
+
+        Both are tuples with None for what needs no gradient; what the hook returns, if anything,
+        replaces grad_input.
+        """
+        return RemovableHandle(self._backward_hooks, hook, prepend)
+
+    register_backward_hook = register_full_backward_hook
+
+    def register_full_backward_pre_hook(
+        self, hook: Callable[..., Any], prepend: bool = False
+    ) -> RemovableHandle:
+        """Call `hook(module, grad_output)` when the outputs' gradients are known."""
+        return RemovableHandle(self._backward_pre_hooks, hook, prepend)
 
     # -- printing -----------------------------------------------------------------------------
     def extra_repr(self) -> str:
         """Return the arguments to print between the brackets."""
         return ""
 
-    def __repr__(self) -> str:
-        lines = [
-            f"({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.named_children()
+    def child_lines(self) -> list[str]:
+        """Return a printed line, or several in one string, for each child."""
+        return [
+            f"({name}): " + repr(child).replace("\n", "\n  ")
+            for name, child in self.named_children()
         ]
-        extra = self.extra_repr()
-        if not lines:
-            return f"{type(self).__name__}({extra})"
-        head = [extra] if extra else []
-        return f"{type(self).__name__}(\n  " + "\n  ".join(head + lines) + "\n)"
+
+    def __repr__(self) -> str:
+        name, children, extra = type(self).__name__, self.child_lines(), self.extra_repr()
+        if not children and "\n" not in extra:
+            return f"{name}({extra})"
+        lines = [*(extra.split("\n") if extra else ()), *children]
+        return f"{name}(\n  " + "\n  ".join(lines) + "\n)"
 
 
-def _check_name(module: Module, name: str) -> None:
-    if not name or "." in name or (hasattr(module, name) and name not in module._buffers
-                                   and name not in module._parameters and name not in module._modules):  # fmt: skip
+def _check_name(module: Module, name: str, registry: Mapping[str, Any]) -> None:
+    taken = hasattr(module, name) and name not in registry
+    if not isinstance(name, str) or not name or "." in name or taken:
         raise ArgumentError(
             f"{type(module).__name__}: a registered name must be free and hold no dot.",
             came=repr(name),
@@ -432,20 +536,50 @@ def _check_name(module: Module, name: str) -> None:
         )
 
 
+def _marked(hook: Callable[..., Any], with_kwargs: bool) -> Callable[..., Any]:
+    """Return a hook that says of itself that it takes keyword arguments."""
+    if not with_kwargs:
+        return hook
+
+    def call(*args: Any) -> Any:
+        return hook(*args)
+
+    call.with_kwargs = True  # type: ignore[attr-defined]
+    return call
+
+
+def _wants_kwargs(hook: Callable[..., Any]) -> bool:
+    return getattr(hook, "with_kwargs", False)
+
+
+def _converted(x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """Return a tensor converted, if floats are converted to floats; else as it is."""
+    made = x.to(*args, **kwargs)
+    return made if x.is_floating_point() and made.is_floating_point() else x
+
+
+def _convert_parameter(p: Parameter, function: Callable[[Tensor], Tensor]) -> None:
+    value = p.detach()
+    wanted = function(value)
+    if wanted is value:
+        return
+    grad = p._grad
+    adopt(p, wanted, p.requires_grad)
+    p._grad = None if grad is None else function(grad.detach())
+
+
+def _loadable(value: Any) -> Tensor:
+    """Return a value of a state as a tensor; another library's through DLPack or NumPy."""
+    if not isinstance(value, Tensor) and hasattr(value, "detach"):
+        value = value.detach().numpy()
+    return as_tensor(value)
+
+
 def _every_path(module: Module, prefix: str) -> Iterator[tuple[str, Module]]:
     """Yield (prefix, module) along every path, shared modules as often as they are reached."""
     yield prefix, module
     for name, child in module.named_children():
         yield from _every_path(child, f"{prefix}{name}.")
-
-
-def _targets(module: Module) -> dict[str, Tensor]:
-    return {
-        path + name: value
-        for path, owner in _every_path(module, "")
-        for name, value in (*owner._parameters.items(), *owner._buffers.items())
-        if value is not None
-    }
 
 
 def _nearest(missing: list[str], unexpected: list[str]) -> str:
@@ -473,8 +607,7 @@ def _name_module(error: TenorError, module: Module) -> None:
     error.module_path = f"{path} ({error.modules[0]!r})".replace("\n", " ")[:300]
     if error.modules[0] is module:
         for name, value in module._parameters.items():
-            if value is None:
-                continue
             for at, operand in enumerate(error.operands):
-                if getattr(value, "state", None) is operand and at < len(error.came):
+                same = operand is value or operand is getattr(value, "state", module)
+                if value is not None and same and at < len(error.came):
                     error.came[at] += f"  (parameter {name!r})"

@@ -36,15 +36,15 @@ class PerChannel(Module):
 
     def __init__(
         self, num_features: int, eps: float, momentum: float | None, affine: bool,
-        track_running_stats: bool, device: Any, dtype: Any,
+        track_running_stats: bool, device: Any, dtype: Any, bias: bool,
     ) -> None:  # fmt: skip
         self.num_features = num_features
         self.eps = eps
         self.momentum = momentum
         self.affine = affine
         self.track_running_stats = track_running_stats
-        for name in ("weight", "bias"):
-            made = Parameter(empty(num_features, device=device, dtype=dtype)) if affine else None
+        for name, wanted in (("weight", affine), ("bias", affine and bias)):
+            made = Parameter(empty(num_features, device=device, dtype=dtype)) if wanted else None
             self.register_parameter(name, made)
         mean = var = count = None
         if track_running_stats:
@@ -67,8 +67,9 @@ class PerChannel(Module):
     def reset_parameters(self) -> None:
         """Make the affine map the identity, and forget the running statistics."""
         self.reset_running_stats()
-        if self.weight is not None and self.bias is not None:
+        if self.weight is not None:
             init.ones_(self.weight)
+        if self.bias is not None:
             init.zeros_(self.bias)
 
     def check(self, x: Tensor) -> None:
@@ -86,7 +87,8 @@ class PerChannel(Module):
         """Return the arguments to print between the brackets."""
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, "
-            f"affine={self.affine}, track_running_stats={self.track_running_stats}"
+            f"affine={self.affine}, bias={self.bias is not None}, "
+            f"track_running_stats={self.track_running_stats}"
         )
 
 
@@ -96,9 +98,11 @@ class BatchNorm(PerChannel):
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1,
         affine: bool = True, track_running_stats: bool = True, device: Any = None,
-        dtype: Any = None,
+        dtype: Any = None, *, bias: bool = True,
     ) -> None:  # fmt: skip
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype)
+        super().__init__(
+            num_features, eps, momentum, affine, track_running_stats, device, dtype, bias
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x normalised; in training the running statistics move, in place."""
@@ -142,6 +146,7 @@ class BatchNorm2d(BatchNorm):
         track_running_stats: Whether to keep running statistics.
         device: "cpu".
         dtype: Of parameters and statistics; float32 by default.
+        bias: Whether there is a bias, where there is a weight.
 
     Raises:
         ShapeError: the input has other dims, or one value per channel in training.
@@ -170,9 +175,12 @@ class InstanceNorm(PerChannel):
 
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = False,
-        track_running_stats: bool = False, device: Any = None, dtype: Any = None,
+        track_running_stats: bool = False, device: Any = None, dtype: Any = None, *,
+        bias: bool = True,
     ) -> None:  # fmt: skip
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype)
+        super().__init__(
+            num_features, eps, momentum, affine, track_running_stats, device, dtype, bias
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return each sample's channels normalised over space."""
@@ -305,8 +313,7 @@ class RMSNorm(Module):
     def extra_repr(self) -> str:
         """Return the arguments to print between the brackets."""
         return (
-            f"{self.normalized_shape}, eps={self.eps}, "
-            f"elementwise_affine={self.elementwise_affine}"
+            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
         )
 
 
@@ -320,6 +327,7 @@ class GroupNorm(Module):
         affine: Whether each channel has a weight (ones at first) and a bias (zeros).
         device: "cpu".
         dtype: Of the parameters; float32 by default.
+        bias: Whether there is a bias, where there is a weight.
 
     Raises:
         ArgumentError: num_groups does not divide num_channels.
@@ -338,7 +346,7 @@ class GroupNorm(Module):
 
     def __init__(
         self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True,
-        device: Any = None, dtype: Any = None,
+        device: Any = None, dtype: Any = None, *, bias: bool = True,
     ) -> None:  # fmt: skip
         if num_channels % num_groups:
             raise ArgumentError(
@@ -350,15 +358,16 @@ class GroupNorm(Module):
         self.num_channels = num_channels
         self.eps = eps
         self.affine = affine
-        for name in ("weight", "bias"):
-            made = Parameter(empty(num_channels, device=device, dtype=dtype)) if affine else None
+        for name, wanted in (("weight", affine), ("bias", affine and bias)):
+            made = Parameter(empty(num_channels, device=device, dtype=dtype)) if wanted else None
             self.register_parameter(name, made)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Make the affine map the identity."""
-        if self.weight is not None and self.bias is not None:
+        if self.weight is not None:
             init.ones_(self.weight)
+        if self.bias is not None:
             init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -367,7 +376,10 @@ class GroupNorm(Module):
 
     def extra_repr(self) -> str:
         """Return the arguments to print between the brackets."""
-        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"
+        return (
+            f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, "
+            f"bias={self.bias is not None}"
+        )
 
 
 def _extents(shape: int | Sequence[int]) -> tuple[int, ...]:

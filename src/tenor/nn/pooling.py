@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tenor.nn import functional
+from tenor.nn.functional_space import spread
 from tenor.nn.module import Module
 
 if TYPE_CHECKING:
@@ -106,6 +107,16 @@ class AvgPool1d(AvgPool):
     """Return means over windows of (N, C, L); see `AvgPool2d`."""
 
     function = staticmethod(functional.avg_pool1d)
+
+    def __init__(
+        self, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> None:  # fmt: skip
+        steps = kernel_size if stride is None else stride
+        super().__init__(
+            spread("kernel_size", kernel_size, 1), spread("stride", steps, 1),
+            spread("padding", padding, 1), ceil_mode, count_include_pad,
+        )  # fmt: skip
 
 
 class AvgPool2d(AvgPool):

@@ -175,9 +175,7 @@ class Recurrent(Module):
         )
 
     # -- running ------------------------------------------------------------------------------
-    def run(
-        self, x: Tensor, given: Sequence[Tensor] | None
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def run(self, x: Tensor, given: Sequence[Tensor] | None) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return (output, last states) for a sequence and the first states, or zeros."""
         batched = x.ndim == 3
         if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
@@ -448,9 +446,7 @@ class LSTMCell(Cell):
     gates = 4
     states = 2
 
-    def forward(
-        self, x: Tensor, hx: tuple[Tensor, Tensor] | None = None
-    ) -> tuple[Tensor, ...]:
+    def forward(self, x: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, ...]:
         """Return (h, c) one step on."""
         return self.run(lstm_step, x, hx)
 

@@ -114,6 +114,8 @@ class Optimizer:
         for p in group["params"]:
             self._check_parameter(p, known)
             known.add(id(p))
+            if not pinned():
+                p.materialize()  # its making is no part of the step's plan
         for name, value in self.defaults.items():
             group.setdefault(name, value)
         self.param_groups.append(group)

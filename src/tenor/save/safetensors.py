@@ -154,12 +154,12 @@ def layout(
             "data_offsets": [at, end],
         }  # fmt: skip
         at = end
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-(8 + len(text)) % ALIGN)
-    if len(text) > MAX_HEADER:
-        _refuse_argument(f"names of {len(text)} bytes", f"the header has at most {MAX_HEADER}")
+    head = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    head += b" " * (-(8 + len(head)) % ALIGN)
+    if len(head) > MAX_HEADER:
+        _refuse_argument(f"names of {len(head)} bytes", f"the header has at most {MAX_HEADER}")
     data = (held[name].array for name in order)
-    return [struct.pack("<Q", len(text)) + text, *(_bytes(a) for a in data if a.nbytes)]
+    return [struct.pack("<Q", len(head)) + head, *(_bytes(a) for a in data if a.nbytes)]
 
 
 def _typed(value: Array | Typed) -> Typed:
@@ -179,7 +179,7 @@ def _rank(dtype: DType) -> tuple[int, str]:
 
 
 def _bytes(array: Array) -> memoryview:
-    return memoryview(array.reshape(-1).view(np.uint8))
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _writable_text(text: object, what: str, limit: int) -> None:

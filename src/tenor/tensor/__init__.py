@@ -26,11 +26,12 @@ from tenor.ir.dtype import (
     uint64,
 )
 from tenor.tensor import (
-    autograd, creation, elementwise, indexing, linear, modes, movement, ordering, protocol,
-    reduction,
+    autograd, counting, creation, elementwise, indexing, linear, modes, movement, ordering,
+    protocol, reduction, running,
 )  # fmt: skip
 from tenor.tensor import random as random_numbers
 from tenor.tensor.conversion import from_array
+from tenor.tensor.counting import *  # noqa: F403
 from tenor.tensor.creation import *  # noqa: F403
 from tenor.tensor.device import Device
 from tenor.tensor.device import Device as device
@@ -46,6 +47,7 @@ from tenor.tensor.printing import get_printoptions, printoptions, set_printoptio
 from tenor.tensor.protocol import *  # noqa: F403
 from tenor.tensor.random import *  # noqa: F403
 from tenor.tensor.reduction import *  # noqa: F403
+from tenor.tensor.running import *  # noqa: F403
 
 # PyTorch's other names of the dtypes.
 double, float, half = float64, float32, float16
@@ -58,7 +60,7 @@ __all__ = [  # noqa: PLE0604 - the modules' own lists follow
     "double", "dtype", "einsum", "float", "float16", "float32", "float64", "from_array",
     "get_printoptions", "half", "int", "int16", "int32", "int64", "int8", "long", "printoptions",
     "set_printoptions", "short", "uint16", "uint32", "uint64", "uint8",
-    *creation.__all__, *elementwise.__all__, *indexing.__all__, *linear.__all__, *modes.__all__,
-    *movement.__all__, *ordering.__all__, *protocol.__all__, *random_numbers.__all__,
-    *reduction.__all__,
+    *counting.__all__, *creation.__all__, *elementwise.__all__, *indexing.__all__,
+    *linear.__all__, *modes.__all__, *movement.__all__, *ordering.__all__, *protocol.__all__,
+    *random_numbers.__all__, *reduction.__all__, *running.__all__,
 ]  # fmt: skip

@@ -306,7 +306,8 @@ def _captured(trace: Any, depth: int, known: set[Any]) -> list[Handle]:
         for source in state.inputs:
             outside = source.depth <= depth or source.op is ops.LEAF
             if outside and source.requires_grad and source not in known and source not in found:
-                found[source] = trace.variables.get(source) or handle_of(source)
+                owner = trace.variables.get(source)
+                found[source] = handle_of(source) if owner is None else owner
     return list(found.values())
 
 

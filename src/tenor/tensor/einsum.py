@@ -13,7 +13,6 @@ from tenor.ir import op as ops
 from tenor.ir.node import size
 from tenor.tensor import movement, reduction
 from tenor.tensor.linear import one_dtype
-from tenor.tensor.operands import expand
 from tenor.tensor.reduction import reshaped
 
 if TYPE_CHECKING:
@@ -155,11 +154,11 @@ def _check_extents(terms: Sequence[Term], equation: str) -> None:
 # -- contraction --------------------------------------------------------------------------------
 def _narrowed(a: Term, b: Term) -> Term:
     """Return a without dims of extent 1 that b has at full length: they are only broadcast."""
-    thin = {
+    thick = [
         label for label in a.labels
-        if label in b.labels and a.extent(label) == 1 and b.extent(label) != 1
-    }  # fmt: skip
-    return a.without(thin)
+        if not (label in b.labels and a.extent(label) == 1 and b.extent(label) != 1)
+    ]  # fmt: skip
+    return Term(reshaped(a.x, tuple(a.extent(c) for c in thick)), tuple(thick))
 
 
 def _pair(a: Term, b: Term, kept: Collection[str]) -> Term:
@@ -262,7 +261,5 @@ def einsum(equation: Any, *operands: Any) -> Tensor:
     terms, result = _parsed(equation, given)
     _check_extents(terms, equation)
     made = _contracted(terms, result)
-    shape = made.x.shape_tuple
-    missing = [c for c in result if c not in made.labels]
-    assert not missing, missing
-    return made.ordered(result) if made.labels != result else expand(made.x, shape)
+    fresh = all(made.x is not x for x in given)
+    return made.x if fresh and made.labels == result else made.ordered(result)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tenor.engine import tape
 from tenor.engine.alias import is_leaf as made_by_nothing
-from tenor.engine.alias import record_view, write
+from tenor.engine.alias import record_view, version_of, write
 from tenor.engine.handle import Handle
 from tenor.engine.trace import advance, local, state_of
 from tenor.engine.trie import meta
@@ -219,11 +219,6 @@ def register_hook(x: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Removab
     elif x.trace is local.trace:
         x.trace.hooks[x.state] = x
     return RemovableHandle(x.hooks, hook)
-
-
-def version_of(x: Tensor) -> int:
-    """How often the tensor's storage was written in place."""
-    return x.version if x.base is None else x.base.version
 
 
 def get_data(x: Tensor) -> Tensor:

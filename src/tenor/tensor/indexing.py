@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "gather", "index_add", "index_copy", "index_fill", "index_select", "masked_scatter",
-    "masked_select", "scatter", "scatter_add", "scatter_reduce", "take", "take_along_dim",
+    "masked_select", "one_hot", "scatter", "scatter_add", "scatter_reduce", "take", "take_along_dim",
 ]  # fmt: skip
 
 
@@ -341,15 +341,21 @@ def _linear(indices: list[tuple[int, Tensor]], shape: Shape) -> Tensor:
     return expand(total, wide)
 
 
-def wrapped(index: Tensor, extent: int) -> Tensor:
-    """Return an int64 index in [0, extent); one out of range is an error when it is run."""
+def wrapped(index: Tensor, extent: int, what: str = "index") -> Tensor:
+    """Return an int64 index in [0, extent); one out of range is an error when it is run.
+
+    Args:
+        index: Integers.
+        extent: Of what they index.
+        what: "index", where negative ones count from the end; "row" of a table or class "label".
+    """
     if index.element_type.kind not in ("int", "uint"):
         raise DTypeError(
             "index: an index tensor must hold integers.",
             came=index.element_type.name,
             fix="convert with .long()",
         )
-    made: Tensor = record(ops.WRAP_INDEX, (cast(index, dt.int64),), (extent,))
+    made: Tensor = record(ops.WRAP_INDEX, (cast(index, dt.int64),), (extent, what))
     return made
 
 

@@ -23,11 +23,11 @@ from tenor.ir.node import Shape, size
 from tenor.tensor.conversion import concrete, from_array
 from tenor.tensor.creation import extents, on_cpu
 from tenor.tensor.device import CPU
-from tenor.tensor.elementwise import cos, floor, log, sqrt, where
+from tenor.tensor.elementwise import cos, floor, log, maximum_, minimum_, sqrt
 from tenor.tensor.gradient import requires_grad_
-from tenor.tensor.operands import NUMBERS, Number, broadcast_shapes, cast, constant, expand, slot
-from tenor.tensor.ordering import cumsum, searchsorted, topk
-from tenor.tensor.reduction import reshaped
+from tenor.tensor.operands import broadcast_shapes, cast, constant, expand, slot
+from tenor.tensor.ordering import searchsorted, topk
+from tenor.tensor.running import cumsum, part
 
 if TYPE_CHECKING:
     from tenor.ir.dtype import DType
@@ -193,11 +193,13 @@ def _positive(word: Tensor, dtype: DType) -> Tensor:
 
 
 def exponentials(shape: Shape, dtype: DType, generator: Generator | None) -> Tensor:
-    """Return exponentially distributed numbers of rate 1."""
+    """Return exponentially distributed numbers of rate 1, all above 0."""
     wide = dtype.compute
     if wide is dt.float64:
-        return -log(1.0 - units(shape, wide, generator))
-    return cast(-log(_positive(words(shape, 1, generator)[0], wide)), dtype)
+        found, least = -log(1.0 - units(shape, wide, generator)), 2.0**-54
+    else:
+        found, least = -log(_positive(words(shape, 1, generator)[0], wide)), 2.0**-24
+    return cast(maximum_(found, constant(least, wide)), dtype)
 
 
 def normals(shape: Shape, dtype: DType, generator: Generator | None) -> Tensor:
@@ -207,9 +209,14 @@ def normals(shape: Shape, dtype: DType, generator: Generator | None) -> Tensor:
         Box and Muller 1958.
     """
     wide = dtype.compute
-    first, second = words(shape, 2, generator)
-    radius = sqrt(log(_positive(first, wide)) * constant(-2.0, wide))
-    angle = cast(second, wide) * constant(2.0 * math.pi * WORD, wide)
+    if wide is dt.float64:
+        first, turn = 1.0 - units(shape, wide, generator), units(shape, wide, generator)
+    else:
+        word, second = words(shape, 2, generator)
+        first = _positive(word, wide)
+        turn = record(ops.MUL, (cast(second, wide), constant(WORD, wide)))
+    radius = sqrt(record(ops.MUL, (log(first), constant(-2.0, wide))))
+    angle = record(ops.MUL, (turn, constant(2.0 * math.pi, wide)))
     return cast(radius * cos(angle), dtype)
 
 
@@ -279,7 +286,7 @@ def _integers(low: int, high: int, shape: Shape, generator: Generator | None) ->
 
 
 def randint(
-    low: int, high: Any = None, size: Any = None, *, generator: Generator | None = None,
+    low: int = 0, high: Any = None, size: Any = None, *, generator: Generator | None = None,
     dtype: Any = None, device: Any = None, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """Return integers evenly from [low, high); `randint(high, size)` counts from 0.
@@ -457,7 +464,7 @@ def multinomial(
             fix="draw fewer, or set replacement=True",
         )
     weights = x.detach()
-    _check_weights(weights)
+    _check_weights(weights, 1 if replacement else num_samples)
     weights = cast(weights, weights.element_type.compute)
     if not replacement:
         # The k largest of w / e, e exponential, are k draws without replacement.
@@ -465,21 +472,23 @@ def multinomial(
         return topk(weights / race, num_samples, -1).indices
     totals = cumsum(weights, -1)
     drawn = units((*shape[:-1], num_samples), weights.element_type, generator)
-    last = totals[..., -1:]
-    return searchsorted(totals, drawn * last, right=True)
+    most = part(totals, len(shape) - 1, shape[-1] - 1, 1)
+    # A draw can be rounded up to the total: it is of the last position that has a weight.
+    last = searchsorted(totals, most)
+    return minimum_(searchsorted(totals, drawn * most, right=True), last)  # type: ignore[no-any-return]
 
 
-def _check_weights(x: Tensor) -> None:
+def _check_weights(x: Tensor, needed: int) -> None:
     """Refuse weights nothing can be drawn by; left out where values cannot be read yet."""
     if local.pinning is not None:
         return
     held = concrete(x, "multinomial()")
-    if not held.size:
-        return
-    if not (np.isfinite(held).all() and (held >= 0).all() and (held.sum(-1) > 0).all()):
+    good = np.isfinite(held) & (held >= 0)
+    enough = (held > 0).sum(-1) >= needed
+    if not (good.all() and enough.all()):
         raise ArgumentError(
-            "multinomial: weights must be finite and not negative, and some of each row above 0.",
-            came="weights with " + ("a row of zeros" if (held >= 0).all() else "bad values"),
+            f"multinomial: weights must be finite and not negative, {needed} of each row above 0.",
+            came="a row with too few" if good.all() else "a weight that is negative or not finite",
             fix="use softmax() to make weights of scores",
         )
 
@@ -500,19 +509,35 @@ def _floating(name: str, x: Tensor) -> DType:
     return x.element_type
 
 
+def _ends(name: str, low: Any, high: Any, named: dict[str, Any]) -> tuple[Any, Any]:
+    """Return the ends of a range; PyTorch calls the lower one `from`, a word of Python's."""
+    low = named.pop("from", low)
+    if named:
+        raise ArgumentError(
+            f"{name}: takes from, to and generator.",
+            came=", ".join(named),
+            fix="leave the others out",
+        )
+    return low, high
+
+
 def uniform_(
-    x: Tensor, a: float = 0.0, b: float = 1.0, *, generator: Generator | None = None, **ends: float
-) -> Tensor:
-    """Write numbers evenly from [a, b); return the tensor. `from` and `to` are accepted too.
+    x: Tensor, low: float = 0.0, to: float = 1.0, *, generator: Generator | None = None,
+    **named: float,
+) -> Tensor:  # fmt: skip
+    """Write numbers evenly from [low, to); return the tensor.
 
     Raises:
-        ArgumentError: b is below a.
+        ArgumentError: `to` is below the lower end.
+        DTypeError: the tensor is not floating.
     """
-    a, b = ends.pop("from", a), ends.pop("to", b)
-    if b < a:
-        raise ArgumentError("uniform_: b must not be below a.", came=f"{a}, {b}", fix="swap them")
+    low, to = _ends("uniform_", low, to, named)
+    if to < low:
+        raise ArgumentError(
+            "uniform_: the ends must be in order.", came=f"{low}, {to}", fix="swap them"
+        )
     drawn = units(x.shape_tuple, _floating("uniform_", x), generator)
-    return _filled(x, drawn * (b - a) + a)
+    return _filled(x, drawn * (to - low) + low)
 
 
 def normal_(
@@ -534,21 +559,25 @@ LARGEST = {dt.float16: 2**11, dt.bfloat16: 2**8, dt.float32: 2**24, dt.float64: 
 
 
 def random_(
-    x: Tensor, low: int | None = None, high: int | None = None, *,
-    generator: Generator | None = None, **ends: Any,
+    x: Tensor, low: int | None = None, to: int | None = None, *,
+    generator: Generator | None = None, **named: Any,
 ) -> Tensor:  # fmt: skip
-    """Write integers evenly from [low, high); return the tensor. `from` and `to` are accepted too.
+    """Write integers evenly from [low, to); return the tensor.
 
     With one number it is the upper end; with none, all integers from 0 that the dtype holds.
+
+    Raises:
+        ArgumentError: the range is empty.
     """
-    low, high = ends.pop("from", low), ends.pop("to", high)
-    if high is None:
-        low, high = 0, low
+    given = "from" in named
+    low, to = _ends("random_", low, to, named)
+    if to is None and not given:
+        low, to = 0, low
     kind = x.element_type
-    if high is None:
+    if to is None:
         most = LARGEST.get(kind)
-        high = 1 + (most if most is not None else int(np.iinfo(kind.numpy).max))
-    return _filled(x, _integers(int(low or 0), int(high), x.shape_tuple, generator))
+        to = 1 + (most if most is not None else int(np.iinfo(kind.numpy).max))
+    return _filled(x, _integers(int(low or 0), int(to), x.shape_tuple, generator))
 
 
 def bernoulli_(
@@ -571,5 +600,3 @@ def exponential_(x: Tensor, lambd: float = 1.0, *, generator: Generator | None =
     drawn = exponentials(x.shape_tuple, _floating("exponential_", x), generator)
     return _filled(x, drawn / lambd)
 
-
-_ = (NUMBERS, Number, where, reshaped)

@@ -17,6 +17,7 @@ from tenor.ir import dtype as dt
 from tenor.ir.node import size as elements
 from tenor.tensor import (
     conversion,
+    counting,
     creation,
     elementwise,
     gradient,
@@ -30,6 +31,7 @@ from tenor.tensor import (
     protocol,
     random,
     reduction,
+    running,
 )
 from tenor.tensor.dims import Size, axis
 from tenor.tensor.inplace import in_place
@@ -258,13 +260,21 @@ class Tensor(Handle):
     # -- linear algebra -----------------------------------------------------------------------
     matmul, mm, bmm, mv = linear.matmul, linear.mm, linear.bmm, linear.mv
     dot, inner, outer, trace_of = linear.dot, linear.inner, linear.outer, linear.trace
-    addmm, kron = linear.addmm, linear.kron
+    addmm, addmv, addr = linear.addmm, linear.addmv, linear.addr
+    baddbmm, addbmm, vdot = linear.baddbmm, linear.addbmm, linear.vdot
+    kron, cross, tensordot = linear.kron, linear.cross, linear.tensordot
+    __rmatmul__ = linear.reversed_matmul
 
     # -- order --------------------------------------------------------------------------------
-    cumsum, sort, argsort = ordering.cumsum, ordering.sort, ordering.argsort
-    topk, kthvalue, median = ordering.topk, ordering.kthvalue, ordering.median
-    unique, nonzero, bincount = ordering.unique, ordering.nonzero, ordering.bincount
-    cumprod = ordering.cumprod
+    sort, argsort, msort = ordering.sort, ordering.argsort, ordering.msort
+    topk, kthvalue, mode = ordering.topk, ordering.kthvalue, ordering.mode
+    median, nanmedian, quantile = ordering.median, ordering.nanmedian, ordering.quantile
+    cumsum, cumprod, logcumsumexp = running.cumsum, running.cumprod, running.logcumsumexp
+    cummax, cummin, diff = running.cummax, running.cummin, running.diff
+    nonzero, argwhere, bincount = counting.nonzero, counting.argwhere, counting.bincount
+    unique, unique_consecutive, histc = (
+        counting.unique, counting.unique_consecutive, counting.histc,
+    )  # fmt: skip
 
     # -- other tensors like it ----------------------------------------------------------------
     new_zeros, new_ones, new_empty = creation.new_zeros, creation.new_ones, creation.new_empty
@@ -330,10 +340,14 @@ class Tensor(Handle):
     index_add_ = in_place("index_add_", indexing.index_add)
     index_copy_ = in_place("index_copy_", indexing.index_copy)
     index_fill_ = in_place("index_fill_", indexing.index_fill)
-    cumsum_ = in_place("cumsum_", ordering.cumsum)
+    cumsum_ = in_place("cumsum_", running.cumsum)
+    cumprod_ = in_place("cumprod_", running.cumprod)
     tril_ = in_place("tril_", movement.tril)
     triu_ = in_place("triu_", movement.triu)
     addmm_ = in_place("addmm_", linear.addmm)
+    addmv_ = in_place("addmv_", linear.addmv)
+    addr_ = in_place("addr_", linear.addr)
+    baddbmm_ = in_place("baddbmm_", linear.baddbmm)
     uniform_, normal_ = random.uniform_, random.normal_
     random_, bernoulli_ = random.random_, random.bernoulli_
     exponential_, bernoulli, multinomial = (

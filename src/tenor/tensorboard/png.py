@@ -27,7 +27,11 @@ def encode(pixels: NDArray[np.uint8]) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, COLOR_TYPES[channels], 0, 0, 0)
     rows: NDArray[Any] = np.zeros((height, 1 + width * channels), np.uint8)  # byte 0: no filter
     rows[:, 1:] = pixels.reshape(height, -1)
-    parts = (_chunk(b"IHDR", header), _chunk(b"IDAT", zlib.compress(rows)), _chunk(b"IEND", b""))
+    parts = (
+        _chunk(b"IHDR", header),
+        _chunk(b"IDAT", zlib.compress(rows.data)),
+        _chunk(b"IEND", b""),
+    )
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 

@@ -69,7 +69,7 @@ class EventWriter:
         Raises:
             ShapeError: `value` is not one number.
         """
-        array = np.asarray(float(value) if isinstance(value, int) else value)
+        array = np.asarray(value, np.float64 if type(value) in (int, float) else None)
         if array.size != 1:
             raise ShapeError(
                 "add_scalar: one number is wanted.",
@@ -159,7 +159,7 @@ class EventWriter:
         self.close()
 
     def _add(self, tag: str, step: int, wall_time: float | None, **value: Any) -> None:
-        if not isinstance(tag, str) or not tag:
+        if not tag or type(tag) is not str:
             raise ArgumentError("EventWriter: a tag is a string.", repr(tag), "e.g. 'train/loss'")
         summary = self._protos.Summary(value=[self._protos.Summary.Value(tag=tag, **value)])
         now = time.time() if wall_time is None else float(wall_time)

@@ -90,7 +90,7 @@ def every_primitive(b):
             b.emit(op, (x,))
     b.emit(ops.FUNCTION, (x, x), (3,))
     b.emit(ops.NOT, (t,))
-    b.emit(ops.WRAP_INDEX, (n,), (3,))
+    b.emit(ops.WRAP_INDEX, (n,), (3, "label"))
     b.where(t, b.cast(n, dt.float32), b.const(0.1, dt.float32))
     b.emit(ops.RANDOM_BITS, (b.scalar(dt.int64), b.const(-5, dt.int64)), ((2, 3),))
     for op in (ops.SUM, ops.PROD):

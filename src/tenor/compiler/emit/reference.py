@@ -141,12 +141,14 @@ def _sigmoid(x: NDArray[Any]) -> NDArray[Any]:
 
 def _wrap_index(node: Node, x: NDArray[Any]) -> NDArray[Any]:
     extent = node.attr("size")
-    outside = (x < -extent) | (x >= extent)
+    lowest = -extent if node.attr("what") == "index" else 0
+    outside = (x < lowest) | (x >= extent)
     if outside.any():
         raise IndexRangeError(
-            f"index: must lie in [{-extent}, {extent}).",
+            f"{node.attr('what')}: must lie in [{lowest}, {extent}).",
             came=str(x[outside].flat[0]),
             fix="check the indices against the extent of the dim they index",
+            operands=(node, int(x[outside].flat[0])),
         )
     return np.where(x < 0, x + extent, x)
 

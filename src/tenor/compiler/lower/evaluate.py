@@ -226,11 +226,13 @@ class Evaluator:
         return chosen
 
     def _op_wrap_index(self, expr: Expr, args: list[Value]) -> Value:
-        """Count from the end where negative; note an index out of range and give 0 for it."""
+        """Count an "index" from the end where negative; note one out of range and give 0 for it."""
         f, x = self.f, args[0]
-        extent, code = expr.attrs
+        extent, what, code = expr.attrs
         kind = x.type
-        moved = f.select(f.compare("slt", x, 0), f.add(x, extent), x)
+        moved = x
+        if what == "index":
+            moved = f.select(f.compare("slt", x, 0), f.add(x, extent), x)
         good = f.compare("ult", moved, extent)
         bad = f.op("xor", good, 1)
         if self.mask is not None and lanes(kind) > 1:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tenor.compiler.schedule.access import Coords, combine, identity, linear, push, strides_of
+from tenor.compiler.schedule.access import (
+    Coords,
+    NotAffine,
+    combine,
+    identity,
+    linear,
+    push,
+    strides_of,
+)
 from tenor.compiler.schedule.operand import settle
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
@@ -131,8 +139,17 @@ class Expressions:
         return self.expr(node.op.name, args, attrs, node.dtype)
 
     def _moved(self, node: Node, coords: Coords, guards: tuple[Guard, ...]) -> Expr:
-        moved = push(node, coords, self.rank)
-        inner = self.value(node.inputs[0], moved.coords, guards + moved.guards)
+        source = node.inputs[0]
+        try:
+            moved = push(node, coords, self.rank)
+        except NotAffine:
+            if source not in self.stored and source.op is not ops.LEAF:
+                raise
+            # Reshaping moves nothing in memory: the address is that of the result.
+            self.reads[source] = False
+            at = linear(coords, node.shape, self.rank)
+            return self.expr("load", (), (self.buffer(source), at, guards, ()), node.dtype)
+        inner = self.value(source, moved.coords, guards + moved.guards)
         if not moved.guards:
             return inner
         fill = self.expr("const", (), (node.attrs[2],), node.dtype)

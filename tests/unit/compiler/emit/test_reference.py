@@ -164,13 +164,20 @@ def test_bools_add_as_or_and_multiply_as_and():
 
 
 def test_wrap_index_counts_negative_indices_from_the_end():
-    assert evaluate(ops.WRAP_INDEX, (4,), np.array([-4, -1, 0, 3])).tolist() == [0, 3, 0, 3]
+    assert evaluate(ops.WRAP_INDEX, (4, "index"), np.array([-4, -1, 0, 3])).tolist() == [0, 3, 0, 3]
 
 
 @pytest.mark.parametrize("index", [4, -5])
 def test_an_index_out_of_range_is_refused_and_named(index):
     with pytest.raises(IndexRangeError, match=str(index)):
-        evaluate(ops.WRAP_INDEX, (4,), np.array([0, index]))
+        evaluate(ops.WRAP_INDEX, (4, "index"), np.array([0, index]))
+
+
+@pytest.mark.parametrize("what", ["row", "label"])
+def test_rows_and_labels_do_not_count_from_the_end(what):
+    assert evaluate(ops.WRAP_INDEX, (4, what), np.array([0, 3])).tolist() == [0, 3]
+    with pytest.raises(IndexRangeError, match=f"{what}.*\n.*-1"):
+        evaluate(ops.WRAP_INDEX, (4, what), np.array([0, -1]))
 
 
 def test_nothing_warns():

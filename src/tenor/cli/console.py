@@ -1,0 +1,114 @@
+"""Where the command line writes, and how an error looks there."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import TYPE_CHECKING, Final, ParamSpec
+
+import typer
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from tenor.errors import TenorError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = ["complain", "err", "guarded", "out", "settings"]
+
+P = ParamSpec("P")
+
+out: Final = Console(soft_wrap=False, highlight=False)
+err: Final = Console(stderr=True, highlight=False)
+
+EXTRAS: Final = {
+    "uvicorn": "serve", "starlette": "serve", "msgspec": "serve", "tensorboard": "tensorboard",
+}  # fmt: skip
+"""Modules that come with an extra, and its name."""
+
+
+class Settings:
+    """What the options before the command said."""
+
+    traceback: bool = False
+
+
+settings: Final = Settings()
+
+
+def complain(wanted: str, came: Iterable[str] = (), fix: str = "", kind: str = "Error") -> None:
+    """Write an error as a panel of four parts: what was wanted, what came, the command, the fix."""
+    table = Table.grid(padding=(0, 1))
+    table.add_column(style="dim", justify="right", no_wrap=True)
+    table.add_column(overflow="fold")
+    for at, entry in enumerate(came):
+        table.add_row("" if at else "got", Text(entry))
+    table.add_row("in", Text(_command()))
+    if fix:
+        table.add_row("fix", Text(fix))
+    body = Group(Text(wanted, style="bold"), table)
+    err.print(Panel(body, title=kind, title_align="left", border_style="red", expand=False))
+
+
+def _command() -> str:
+    return " ".join(["tenor", *sys.argv[1:]])
+
+
+def guarded(command: Callable[P, int | None]) -> Callable[P, None]:
+    """Make a command end with an exit status, and its failures with a reason instead of a traceback.
+
+    The command returns its status; None is 0.
+    """
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        raise typer.Exit(_status(command, *args, **kwargs))
+
+    return run
+
+
+def _status(command: Callable[P, int | None], *args: P.args, **kwargs: P.kwargs) -> int:
+    try:
+        return command(*args, **kwargs) or 0
+    except KeyboardInterrupt:
+        err.print("interrupted")
+        return 130
+    except (TenorError, OSError, ModuleNotFoundError) as error:
+        if settings.traceback:
+            raise
+        if isinstance(error, BrokenPipeError):
+            return _closed()
+        _explain(error)
+        return 1
+
+
+def _explain(error: TenorError | OSError | ModuleNotFoundError) -> None:
+    if isinstance(error, TenorError):
+        complain(error.wanted, error.came, error.fix, type(error).__name__)
+    elif isinstance(error, ModuleNotFoundError):
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise error
+        complain(
+            f"this command needs the extra tenor[{extra}].",
+            [f"no module named {error.name!r}"],
+            f'pip install "tenor[{extra}]"',
+            "Not installed",
+        )
+    else:
+        name = f": {error.filename}" if error.filename else ""
+        complain(
+            "a file that can be read or written.",
+            [f"{error.strerror or error}{name}"],
+            "check the path and its permissions",
+            type(error).__name__,
+        )
+
+
+def _closed() -> int:
+    """Whoever read our output has gone, as `| head` does; say no more."""
+    sys.stdout = None  # type: ignore[assignment]
+    return 1

@@ -1,0 +1,163 @@
+"""Activations: functions of one tensor, element by element or along a dim."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from tenor.errors import ArgumentError
+from tenor.ir import dtype as dt
+from tenor.tensor import where
+
+if TYPE_CHECKING:
+    from tenor.ir.dtype import DType
+    from tenor.tensor import Tensor
+
+__all__ = [
+    "elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "log_softmax",
+    "logsigmoid", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "softmax", "softplus",
+    "softsign", "tanh",
+]  # fmt: skip
+
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
+
+
+def _into(input: Tensor, result: Tensor, inplace: bool) -> Tensor:
+    """Return the result, written into the input where asked for."""
+    return input.copy_(result) if inplace else result
+
+
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """Return max(x, 0); the gradient at 0 is 0."""
+    return _into(input, input.relu(), inplace)
+
+
+def sigmoid(input: Tensor) -> Tensor:
+    """Return 1 / (1 + exp(-x))."""
+    return input.sigmoid()
+
+
+def tanh(input: Tensor) -> Tensor:
+    """Return the hyperbolic tangent."""
+    return input.tanh()
+
+
+def silu(input: Tensor, inplace: bool = False) -> Tensor:
+    """Return x sigmoid(x); Elfwing et al. 2017."""
+    return _into(input, input * input.sigmoid(), inplace)
+
+
+def gelu(input: Tensor, approximate: str = "none") -> Tensor:
+    """Return x Phi(x), Phi the normal distribution function.
+
+    Args:
+        input: Any shape, floating.
+        approximate: "none" for erf; "tanh" for
+            0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
+
+    Source:
+        Hendrycks and Gimpel 2016, "Gaussian Error Linear Units".
+    """
+    if approximate == "none":
+        return input * 0.5 * ((input * math.sqrt(0.5)).erf() + 1.0)
+    if approximate == "tanh":
+        inner = (input + input * input * input * 0.044715) * math.sqrt(2.0 / math.pi)
+        return input * 0.5 * (inner.tanh() + 1.0)
+    raise ArgumentError(
+        "gelu: approximate must be 'none' or 'tanh'.",
+        came=repr(approximate),
+        fix="choose one of the two",
+    )
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """Return x where positive, else negative_slope x."""
+    return _into(input, where(input > 0, input, input * negative_slope), inplace)
+
+
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """Return x where positive, else alpha (exp(x) - 1)."""
+    above = input > 0
+    # The other branch never sees large x, whose exp would be inf and its gradient NaN.
+    bent = where(above, 0.0, input).expm1() * alpha
+    return _into(input, where(above, input, bent), inplace)
+
+
+def selu(input: Tensor, inplace: bool = False) -> Tensor:
+    """Return scale elu(x, alpha), with the constants that keep mean and variance.
+
+    Source:
+        Klambauer et al. 2017, "Self-Normalizing Neural Networks".
+    """
+    return _into(input, elu(input, SELU_ALPHA) * SELU_SCALE, inplace)
+
+
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """Return log(1 + exp(beta x)) / beta; x itself where beta x exceeds the threshold."""
+    scaled = input * beta
+    linear = scaled > threshold
+    return where(linear, input, where(linear, 0.0, scaled).exp().log1p() / beta)
+
+
+def logsigmoid(input: Tensor) -> Tensor:
+    """Return log(sigmoid(x)), without overflow."""
+    return -softplus_of(-input)
+
+
+def softplus_of(input: Tensor) -> Tensor:
+    """Return log(1 + exp(x)) exactly for any x."""
+    # At 0, maximum and abs halve their gradients so that the sum is the true 1/2.
+    return input.maximum(input.new_zeros(())) + (-input.abs()).exp().log1p()
+
+
+def mish(input: Tensor, inplace: bool = False) -> Tensor:
+    """Return x tanh(softplus(x)); Misra 2019."""
+    return _into(input, input * softplus_of(input).tanh(), inplace)
+
+
+def hardtanh(
+    input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
+) -> Tensor:
+    """Return x clamped to [min_val, max_val]; no gradient flows on the bounds."""
+    inside = (input > min_val) & (input < max_val)
+    return _into(input, where(inside, input, input.detach().clamp(min_val, max_val)), inplace)
+
+
+def relu6(input: Tensor, inplace: bool = False) -> Tensor:
+    """Return x clamped to [0, 6]."""
+    return hardtanh(input, 0.0, 6.0, inplace)
+
+
+def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
+    """Return clamp(x + 3, 0, 6) / 6."""
+    return _into(input, hardtanh(input + 3.0, 0.0, 6.0) / 6.0, inplace)
+
+
+def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
+    """Return x clamp(x + 3, 0, 6) / 6; Howard et al. 2019."""
+    return _into(input, input * (input + 3.0).clamp(0.0, 6.0) / 6.0, inplace)
+
+
+def softsign(input: Tensor) -> Tensor:
+    """Return x / (1 + |x|)."""
+    return input / (input.abs() + 1.0)
+
+
+def softmax(input: Tensor, dim: int | None = None, dtype: DType | None = None) -> Tensor:
+    """Return exp(x) scaled to sum to one along a dim.
+
+    Args:
+        input: Any shape, floating.
+        dim: None picks 0 for inputs of 0, 1 or 3 dims, else 1, as PyTorch does.
+        dtype: Converts the input first.
+    """
+    return input.softmax(_usual(input, dim), dtype=None if dtype is None else dt.of(dtype))
+
+
+def log_softmax(input: Tensor, dim: int | None = None, dtype: DType | None = None) -> Tensor:
+    """Return the logarithm of softmax; the arguments are those of `softmax`."""
+    return input.log_softmax(_usual(input, dim), dtype=None if dtype is None else dt.of(dtype))
+
+
+def _usual(input: Tensor, dim: int | None) -> int:
+    return dim if dim is not None else 0 if input.ndim in (0, 1, 3) else 1

@@ -1,0 +1,97 @@
+"""`save` and `load`: a model or named tensors, to and from a file of either format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tenor.errors import ArgumentError
+from tenor.save import safetensors
+from tenor.save.elements import restored, stored
+from tenor.save.loaded import LoadedModel, load_model
+from tenor.save.model import save_model
+from tenor.save.programs import MAX_BYTES
+from tenor.tensor import Tensor
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = ["load", "save"]
+
+ZIP: Final = b"PK"
+
+
+def save(
+    what: Any,
+    path: str | os.PathLike[str],
+    *,
+    example_inputs: Any = None,
+    signatures: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    version: str | int = "1",
+    description: str = "",
+    dynamic: str | None = "batch",
+    assets: Mapping[str, bytes] | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Save a model as a `.tnr` file, or tensors by name as a `.safetensors` file.
+
+    Whatever stood at `path` is replaced whole or not at all. `save_model` says what the other
+    arguments mean; `metadata` is text for a `.safetensors` file.
+
+    Args:
+        what: A module; or a dict of tensors or arrays, e.g. a `state_dict()`.
+        path: The file; its suffix decides the format.
+
+    Raises:
+        ArgumentError: `what` and the suffix do not go together, or the model cannot be saved.
+        SaveError: The file could not be written; the old one stands.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> import tenor as tn
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "weights.safetensors"
+        >>> save({"w": tn.ones(2)}, path)
+        >>> load(path)["w"].tolist()
+        [1.0, 1.0]
+    """
+    suffix = Path(path).suffix
+    if suffix == ".safetensors":
+        state = what if isinstance(what, Mapping) else what.state_dict()
+        arrays = {k: stored(v) if isinstance(v, Tensor) else v for k, v in state.items()}
+        safetensors.save_file(arrays, path, metadata)
+    elif suffix == ".tnr" and not isinstance(what, Mapping):
+        save_model(
+            what, path, example_inputs=example_inputs, signatures=signatures, name=name,
+            version=version, description=description, dynamic=dynamic, assets=assets,
+        )  # fmt: skip
+    else:
+        raise ArgumentError(
+            "save: a model to a .tnr file, or tensors by name to a .safetensors file.",
+            came=f"{type(what).__name__} to {Path(path).name!r}",
+            fix="choose the suffix by what is saved",
+        )
+
+
+def load(
+    path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES
+) -> LoadedModel | dict[str, Tensor]:
+    """Load what `save` saved: a model that can be called, or tensors by name.
+
+    The file may come from anywhere: nothing in it is run, or believed before it is checked.
+
+    Args:
+        path: A `.tnr` or `.safetensors` file; its first bytes decide.
+        max_bytes: For a model, the most memory that all values of one run together may have.
+
+    Raises:
+        FormatError: The file is damaged or of another kind; says why.
+        OSError: It cannot be opened.
+    """
+    with Path(path).open("rb") as file:
+        first = file.read(len(ZIP))
+    if first == ZIP:
+        return load_model(path, max_bytes=max_bytes)
+    found = safetensors.open_file(path)
+    return {key: restored(value) for key, value in found.typed().items()}

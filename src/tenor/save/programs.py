@@ -1,0 +1,195 @@
+"""A signature's program, made ready to run for each size it meets."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from tenor.engine import backend
+from tenor.errors import ArgumentError, FormatError, IndexRangeError, ShapeError, TenorError
+from tenor.ir import op as ops
+from tenor.ir.node import size
+from tenor.ir.text import parse
+from tenor.runtime.allocator import Buffer, copy_of
+from tenor.save.symbolic import HOLE, fill
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from tenor.ir.node import Graph, Node
+    from tenor.save.manifest import Signature, TensorSpec
+
+    Array = NDArray[np.generic]
+
+__all__ = ["MAX_BYTES", "Program"]
+
+MAX_BYTES: Final = 8 << 30
+MAX_LINES: Final = 100_000
+KEPT_SIZES: Final = 16
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A program compiled for one size."""
+
+    graph: Graph
+    runner: backend.Runner
+
+
+class Program:
+    """What a signature runs.
+
+    Args:
+        signature: What it is asked.
+        template: IR text with its symbolic sizes left open.
+        weights: The arrays it reads after its inputs, by name; shared by all sizes, not copied.
+        max_bytes: The most memory that all values of one run together may have.
+
+    Raises:
+        FormatError: The text cannot be a program of this signature.
+    """
+
+    def __init__(
+        self,
+        signature: Signature,
+        template: str,
+        weights: Mapping[str, Array],
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        self.signature = signature
+        self.template = template
+        self.max_bytes = max_bytes
+        self.weights = [weights[name] for name in signature.state]
+        self.buffers = [_buffer(array) for array in self.weights]
+        self._ready: OrderedDict[tuple[int, ...], Ready] = OrderedDict()
+        self._lock = threading.Lock()
+        self._building = threading.Lock()
+        if template.count("\n") > MAX_LINES:
+            self._refuse(f"{template.count(chr(10))} lines", f"at most {MAX_LINES}")
+        free = {match.group(3) for match in HOLE.finditer(template)} - set(signature.symbols)
+        if free:
+            self._refuse(f"the open size {free.pop()!r}", "the inputs name all sizes")
+
+    def run(self, inputs: Mapping[str, Array], sizes: Mapping[str, int]) -> dict[str, Array]:
+        """Run on arrays that fit the signature, in which each symbolic dim has its size.
+
+        Raises:
+            ShapeError: The program cannot be run at these sizes.
+            IndexRangeError: An input holds an index out of range.
+            ArgumentError: It would take more memory than allowed.
+        """
+        ready = self.ready(sizes)
+        given = [_buffer(inputs[spec.name]) for spec in self.signature.inputs]
+        outputs, code, value = ready.runner.run([*given, *self.buffers], [])
+        if code:
+            extent = ready.graph.nodes[code - 1].attrs[0]
+            raise IndexRangeError(
+                f"{self.signature.name}: an index must lie in [{-extent}, {extent}).",
+                came=str(value),
+                fix="check the indices (or class labels) against the extent they index",
+            )
+        made = zip(self.signature.outputs, outputs, ready.graph.outputs, strict=True)
+        return {spec.name: b.array(n.dtype.numpy, n.shape) for spec, b, n in made}
+
+    def ready(self, sizes: Mapping[str, int]) -> Ready:
+        """Return the program compiled for sizes; the last 16 different ones are kept."""
+        key = tuple(sizes[symbol] for symbol in self.signature.symbols)
+        found = self._kept(key)
+        if found is None:
+            with self._building:  # once, whoever asks; sizes already known do not wait
+                found = self._kept(key)
+                if found is None:
+                    graph = self.graph(sizes)
+                    found = Ready(graph, backend.load(graph))
+                    with self._lock:
+                        self._ready[key] = found
+                        if len(self._ready) > KEPT_SIZES:
+                            self._ready.popitem(last=False)
+        return found
+
+    def _kept(self, key: tuple[int, ...]) -> Ready | None:
+        with self._lock:
+            found = self._ready.get(key)
+            if found is not None:
+                self._ready.move_to_end(key)
+            return found
+
+    def graph(self, sizes: Mapping[str, int]) -> Graph:
+        """Return the checked graph for sizes; nothing is compiled, no memory is taken.
+
+        Raises:
+            FormatError: The text is not a program of this signature, whatever the sizes.
+            ShapeError: It is none at these sizes.
+            ArgumentError: It would take more memory than allowed.
+        """
+        try:
+            graph = parse(fill(self.template, dict(sizes)))
+        except TenorError as error:
+            if not self.signature.symbols:
+                raise
+            raise ShapeError(
+                f"{self.signature.name}: the program must allow these sizes.",
+                came=[*(f"{name} = {value}" for name, value in sizes.items()), *error.came],
+                fix="other sizes may work; or the file was damaged",
+            ) from error
+        self._check(graph, sizes)
+        total = sum(_nbytes(node) for node in graph.nodes if node.op is not ops.LEAF)
+        if total > self.max_bytes:
+            raise ArgumentError(
+                f"{self.signature.name}: a run may take at most {self.max_bytes:,} bytes.",
+                came=[f"{total:,} bytes", *(f"{name} = {n}" for name, n in sizes.items())],
+                fix="send fewer rows at a time, or load with a larger max_bytes",
+            )
+        return graph
+
+    def _check(self, graph: Graph, sizes: Mapping[str, int]) -> None:
+        """Refuse a program whose leaves and outputs are not what the signature says."""
+        if graph.updates:
+            self._refuse("a program that writes its inputs", "models are read only")
+        for node in graph.nodes:
+            if node.op in (ops.SCALAR, ops.RANDOM_BITS, ops.FUNCTION, ops.VARIABLE):
+                self._refuse(f"the operation {node.op.name!r}", "the same inputs, the same outputs")
+        leaves = [node for node in graph.nodes if node.op is ops.LEAF]
+        inputs, state = leaves[: len(self.signature.inputs)], leaves[len(self.signature.inputs) :]
+        self._fits("input", inputs, self.signature.inputs, sizes)
+        self._fits("output", list(graph.outputs), self.signature.outputs, sizes)
+        if len(state) != len(self.weights):
+            self._refuse(f"{len(state)} weights", f"the signature names {len(self.weights)}")
+        for node, name, array in zip(state, self.signature.state, self.weights, strict=True):
+            if node.shape != array.shape or node.dtype.numpy != array.dtype:
+                self._refuse(f"{name!r} as {node!r}", f"the weight is {array.dtype} {array.shape}")
+
+    def _fits(
+        self, what: str, nodes: list[Node], specs: tuple[TensorSpec, ...], sizes: Mapping[str, int]
+    ) -> None:
+        if len(nodes) != len(specs):
+            self._refuse(f"{len(nodes)} {what}s", f"the signature names {len(specs)}")
+        for node, spec in zip(nodes, specs, strict=True):
+            # An output may have a dim that only the program knows.
+            wanted = [sizes.get(dim) if isinstance(dim, str) else dim for dim in spec.shape]
+            same = len(wanted) == len(node.shape) and all(
+                w in (None, n) for w, n in zip(wanted, node.shape, strict=True)
+            )
+            if not same or node.dtype is not spec.dtype:
+                self._refuse(f"{what} {spec.name!r} as {node!r}", f"it is {spec}")
+
+    def _refuse(self, came: str, wanted: str) -> NoReturn:
+        raise FormatError(
+            f"bundle: a program that fits its signature {self.signature.name!r}.", came, wanted
+        )
+
+
+def _nbytes(node: Node) -> int:
+    return size(node.shape) * node.dtype.itemsize
+
+
+def _buffer(array: NDArray[Any]) -> Buffer:
+    """Lend an array's memory where a kernel can read it; otherwise copy it."""
+    if array.flags.c_contiguous and array.flags.aligned:
+        return Buffer.from_array(array)
+    return copy_of(array)

@@ -1,0 +1,79 @@
+"""What matrix products and convolutions are tried on; `tests/unit/compiler/lower` goes deeper."""
+
+from __future__ import annotations
+
+from tenor.ir import dtype as dt
+from tenor.ir import op as ops
+from tenor.ir.infer import conv_output
+from tests.ops.differential import HALF, Case, Leaf, Sample, Tolerance, small
+
+PRODUCTS = (
+    ((1, 1), (1, 1)), ((3, 5), (5, 7)), ((16, 32), (32, 16)), ((33, 70), (70, 19)), ((1, 40), (40, 1)),
+    ((65, 1), (1, 33)), ((0, 3), (3, 4)), ((3, 0), (0, 4)), ((2, 5, 6), (2, 6, 3)),
+    ((2, 3, 9, 8), (2, 3, 8, 17)), ((0, 2, 3), (0, 3, 2)),
+)  # fmt: skip
+# x, w, stride, padding, dilation, groups
+CONVOLUTIONS = (
+    ((2, 3, 10), (4, 3, 3), (1,), ((0, 0),), (1,), 1),
+    ((1, 4, 12), (6, 2, 3), (2,), ((1, 2),), (2,), 2),
+    ((2, 3, 8, 9), (5, 3, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1),
+    ((1, 1, 7, 7), (1, 1, 1, 1), (2, 3), ((0, 0), (0, 0)), (1, 1), 1),
+    ((2, 8, 9, 6), (8, 1, 3, 2), (2, 1), ((1, 0), (0, 1)), (1, 2), 8),
+    ((1, 2, 4, 5, 4), (3, 2, 2, 2, 2), (1, 2, 1), ((0, 1), (1, 0), (0, 0)), (1, 1, 2), 1),
+)  # fmt: skip
+
+
+def products(dtype):
+    """Return samples of matrices, plain and transposed."""
+    for left, right in PRODUCTS:
+        leaves = (Leaf(left, dtype, small), Leaf(right, dtype, small))
+        yield Sample(f"{left} {right}", leaves, lambda b, x, y: b.matmul(x, y))
+
+        def transposed(b, x, y):
+            return b.matmul(b.transpose(x), b.transpose(y))
+
+        turned = tuple(Leaf((*s[:-2], s[-1], s[-2]), dtype, small) for s in (left, right))
+        yield Sample(f"{left} {right} transposed", turned, transposed, modes=("plain",))
+
+    def shared(b, x, y):
+        return b.matmul(b.expand(x, (3, 4, 5)), y)
+
+    leaves = (Leaf((4, 5), dtype, small), Leaf((3, 5, 6), dtype, small))
+    yield Sample("one matrix for a batch", leaves, shared)
+
+
+def convolutions(dtype):
+    """Return samples of convolutions."""
+    for x, w, *attrs in CONVOLUTIONS:
+        leaves = (Leaf(x, dtype, small), Leaf(w, dtype, small))
+        yield Sample(f"{x} {w} {attrs}", leaves, _emit(ops.CONV, *attrs))
+
+
+def input_gradients(dtype):
+    """Return samples of input gradients."""
+    for x, w, *attrs in CONVOLUTIONS:
+        g = (x[0], w[0], *conv_output(x[2:], w[2:], tuple(attrs)))
+        leaves = (Leaf(g, dtype, small), Leaf(w, dtype, small))
+        yield Sample(f"{x} {w} {attrs}", leaves, _emit(ops.CONV_INPUT, x, *attrs))
+
+
+def weight_gradients(dtype):
+    """Return samples of weight gradients."""
+    for x, w, *attrs in CONVOLUTIONS:
+        g = (x[0], w[0], *conv_output(x[2:], w[2:], tuple(attrs)))
+        leaves = (Leaf(x, dtype, small), Leaf(g, dtype, small))
+        yield Sample(f"{x} {w} {attrs}", leaves, _emit(ops.CONV_WEIGHT, w, *attrs))
+
+
+def _emit(op, *attrs):
+    return lambda b, *xs: b.emit(op, xs, attrs)
+
+
+# The oracle adds in float64; scaled by the product of absolute values.
+PRODUCT = Tolerance(HALF, scaled=6.0)
+CASES = {
+    "matmul": Case(dt.ALL, products, PRODUCT),
+    "conv": Case(dt.FLOATS, convolutions, PRODUCT),
+    "conv_input": Case(dt.FLOATS, input_gradients, PRODUCT),
+    "conv_weight": Case(dt.FLOATS, weight_gradients, PRODUCT),
+}
