@@ -110,7 +110,7 @@ class Executable:
         program = self.program
         launches: list[int] = []
         arguments: list[int] = []
-        self.scratch = 64
+        self.scratch = 0
         self.cost = 0
         self.widest = 1
         self.parallel = False
@@ -157,6 +157,8 @@ class Executable:
         )  # fmt: skip
         if scalars:
             self.pack_scalars(context.scalars, 0, *scalars)
+        scratch = allocate(self.scratch) if self.scratch else None
+        context.block[5] = scratch.pointer if scratch is not None else 0
         code = self._call(context)
         value = context.status[1] if code else 0
         self.contexts.append(context)
@@ -184,11 +186,10 @@ class _Context:
         self.scalars = (ctypes.c_int64 * max(1, executable.scalar_bytes // 8))()
         self.scalar_address = ctypes.addressof(self.scalars)
         self.argbuf = (ctypes.c_int64 * executable.widest)()
-        self.scratch = allocator.allocate(executable.scratch)
         self.status = (ctypes.c_int64 * 2)()
         self.block = (ctypes.c_int64 * 8)(
             ctypes.addressof(executable.launches), len(executable.program.launches),
             ctypes.addressof(executable.arguments), ctypes.addressof(self.bases),
-            ctypes.addressof(self.argbuf), self.scratch.pointer, ctypes.addressof(self.status), 0,
+            ctypes.addressof(self.argbuf), 0, ctypes.addressof(self.status), 0,
         )  # fmt: skip
         self.address = ctypes.addressof(self.block)

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from tenor.engine import backend
-from tenor.errors import ArgumentError, FormatError, IndexRangeError, ShapeError, TenorError
+from tenor.engine.flush import FAILURES
+from tenor.errors import ArgumentError, FormatError, ShapeError, TenorError
 from tenor.ir import op as ops
 from tenor.ir.node import size
 from tenor.ir.text import parse
 from tenor.runtime.allocator import Buffer, copy_of
+from tenor.save.guards import guarded
 from tenor.save.symbolic import HOLE, fill
 
 if TYPE_CHECKING:
@@ -87,12 +89,7 @@ class Program:
         given = [_buffer(inputs[spec.name]) for spec in self.signature.inputs]
         outputs, code, value = ready.runner.run([*given, *self.buffers], [])
         if code:
-            extent = ready.graph.nodes[code - 1].attrs[0]
-            raise IndexRangeError(
-                f"{self.signature.name}: an index must lie in [{-extent}, {extent}).",
-                came=str(value),
-                fix="check the indices (or class labels) against the extent they index",
-            )
+            raise _out_of_range(ready.graph.nodes[code - 1], value)
         made = zip(self.signature.outputs, outputs, ready.graph.outputs, strict=True)
         return {spec.name: b.array(n.dtype.numpy, n.shape) for spec, b, n in made}
 
@@ -145,7 +142,7 @@ class Program:
                 came=[f"{total:,} bytes", *(f"{name} = {n}" for name, n in sizes.items())],
                 fix="send fewer rows at a time, or load with a larger max_bytes",
             )
-        return graph
+        return guarded(graph)
 
     def _check(self, graph: Graph, sizes: Mapping[str, int]) -> None:
         """Refuse a program whose leaves and outputs are not what the signature says."""
@@ -186,6 +183,17 @@ class Program:
 
 def _nbytes(node: Node) -> int:
     return size(node.shape) * node.dtype.itemsize
+
+
+def _out_of_range(node: Node, value: int) -> TenorError:
+    extent, what = node.attrs
+    error, rule, fix = FAILURES[what]
+    lowest = -extent if what == "index" else 0
+    return error(
+        rule.format(lowest=lowest, extent=extent),
+        came=f"{what} {value}",
+        fix=fix.format(extent=extent),
+    )
 
 
 def _buffer(array: NDArray[Any]) -> Buffer:

@@ -162,7 +162,7 @@ def _cumsum_rows(kernel: Kernel, _target: Target) -> Lowered:
 def _cumsum_columns(kernel: Kernel, target: Target) -> Lowered:
     """Lower a running sum along another dim: a block of columns is carried down in scratch."""
     outer, length, inner = (kernel.params[k] for k in ("outer", "length", "inner"))
-    block = min(BLOCK, inner)
+    block = max(1, min(BLOCK, inner))
     across = -(-inner // block)
     f, (x, out), begin, end, scratch = entry(kernel)
     dtype = kernel.buffers[0].dtype

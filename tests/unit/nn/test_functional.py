@@ -1,0 +1,488 @@
+"""Functions against PyTorch's where layers do not reach: ties, masks, modes, extremes, dtypes."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as TF
+
+import tenor as tn
+import tenor.nn.functional as F
+from tenor.errors import ArgumentError, DTypeError, IndexRangeError, ShapeError
+
+POINTS = np.array(
+    [-200.0, -25.0, -6.0, -3.0, -1.0, -0.0, 0.0, 1e-4, 1.0, 3.0, 6.0, 25.0, 200.0], np.float32
+)
+ACTIVATIONS = [
+    "relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "hardswish",
+    "hardsigmoid", "hardtanh", "sigmoid", "tanh", "logsigmoid", "softplus", "softsign",
+]  # fmt: skip
+BOUNDS = {"hardsigmoid": (-3.0, 3.0), "hardtanh": (-1.0, 1.0), "relu6": (0.0, 6.0)}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_an_activation_is_pytorchs_at_ties_and_extremes(name, agree):
+    agree(getattr(F, name), getattr(TF, name), [POINTS])
+
+
+@pytest.mark.parametrize("name", [n for n in ACTIVATIONS if n not in ("gelu", "mish")])
+def test_an_activation_keeps_nan(name):
+    x = tn.tensor([math.nan])
+    assert math.isnan(getattr(F, name)(x).item()) == math.isnan(
+        getattr(TF, name)(torch.tensor([math.nan])).item()
+    )
+
+
+INPLACE = ["relu", "relu6", "leaky_relu", "elu", "selu", "silu", "mish", "hardswish",
+           "hardsigmoid", "hardtanh"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", INPLACE)
+def test_inplace_writes_the_input_and_keeps_the_gradient(name, agree):
+    ours, theirs = getattr(F, name), getattr(TF, name)
+    x = tn.tensor([-2.0, 3.0])
+    wanted = ours(x).tolist()
+    assert ours(x, inplace=True) is x
+    assert x.tolist() == wanted
+    agree(
+        lambda x: ours(x * 2, inplace=True) * 3, lambda x: theirs(x * 2, inplace=True) * 3, [(5,)]
+    )
+
+
+@pytest.mark.parametrize("dim", [None, 0, 1, -1])
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+@pytest.mark.filterwarnings("ignore:Implicit dimension choice")
+def test_softmax_over_any_dim(name, dim, agree):
+    agree(lambda x: getattr(F, name)(x, dim), lambda x: getattr(TF, name)(x, dim), [(3, 4, 2)])
+
+
+def test_softmax_of_huge_logits_does_not_overflow(agree):
+    x = np.array([[1e30, 0.0, -1e30], [-1e4, -1e4, -1e4]], np.float32)
+    agree(lambda x: F.softmax(x, 1), lambda x: TF.softmax(x, 1), [x])
+
+
+# -- losses -------------------------------------------------------------------------------------
+REDUCTIONS = ["mean", "sum", "none"]
+PAIRWISE = {
+    "mse_loss": {},
+    "l1_loss": {},
+    "smooth_l1_loss": {"beta": 0.5},
+    "huber_loss": {"delta": 0.7},
+}
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("name", PAIRWISE)
+def test_a_loss_of_numbers(name, reduction, agree):
+    options = {"reduction": reduction, **PAIRWISE[name]}
+    agree(
+        lambda x, y: getattr(F, name)(x, y, **options),
+        lambda x, y: getattr(TF, name)(x, y, **options),
+        [(4, 3), (4, 3)],
+    )
+
+
+def test_smooth_l1_with_beta_zero_is_l1(agree):
+    agree(
+        lambda x, y: F.smooth_l1_loss(x, y, beta=0.0),
+        lambda x, y: TF.smooth_l1_loss(x, y, beta=0.0),
+        [(4,), (4,)],
+    )
+
+
+@pytest.mark.parametrize("name", [*PAIRWISE, "binary_cross_entropy_with_logits"])
+@pytest.mark.parametrize(
+    ("shapes", "hint"),
+    [(((4, 1), (4,)), "input.squeeze"), (((4,), (4, 1)), "target.squeeze"), (((4,), (1,)), "")],
+)
+def test_a_loss_never_broadcasts(name, shapes, hint):
+    a, b = (tn.zeros(*s) for s in shapes)
+    with pytest.raises(ShapeError, match="never broadcasts") as error:
+        getattr(F, name)(a, b)
+    assert hint in str(error.value)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("options", [{}, {"weight": (4, 3)}, {"pos_weight": (3,)}])
+def test_bce_with_logits(options, reduction, agree):
+    logits = np.array([[-200.0, -1.0, 0.0], [0.5, 3.0, 200.0], [0.0, 1e-3, -1e-3], [9, -9, 1]])
+    target = np.random.default_rng(0).random((4, 3)).astype(np.float32)
+    extra = {k: np.random.default_rng(1).random(s).astype("f4") for k, s in options.items()}
+    agree(
+        lambda x: F.binary_cross_entropy_with_logits(
+            x, tn.tensor(target), reduction=reduction, **{k: tn.tensor(v) for k, v in extra.items()}
+        ),
+        lambda x: TF.binary_cross_entropy_with_logits(
+            x,
+            torch.tensor(target),
+            reduction=reduction,
+            **{k: torch.tensor(v) for k, v in extra.items()},
+        ),
+        [logits.astype(np.float32)],
+    )
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_bce_of_probabilities(reduction, agree):
+    p = np.array([0.1, 0.5, 0.9, 0.99], np.float32)
+    target = np.array([0.0, 1.0, 1.0, 0.25], np.float32)
+    agree(
+        lambda x: F.binary_cross_entropy(x, tn.tensor(target), reduction=reduction),
+        lambda x: TF.binary_cross_entropy(x, torch.tensor(target), reduction=reduction),
+        [p],
+    )
+
+
+def test_bce_of_certain_mistakes_is_bounded():
+    loss = F.binary_cross_entropy(tn.tensor([0.0, 1.0]), tn.tensor([1.0, 0.0]), reduction="none")
+    assert loss.tolist() == [100.0, 100.0]
+
+
+@pytest.mark.parametrize("log_target", [False, True])
+@pytest.mark.parametrize("reduction", ["mean", "batchmean", "sum", "none"])
+@pytest.mark.filterwarnings("ignore:reduction")
+def test_kl_div(reduction, log_target, agree):
+    target = np.array([[0.0, 0.3, 0.7], [1.0, 0.0, 0.0]], np.float32)
+    target = np.log(target + 0.1) if log_target else target
+    agree(
+        lambda x: F.kl_div(x, tn.tensor(target), reduction=reduction, log_target=log_target),
+        lambda x: TF.kl_div(x, torch.tensor(target), reduction=reduction, log_target=log_target),
+        [(2, 3)],
+    )
+
+
+CLASSES = [((6, 5), (6,)), ((5,), ()), ((2, 5, 3), (2, 3)), ((2, 5, 3, 2), (2, 3, 2))]
+OPTIONS = [{}, {"ignore_index": 2}, {"weight": True}, {"weight": True, "ignore_index": 2}]
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("shapes", CLASSES, ids=str)
+@pytest.mark.parametrize(
+    ("name", "smoothing"), [("nll_loss", None), ("cross_entropy", 0.0), ("cross_entropy", 0.2)]
+)
+def test_a_loss_of_classes(name, smoothing, shapes, options, reduction, agree):
+    rng = np.random.default_rng(4)
+    target = rng.integers(0, 5, shapes[1])
+    if shapes[1] == ():
+        target = np.asarray(3)
+    options = {**options, "reduction": reduction}
+    if smoothing is not None:
+        options["label_smoothing"] = smoothing
+    weight = rng.random(5).astype(np.float32)
+
+    def call(lib, function, x):
+        extra = {**options}
+        if "weight" in extra:
+            extra["weight"] = lib.tensor(weight)
+        return function(x, lib.tensor(target), **extra)
+
+    agree(
+        lambda x: call(tn, getattr(F, name), x),
+        lambda x: call(torch, getattr(TF, name), x),
+        [shapes[0]],
+    )
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("shape", [(4, 5), (5,), (2, 5, 3)])
+def test_cross_entropy_of_probabilities(shape, smoothing, reduction, agree):
+    target = np.random.default_rng(0).random(shape).astype(np.float32)
+    weight = np.random.default_rng(1).random(5).astype(np.float32)
+    for given in (None, weight):
+        agree(
+            lambda x, w=given: F.cross_entropy(
+                x, tn.tensor(target), None if w is None else tn.tensor(w), reduction=reduction,
+                label_smoothing=smoothing,
+            ),
+            lambda x, w=given: TF.cross_entropy(
+                x, torch.tensor(target), None if w is None else torch.tensor(w),
+                reduction=reduction, label_smoothing=smoothing,
+            ),
+            [shape],
+        )  # fmt: skip
+
+
+def test_cross_entropy_where_all_is_ignored_is_nan_as_in_pytorch():
+    assert math.isnan(F.cross_entropy(tn.zeros(2, 3), tn.tensor([1, 1]), ignore_index=1).item())
+
+
+def test_a_masked_logit_takes_no_part(agree):
+    x = np.array([[1.0, -math.inf, 2.0]], np.float32)
+    agree(
+        lambda x: F.cross_entropy(x, tn.tensor([0])),
+        lambda x: TF.cross_entropy(x, torch.tensor([0])),
+        [x],
+    )
+
+
+LABELS = [
+    # classes, labels, the one refused, its position
+    (10, [1, 12, 3], 12, "(1,)"),
+    (10, [1, 2, -1], -1, "(2,)"),
+    (3, [[0, 1], [2, 3]], 3, "(1, 1)"),
+]
+
+
+@pytest.mark.parametrize("backend", ["llvm", "reference"])
+@pytest.mark.parametrize(("classes", "labels", "bad", "place"), LABELS)
+@pytest.mark.parametrize("name", ["cross_entropy", "nll_loss"])
+def test_a_label_out_of_range_is_named(name, classes, labels, bad, place, backend, monkeypatch):
+    monkeypatch.setattr(tn.config, "backend", backend)
+    target = tn.tensor(labels)
+    x = tn.zeros(target.shape[0], classes, *target.shape[1:])
+    loss = getattr(F, name)(x, target)
+    with pytest.raises(tn.errors.LabelError) as error:
+        loss.item()
+    text = str(error.value)
+    assert f"{classes} classes" in text
+    assert f"label {bad} at position {place}" in text
+    assert "test_functional.py" in text, "the user's line"
+
+
+def test_after_a_bad_label_training_goes_on():
+    w = tn.ones(4, 3, requires_grad=True)
+    with pytest.raises(tn.errors.LabelError):
+        F.cross_entropy(w, tn.tensor([0, 1, 2, 3])).item()
+    loss = F.cross_entropy(w, tn.tensor([0, 1, 2, 0]))
+    loss.backward()
+    assert loss.item() == pytest.approx(math.log(3), rel=1e-6)
+    assert w.grad.sum().item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_an_ignored_label_may_be_any_number():
+    loss = F.cross_entropy(tn.zeros(2, 3), tn.tensor([-100, 1]))
+    assert loss.item() == pytest.approx(math.log(3), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("target", "error", "hint"),
+    [
+        (lambda: tn.zeros(4, 3).long(), ShapeError, "argmax"),
+        (lambda: tn.zeros(4, 1).long(), ShapeError, "squeeze"),
+        (lambda: tn.zeros(3).long(), ShapeError, "one class per sample"),
+        (lambda: tn.zeros(4), ShapeError, "never broadcasts"),
+        (lambda: tn.zeros(4) > 0, DTypeError, "long"),
+    ],
+)
+def test_a_target_of_another_kind_says_what_to_do(target, error, hint):
+    with pytest.raises(error) as raised:
+        F.cross_entropy(tn.zeros(4, 3), target())
+    assert hint in str(raised.value)
+
+
+def test_class_weights_of_another_length_are_refused():
+    with pytest.raises(ShapeError, match="one value for each of 3 classes"):
+        F.cross_entropy(tn.zeros(4, 3), tn.zeros(4).long(), tn.ones(2))
+
+
+@pytest.mark.parametrize("name", [*PAIRWISE, "binary_cross_entropy"])
+def test_an_unknown_reduction_is_refused(name):
+    with pytest.raises(ArgumentError, match="'mean', 'sum' or 'none'"):
+        getattr(F, name)(tn.ones(2), tn.ones(2), reduction="average")
+
+
+# -- embedding ----------------------------------------------------------------------------------
+@pytest.mark.parametrize(("index", "bad"), [([0, 5], 5), ([0, -1], -1)])
+def test_an_embedding_index_out_of_range_is_named(index, bad):
+    with pytest.raises(IndexRangeError, match=f"row {bad} at position \\(1,\\)"):
+        F.embedding(tn.tensor(index), tn.zeros(5, 2)).numpy()
+
+
+def test_an_embedding_of_floats_is_refused():
+    with pytest.raises(DTypeError, match="integer"):
+        F.embedding(tn.ones(2), tn.zeros(5, 2))
+
+
+def test_a_padding_row_gets_no_gradient():
+    weight = tn.ones(4, 2, requires_grad=True)
+    F.embedding(tn.tensor([0, 1, 1, 3]), weight, padding_idx=1).sum().backward()
+    assert weight.grad[:, 0].tolist() == [1.0, 0.0, 0.0, 1.0]
+
+
+# -- space --------------------------------------------------------------------------------------
+PADS = [
+    ((1, 2), "constant", 1.5), ((1, 2, 2, 1), "constant", 0.0), ((-1, 2, 0, -1), "constant", 0.0),
+    ((1, 2, 0, 3), "reflect", None), ((2, 1, 1, 4), "replicate", None),
+    ((1, 2, 3, 1), "circular", None), ((3, 0), "reflect", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("pads", "mode", "value"), PADS)
+def test_pad(pads, mode, value, agree):
+    extra = {} if value is None else {"value": value}
+    shape = (2, 3, 5, 4) if len(pads) == 4 else (2, 5, 4)
+    agree(
+        lambda x: F.pad(x, pads, mode, **extra), lambda x: TF.pad(x, pads, mode, **extra), [shape]
+    )
+
+
+def test_pad_of_integers_keeps_them():
+    assert F.pad(tn.tensor([1, 2]), (1, 1), value=7).tolist() == [7, 1, 2, 7]
+
+
+@pytest.mark.parametrize("pads", [(1,), (1, 1, 1, 1, 1, 1), (1, 2, 3)])
+def test_pad_of_an_odd_or_too_long_list_is_refused(pads):
+    with pytest.raises(ArgumentError, match="pair"):
+        F.pad(tn.ones(2, 3), pads)
+
+
+def test_reflection_beyond_the_extent_is_refused():
+    with pytest.raises(ArgumentError, match="reflect"):
+        F.pad(tn.ones(1, 3), (3, 0), "reflect")
+
+
+def test_max_pooling_of_integers():
+    x = tn.tensor([[[3, 1, 2, 9]]])
+    assert F.max_pool1d(x, 2).tolist() == [[[3, 9]]]
+
+
+def test_max_pooling_gives_the_gradient_to_the_first_of_equals(agree):
+    agree(
+        lambda x: F.max_pool2d(x, 2), lambda x: TF.max_pool2d(x, 2), [np.ones((1, 1, 4, 4), "f4")]
+    )
+
+
+def test_too_much_padding_of_a_pool_is_refused():
+    with pytest.raises(ArgumentError, match="half the kernel"):
+        F.max_pool2d(tn.ones(1, 1, 4, 4), 2, padding=2)
+
+
+@pytest.mark.parametrize(
+    ("shape", "hint"), [((2, 8, 8, 3), "movedim"), ((2, 4, 8, 8), "build the layer for 4")]
+)
+def test_channels_that_do_not_fit_are_named(shape, hint):
+    with pytest.raises(ShapeError, match="expects 3 channels") as error:
+        F.conv2d(tn.ones(*shape), tn.ones(5, 3, 2, 2))
+    assert hint in str(error.value)
+
+
+def test_a_kernel_larger_than_the_image_is_refused():
+    with pytest.raises(ShapeError):
+        F.conv2d(tn.ones(1, 1, 2, 2), tn.ones(1, 1, 3, 3))
+
+
+def test_same_padding_with_a_stride_is_refused():
+    with pytest.raises(ArgumentError, match="stride 1"):
+        F.conv2d(tn.ones(1, 1, 4, 4), tn.ones(1, 1, 3, 3), stride=2, padding="same")
+
+
+def test_convolution_of_an_empty_batch():
+    assert tuple(F.conv2d(tn.ones(0, 3, 5, 5), tn.ones(4, 3, 3, 3)).shape) == (0, 4, 3, 3)
+
+
+# -- normalisation ------------------------------------------------------------------------------
+@pytest.mark.parametrize("p", [1.0, 2.0, 3.0])
+def test_normalize(p, agree):
+    agree(lambda x: F.normalize(x, p), lambda x: TF.normalize(x, p), [(3, 4)])
+
+
+def test_cosine_similarity(agree):
+    agree(F.cosine_similarity, TF.cosine_similarity, [(3, 4), (3, 4)])
+
+
+def test_batch_norm_of_one_value_per_channel_is_refused_in_training():
+    with pytest.raises(ShapeError, match="more than one value"):
+        F.batch_norm(tn.ones(1, 3), None, None, training=True)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_norms_of_halves_are_computed_in_single(dtype):
+    x = (np.random.default_rng(0).standard_normal((4, 64)) * 300 + 1000).astype(np.float32)
+    ours = F.layer_norm(tn.tensor(x).to(dtype), (64,))
+    theirs = TF.layer_norm(torch.tensor(x).to(getattr(torch, dtype)), (64,))
+    assert ours.dtype.name == dtype
+    np.testing.assert_allclose(ours.float().numpy(), theirs.float().numpy(), rtol=2e-2, atol=2e-2)
+
+
+# -- dropout ------------------------------------------------------------------------------------
+def test_dropout_keeps_the_mean_and_drops_the_share():
+    tn.manual_seed(0)
+    y = F.dropout(tn.ones(200, 200), 0.3).numpy()
+    assert set(np.unique(y)) == {0.0, np.float32(1 / 0.7)}
+    assert (y == 0).mean() == pytest.approx(0.3, abs=0.01)
+
+
+def test_dropout_has_the_gradient_of_its_mask():
+    x = tn.ones(50, requires_grad=True)
+    y = F.dropout(x, 0.5)
+    y.sum().backward()
+    assert np.array_equal(x.grad.numpy(), y.detach().numpy())
+
+
+def test_dropout_differs_from_call_to_call_and_not_from_run_to_run():
+    def run():
+        tn.manual_seed(5)
+        return [F.dropout(tn.ones(64), 0.5).tolist() for _ in range(2)]
+
+    first = run()
+    assert first[0] != first[1]
+    assert run() == first
+
+
+@pytest.mark.parametrize(("p", "value"), [(0.0, 1.0), (1.0, 0.0)])
+def test_dropout_of_nothing_and_of_all(p, value):
+    assert F.dropout(tn.ones(4), p).tolist() == [value] * 4
+
+
+def test_dropout2d_drops_whole_channels():
+    tn.manual_seed(0)
+    y = F.dropout2d(tn.ones(8, 16, 3, 3), 0.5).numpy().reshape(128, 9)
+    assert set(np.unique(y)) == {0.0, 2.0}
+    assert (y == y[:, :1]).all()
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.1])
+def test_a_dropout_probability_outside_its_domain_is_refused(p):
+    with pytest.raises(ArgumentError, match=r"\[0, 1\]"):
+        F.dropout(tn.ones(2), p)
+
+
+# -- attention ----------------------------------------------------------------------------------
+def attention(lib, function, mask=None, **options):
+    """Return attention with a mask made by a library."""
+
+    def call(q, k, v):
+        given = None if mask is None else lib.tensor(mask)
+        return function(q, k, v, attn_mask=given, **options)
+
+    return call
+
+
+MASK = np.tril(np.ones((5, 7), bool), 2)
+ATTENTION = [
+    ({}, [(2, 3, 5, 4), (2, 3, 7, 4), (2, 3, 7, 6)]),
+    ({"is_causal": True}, [(2, 3, 5, 4), (2, 3, 5, 4), (2, 3, 5, 4)]),
+    ({"is_causal": True}, [(2, 5, 4), (2, 7, 4), (2, 7, 4)]),
+    ({"mask": MASK}, [(2, 3, 5, 4), (2, 3, 7, 4), (2, 3, 7, 6)]),
+    ({"mask": MASK.astype(np.float32)}, [(2, 5, 4), (2, 7, 4), (2, 7, 6)]),
+    ({"scale": 0.3}, [(2, 5, 4), (2, 7, 4), (2, 7, 6)]),
+    ({"enable_gqa": True}, [(2, 4, 5, 4), (2, 2, 5, 4), (2, 2, 5, 4)]),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("options", "shapes"), ATTENTION)
+def test_attention(options, shapes, dtype, agree):
+    if dtype == "float64" and options.get("mask") is not None:
+        options = {**options, "mask": MASK}
+    agree(
+        attention(tn, F.scaled_dot_product_attention, **options),
+        attention(torch, TF.scaled_dot_product_attention, **options),
+        shapes,
+        dtype,
+    )
+
+
+def test_attention_takes_one_mask():
+    x = tn.ones(1, 2, 4)
+    with pytest.raises(ArgumentError, match="not both"):
+        F.scaled_dot_product_attention(x, x, x, attn_mask=tn.zeros(2, 2), is_causal=True)
+
+
+def test_one_hot():
+    assert F.one_hot(tn.tensor([0, 2]), 3).tolist() == [[1, 0, 0], [0, 0, 1]]
+    with pytest.raises(IndexRangeError):
+        F.one_hot(tn.tensor([3]), 3).numpy()
