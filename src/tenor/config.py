@@ -8,7 +8,7 @@ Never:  decides anything; the layer that uses a switch does.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 __all__ = ["Config", "config"]
@@ -33,10 +33,11 @@ class Config:
         backend: "llvm", or "reference" for the NumPy interpreter. TENOR_BACKEND.
         max_pending_ops: Recorded operations after which a trace is run unasked.
         max_pending_bytes: Bytes of recorded results after which a trace is run unasked.
+        max_states: Positions the recorder remembers before it forgets them all and begins again.
     """
 
     threads: int = int(os.environ.get("TENOR_THREADS") or os.cpu_count() or 1)
-    cache_dir: Path = _cache_dir()
+    cache_dir: Path = field(default_factory=_cache_dir)
     cache: bool = os.environ.get("TENOR_CACHE", "1") != "0"
     cpu: str = os.environ.get("TENOR_CPU", "")
     features: str = os.environ.get("TENOR_FEATURES", "")
@@ -46,6 +47,7 @@ class Config:
     backend: str = os.environ.get("TENOR_BACKEND", "llvm")
     max_pending_ops: int = 20_000
     max_pending_bytes: int = 2 << 30
+    max_states: int = 300_000
 
 
 config = Config()

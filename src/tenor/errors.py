@@ -26,6 +26,10 @@ from __future__ import annotations
 import sys
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -53,11 +57,11 @@ PACKAGE = str(Path(__file__).parent)
 
 def user_line() -> tuple[str, int] | None:
     """Return the innermost (file, line) on the stack that is not Tenor's own."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if not frame.f_code.co_filename.startswith((PACKAGE, "<tenor")):
             return frame.f_code.co_filename, frame.f_lineno
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return None
 
 
@@ -102,7 +106,9 @@ class TenorError(Exception):
         lines = [self.wanted]
         if self.module_path:
             lines.append(f"  in module: {self.module_path}")
-        lines += [f"  got: {entry}" if i == 0 else f"       {entry}" for i, entry in enumerate(self.came)]
+        lines += [
+            f"  got: {entry}" if i == 0 else f"       {entry}" for i, entry in enumerate(self.came)
+        ]
         source = source_text(self.where)
         if source:
             lines.append(f"  at: {source}")

@@ -1,6 +1,6 @@
 """Whole training runs against PyTorch: one program, two libraries, the same losses step by step.
 
-Each model is written once, on `lib`, which is `tenor` or `torch`: what ports by changing the import.
+Each model is written once, on `lib`, which is `tenor` or `torch`: it ports by changing the import.
 """
 
 import numpy as np
@@ -176,7 +176,7 @@ def masks(*shape):
 
 
 MODELS = {
-    # name: (model, inputs, targets, loss)
+    # each model with its inputs, targets and loss
     "mlp": (mlp, floats(16, 20), integers(5, 16), "CrossEntropyLoss"),
     "cnn": (cnn, floats(8, 1, 16, 16), integers(10, 8), "CrossEntropyLoss"),
     "lstm": (lstm, floats(8, 7, 6), integers(4, 8), "CrossEntropyLoss"),

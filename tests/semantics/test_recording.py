@@ -511,7 +511,7 @@ def test_compile_refuses_observation():
     def f(x):
         return x * 2 if x.sum().item() > 0 else x
 
-    with pytest.raises(ObservationError, match="tn.compile"):
+    with pytest.raises(ObservationError, match=r"tn\.compile"):
         f(tn.ones(2))
     assert (tn.ones(2) + 1).tolist() == [2, 2]
 

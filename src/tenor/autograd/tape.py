@@ -26,8 +26,14 @@ class Tape(Protocol):
     """
 
     b: Builder
-    g: Node
-    node: Node
+
+    @property
+    def g(self) -> Node:
+        """The cotangent of the output."""
+
+    @property
+    def node(self) -> Node:
+        """The forward operation."""
 
     def x(self, i: int) -> Node:
         """Return the value of input i; calling it means the value has to be kept."""

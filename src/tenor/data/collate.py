@@ -48,10 +48,10 @@ def default_collate(batch: Sequence[Any]) -> Any:
         return from_array(np.asarray(batch, np.bool_))
     if isinstance(first, (int, np.integer)):
         return from_array(np.asarray(batch), None if isinstance(first, np.integer) else dt.int64)
-    if isinstance(first, float) and not isinstance(first, np.floating):
-        return from_array(np.asarray(batch), dt.default_float)
-    if isinstance(first, np.floating):
+    if isinstance(first, np.floating):  # before float, which NumPy's float64 is too
         return from_array(np.asarray(batch, first.dtype))
+    if isinstance(first, float):
+        return from_array(np.asarray(batch), dt.default_float)
     if isinstance(first, (str, bytes)):
         return list(batch)
     return _nest(first, batch)

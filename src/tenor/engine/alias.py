@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tenor.engine.handle import Handle
 from tenor.engine.trace import Trace, advance, local, record, refresh, state_of
 from tenor.engine.trie import meta
 from tenor.errors import GradientError
 from tenor.ir import op as ops
 
 if TYPE_CHECKING:
+    from tenor.engine.handle import Handle
     from tenor.ir.op import Op
 
 __all__ = ["is_leaf", "record_view", "version_of", "write"]
@@ -123,17 +123,20 @@ def _put_back(base: Handle, view: tuple[tuple[Op, tuple[Any, ...]], ...], value:
 
 
 def _inverse_reshape(base: Handle, _attrs: tuple[Any, ...], value: Handle) -> Handle:
-    return record(ops.RESHAPE, (value,), (base.shape_tuple,))
+    back: Handle = record(ops.RESHAPE, (value,), (base.shape_tuple,))
+    return back
 
 
 def _inverse_permute(_base: Handle, attrs: tuple[Any, ...], value: Handle) -> Handle:
     dims = attrs[0]
-    return record(ops.PERMUTE, (value,), (tuple(dims.index(i) for i in range(len(dims))),))
+    back: Handle = record(ops.PERMUTE, (value,), (tuple(dims.index(i) for i in range(len(dims))),))
+    return back
 
 
 def _inverse_slice(base: Handle, attrs: tuple[Any, ...], value: Handle) -> Handle:
     starts, _, steps = attrs
-    return record(ops.SLICE_UPDATE, (base, value), (starts, steps))
+    back: Handle = record(ops.SLICE_UPDATE, (base, value), (starts, steps))
+    return back
 
 
 def _inverse_expand(base: Handle, attrs: tuple[Any, ...], value: Handle) -> Handle:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from tenor.compiler import compile as compile_graph
@@ -72,5 +71,3 @@ def load(graph: Graph) -> Runner:
     for observe in observers:
         observe(graph, program)
     return executable.load(program)
-
-

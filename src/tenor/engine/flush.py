@@ -13,14 +13,16 @@ from weakref import ref
 
 import numpy as np
 
+from tenor.config import config
+from tenor.engine import trie
 from tenor.engine.alias import version_of
 from tenor.engine.backend import Runner, interpret, load
 from tenor.engine.tape import FREED, Segment, needed_values
-from tenor.engine.trace import Trace, install, local
+from tenor.engine.trace import Trace, install, local, reset_trie
 from tenor.engine.trie import State, meta, path
 from tenor.errors import IndexRangeError, LabelError, TenorError
 from tenor.ir import op as ops
-from tenor.ir.node import Graph
+from tenor.ir.node import Graph, Node
 
 if TYPE_CHECKING:
     from tenor.engine.handle import Handle
@@ -116,7 +118,8 @@ def _first_outside(
 
     None where a leaf it depends on was written over by the run.
     """
-    wanted, nodes = {state.inputs[0]}, []
+    wanted: set[Node] = {state.inputs[0]}
+    nodes: list[Node] = []
     for node in reversed(graph.nodes):
         if node in wanted or node.op in (ops.LEAF, ops.SCALAR):
             wanted.update(node.inputs)
@@ -224,6 +227,8 @@ def _restore(trace: Trace, live: list[Handle]) -> None:
 def _retire(trace: Trace) -> None:
     trace.done = True
     local.trace = Trace(trace.grad)
+    if trie.made["states"] > config.max_states:
+        reset_trie()
     trace.leaves = []
     trace.owners = []
     trace.variables = {}
@@ -277,10 +282,10 @@ def _build(trace: Trace, live: list[Handle], stored: set[State], kept: set[State
     for handle in live:
         leaf = trace.donors.get(id(handle))
         new = root_of(handle.state)
-        if leaf is not None and leaf not in kept and new in stored and new.dtype is leaf.dtype:
-            # A bad index must be found before anything is written over.
-            if all(new in after for after in checked):
-                updates.append((leaf, new))
+        fits = leaf is not None and leaf not in kept and new in stored and new.dtype is leaf.dtype
+        # A bad index must be found before anything is written over.
+        if leaf is not None and fits and all(new in after for after in checked):
+            updates.append((leaf, new))
     graph = graph_of(trace.state, outputs, updates)
     runner = load(graph)
     where: dict[State, tuple[str, int]] = {s: ("output", i) for i, s in enumerate(outputs)}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tenor.ir.op import DETACH
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -72,7 +74,7 @@ class Handle:
     def needs_grad(self) -> bool:
         """Whether a gradient flows into it."""
         if self.base is not None and self.seen != self.base.version:
-            return self.base.needs_grad
+            return self.base.needs_grad and not any(op is DETACH for op, _ in self.view)
         trace = self.trace
         if trace is None or trace.done:
             assert self.meta is not None

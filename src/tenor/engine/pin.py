@@ -158,19 +158,15 @@ class Compiled(Generic[P, R]):
                 return pin.run(tensors)  # type: ignore[no-any-return]
         return self._record(key, tensors, args, kwargs)
 
-    def _record(
-        self, key: Any, tensors: list[Handle], args: Any, kwargs: Any
-    ) -> R:
+    def _record(self, key: Any, tensors: list[Handle], args: Any, kwargs: Any) -> R:
         flush()
         self.recordings += 1
-        trace = local.trace
         local.guards = []
         local.pinning = getattr(self.function, "__name__", type(self.function).__name__)
         try:
             result = self.function(*args, **kwargs)
         finally:
             local.pinning = None
-        _map(result, _check_tensor, Handle)
         pin = self._pin(tensors, result)
         pins = self.pins.setdefault(key, [])
         pins.insert(0, pin)
@@ -224,10 +220,6 @@ class Compiled(Generic[P, R]):
 
 def _position(owners: list[Handle], handle: Handle) -> int:
     return next(i for i, owner in enumerate(owners) if owner is handle)
-
-
-def _check_tensor(handle: Handle) -> Handle:
-    return handle
 
 
 def _signature(value: Any, tensors: list[Handle]) -> Any:

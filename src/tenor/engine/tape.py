@@ -7,7 +7,6 @@ remembered as one edge (a macro), so that the next step costs one dictionary loo
 
 from __future__ import annotations
 
-import weakref
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +20,7 @@ from tenor.ir import op as ops
 from tenor.ir.build import Builder, GraphBuilder
 
 if TYPE_CHECKING:
+    import weakref
     from collections.abc import Callable, Iterable, Sequence
 
     from tenor.engine.handle import Handle
@@ -406,7 +406,11 @@ class Macro:
 def backward(root: Handle, grad: Handle | None, retain_graph: bool, create_graph: bool) -> None:
     """Add the gradient of a tensor to `.grad` of every leaf it depends on."""
     trace = local.trace
-    if root.trace is trace and grad is None and not (create_graph or trace.hooks or trace.functions):
+    if (
+        root.trace is trace
+        and grad is None
+        and not (create_graph or trace.hooks or trace.functions)
+    ):
         macro = trace.state.macros.get(("backward", root.state))
         if macro is not None and _replay(trace, macro, retain_graph):
             return
@@ -453,9 +457,7 @@ def _replay(trace: Trace, macro: Macro, retain_graph: bool) -> bool:
     return True
 
 
-def _sweep(
-    roots: Sequence[Handle], grads: Sequence[Handle | None], create_graph: bool
-) -> Sweep:
+def _sweep(roots: Sequence[Handle], grads: Sequence[Handle | None], create_graph: bool) -> Sweep:
     for root in roots:
         if not root.needs_grad:
             raise GradientError(

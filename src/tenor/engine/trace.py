@@ -6,8 +6,7 @@ import itertools
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from tenor.engine.handle import Handle
-from tenor.engine.trie import State, meta, new_root, step
+from tenor.engine.trie import State, made, meta, new_root, step
 from tenor.errors import GradientError, ObservationError
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
@@ -15,6 +14,7 @@ from tenor.ir import op as ops
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tenor.engine.handle import Handle
     from tenor.ir.dtype import DType
     from tenor.ir.op import Op
 
@@ -51,8 +51,22 @@ class Trace:
     """
 
     __slots__ = (
-        "donors", "done", "freed", "functions", "grad", "hooks", "leaves", "outs", "overwritten",
-        "owners", "providers", "rebound", "scalars", "serial", "state", "variables",
+        "done",
+        "donors",
+        "freed",
+        "functions",
+        "grad",
+        "hooks",
+        "leaves",
+        "outs",
+        "overwritten",
+        "owners",
+        "providers",
+        "rebound",
+        "scalars",
+        "serial",
+        "state",
+        "variables",
     )  # fmt: skip
 
     def __init__(self, grad: bool) -> None:
@@ -111,6 +125,7 @@ def reset_trie() -> None:
     global ROOT  # noqa: PLW0603 - the trie is the process's one memory of traces
     local.flush()
     ROOT = new_root()
+    made["states"] = 0
     local.trace.state = ROOT
 
 

@@ -56,7 +56,7 @@ class State(Node):
     """A position in the trie: the value recorded there, and where traces went next.
 
     Attributes:
-        a, b: The first two inputs again, for the recorder's quick test; for a leaf, `a` is its Meta.
+        a, b: The first two inputs again, for the recorder's quick test; a leaf's `a` is its Meta.
         grad: The grad mode it was recorded under.
         requires_grad: Whether the value needs a gradient.
         parent, depth: The position before it, and how far from the root it is.
@@ -74,7 +74,7 @@ class State(Node):
         "pending_bytes", "plans", "requires_grad", "scalars", "site",
     )  # fmt: skip
 
-    inputs: tuple[State, ...]  # type: ignore[assignment]
+    inputs: tuple[State, ...]
     a: Any
     b: Any
     last: State | None
@@ -82,6 +82,13 @@ class State(Node):
     parent: State | None
     macros: dict[Any, Any]
     plans: dict[Any, Any]
+    grad: bool
+    requires_grad: bool
+    boundary: bool
+    depth: int
+    leaves: int
+    scalars: int
+    pending_bytes: int
     site: tuple[str, int] | None
 
     def __init__(
@@ -111,9 +118,17 @@ def new_root() -> State:
 
 _NO_DTYPE: Any = None
 
+made: Final = {"states": 0}
+"""How many states the trie holds; too many, and it is begun again."""
+
 
 def step(
-    at: State, op: Op, inputs: tuple[State, ...], attrs: tuple[Any, ...], grad: bool, extra: Any = None
+    at: State,
+    op: Op,
+    inputs: tuple[State, ...],
+    attrs: tuple[Any, ...],
+    grad: bool,
+    extra: Any = None,
 ) -> State:
     """Return the position one operation after `at`, made if it was never there.
 
@@ -137,6 +152,7 @@ def step(
 def _extend(
     at: State, op: Op, inputs: tuple[State, ...], attrs: tuple[Any, ...], grad: bool, extra: Any
 ) -> State:
+    made["states"] += 1
     shape, dtype = infer(op, inputs, attrs)
     state = State(op, inputs, attrs, shape, dtype)
     state.grad = grad

@@ -42,17 +42,18 @@ def affine_text(affine: Affine) -> str:
 
 def expressions(kernel: Kernel) -> list[Expr]:
     """Return every distinct expression of a kernel, arguments before what uses them."""
-    seen: dict[Expr, None] = {}
+    # By identity: equal ones are one object, and hashing one would walk all below it.
+    seen: dict[int, Expr] = {}
     for root in _roots(kernel):
         stack = [(root, False)]
         while stack:
             expr, done = stack.pop()
             if done:
-                seen[expr] = None
-            elif expr not in seen:
+                seen[id(expr)] = expr
+            elif id(expr) not in seen:
                 stack.append((expr, True))
                 stack.extend((arg, False) for arg in reversed(expr.args))
-    return list(seen)
+    return list(seen.values())
 
 
 def _roots(kernel: Kernel) -> Iterator[Expr]:
@@ -76,9 +77,10 @@ class _Writer:
     def __init__(self, kernel: Kernel, names: Sequence[str]) -> None:
         self.kernel = kernel
         self.names = names
-        self.texts: dict[Expr, str] = {}
-        self.uses = Counter(arg for e in expressions(kernel) for arg in dict.fromkeys(e.args))
+        self.texts: dict[int, str] = {}
+        self.uses = Counter(i for e in expressions(kernel) for i in {id(arg) for arg in e.args})
         self.parts: list[str] = []
+        self.named = 0
 
     def lines(self) -> list[str]:
         """Return the text, line by line."""
@@ -124,26 +126,23 @@ class _Writer:
         stack = [(root, False)]
         while stack:
             expr, done = stack.pop()
-            if expr in self.texts:
+            if id(expr) in self.texts:
                 continue
             if not done:
                 stack.append((expr, True))
                 stack.extend((arg, False) for arg in reversed(expr.args))
                 continue
             text = self._one(expr)
-            if expr.args and expr is not root and (self.uses[expr] > 1 or len(text) > LONG):
-                name = f"t{self._count()}"
+            if expr.args and expr is not root and (self.uses[id(expr)] > 1 or len(text) > LONG):
+                self.named += 1
+                name = f"t{self.named}"
                 self.parts.append(f"{name} = {_bare(text)}")
                 text = name
-            self.texts[expr] = text
-        return _bare(self.texts[root])
-
-    def _count(self) -> int:
-        self.named = getattr(self, "named", 0) + 1
-        return self.named
+            self.texts[id(expr)] = text
+        return _bare(self.texts[id(root)])
 
     def _one(self, expr: Expr) -> str:
-        args = [self.texts[arg] for arg in expr.args]
+        args = [self.texts[id(arg)] for arg in expr.args]
         match expr.op:
             case "load":
                 return self._load(expr, args)

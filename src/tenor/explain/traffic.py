@@ -82,12 +82,12 @@ def traffic_of(kernel: Kernel) -> Traffic:
 
 def _arithmetic(kernel: Kernel) -> tuple[int, int]:
     """Return the operations at each index of the domain, and those after a reduction."""
-    reduced = set()
+    reduced: set[int] = set()
     counted = {"inner": 0, "after": 0}
     for expr in expressions(kernel):
-        late = expr.op == "reduced" or any(arg in reduced for arg in expr.args)
+        late = expr.op == "reduced" or any(id(arg) in reduced for arg in expr.args)
         if late:
-            reduced.add(expr)
+            reduced.add(id(expr))
         op = OPS.get(expr.op)
         if op is not None and op.family == "elementwise" and expr.op not in FREE:
             counted["after" if late else "inner"] += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -106,7 +106,7 @@ def of(name: object) -> DType:
         ) from None
 
 
-def from_numpy(dtype: np.dtype) -> DType:  # type: ignore[type-arg]
+def from_numpy(dtype: np.dtype[Any]) -> DType:
     """Return the dtype of a NumPy array's elements."""
     found = BY_NUMPY.get(dtype.newbyteorder("="))
     if found is None:

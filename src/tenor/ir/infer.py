@@ -282,6 +282,11 @@ def _index_dtype(name: str, index: Node) -> None:
         raise DTypeError(f"{name}: the index must be int64.", came=index.dtype.name)
 
 
+def _wrap_index(name: str, inputs: Sequence[Node], _attrs: tuple[Any, ...]) -> Result:
+    _index_dtype(name, inputs[0])
+    return inputs[0].shape, dt.int64
+
+
 def _take(name: str, inputs: Sequence[Node], attrs: tuple[Any, ...]) -> Result:
     x, index = inputs
     _index_dtype(name, index)
@@ -293,11 +298,12 @@ def _fits_along(name: str, x: Node, index: Node, dim: int) -> None:
     _index_dtype(name, index)
     _axis(name, x.shape, dim)
     fits = len(x.shape) == len(index.shape) and all(
-        d == dim or small <= big for d, (small, big) in enumerate(zip(index.shape, x.shape, strict=True))
+        d == dim or small <= big
+        for d, (small, big) in enumerate(zip(index.shape, x.shape, strict=True))
     )
     if not fits:
         raise ShapeError(
-            f"{name}: the index must have as many dims as the tensor and not exceed it off dim {dim}.",
+            f"{name}: the index must have the tensor's dims and not exceed it off dim {dim}.",
             came=[f"tensor {x.shape}", f"index {index.shape}"],
             fix="expand or slice the index",
         )
@@ -336,14 +342,20 @@ def _put_along(name: str, inputs: Sequence[Node], attrs: tuple[Any, ...]) -> Res
 # -- contractions -----------------------------------------------------------------------------
 def _matmul(name: str, inputs: Sequence[Node], _attrs: tuple[Any, ...]) -> Result:
     a, b = inputs
-    if min(len(a.shape), len(b.shape)) < 2 or a.shape[:-2] != b.shape[:-2] or a.shape[-1] != b.shape[-2]:
+    if (
+        min(len(a.shape), len(b.shape)) < 2
+        or a.shape[:-2] != b.shape[:-2]
+        or a.shape[-1] != b.shape[-2]
+    ):
         raise ShapeError(
             f"{name}: the last dim of a must equal the second-last dim of b.",
             came=[f"a: {a.shape}", f"b: {b.shape}"],
             fix="transpose or reshape one of them",
             operands=(a, b),
         )
-    return (*a.shape[:-1], b.shape[-1]), _same(name, (a,))[1] if a.dtype is b.dtype else _mixed(name, a, b)
+    return (*a.shape[:-1], b.shape[-1]), _same(name, (a,))[1] if a.dtype is b.dtype else _mixed(
+        name, a, b
+    )
 
 
 def _mixed(name: str, a: Node, b: Node) -> DType:
@@ -419,7 +431,7 @@ RULES: Final[dict[str, Callable[[str, Sequence[Node], tuple[Any, ...]], Result]]
     "sin": _elementwise(_FLOAT), "cos": _elementwise(_FLOAT), "tanh": _elementwise(_FLOAT),
     "erf": _elementwise(_FLOAT), "sigmoid": _elementwise(_FLOAT), "floor": _elementwise(_FLOAT),
     "ceil": _elementwise(_FLOAT), "trunc": _elementwise(_FLOAT), "round": _elementwise(_FLOAT),
-    "not": _elementwise(_BITS), "cast": _cast, "wrap_index": _elementwise("int"),
+    "not": _elementwise(_BITS), "cast": _cast, "wrap_index": _wrap_index,
     "add": _elementwise(_ANY), "sub": _elementwise(_NUMBER), "mul": _elementwise(_ANY),
     "div": _elementwise(_FLOAT), "floordiv": _elementwise(_NUMBER), "mod": _elementwise(_NUMBER),
     "pow": _elementwise(_NUMBER), "maximum": _elementwise(_ANY), "minimum": _elementwise(_ANY),

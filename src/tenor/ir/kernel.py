@@ -6,14 +6,19 @@ domain's index, possibly guarded; what cannot be said so is stored in a buffer o
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Self, cast
+from weakref import WeakValueDictionary
 
 if TYPE_CHECKING:
     from tenor.ir.dtype import DType
     from tenor.ir.node import Shape
 
 __all__ = ["Affine", "Buffer", "Expr", "Guard", "Kernel", "Store"]
+
+_made: Final[WeakValueDictionary[Any, Expr]] = WeakValueDictionary()
+_lock: Final = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +38,10 @@ class Guard:
     high: int
 
 
-@dataclass(frozen=True, slots=True)
 class Expr:
     """A scalar expression at one index of the domain; equal expressions are one object.
+
+    So expressions are compared by identity, however often they share their operands.
 
     ======== ============================== ==================================================
     op       attrs                          value
@@ -61,10 +67,30 @@ class Expr:
     operation, so that a fused kernel gives the bits the separate ones give.
     """
 
+    __slots__ = ("__weakref__", "args", "attrs", "dtype", "op")
+
     op: str
     args: tuple[Expr, ...]
     attrs: tuple[Any, ...]
     dtype: DType
+
+    def __new__(
+        cls, op: str, args: tuple[Expr, ...], attrs: tuple[Any, ...], dtype: DType
+    ) -> Self:
+        """Return the one expression of its kind."""
+        # repr tells 0.0 from -0.0 and True from 1.
+        key = (op, args, repr(attrs) if op == "const" else attrs, dtype)
+        with _lock:
+            made = _made.get(key)
+            if made is None:
+                made = object.__new__(cls)
+                made.op, made.args, made.attrs, made.dtype = op, args, attrs, dtype
+                _made[key] = made
+        return cast("Self", made)
+
+    def __repr__(self) -> str:
+        inner = ", ".join(map(repr, (*self.args, *self.attrs)))
+        return f"{self.op}({inner}): {self.dtype.text}"
 
 
 @dataclass(frozen=True, slots=True)

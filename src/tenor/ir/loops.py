@@ -162,7 +162,7 @@ class Function:
         return self.op("mul", a, b)
 
     def fma(self, a: Value, b: Value, c: Value) -> Value:
-        """Return a * b + c rounded once (llvm.fma; two roundings only where a target has no fma)."""
+        """Return a * b + c rounded once (llvm.fma; twice only where a target has no fma)."""
         return self._emit("fma", (a, b, c), c.type)
 
     def unary(self, name: str, a: Value) -> Value:
@@ -170,7 +170,7 @@ class Function:
         return self._emit(name, (a,), a.type)
 
     def compare(self, name: str, a: Value | float, b: Value | float) -> Value:
-        """Compare: eq ne slt sle sgt sge ult ule ugt uge (int), oeq une olt ole ogt oge uno (float)."""
+        """Compare: eq ne slt sle sgt sge ult ule ugt uge, or oeq une olt ole ogt oge uno."""
         x, y = self._pair(a, b)
         return self._emit(name, (x, y), vector("i1", lanes(x.type)))
 
@@ -218,7 +218,7 @@ class Function:
         self, type_: str, pointer: Value, offset: Value | int = 0,
         *, align: int = 0, mask: Value | None = None,
     ) -> Value:  # fmt: skip
-        """Load a scalar or vector at `offset` elements; masked-off lanes read as 0 and touch nothing.
+        """Load a scalar or vector at `offset` elements; masked-off lanes read 0 and touch nothing.
 
         `align` is in bytes; 0 means the element's own size.
         """
@@ -235,9 +235,13 @@ class Function:
         args = (value, at) if mask is None else (value, at, mask)
         self.block.instrs.append(Instr("store", args, (), (align,)))
 
-    def prefetch(self, pointer: Value, offset: Value | int, elem: str, *, write: bool = False) -> None:
+    def prefetch(
+        self, pointer: Value, offset: Value | int, elem: str, *, write: bool = False
+    ) -> None:
         """Ask for a cache line ahead of its use."""
-        self.block.instrs.append(Instr("prefetch", (self.gep(pointer, offset, elem),), (), (write,)))
+        self.block.instrs.append(
+            Instr("prefetch", (self.gep(pointer, offset, elem),), (), (write,))
+        )
 
     # -- control flow -----------------------------------------------------------------------
     def loop(
@@ -248,7 +252,7 @@ class Function:
         body: Callable[[Value, list[Value]], Sequence[Value] | None],
         carried: Sequence[Value] = (),
     ) -> list[Value]:
-        """Run `body(i, carried)` for i in range(low, high, step); return the last carried values."""
+        """Run `body(i, carried)` for i in range(low, high, step); return what is carried last."""
         lo = low if isinstance(low, Value) else Value("i64", const=low)
         hi = high if isinstance(high, Value) else Value("i64", const=high)
         index = self._new("i64")
@@ -300,7 +304,9 @@ class Function:
 
     def text(self) -> str:
         """Return the function as readable text."""
-        head = ", ".join(f"{v}: {v.type} {n}" for v, n in zip(self.params, self.param_names, strict=True))
+        head = ", ".join(
+            f"{v}: {v.type} {n}" for v, n in zip(self.params, self.param_names, strict=True)
+        )
         inner = [f.text() for f in self.callees.values()]
         return "\n".join([*inner, f"function {self.name}({head})", *_print(self.body, "  ")])
 

@@ -51,9 +51,13 @@ def row(name: str, family: str, arity: int, attrs: str, meaning: str) -> Op:
 
 # What a graph is given.
 LEAF: Final = row("leaf", "parameter", 0, "shape dtype", "a tensor given at run time")
-SCALAR: Final = row("scalar", "parameter", 0, "dtype", "a Python number given at run time; shape ()")
+SCALAR: Final = row(
+    "scalar", "parameter", 0, "dtype", "a Python number given at run time; shape ()"
+)
 # What it makes from nothing.
-CONST: Final = row("const", "constant", 0, "value dtype", "a number known while recording; shape ()")
+CONST: Final = row(
+    "const", "constant", 0, "value dtype", "a number known while recording; shape ()"
+)
 IOTA: Final = row("iota", "constant", 0, "length dtype", "0, 1, ... length-1; shape (length,)")
 RANDOM_BITS: Final = row(
     "random_bits", "constant", 2, "shape",
@@ -81,7 +85,9 @@ CEIL: Final = row("ceil", "elementwise", 1, "", "smallest integer not below x")
 TRUNC: Final = row("trunc", "elementwise", 1, "", "x without its fraction")
 ROUND: Final = row("round", "elementwise", 1, "", "nearest integer, ties to even")
 NOT: Final = row("not", "elementwise", 1, "", "bitwise (integers) or logical (bool) complement")
-CAST: Final = row("cast", "elementwise", 1, "dtype", "the value in another dtype; float to int truncates")
+CAST: Final = row(
+    "cast", "elementwise", 1, "dtype", "the value in another dtype; float to int truncates"
+)
 WRAP_INDEX: Final = row(
     "wrap_index", "elementwise", 1, "size what",
     "an index in range: what 'index', x + size where x < 0, else x, in [-size, size); 'row' or "
@@ -106,45 +112,137 @@ OR: Final = row("or", "elementwise", 2, "", "bitwise or logical or")
 XOR: Final = row("xor", "elementwise", 2, "", "bitwise or logical exclusive or")
 SHL: Final = row("shl", "elementwise", 2, "", "a << b")
 SHR: Final = row("shr", "elementwise", 2, "", "a >> b, arithmetic for signed")
-WHERE: Final = row("where", "elementwise", 3, "", "a if condition (bool) else b; inputs condition, a, b")
+WHERE: Final = row(
+    "where", "elementwise", 3, "", "a if condition (bool) else b; inputs condition, a, b"
+)
 
 # Reductions; the reduced dims stay with extent 1.
-SUM: Final = row("sum", "reduce", 1, "dims", "sum over dims; float16 and bfloat16 accumulate in float32")
+SUM: Final = row(
+    "sum", "reduce", 1, "dims", "sum over dims; float16 and bfloat16 accumulate in float32"
+)
 PROD: Final = row("prod", "reduce", 1, "dims", "product over dims")
-MAX: Final = row("max", "reduce", 1, "dims ties", "maximum over dims; ties: 'even' shares the gradient, 'first' gives it to the first")
+MAX: Final = row(
+    "max",
+    "reduce",
+    1,
+    "dims ties",
+    "maximum over dims; ties: 'even' shares the gradient, 'first' gives it to the first",
+)
 MIN: Final = row("min", "reduce", 1, "dims ties", "minimum over dims; ties as for max")
-ARGMAX: Final = row("argmax", "reduce", 1, "dim", "int64 position of the first maximum (or NaN) along one dim")
-ARGMIN: Final = row("argmin", "reduce", 1, "dim", "int64 position of the first minimum (or NaN) along one dim")
+ARGMAX: Final = row(
+    "argmax", "reduce", 1, "dim", "int64 position of the first maximum (or NaN) along one dim"
+)
+ARGMIN: Final = row(
+    "argmin", "reduce", 1, "dim", "int64 position of the first minimum (or NaN) along one dim"
+)
 
 # Movement: which element stands where.
 RESHAPE: Final = row("reshape", "movement", 1, "shape", "the same elements in row-major order")
-EXPAND: Final = row("expand", "movement", 1, "shape", "NumPy's broadcast_to: new leading dims, extent 1 repeated")
+EXPAND: Final = row(
+    "expand", "movement", 1, "shape", "NumPy's broadcast_to: new leading dims, extent 1 repeated"
+)
 PERMUTE: Final = row("permute", "movement", 1, "dims", "output dim i is input dim dims[i]")
-SLICE: Final = row("slice", "movement", 1, "starts sizes steps", "output[i] = x[starts + i * steps]; steps may be negative")
-PAD: Final = row("pad", "movement", 1, "low high value", "low and high elements of a constant around each dim")
-UNFOLD: Final = row("unfold", "movement", 1, "dim size step dilation", "sliding windows: output[..., w, ..., k] = x[..., w*step + k*dilation, ...], k a new last dim")
-FOLD: Final = row("fold", "movement", 1, "dim length step dilation", "the sum that transposes unfold: window entries added back at their places; output dim has that length")
+SLICE: Final = row(
+    "slice",
+    "movement",
+    1,
+    "starts sizes steps",
+    "output[i] = x[starts + i * steps]; steps may be negative",
+)
+PAD: Final = row(
+    "pad", "movement", 1, "low high value", "low and high elements of a constant around each dim"
+)
+UNFOLD: Final = row(
+    "unfold",
+    "movement",
+    1,
+    "dim size step dilation",
+    "sliding windows: output[..., w, ..., k] = x[..., w*step + k*dilation, ...], k a new last dim",
+)
+FOLD: Final = row(
+    "fold",
+    "movement",
+    1,
+    "dim length step dilation",
+    "unfold transposed: window entries added back at their places, along that length",
+)
 CONCAT: Final = row("concat", "movement", -1, "dim", "the inputs one after another along dim")
-SLICE_UPDATE: Final = row("slice_update", "movement", 2, "starts steps", "x with value written at starts + i * steps; inputs x, value")
+SLICE_UPDATE: Final = row(
+    "slice_update",
+    "movement",
+    2,
+    "starts steps",
+    "x with value written at starts + i * steps; inputs x, value",
+)
 
 # Indices are int64 and already in range (see wrap_index).
-TAKE: Final = row("take", "index", 2, "dim", "output[a, i, b] = x[a, index[i], b]; index's dims replace dim")
-TAKE_ALONG: Final = row("take_along", "index", 2, "dim", "torch.gather: output[..., i, ...] = x[..., index[..., i, ...], ...]")
-PUT: Final = row("put", "index", 3, "dim mode", "x with source at index along dim; mode 'set' or 'add'; inputs x, index, source; in index order")
-PUT_ALONG: Final = row("put_along", "index", 3, "dim mode", "torch.scatter / scatter_add; inputs x, index, source; in row-major order")
+TAKE: Final = row(
+    "take", "index", 2, "dim", "output[a, i, b] = x[a, index[i], b]; index's dims replace dim"
+)
+TAKE_ALONG: Final = row(
+    "take_along",
+    "index",
+    2,
+    "dim",
+    "torch.gather: output[..., i, ...] = x[..., index[..., i, ...], ...]",
+)
+PUT: Final = row(
+    "put",
+    "index",
+    3,
+    "dim mode",
+    "x, index, source: x with source set or added at index along dim, in index order",
+)
+PUT_ALONG: Final = row(
+    "put_along",
+    "index",
+    3,
+    "dim mode",
+    "torch.scatter / scatter_add; inputs x, index, source; in row-major order",
+)
 
 # Contractions.
 MATMUL: Final = row("matmul", "contraction", 2, "", "[..., M, K] @ [..., K, N]; leading dims equal")
-CONV: Final = row("conv", "contraction", 2, "stride padding dilation groups", "cross-correlation of x [N, C, *S] with w [O, C/groups, *K]; padding is ((low, high), ...)")
-CONV_INPUT: Final = row("conv_input", "contraction", 2, "shape stride padding dilation groups", "the input gradient of conv, from w and g [N, O, *P]; shape is x's; inputs g, w")
-CONV_WEIGHT: Final = row("conv_weight", "contraction", 2, "shape stride padding dilation groups", "the weight gradient of conv, from x and g; shape is w's; inputs x, g")
+CONV: Final = row(
+    "conv",
+    "contraction",
+    2,
+    "stride padding dilation groups",
+    "cross-correlation of x [N, C, *S] with w [O, C/groups, *K]; padding is ((low, high), ...)",
+)
+CONV_INPUT: Final = row(
+    "conv_input",
+    "contraction",
+    2,
+    "shape stride padding dilation groups",
+    "the input gradient of conv, from w and g [N, O, *P]; shape is x's; inputs g, w",
+)
+CONV_WEIGHT: Final = row(
+    "conv_weight",
+    "contraction",
+    2,
+    "shape stride padding dilation groups",
+    "the weight gradient of conv, from x and g; shape is w's; inputs x, g",
+)
 
 # Order.
-CUMSUM: Final = row("cumsum", "order", 1, "dim reverse", "running sum along dim, from the end when reverse")
-ARGSORT: Final = row("argsort", "order", 1, "dim descending", "int64 positions that sort along dim; stable; NaN is the largest")
+CUMSUM: Final = row(
+    "cumsum", "order", 1, "dim reverse", "running sum along dim, from the end when reverse"
+)
+ARGSORT: Final = row(
+    "argsort",
+    "order",
+    1,
+    "dim descending",
+    "int64 positions that sort along dim; stable; NaN is the largest",
+)
 
 # The tape: identities that mean something to autograd or to the optimiser.
 DETACH: Final = row("detach", "tape", 1, "", "x, with no gradient")
 VARIABLE: Final = row("variable", "tape", 1, "", "x as a new leaf that requires a gradient")
-FUNCTION: Final = row("function", "tape", -1, "index", "input 0, whose gradient a custom Function gives")
-BARRIER: Final = row("barrier", "tape", 1, "", "x, never merged with an equal value (recomputation stays recomputed)")
+FUNCTION: Final = row(
+    "function", "tape", -1, "index", "input 0, whose gradient a custom Function gives"
+)
+BARRIER: Final = row(
+    "barrier", "tape", 1, "", "x, never merged with an equal value (recomputation stays recomputed)"
+)

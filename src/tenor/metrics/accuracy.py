@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tenor.errors import ArgumentError, ShapeError
 from tenor.metrics.metric import Mean
@@ -38,7 +38,7 @@ def same_shape(name: str, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor
 
 def decided(preds: Tensor, threshold: float) -> Tensor:
     """Return predictions as bools: above the threshold, or as they are."""
-    return preds > threshold if preds.is_floating_point() else preds != 0  # type: ignore[no-any-return]
+    return preds > threshold if preds.is_floating_point() else preds != 0
 
 
 def class_dim(name: str, preds: Tensor, target: Tensor) -> int:
@@ -76,7 +76,7 @@ class BinaryAccuracy(Mean):
     def values(self, preds: Tensor, target: Tensor) -> Tensor:
         """Return whether each score is right."""
         preds, target = same_shape(self.name, preds, target)
-        return decided(preds, self.threshold) == decided(target, 0.5)  # type: ignore[return-value]
+        return decided(preds, self.threshold) == decided(target, 0.5)
 
 
 class CategoricalAccuracy(Mean):
@@ -94,7 +94,7 @@ class CategoricalAccuracy(Mean):
     def values(self, preds: Tensor, target: Tensor) -> Tensor:
         """Return whether each sample is right."""
         preds, target = same_shape(self.name, preds, target)
-        return preds.argmax(self.dim) == target.argmax(self.dim)  # type: ignore[return-value]
+        return preds.argmax(self.dim) == target.argmax(self.dim)
 
 
 class SparseCategoricalAccuracy(Mean):
@@ -114,9 +114,9 @@ class SparseCategoricalAccuracy(Mean):
         if target.ndim == preds.ndim and target.shape[-1] == 1:
             target = target.squeeze(-1)
         dim = class_dim(self.name, preds, target)
-        return preds.argmax(dim) == target.long()  # type: ignore[return-value]
+        return preds.argmax(dim) == target.long()
 
-    def update(self, preds: object, target: object = None, sample_weight: object = None) -> None:
+    def update(self, preds: Any, target: Any = None, sample_weight: Any = None) -> None:
         """Count one more batch."""
         if self.ignore_index is not None and sample_weight is None:
             sample_weight = target != self.ignore_index
@@ -142,7 +142,7 @@ class TopKAccuracy(Mean):
 
         A score as large as it counts as above it where its class comes first.
         """
-        if target.shape == preds.shape:
+        if target.shape == preds.shape and preds.ndim == 2:
             target = target.argmax(1)
         if preds.ndim != 2 or target.shape != preds.shape[:1]:
             raise ShapeError(
@@ -190,5 +190,5 @@ class Accuracy(Mean):
         if classes > 1 or (preds.ndim == target.ndim + 1 and preds.shape[-1] > 1):
             return self.sparse.values(preds, target)
         if not preds.is_floating_point():
-            return preds == target  # type: ignore[return-value]
+            return preds == target
         return self.binary.values(preds, target)

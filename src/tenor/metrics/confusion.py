@@ -41,7 +41,7 @@ def _labels(name: str, preds: Tensor, target: Tensor, classes: int) -> tuple[Ten
 
 
 def _one_hot(labels: Tensor, classes: int) -> Tensor:
-    return labels.unsqueeze(1) == arange(classes)  # type: ignore[return-value]
+    return labels.unsqueeze(1) == arange(classes)
 
 
 class ConfusionMatrix(Metric):
@@ -93,7 +93,7 @@ class ConfusionMatrix(Metric):
         if self.normalize is None:
             return matrix.clone()
         counts = matrix.to(dt.float64)
-        dim = {"true": 1, "pred": 0, "all": (0, 1)}[self.normalize]
+        dim = {"true": (1,), "pred": (0,), "all": (0, 1)}[self.normalize]
         whole = counts.sum(dim, keepdim=True)
         return ratio(counts, whole.expand(counts.shape_tuple))
 
@@ -127,7 +127,7 @@ class _Counted(Metric):
         """Count one more batch: scores or labels, and labels."""
         with no_grad():
             got, true = self._pairs(as_tensor(preds), as_tensor(target))
-            weights = 1.0
+            weights: Any = 1.0
             if sample_weight is not None:
                 weights = as_tensor(sample_weight).to(dt.float64).reshape(-1, 1)
             for count, value in ((self.hits, got * true), (self.said, got), (self.real, true)):

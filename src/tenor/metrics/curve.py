@@ -127,10 +127,11 @@ def _weights(weights: Tensor | None, like: Tensor) -> NDArray[Any]:
 
 def _area(hits: NDArray[Any], alarms: NDArray[Any], curve: str) -> float:
     """Return the area under a curve of growing counts."""
-    if hits[-1] == 0 or alarms[-1] == 0 and curve == "ROC":
+    if hits[-1] == 0 or (alarms[-1] == 0 and curve == "ROC"):
         return 0.0
     if curve == "ROC":
-        return float(np.trapezoid(hits, alarms) / (hits[-1] * alarms[-1]))
+        area = ((hits[1:] + hits[:-1]) / 2.0 * np.diff(alarms)).sum()
+        return float(area / (hits[-1] * alarms[-1]))
     said = hits + alarms
     precision = np.divide(hits, said, out=np.ones_like(said, np.float64), where=said > 0)
     return float((np.diff(hits) * precision[1:]).sum() / hits[-1])

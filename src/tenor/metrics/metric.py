@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +46,7 @@ class Metric:
         self._counts.append(made)
         return made
 
+    @abstractmethod
     def update(self, preds: Any, target: Any, sample_weight: Any = None) -> None:
         """Count one more batch.
 
@@ -53,7 +55,7 @@ class Metric:
             target: What is so.
             sample_weight: How much each sample counts, shape (batch,); 1 by default.
         """
-        raise TypeError(f"{type(self).__name__} must say how it counts {preds, target}")
+        raise TypeError(f"{type(self).__name__} must say how it counts")
 
     def compute(self) -> Tensor:
         """Return the metric over all batches since the last reset."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -133,6 +134,19 @@ class ModuleList(ModuleRow):
 
     def __init__(self, modules: Iterable[Module] | None = None) -> None:
         self.fill(modules or ())
+
+    def child_lines(self) -> list[str]:
+        """Return a line for each run of children that print alike."""
+        lines: list[str] = []
+        printed = [repr(child) for child in self]
+        start = 0
+        for text, run in itertools.groupby(printed):
+            end = start + len(list(run)) - 1
+            name = f"({start})" if start == end else f"({start}-{end})"
+            count = "" if start == end else f"{end - start + 1} x "
+            lines.append(f"{name}: {count}{text}".replace("\n", "\n  "))
+            start = end + 1
+        return lines
 
     def __add__(self, other: Iterable[Module]) -> ModuleList:
         return ModuleList([*self, *other])

@@ -130,7 +130,7 @@ class Conv(Kernels):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolution of (N, C, *space), or of (C, *space)."""
-        padding = self.padding
+        padding: Any = self.padding
         if self.padding_mode != "zeros":
             x = functional.pad(x, self._around(), mode=self.padding_mode)
             padding = 0

@@ -78,7 +78,8 @@ class Embedding(Module):
                 came=f"{tuple(embeddings.shape)}",
                 fix="reshape them",
             )
-        made = cls(*embeddings.shape, padding_idx=padding_idx, dtype=embeddings.dtype)
+        rows, length = embeddings.shape
+        made = cls(rows, length, padding_idx=padding_idx, dtype=embeddings.dtype)
         made.weight = Parameter(embeddings, requires_grad=not freeze)
         return made
 

@@ -149,7 +149,7 @@ def embedding(
     if padding_idx is None:
         return found
     keep = (index != padding_idx % rows).unsqueeze(-1)
-    return where(keep, found, found.detach())
+    return where(keep, found, found.detach())  # type: ignore[no-any-return]
 
 
 def _shorten(weight: Tensor, index: Tensor, max_norm: float, norm_type: float) -> None:

@@ -96,7 +96,8 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
     """Return log(1 + exp(beta x)) / beta; x itself where beta x exceeds the threshold."""
     scaled = input * beta
     linear = scaled > threshold
-    return where(linear, input, where(linear, 0.0, scaled).exp().log1p() / beta)
+    bent: Tensor = where(linear, 0.0, scaled).exp().log1p() / beta
+    return where(linear, input, bent)  # type: ignore[no-any-return]
 
 
 def logsigmoid(input: Tensor) -> Tensor:
@@ -135,7 +136,7 @@ def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """Return x clamp(x + 3, 0, 6) / 6; Howard et al. 2019."""
-    return _into(input, input * (input + 3.0).clamp(0.0, 6.0) / 6.0, inplace)
+    return _into(input, input * hardtanh(input + 3.0, 0.0, 6.0) / 6.0, inplace)
 
 
 def softsign(input: Tensor) -> Tensor:

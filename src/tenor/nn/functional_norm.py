@@ -83,8 +83,9 @@ def batch_norm(
     Source:
         Ioffe and Szegedy 2015.
     """
-    sized = {"running_mean": running_mean, "running_var": running_var, "weight": weight}
-    _check_channels("batch_norm", input, sized | {"bias": bias})
+    affine = {"weight": weight, "bias": bias}
+    running = {"running_mean": running_mean, "running_var": running_var}
+    _check_channels("batch_norm", input, affine | running)
     x = input.to(input.dtype.compute)
     column = (1, -1, *[1] * (x.ndim - 2))
     if training or running_mean is None or running_var is None:
@@ -148,8 +149,9 @@ def instance_norm(
     """
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
-    sized = {"running_mean": running_mean, "running_var": running_var, "weight": weight}
-    _check_channels("instance_norm", input, sized | {"bias": bias})
+    affine = {"weight": weight, "bias": bias}
+    running = {"running_mean": running_mean, "running_var": running_var}
+    _check_channels("instance_norm", input, affine | running)
     x = input.to(input.dtype.compute)
     dims = tuple(range(2, x.ndim))
     count = x.numel() // max(x.shape[0] * x.shape[1], 1)

@@ -114,7 +114,7 @@ def conv2d(
 ) -> Tensor:  # fmt: skip
     """Return the cross-correlation of an image with a bank of kernels.
 
-    y[n, o, i, j] = bias[o] + sum_{c, p, q} input[n, c, i s + p d - pad, j s + q d - pad] w[o, c, p, q]
+    y[n, o, i, j] = bias[o] + sum_{c, p, q} x[n, c, i s + p d - pad, j s + q d - pad] w[o, c, p, q]
 
     Args:
         input: (N, C, H, W), or (C, H, W).
@@ -149,7 +149,8 @@ def _conv_transpose(
         ).squeeze(0)
     if x.ndim != rank + 2 or x.shape[1] != weight.shape[0]:
         raise ShapeError(
-            f"conv_transpose{rank}d: the input (N, C, *space) must match the weight (C, O/groups, *K).",
+            f"conv_transpose{rank}d: the input (N, C, *space) must match the weight "
+            "(C, O/groups, *K).",
             came=[f"input: {tuple(x.shape)}", f"weight: {tuple(weight.shape)}"],
             fix="check the number of channels",
             operands=(x, weight),
@@ -453,7 +454,8 @@ def _pad_by_index(x: Tensor, dim: int, before: int, after: int, mode: str) -> Te
     }
     if mode not in places or (mode == "reflect" and max(before, after) >= n):
         raise ArgumentError(
-            "pad: mode is 'constant', 'reflect' (padding below the extent), 'replicate' or 'circular'.",
+            "pad: mode is 'constant', 'reflect' (padding below the extent), 'replicate' or "
+            "'circular'.",
             came=f"mode {mode!r}, padding ({before}, {after}) of extent {n}",
             fix="choose another mode or less padding",
         )

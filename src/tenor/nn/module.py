@@ -528,7 +528,7 @@ class Module(metaclass=Kind):
 
 def _check_name(module: Module, name: str, registry: Mapping[str, Any]) -> None:
     taken = hasattr(module, name) and name not in registry
-    if not isinstance(name, str) or not name or "." in name or taken:
+    if not name or "." in name or taken:
         raise ArgumentError(
             f"{type(module).__name__}: a registered name must be free and hold no dot.",
             came=repr(name),

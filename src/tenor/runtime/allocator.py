@@ -9,7 +9,15 @@ from typing import Any, Final
 
 import numpy as np
 
-__all__ = ["ALIGN", "Buffer", "allocate", "copy_of", "memory_allocated", "memory_reserved", "release_cached"]
+__all__ = [
+    "ALIGN",
+    "Buffer",
+    "allocate",
+    "copy_of",
+    "memory_allocated",
+    "memory_reserved",
+    "release_cached",
+]
 
 ALIGN: Final = 64
 KEEP_BYTES: Final = 1 << 30

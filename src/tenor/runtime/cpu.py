@@ -27,7 +27,7 @@ _keep: Final[list[Any]] = []
 
 @functools.cache
 def llvm() -> Any:
-    """Return llvmlite's binding, imported on the first compile so that `import tenor` stays light."""
+    """Return llvmlite's binding, imported on the first compile: `import tenor` stays light."""
     import llvmlite.binding as binding  # noqa: PLC0415 - the one lazy import of the engine
 
     binding.initialize_native_target()
@@ -60,8 +60,17 @@ def host_target() -> Target:
 
 @functools.cache
 def _target_machine(target: Target) -> Any:
-    return llvm().Target.from_triple(target.triple).create_target_machine(
-        cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="jitdefault", jit=True
+    return (
+        llvm()
+        .Target.from_triple(target.triple)
+        .create_target_machine(
+            cpu=target.cpu,
+            features=target.features,
+            opt=2,
+            reloc="pic",
+            codemodel="jitdefault",
+            jit=True,
+        )
     )
 
 

@@ -42,7 +42,7 @@ def _entries() -> tuple[Callable[[int], int], Callable[[int], int]]:
     try:
         if all(run(ctypes.addressof(call)) == 0 for run in made):
             return made[0], made[1]
-    except Exception:  # noqa: BLE001, S110 - whatever a foreign interpreter does, ctypes works
+    except Exception:  # noqa: S110 - whatever a foreign interpreter does, ctypes works
         pass
     return _by_ctypes(ctypes.PYFUNCTYPE), _by_ctypes(ctypes.CFUNCTYPE)
 
@@ -119,7 +119,8 @@ class Executable:
             spread = tiles > 1 and cost > SERIAL_NS
             chunk = max(1, tiles // 64) if spread else 0
             self.parallel |= spread
-            launches += [addresses[launch.kernel], len(arguments) // 2, len(launch.pointers), tiles, chunk]
+            address, first = addresses[launch.kernel], len(arguments) // 2
+            launches += [address, first, len(launch.pointers), tiles, chunk]
             for pointer in launch.pointers:
                 arguments += self._base(pointer.space, pointer.at, pointer.offset)
             self.scratch = max(self.scratch, -(-scratch // 64) * 64)
@@ -138,7 +139,7 @@ class Executable:
         return self.first_scalar + 1, at + offset
 
     def run(self, inputs: list[Any], scalars: list[Any]) -> tuple[list[Buffer], int, int]:
-        """Run on buffers and numbers; return the outputs, and the status (0, 0) or (code, index)."""
+        """Run on buffers and numbers; return the outputs, and (0, 0) or (code, index)."""
         try:
             context = self.contexts.pop()
         except IndexError:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - LLVM's text does not wrap
 """The native half of the runtime, as LLVM IR: the thread pool and the loop over launches.
 
 Pool memory (byte offsets; each hot word on a cache line of its own)::
@@ -288,4 +289,6 @@ def text(machine: str, spins: int = SPINS) -> str:
     """Return the module for a machine ("x86_64", "aarch64")."""
     futex = {"x86_64": "202", "aarch64": "98"}.get(machine, "0")
     declaration, pause = _PAUSE.get(machine, ("", ""))
-    return declaration + _TEXT.replace("PAUSE", pause).replace("SPINS", str(spins)).replace("FUTEX", futex)
+    return declaration + _TEXT.replace("PAUSE", pause).replace("SPINS", str(spins)).replace(
+        "FUTEX", futex
+    )

@@ -13,12 +13,19 @@ from tenor.config import config
 from tenor.errors import ArgumentError
 from tenor.runtime import cpu, native
 
-__all__ = ["MAX_THREADS", "Pool", "borrow", "entry", "get_num_threads", "give_back", "set_num_threads"]
+__all__ = [
+    "MAX_THREADS",
+    "Pool",
+    "borrow",
+    "entry",
+    "get_num_threads",
+    "give_back",
+    "set_num_threads",
+]
 
 MAX_THREADS: Final = 64
 _SYMBOLS: Final = ("worker", "execute", "run_held", "run_released")
-_state: Final[dict[str, Any]] = {"pool": None, "entries": None}
-_lock: Final = threading.Lock()
+_state: Final[dict[str, Any]] = {"lock": threading.Lock(), "pool": None, "entries": None}
 
 
 def entry(name: str) -> int:
@@ -33,7 +40,12 @@ def entry(name: str) -> int:
         module = binding.parse_assembly(source)
         target = cpu.host_target()
         tm = binding.Target.from_triple(target.triple).create_target_machine(
-            cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="jitdefault", jit=True
+            cpu=target.cpu,
+            features=target.features,
+            opt=2,
+            reloc="pic",
+            codemodel="jitdefault",
+            jit=True,
         )
         engine = binding.create_mcjit_compiler(module, tm)
         engine.finalize_object()
@@ -86,7 +98,7 @@ def borrow() -> Pool | None:
     if pool is None:
         if config.threads <= 1 or not sys.platform.startswith("linux"):
             return None
-        with _lock:
+        with _state["lock"]:
             if _state["pool"] is None:
                 _state["pool"] = Pool(min(config.threads, MAX_THREADS) - 1)
         pool = _state["pool"]
@@ -116,7 +128,7 @@ def set_num_threads(count: int) -> None:
             fix="give the number of cores to use",
         )
     config.threads = count
-    with _lock:
+    with _state["lock"]:
         # Workers of the old pool sleep on; they take no tile again.
         _state.setdefault("retired", []).append(_state["pool"])
         _state["pool"] = None
@@ -124,8 +136,8 @@ def set_num_threads(count: int) -> None:
 
 def _after_fork() -> None:
     """Threads do not survive a fork; the child makes its own."""
-    global _lock  # noqa: PLW0603 - a lock held by another thread at the fork is never released
-    _lock = threading.Lock()
+    # A lock held by another thread at the fork is never released.
+    _state["lock"] = threading.Lock()
     _state.setdefault("retired", []).append(_state["pool"])
     _state["pool"] = None
 

@@ -23,6 +23,7 @@ SAME_VALUES: Final = (
 )  # fmt: skip
 """Operations whose values are all values of their inputs."""
 MAX_STEPS: Final = 64
+UNKNOWN: Final = 1 << 63
 
 
 def guarded(graph: Graph) -> Graph:
@@ -75,13 +76,12 @@ def _in_range(index: Node, extent: int) -> bool:
 
 
 def _bound(node: Node) -> int:
-    """Return what all values of a node lie below, being 0 or more; beyond any extent if unknown."""
-    unknown = 1 << 63
+    """Return what all values of a node lie below, being 0 or more; a huge number if unknown."""
+    bound = 0
     if node.op in (ops.WRAP_INDEX, ops.IOTA):
-        return int(node.attrs[0])
-    if node.op in (ops.ARGMAX, ops.ARGMIN, ops.ARGSORT):
-        return node.inputs[0].shape[node.attrs[0]]
-    if node.op is ops.CONST:
-        value = int(node.attrs[0])
-        return value + 1 if value >= 0 else unknown
-    return unknown
+        bound = node.attrs[0]
+    elif node.op in (ops.ARGMAX, ops.ARGMIN, ops.ARGSORT):
+        bound = node.inputs[0].shape[node.attrs[0]]
+    elif node.op is ops.CONST:
+        bound = max(0, node.attrs[0] + 1)
+    return bound or UNKNOWN

@@ -99,8 +99,12 @@ class LoadedModel:
             for name, s in manifest.signatures.items()
         }
         self.examples: Mapping[str, Example] = _examples(opened)
-        for name, example in self.examples.items():
-            self._programs[name].graph(_bound(self.signatures[name], example.inputs))
+        for name, signature in self.signatures.items():
+            # A program can only be read where its sizes are known.
+            if name in self.examples:
+                self._programs[name].graph(_bound(signature, self.examples[name].inputs))
+            elif not signature.symbols:
+                self._programs[name].graph({})
 
     def __repr__(self) -> str:
         asked = (_described(signature) for signature in self.signatures.values())

@@ -101,7 +101,7 @@ class Program:
             with self._building:  # once, whoever asks; sizes already known do not wait
                 found = self._kept(key)
                 if found is None:
-                    graph = self.graph(sizes)
+                    graph = self._graph_for_run(sizes)
                     found = Ready(graph, backend.load(graph))
                     with self._lock:
                         self._ready[key] = found
@@ -116,24 +116,26 @@ class Program:
                 self._ready.move_to_end(key)
             return found
 
+    def _graph_for_run(self, sizes: Mapping[str, int]) -> Graph:
+        try:
+            return self.graph(sizes)
+        except FormatError as error:
+            if not sizes:
+                raise
+            raise ShapeError(
+                f"{self.signature.name}: the program must allow these sizes.",
+                came=[*(f"{name} = {n}" for name, n in sizes.items()), error.wanted, *error.came],
+                fix="other sizes may work; or the file was damaged",
+            ) from error
+
     def graph(self, sizes: Mapping[str, int]) -> Graph:
         """Return the checked graph for sizes; nothing is compiled, no memory is taken.
 
         Raises:
-            FormatError: The text is not a program of this signature, whatever the sizes.
-            ShapeError: It is none at these sizes.
+            FormatError: At these sizes the text is not a program of this signature.
             ArgumentError: It would take more memory than allowed.
         """
-        try:
-            graph = parse(fill(self.template, dict(sizes)))
-        except TenorError as error:
-            if not self.signature.symbols:
-                raise
-            raise ShapeError(
-                f"{self.signature.name}: the program must allow these sizes.",
-                came=[*(f"{name} = {value}" for name, value in sizes.items()), *error.came],
-                fix="other sizes may work; or the file was damaged",
-            ) from error
+        graph = parse(fill(self.template, dict(sizes)))
         self._check(graph, sizes)
         total = sum(_nbytes(node) for node in graph.nodes if node.op is not ops.LEAF)
         if total > self.max_bytes:

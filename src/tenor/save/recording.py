@@ -64,7 +64,6 @@ def record(
     local.flush()
     _forget(local.trace)  # tensors may have been entered and nothing done with them
     trace = local.trace
-    trace.owners = []
     try:
         with no_grad(), _unobserved(what):
             outputs = dict(flattened(function(*inputs), what))
@@ -74,8 +73,7 @@ def record(
     except BaseException:
         _forget(trace)
         raise
-    del outputs
-    trace.owners = None
+    del outputs, ends
     local.flush()  # computes only what the model itself has kept hold of
     return made
 
@@ -123,7 +121,7 @@ def _unobserved(what: str) -> Iterator[None]:
 
 def _check(trace: Trace, inputs: Sequence[Handle], what: str) -> None:
     given = {id(handle) for handle in inputs}
-    if any(id(h) in trace.rebound and id(h) not in given for h in trace.owners or ()):
+    if any(id(h) in trace.rebound and id(h) not in given for h in trace.owners):
         raise ArgumentError(
             f"save: {what} must leave the model as it is.",
             came="a parameter or buffer is written",
@@ -133,7 +131,6 @@ def _check(trace: Trace, inputs: Sequence[Handle], what: str) -> None:
 
 def _forget(trace: Trace) -> None:
     """Leave the trace without running it; tensors it entered are what they were before."""
-    trace.owners = None
     trace.rebound.clear()
     trace.outs.clear()
     trace.done = True
@@ -147,9 +144,8 @@ def _recording(
     outputs: list[str],
     ends: list[Any],
 ) -> Recording:
-    owners = trace.owners or []
     graph = graph_of(trace.state, ends)
-    entered = dict(zip((n for n in graph.nodes if n.op is ops.LEAF), owners, strict=True))
+    entered = dict(zip((n for n in graph.nodes if n.op is ops.LEAF), trace.owners, strict=True))
     scalars = iter(trace.scalars)
     given = {id(handle): handle for handle in inputs}
     leaves = {key: _leaf(handle) for key, handle in given.items()}

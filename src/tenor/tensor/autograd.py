@@ -1,8 +1,7 @@
-"""`tn.autograd`: gradients asked for by name, custom derivatives, and their proof by differences."""
+"""`tn.autograd`: gradients by name, custom derivatives, and their proof by differences."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from tenor.tensor.modes import enable_grad, no_grad
 from tenor.tensor.random import get_rng_state, set_rng_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -287,7 +286,8 @@ def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         finally:
             set_rng_state(now)
         again = (again,) if isinstance(again, Handle) else tuple(again)
-        pairs = [(o, g) for o, g in zip(again, given, strict=True) if g is not None and o.needs_grad]
+        arrived = zip(again, given, strict=True)
+        pairs = [(o, g) for o, g in arrived if g is not None and o.needs_grad]
         wanted = [x for x in (*[inner[i] for i in where], *captured) if x.needs_grad]
         found = iter(
             tape.gradients([o for o, _ in pairs], wanted, [g for _, g in pairs], True, False)
@@ -337,7 +337,7 @@ def gradcheck(
         GradientError: they differ.
         DTypeError: an input is not precise enough.
     """
-    args = list(inputs) if isinstance(inputs, (tuple, list)) else [inputs]
+    args = _listed(inputs)
     wanted = [i for i, a in enumerate(args) if isinstance(a, Handle) and a.needs_grad]
     for i in wanted:
         if args[i].element_type is not dt.float64:
@@ -432,7 +432,7 @@ def gradgradcheck(
     Raises:
         GradientError: they differ.
     """
-    args = list(inputs) if isinstance(inputs, (tuple, list)) else [inputs]
+    args = _listed(inputs)
     wanted = [i for i, a in enumerate(args) if isinstance(a, Handle) and a.needs_grad]
     outputs = [o for o in _outputs(func, args) if o.needs_grad]
     numbers = np.random.default_rng(seed)

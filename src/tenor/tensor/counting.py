@@ -41,7 +41,7 @@ def nonzero(x: Tensor, *, as_tuple: bool = False) -> Any:
     array = concrete(x, "nonzero()")
     if as_tuple:
         return tuple(_whole(p) for p in np.nonzero(np.atleast_1d(array)))
-    return _whole(np.argwhere(array).reshape(-1, array.ndim))
+    return _whole(np.argwhere(array))
 
 
 def argwhere(x: Tensor) -> Tensor:
@@ -100,18 +100,19 @@ def unique_consecutive(
 ) -> Any:
     """Return the elements without repeats of the one before; arguments as for `unique`."""
     array = concrete(x, "unique_consecutive()")
-    along = np.atleast_1d(array) if dim is not None else array.reshape(-1)
-    dim = 0 if dim is None else axis("unique_consecutive", dim, array.ndim)
-    line = np.moveaxis(along, dim, 0)
+    shape = array.shape if dim is None else (-1,)
+    dim, array = (
+        (0, array.reshape(-1)) if dim is None
+        else (axis("unique_consecutive", dim, array.ndim), np.atleast_1d(array))
+    )  # fmt: skip
+    line = np.moveaxis(array, dim, 0)
     new = np.ones(len(line), bool)
     if len(line) > 1:
         rest = tuple(range(1, line.ndim))
         new[1:] = (line[1:] != line[:-1]).any(axis=rest)
-    inverse = np.cumsum(new) - 1
+    inverse = (np.cumsum(new) - 1).reshape(shape)
     counts = np.diff(np.append(np.flatnonzero(new), len(line)))
     values = np.moveaxis(line[new], 0, dim)
-    whole = along.size == array.size and along.ndim != array.ndim
-    inverse = inverse.reshape(array.shape) if whole and array.ndim else inverse
     parts = [from_array(values, x.element_type), _whole(inverse), _whole(counts)]
     return _answers(parts, return_inverse, return_counts)
 

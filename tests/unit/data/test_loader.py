@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import threading
 
 import numpy as np
@@ -63,7 +64,7 @@ def test_shuffle_visits_each_once_and_follows_the_seed(workers):
         return [lists(loader) for _ in range(2)]
 
     first, second = epochs(5)
-    assert sorted(sum(first, [])) == list(range(30))
+    assert sorted(itertools.chain(*first)) == list(range(30))
     assert first != second
     assert epochs(5) == [first, second]
     assert epochs(6)[0] != first
@@ -117,7 +118,7 @@ def test_getitems_reads_a_batch_at_once():
 @pytest.mark.parametrize("workers", [0, 1, 2, 3])
 def test_iterable(workers):
     batches = lists(DataLoader(Count(10), batch_size=2, num_workers=workers))
-    assert sorted(sum(batches, [])) == list(range(10))
+    assert sorted(itertools.chain(*batches)) == list(range(10))
     assert batches[0] == [0, workers or 1]
     full = lists(DataLoader(Count(7), batch_size=3, drop_last=True, num_workers=workers and 1))
     assert full == [[0, 1, 2], [3, 4, 5]]
@@ -138,12 +139,16 @@ def test_an_error_surfaces_in_the_loop_with_its_own_line(workers):
             return i
 
     seen = []
-    with pytest.raises(KeyError, match="sample five") as error:
+
+    def loop():
         for batch in DataLoader(Bad(), batch_size=2, num_workers=workers):
             seen.append(batch.tolist())  # noqa: PERF401 - the loop is what is tested
+
+    with pytest.raises(KeyError, match="sample five") as error:
+        loop()
     assert seen == [[0, 1], [2, 3]]
     names = [frame.name for frame in error.traceback]
-    assert names[0] == "test_an_error_surfaces_in_the_loop_with_its_own_line"
+    assert names[1] == "loop"
     assert names[-1] == "__getitem__"
 
 

@@ -6,13 +6,13 @@ import warnings
 
 import pytest
 import torch
+from torch.optim import lr_scheduler as theirs
 
 import tenor as tn
 from tenor.engine.flush import counts
 from tenor.errors import ArgumentError
 from tenor.optim import SGD, Adam
 from tenor.optim import lr_scheduler as mine
-from torch.optim import lr_scheduler as theirs
 
 SCHEDULES = {
     "step": lambda m, o: m.StepLR(o, 3, 0.5),

@@ -47,7 +47,6 @@ class Expressions:
         self.written: set[Node] = set()
         self.here: dict[Node, Expr] = {}
         self.memo: dict[Any, Expr] = {}
-        self.known: dict[Expr, Expr] = {}
 
     def kernel(
         self, kind: str, dims: tuple[int, ...], items: Sequence[Item], inside: AbstractSet[Node]
@@ -91,8 +90,7 @@ class Expressions:
 
     def expr(self, op: str, args: tuple[Expr, ...], attrs: tuple[Any, ...], dtype: DType) -> Expr:
         """Return the one expression of its kind."""
-        made = Expr(op, args, attrs, dtype)
-        return self.known.setdefault(made, made)
+        return Expr(op, args, attrs, dtype)
 
     # -- reading ------------------------------------------------------------------------------
     def value(self, node: Node, coords: Coords, guards: tuple[Guard, ...]) -> Expr:

@@ -153,6 +153,8 @@ class Fusion:
         inside = self._unread_outside(ordered)
         kernels, values, labels = [], [], []
         for group in ordered:
+            if not any(size(n.shape) for n in group.nodes):
+                continue  # nothing to compute
             kernel, nodes = self._write(group, inside)
             kernels.append(kernel)
             values.append(nodes)
@@ -293,7 +295,9 @@ def _choose(
             continue
         if group.kind == "reduce" and item.node.op.family != "reduce" and group.domain == item.domain:
             continue
-        if all(dep.level < group.level or (dep is group and same) for dep, same in deps):
+        # A reduction cannot read in its loop what the loop's end gives.
+        inside = item.node.op.family != "reduce"
+        if all(dep.level < group.level or (dep is group and same and inside) for dep, same in deps):
             return group
     return None
 

@@ -1,0 +1,187 @@
+"""The six steps of a model's life, each with what has to hold."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from tenor.data import load_digits
+from tenor.demo.network import digit_network
+from tenor.demo.process import serving, verify_afresh
+from tenor.demo.requests import PROTOCOLS, instances
+from tenor.demo.training import EPOCHS, train
+from tenor.errors import TenorError
+from tenor.save import load_model, replace_file, save
+from tenor.tensor import tensor
+from tenor.tensor.modes import no_grad
+from tenor.tensor.random import manual_seed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from tenor.nn import Module
+
+    Array = NDArray[Any]
+
+__all__ = ["Check", "Outcome", "live"]
+
+SEED: Final = 7
+ACCURACY: Final = 0.97
+"""What the model has to reach on images it has not seen."""
+ASKED: Final = 32
+"""How many held-out images are sent to the server."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Something that had to hold: what, whether it did, and what was found."""
+
+    what: str
+    held: bool
+    found: str
+
+
+@dataclass
+class Outcome:
+    """What the demo made and found.
+
+    Attributes:
+        directory: Where everything is.
+        model: The model file.
+        events: The directory of TensorBoard event files.
+        request: A request body to send by hand.
+        digit: The digit the request's image shows.
+        accuracy: On the held-out images.
+        train_seconds: How long training took, compilation included.
+        seconds: How long everything took.
+        checks: Everything that had to hold.
+    """
+
+    directory: Path
+    model: Path
+    events: Path
+    request: Path
+    digit: int = 0
+    accuracy: float = 0.0
+    train_seconds: float = 0.0
+    seconds: float = 0.0
+    checks: list[Check] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything held."""
+        return bool(self.checks) and all(check.held for check in self.checks)
+
+
+def live(
+    directory: Path, say: Callable[[str], None], *, epochs: int | None = None, bar: bool = True
+) -> Outcome:
+    """Train, save, verify, serve and ask a digit classifier; everything is put in a directory.
+
+    Args:
+        directory: Made where it does not exist.
+        say: Called with a line for each step begun and each thing found.
+        epochs: Passes over the training images.
+        bar: Whether training shows a progress bar.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    outcome = Outcome(
+        directory, directory / "digits.tnr", directory / "tensorboard", directory / "request.json"
+    )
+    start = time.perf_counter()
+    # A step that fails leaves nothing for the next to stand on.
+    with _failing(outcome):
+        _all(outcome, say, epochs or EPOCHS, bar)
+    outcome.seconds = time.perf_counter() - start
+    return outcome
+
+
+@contextlib.contextmanager
+def _failing(outcome: Outcome) -> Iterator[None]:
+    try:
+        yield
+    except (TenorError, OSError) as error:
+        outcome.checks.append(Check("every step can be done", False, str(error)))
+
+
+def _all(outcome: Outcome, say: Callable[[str], None], epochs: int, bar: bool) -> None:
+    def check(what: str, held: bool, found: str) -> None:
+        outcome.checks.append(Check(what, held, found))
+        say(f"{'ok' if held else 'FAILED'}: {what}: {found}")
+
+    x_train, y_train, x_test, y_test = load_digits()
+    say(f"1  UCI handwritten digits: {len(x_train)} images to learn from, {len(x_test)} held out")
+
+    say(f"2  training {epochs} epochs; event files go to {outcome.events}")
+    manual_seed(SEED)
+    network = digit_network()
+    begun = time.perf_counter()
+    history = train(network, (x_train, y_train), (x_test, y_test), outcome.events, epochs, bar)
+    outcome.train_seconds = time.perf_counter() - begun
+    answers = _answers(network, x_test)
+    outcome.accuracy = float((answers.argmax(1) == y_test).mean())
+    found = f"{outcome.accuracy:.2%} of {len(x_test)} in {outcome.train_seconds:.1f} s"
+    check(f"at least {ACCURACY:.0%} of the held-out images are right", outcome.accuracy >= ACCURACY,
+          found)  # fmt: skip
+
+    written = sorted(outcome.events.rglob("events.out.tfevents.*"))
+    say("3  TensorBoard")
+    check("event files are written", bool(written), f"{len(written)} in {outcome.events}")
+    del history
+
+    say(f"4  saving {outcome.model}")
+    save(
+        network, outcome.model, example_inputs=x_test[:16], name="digits",
+        description="Logits of the ten digits for 8 x 8 images, from 0 (white) to 1 (black).",
+    )  # fmt: skip
+    check("its examples hold in a fresh process", *verify_afresh(outcome.model))
+
+    say("5  serving it from another process")
+    _ask(outcome, network, x_test, check)
+
+    outcome.digit = int(y_test[0])
+    replace_file(outcome.request, [instances(x_test[:1]) + b"\n"])
+
+
+def _answers(network: Module, images: Array) -> Array:
+    """Return the network's own logits."""
+    network.eval()
+    with no_grad():
+        return np.asarray(network(tensor(images)).numpy()).copy()
+
+
+def _ask(
+    outcome: Outcome, network: Module, x_test: Array, check: Callable[[str, bool, str], None]
+) -> None:
+    """Send held-out images the model file has no example of; compare every bit of the answers."""
+    images = x_test[-ASKED:]
+    wanted = {len(part): _answers(network, part) for part in (images, images[:1])}
+    loaded = load_model(outcome.model)
+    given = loaded.signatures["predict"].inputs[0].name
+    came = {
+        n: next(iter(loaded.run("predict", {given: images[:n]}).values())) for n in wanted
+    }
+    check("the loaded model answers as the trained one, bit for bit",
+          all(came[n].tobytes() == wanted[n].tobytes() for n in wanted),
+          f"batches of {' and '.join(map(str, wanted))}")  # fmt: skip
+    with serving(outcome.model, outcome.directory / "server.log") as server:
+        for protocol, ask in PROTOCOLS.items():
+            for n, answer in wanted.items():
+                same = _same(ask(server.url, loaded.name, images[:n]), answer)
+                check(f"{protocol}: answers are the in-process ones, bit for bit", *same)
+    check("the server stops gracefully", server.status == 0, f"exit status {server.status}")
+
+
+def _same(came: Array, wanted: Array) -> tuple[bool, str]:
+    """Tell whether two arrays have the same bits, and how many elements do."""
+    if came.shape != wanted.shape:
+        return False, f"shape {list(came.shape)}, not {list(wanted.shape)}"
+    equal = came.view(np.uint32) == wanted.view(np.uint32)
+    return bool(equal.all()), f"{int(equal.sum())} of {equal.size} numbers, batch of {len(came)}"
