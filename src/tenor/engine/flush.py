@@ -290,8 +290,8 @@ def _build(trace: Trace, live: list[Handle], stored: set[State], kept: set[State
     runner = load(graph)
     where: dict[State, tuple[str, int]] = {s: ("output", i) for i, s in enumerate(outputs)}
     leaves = [s for s in graph.nodes if s.op is ops.LEAF]
-    for i, leaf in enumerate(leaves):
-        where[leaf] = ("leaf", i)  # type: ignore[index]
+    for i, node in enumerate(leaves):
+        where[node] = ("leaf", i)  # type: ignore[index]
     return Plan(runner, where, runner.donated, list(graph.nodes), graph)  # type: ignore[arg-type]
 
 

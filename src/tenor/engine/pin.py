@@ -173,7 +173,7 @@ class Compiled(Generic[P, R]):
         del pins[4:]
         while len(self.pins) > self.max_plans:
             del self.pins[next(iter(self.pins))]
-        return result  # type: ignore[no-any-return]
+        return result
 
     def _pin(self, tensors: list[Handle], result: Any) -> Pin:
         trace = local.trace

@@ -163,36 +163,48 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        before = [(count, count.value) for count in set(self._counts.values())]
-        self.record()
-        try:
-            local.flush()
-        except BaseException:
-            for count, value in before:
-                count.value = value
-            raise
+        self._run(clear=False)
         return loss
 
-    def record(self) -> None:
-        """Record the updates without running them; what reads or flushes next does."""
+    def step_and_clear(self) -> None:
+        """Update the parameters and forget the gradients, which are then never stored."""
+        self._run(clear=True)
+
+    def _run(self, clear: bool) -> None:
+        taken: set[StepCount] = set()
+        try:
+            self.record(taken)
+            if clear:
+                self.zero_grad()
+            local.flush()
+        except BaseException:
+            for count in taken:
+                count.value -= 1
+            raise
+
+    def record(self, taken: set[StepCount] | None = None) -> None:
+        """Record the updates without running them; what reads or flushes next does.
+
+        Args:
+            taken: Takes up the counts that took the step.
+        """
         if pinned():
             self._guard()
         with no_grad():
             for group in self.param_groups:
-                self._record_group(group)
+                self._record_group(group, set() if taken is None else taken)
 
-    def _record_group(self, group: dict[str, Any]) -> None:
+    def _record_group(self, group: dict[str, Any], taken: set[StepCount]) -> None:
         emitted: dict[tuple[StepCount, DType], list[Tensor]] = {}
-        seen: set[StepCount] = set()
         active = [p for p in group["params"] if p.grad is not None]
         self._prepare(group, active)
         for p in active:
             count, dtype = self._counts[p], p.element_type
             n = emitted.get((count, dtype))
             if n is None:
-                numbers = StepNumbers(self.numbers, group, count, count not in seen)
+                numbers = StepNumbers(self.numbers, group, count, count not in taken)
+                taken.add(count)
                 n = emitted[count, dtype] = numbers.emit(dtype)
-                seen.add(count)
             self.update(p, p.grad, self.state[p], n, group)
 
     @property

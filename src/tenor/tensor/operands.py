@@ -53,9 +53,12 @@ def slot(value: Number, dtype: DType) -> Tensor:
         number = bool(value)
     else:
         bits = 8 * dtype.itemsize
-        number = int(value) & ((1 << bits) - 1)
-        if dtype.kind == "int" and number >> (bits - 1):
-            number -= 1 << bits
+        whole = int(value) & ((1 << bits) - 1)
+        if dtype.kind == "int" and whole >> (bits - 1):
+            whole -= 1 << bits
+        if whole >> 63 > 0:
+            return constant(whole, dtype)  # slots are signed
+        number = whole
     made: Tensor = emit_scalar(number, dtype)
     return made
 

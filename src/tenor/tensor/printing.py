@@ -220,10 +220,10 @@ def text(x: Tensor) -> str:
     array = concrete(x, "print()")
     kind = x.element_type
     notes = []
+    if array.ndim != 1 if not array.size else not options.edgeitems:
+        notes.append(f"size={tuple(array.shape)}")
     if not array.size:
         body = "[]"
-        if array.ndim != 1:
-            notes.append(f"size={tuple(array.shape)}")
         usual = kind is dt.default_float
     else:
         short = array.size > options.threshold

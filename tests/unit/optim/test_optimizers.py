@@ -259,6 +259,26 @@ def test_load_state_dict_refuses_another_model():
         Adam(others).load_state_dict(state)
 
 
+def test_step_and_clear_forgets_the_gradients_and_stores_none():
+    mine, other = ours("float64"), theirs("float64")
+    opt, ref = Adam(mine, lr=0.05), torch.optim.Adam(other, lr=0.05)
+    for _ in range(3):
+        loss_of(tn.tensor(X), mine).backward()
+        opt.step_and_clear()
+        assert all(p.grad is None for p in mine)
+        descend(other, ref, torch.tensor(X))
+    assert_same(mine, other, "float64")
+
+
+def test_failed_first_step_counts_nothing():
+    w = tn.ones(3, requires_grad=True)
+    opt = Adam([w], lr=0.1)
+    w[tn.tensor([7])].sum().backward()
+    with pytest.raises(IndexError):
+        opt.step()
+    assert int(opt.state[w]["step"]) == 0
+
+
 def test_closure_is_called_with_gradients_on_and_returned():
     mine = ours("float32")
     opt = SGD(mine, lr=0.1)

@@ -2,62 +2,314 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from math import ceil, prod
+from typing import TYPE_CHECKING, Any, Final
 
-from tenor.compiler.lower.microkernel import multiply_add
-from tenor.compiler.lower.storage import compute_type, entry, load_element, repeat, store_element
+from tenor.compiler.lower.blocking import depth_of, lanes_of, parted, register_tile
+from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
+from tenor.compiler.lower.packing import Layout, mover
+from tenor.compiler.lower.storage import compute_type, entry, memory_type
 from tenor.ir.program import Lowered
 
 if TYPE_CHECKING:
+    from tenor.ir.dtype import DType
     from tenor.ir.kernel import Kernel
     from tenor.ir.loops import Function, Value
     from tenor.ir.target import Target
 
-__all__ = ["matmul"]
+__all__ = ["Product", "matmul", "multiply"]
+
+PANELS: Final = 256 * 1024
+"""Bytes of B packed at a time: half of a small second-level cache."""
+NEAR: Final = 16 * 1024
+"""Bytes that are read where they lie, because the first-level cache holds them."""
+GRAIN: Final = 1_000_000
+"""Multiply-adds a tile does, about."""
+TILES: Final = 8
+"""Tiles a large product has at least."""
 
 
-def matmul(kernel: Kernel, _target: Target) -> Lowered:
+@dataclass(frozen=True)
+class Product:
+    """A batch of matrix products in memory.
+
+    Attributes:
+        batch: For each dim of the batch: extent, stride of a, of b, of c.
+        m, n, k: Extents.
+        a, b, c: (row stride, column stride) of each operand.
+        offsets: Where each operand begins.
+    """
+
+    batch: tuple[tuple[int, int, int, int], ...]
+    m: int
+    n: int
+    k: int
+    a: tuple[int, int]
+    b: tuple[int, int]
+    c: tuple[int, int]
+    offsets: tuple[int, int, int]
+
+    def turned(self) -> Product:
+        """Return the product of the transposes, which is the transpose of the product."""
+        batch = tuple((extent, b, a, c) for extent, a, b, c in self.batch)
+        at_a, at_b, at_c = self.offsets
+        return Product(batch, self.n, self.m, self.k, self.b[::-1], self.a[::-1], self.c[::-1],
+                       (at_b, at_a, at_c))  # fmt: skip
+
+    def flattened(self) -> Product:
+        """Return the product with the batch dims that share b taken as further rows of a."""
+        *outer, last = self.batch or ((1, 0, 0, 0),)
+        extent, a, b, c = last
+        if extent > 1 and b == 0 and a == self.m * self.a[0] and c == self.m * self.c[0]:
+            return Product(tuple(outer), self.m * extent, self.n, self.k, self.a, self.b, self.c,
+                           self.offsets).flattened()  # fmt: skip
+        return self
+
+
+def matmul(kernel: Kernel, target: Target) -> Lowered:
     """Lower a batch of matrix products.
 
     Params: batch, a tuple of (extent, stride of a, of b, of c); m, n, k; a, b, c: (row stride,
     column stride) of each operand; offsets of each.
     Buffers: a, b, c; one dtype.
     """
-    p = kernel.params
-    m, n, k = p["m"], p["n"], p["k"]
-    dtype = kernel.buffers[0].dtype
-    f, (a, b, c), begin, end, _ = entry(kernel)
-    batch = 1
-    for extent, *_rest in p["batch"]:
-        batch *= extent
-
-    def tile(t: Value, _: list[Value]) -> None:
-        which, i = f.op("sdiv", t, m), f.op("srem", t, m)
-        base = list(_bases(f, kernel, which))
-        row = f.add(base[0], f.mul(i, p["a"][0]))
-
-        def column(j: Value) -> None:
-            def step(q: Value, total: list[Value]) -> list[Value]:
-                x = load_element(f, dtype, a, f.add(row, f.mul(q, p["a"][1])))
-                at = f.add(f.mul(q, p["b"][0]), f.mul(j, p["b"][1]))
-                y = load_element(f, dtype, b, f.add(base[1], at))
-                return [multiply_add(f, dtype, x, y, total[0])]
-
-            total = f.loop(0, k, 1, step, [f.const(0, compute_type(dtype))])[0]
-            at = f.add(f.mul(i, p["c"][0]), f.mul(j, p["c"][1]))
-            store_element(f, dtype, total, c, f.add(base[2], at))
-
-        repeat(f, f.const(0, "i64"), f.const(n, "i64"), 1, column)
-
-    f.loop(begin, end, 1, tile)
-    return Lowered(f, batch * m if n else 0, 0, batch * m * n * k)
+    p: dict[str, Any] = kernel.params
+    product = Product(p["batch"], p["m"], p["n"], p["k"], p["a"], p["b"], p["c"], p["offsets"])
+    return multiply(kernel, product, target, (0, 1, 2))
 
 
-def _bases(f: Function, kernel: Kernel, which: Value) -> list[Value]:
-    """Return where each operand's matrix number `which` of the batch begins."""
-    base = [f.const(o, "i64") for o in kernel.params["offsets"]]
-    for extent, *strides in reversed(kernel.params["batch"]):
-        index = f.op("srem", which, extent)
-        which = f.op("sdiv", which, extent)
-        base = [f.add(b, f.mul(index, s)) for b, s in zip(base, strides, strict=True)]
-    return base
+def multiply(
+    kernel: Kernel, product: Product, target: Target, roles: tuple[int, int, int]
+) -> Lowered:
+    """Lower a product whose a, b and c are the kernel's buffers of these numbers."""
+    if 0 in (product.m, product.n, *(extent for extent, *_ in product.batch)):
+        return Lowered(entry(kernel)[0], 0)
+    product = product.flattened()
+    width = lanes_of(kernel.buffers[0].dtype, target)
+    if _better_turned(product, width):
+        product, roles = product.turned(), (roles[1], roles[0], roles[2])
+    f, buffers, begin, end, scratch = entry(kernel)
+    a, b, c = (buffers[r] for r in roles)
+    plan = _Plan(f, product, kernel.buffers[0].dtype, target)
+    plan.write(begin, end, a, b, c, scratch)
+    work = prod(e for e, *_ in product.batch) * product.m * product.n * max(1, product.k)
+    return Lowered(f, plan.tiles, plan.scratch_bytes, work * 8 // (width * 25) + 1)
+
+
+def _better_turned(p: Product, width: int) -> bool:
+    """Tell whether to compute the transpose: b's columns are contiguous and a is the smaller."""
+    if p.n == 1:
+        return p.m > 1
+    along_k = p.b[0] == 1 and p.b[1] != 1
+    return along_k and p.m % width == 0 and p.m <= 4 * width and p.n > p.m
+
+
+class _Plan:
+    """A product being written: what is packed, the tiles, and the loops."""
+
+    def __init__(self, f: Function, product: Product, dtype: DType, target: Target) -> None:
+        self.f, self.p, self.dtype, self.compute = f, product, dtype, dtype.compute
+        m, n, k = product.m, product.n, product.k
+        self.shape = register_tile(m, n, lanes_of(dtype, target), target)
+        self.depth = depth_of(k)
+        self.blocks = ceil(k / self.depth) if k else 1
+        self._cut(prod(extent for extent, *_ in product.batch))
+        self._choose()
+        self._reserve()
+        self.kernels: dict[tuple[int, int], Function] = {}
+
+    def _cut(self, batch: int) -> None:
+        """Cut C into tiles, by the shape alone."""
+        m, n = self.p.m, self.p.n
+        work = m * n * max(1, self.p.k)
+        most = PANELS // (max(1, self.depth) * self.compute.itemsize)
+        wanted = max(1, min(TILES, work * batch // GRAIN))
+        each = ceil(wanted / max(1, batch))
+        self.nc = parted(n, self.shape.columns, most, min(each, ceil(n / self.shape.columns)))
+        across = ceil(n / self.nc)
+        self.mc = parted(m, self.shape.rows, m, ceil(each / max(1, across)))
+        self.grid = (ceil(m / self.mc), across)
+        self.tiles = batch * self.grid[0] * self.grid[1]
+
+    def _choose(self) -> None:
+        """Choose what is read where it lies."""
+        p, shape, size = self.p, self.shape, self.dtype.itemsize
+        across = ceil(self.nc / shape.columns)
+        down = ceil(self.mc / shape.rows)
+        near_b = self.depth * self.nc * size <= NEAR
+        self.pack_b = p.b[1] != 1 or (down > 1 and not near_b)
+        crowded = p.a[0] * size % 2048 == 0 and shape.rows > 4 and across > 2
+        far = p.a[1] != 1 and not (p.a[0] == 1 and self.mc * self.depth * size <= 2 * NEAR)
+        convert = self.dtype is not self.compute and across > 1
+        self.pack_a = crowded or far or convert
+        self.stage_c = p.c[1] != 1 or (self.dtype is not self.compute and self.blocks > 1)
+        if self.shape.width == 1 and p.b[1] != 1:
+            self.pack_b = p.b[1] != 1 and self.nc > 1
+
+    def _reserve(self) -> None:
+        """Lay the workspace out."""
+        size, shape = self.compute.itemsize, self.shape
+        self.c_row = ceil(self.nc / shape.columns) * shape.columns
+        sizes = [
+            self.pack_b * self.depth * self.c_row,
+            self.pack_a * self.depth * shape.rows,
+            self.stage_c * ceil(self.mc / shape.rows) * shape.rows * self.c_row,
+        ]
+        self.places, at = [], 0
+        for count in sizes:
+            self.places.append(at)
+            at += -(-count * size // 64) * 64
+        self.scratch_bytes = at + 64 if at else 0
+
+    # -- writing ------------------------------------------------------------------------------
+    def write(self, begin: Value, end: Value, a: Value, b: Value, c: Value, scratch: Value) -> None:
+        """Write the loop over tiles."""
+        f, p = self.f, self.p
+        spaces = [f.gep(scratch, at, "i8") for at in self.places]
+        self.space_b, self.space_a, self.space_c = spaces
+        kind = memory_type(self.dtype)
+        down, across = self.grid
+
+        def tile(t: Value, _: list[Value]) -> None:
+            i, t = self._split(t, down, self.mc)
+            j, which = self._split(t, across, self.nc)
+            base = self._bases(which)
+            at_a = f.add(base[0], f.mul(i, p.a[0]))
+            at_b = f.add(base[1], f.mul(j, p.b[1]))
+            at_c = f.add(base[2], f.add(f.mul(i, p.c[0]), f.mul(j, p.c[1])))
+            rows = self._extent(i, p.m, self.mc, down, self.shape.rows)
+            columns = self._extent(j, p.n, self.nc, across, self.shape.columns)
+            self._tile(rows, columns, f.gep(a, at_a, kind), f.gep(b, at_b, kind),
+                       f.gep(c, at_c, kind))  # fmt: skip
+
+        f.loop(begin, end, 1, tile)
+
+    def _split(self, t: Value, parts: int, size: int) -> tuple[Value, Value]:
+        f = self.f
+        if parts == 1:
+            return f.const(0, "i64"), t
+        return f.mul(f.op("urem", t, parts), size), f.op("udiv", t, parts)
+
+    def _extent(self, start: Value, count: int, most: int, parts: int, piece: int) -> Extent:
+        f = self.f
+        if parts == 1:
+            return Extent(f.const(count, "i64"), piece, count % piece)
+        left = f.const(most, "i64")
+        if count % most:
+            left = f.op("smin", left, f.sub(count, start))
+        return Extent(left, piece, count % piece)
+
+    def _bases(self, which: Value) -> list[Value]:
+        """Return where each operand's matrix number `which` of the batch begins."""
+        f = self.f
+        base = [f.const(o, "i64") for o in self.p.offsets]
+        for d, (extent, *strides) in reversed(list(enumerate(self.p.batch))):
+            index = f.op("urem", which, extent) if d else which
+            which = f.op("udiv", which, extent) if d else which
+            base = [f.add(x, f.mul(index, s)) for x, s in zip(base, strides, strict=True)]
+        return base
+
+    def _tile(self, rows: Extent, columns: Extent, a: Value, b: Value, c: Value) -> None:
+        """Write one tile: its blocks of k in order, then what was staged."""
+        f, p = self.f, self.p
+        kind = memory_type(self.dtype)
+        out = self.space_c if self.stage_c else c
+        if self.blocks == 1:
+            depth = f.const(p.k, "i64")
+            self._block(rows, columns, a, b, out, depth, f.const(0, "i64"))
+        else:
+
+            def block(q: Value, _: list[Value]) -> None:
+                depth = f.const(self.depth, "i64")
+                if p.k % self.depth:
+                    depth = f.op("smin", depth, f.sub(p.k, q))
+                a_q = f.gep(a, f.mul(q, p.a[1]), kind)
+                b_q = f.gep(b, f.mul(q, p.b[0]), kind)
+                self._block(rows, columns, a_q, b_q, out, depth, q)
+
+            f.loop(0, p.k, self.depth, block)
+        if self.stage_c:
+            self._deliver(rows, columns, c)
+
+    def _block(
+        self, rows: Extent, columns: Extent, a: Value, b: Value, c: Value, depth: Value, q: Value
+    ) -> None:
+        """Write one block of k."""
+        f, p, shape = self.f, self.p, self.shape
+        kind, packed = memory_type(self.dtype), compute_type(self.dtype)
+        c_kind, c_row = (packed, self.c_row) if self.stage_c else (kind, p.c[0])
+        alone = rows.count.const is not None and rows.count.const <= shape.rows
+
+        def fill(j: Value, size: int) -> None:
+            pack = mover(f"pack_b{size}", Layout(self.dtype, *p.b),
+                         Layout(self.compute, shape.columns, 1), size, shape.width,
+                         padded=self._padded(size))  # fmt: skip
+            f.call(pack, [f.gep(b, f.mul(j, p.b[1]), kind), self._panel(j, alone), depth])
+
+        if self.pack_b and not alone:
+            sweep(f, columns, fill)
+
+        def down(i: Value, height: int) -> None:
+            a_i = f.gep(a, f.mul(i, p.a[0]), kind)
+            if self.pack_a:
+                pack = mover(f"pack_a{height}", Layout(self.dtype, p.a[1], p.a[0]),
+                             Layout(self.compute, height, 1), height, shape.width)  # fmt: skip
+                f.call(pack, [a_i, self.space_a, depth])
+                a_i = self.space_a
+
+            def right(j: Value, size: int) -> None:
+                if self.pack_b and alone:
+                    fill(j, size)
+                b_j = self._panel(j, alone) if self.pack_b else f.gep(b, f.mul(j, p.b[1]), kind)
+                c_ij = f.gep(c, f.add(f.mul(i, c_row), j), c_kind)
+                more = [q] if self.blocks > 1 else []
+                f.call(self._micro(height, size), [depth, a_i, b_j, c_ij, *more])
+
+            sweep(f, columns, right)
+
+        sweep(f, rows, down)
+
+    def _padded(self, size: int) -> int:
+        width = self.shape.width
+        return ceil(size / width) * width
+
+    def _panel(self, j: Value, alone: bool) -> Value:
+        """Return where the packed panel of column j lies; a lone row of tiles reuses one."""
+        if alone:
+            return self.space_b
+        return self.f.gep(self.space_b, self.f.mul(j, self.depth), compute_type(self.dtype))
+
+    def _micro(self, height: int, size: int) -> Function:
+        if (height, size) not in self.kernels:
+            p, shape, compute = self.p, self.shape, self.compute
+            vectors = ceil(size / shape.width)
+            step = height if self.pack_a else 1
+            spec = Micro(
+                a=compute if self.pack_a else self.dtype,
+                b=compute if self.pack_b else self.dtype,
+                c=compute if self.stage_c else self.dtype,
+                rows=tuple(range(height)) if self.pack_a else tuple(
+                    i * p.a[0] for i in range(height)),
+                a_step=step if self.pack_a else p.a[1],
+                b_step=shape.columns if self.pack_b else p.b[0],
+                vectors=vectors, width=shape.width,
+                last=size - (vectors - 1) * shape.width,
+                c_row=self.c_row if self.stage_c else p.c[0],
+                more=self.blocks > 1, padded_b=self.pack_b, padded_c=self.stage_c,
+                align=shape.width * compute.itemsize if self.pack_b else 0,
+            )  # fmt: skip
+            self.kernels[height, size] = micro_kernel(f"multiply{height}x{size}", spec)
+        return self.kernels[height, size]
+
+    def _deliver(self, rows: Extent, columns: Extent, c: Value) -> None:
+        """Write staged sums out."""
+        f, p = self.f, self.p
+
+        def right(j: Value, size: int) -> None:
+            move = mover(f"deliver{size}", Layout(self.compute, self.c_row, 1),
+                         Layout(self.dtype, *p.c), size, self.shape.width)  # fmt: skip
+            at = f.gep(c, f.mul(j, p.c[1]), memory_type(self.dtype))
+            f.call(move, [f.gep(self.space_c, j, compute_type(self.dtype)), at, rows.count])
+
+        sweep(f, columns, right)

@@ -1,14 +1,23 @@
-"""The innermost step of every contraction: multiply and add, in any dtype."""
+"""The innermost loop of every contraction: a tile of C in registers while k runs.
+
+Each element of C has one accumulator, and k runs upwards: how many rows and vectors a tile has,
+where it lies and what is masked off never shows in the bits.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from tenor.ir.dtype import DType
-    from tenor.ir.loops import Function, Value
+from tenor.compiler.lower.storage import compute_type, load_element, memory_type, store_element
+from tenor.ir.loops import Function, Value, vector
 
-__all__ = ["multiply_add"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tenor.ir.dtype import DType
+
+__all__ = ["Extent", "Micro", "first_lanes", "micro_kernel", "multiply_add", "sweep"]
 
 
 def multiply_add(f: Function, dtype: DType, a: Value, b: Value, c: Value) -> Value:
@@ -18,3 +27,137 @@ def multiply_add(f: Function, dtype: DType, a: Value, b: Value, c: Value) -> Val
     if dtype.kind == "bool":
         return f.op("or", f.op("and", a, b), c)
     return f.add(f.mul(a, b), c)
+
+
+def first_lanes(f: Function, count: int, width: int) -> Value | None:
+    """Return the mask of the first `count` of `width` lanes; None where that is all."""
+    if count == width:
+        return None
+    lane = f.iota(vector("i32", width))
+    return f.compare("slt", lane, f.const(count, lane.type))
+
+
+@dataclass(frozen=True)
+class Micro:
+    """A micro-kernel: C[i, j] (+)= sum over k of A[rows[i] + k] B[k + j].
+
+    Attributes:
+        a, b, c: The dtypes in memory.
+        rows: Where each row of A begins, in elements from A's pointer.
+        a_step: Elements from one k to the next in A; None: a table of offsets is given.
+        b_step: The same in B.
+        vectors: Vectors of the tile's columns.
+        width: Lanes of a vector.
+        last: Lanes of the last vector that exist.
+        c_row: Elements from one row of C to the next.
+        more: Whether C may hold the sums of earlier blocks of k, to be added to.
+        padded: Whether B and C may be read and written beyond the last lane.
+        align: Bytes B's vectors are aligned to; 0: an element.
+    """
+
+    a: DType
+    b: DType
+    c: DType
+    rows: tuple[int, ...]
+    a_step: int | None
+    b_step: int | None
+    vectors: int
+    width: int
+    last: int
+    c_row: int
+    more: bool = False
+    padded_b: bool = False
+    padded_c: bool = False
+    align: int = 0
+
+
+def micro_kernel(name: str, spec: Micro) -> Function:
+    """Return the function (depth, a, b, c[, table of a][, table of b][, number of the block])."""
+    params = [("depth", "i64"), ("a", "ptr"), ("b", "ptr"), ("c", "ptr")]
+    params += [("ta", "ptr")] * (spec.a_step is None) + [("tb", "ptr")] * (spec.b_step is None)
+    params += [("block", "i64")] * spec.more
+    f = Function(name, params)
+    depth, a, b, c, *rest = f.params
+    block = rest.pop() if spec.more else None
+    table_b = rest.pop() if spec.b_step is None else None
+    table_a = rest.pop() if spec.a_step is None else None
+    compute = spec.a.compute
+    mask = first_lanes(f, spec.last, spec.width)
+    zero = f.const(0, vector(compute_type(spec.a), spec.width))
+
+    def masked(j: int, padded: bool) -> Value | None:
+        return mask if j == spec.vectors - 1 and not padded else None
+
+    def at(pointer: Value, k: Value, step: int | None, table: Value | None, kind: str) -> Value:
+        if table is not None:
+            return f.gep(pointer, f.load("i64", table, k), kind)
+        return f.gep(pointer, f.mul(k, step or 0), kind)
+
+    def step(k: Value, held: list[Value]) -> list[Value]:
+        from_a = at(a, k, spec.a_step, table_a, memory_type(spec.a))
+        from_b = at(b, k, spec.b_step, table_b, memory_type(spec.b))
+        columns = [
+            load_element(f, spec.b, from_b, j * spec.width, spec.width, align=spec.align,
+                         mask=masked(j, spec.padded_b))
+            for j in range(spec.vectors)
+        ]  # fmt: skip
+        totals = []
+        for i, row in enumerate(spec.rows):
+            x = f.splat(load_element(f, spec.a, from_a, row), spec.width)
+            for j, y in enumerate(columns):
+                old = held[i * spec.vectors + j]
+                totals.append(multiply_add(f, compute, x, y, old))
+        return totals
+
+    totals = f.loop(0, depth, 1, step, [zero] * (len(spec.rows) * spec.vectors))
+    places = [(i, j) for i in range(len(spec.rows)) for j in range(spec.vectors)]
+
+    def write(add: bool) -> None:
+        for (i, j), total in zip(places, totals, strict=True):
+            where, lanes = i * spec.c_row + j * spec.width, masked(j, spec.padded_c)
+            if add:
+                old = load_element(f, spec.c, c, where, spec.width, mask=lanes)
+                sign = "or" if spec.c.kind == "bool" else "add"
+                total = f.op(sign, old, total)
+            store_element(f, spec.c, total, c, where, mask=lanes)
+
+    if block is None:
+        write(False)
+    else:
+        f.if_(f.compare("eq", block, 0), lambda: write(False), lambda: write(True))
+    return f
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Rows or columns cut into pieces.
+
+    Attributes:
+        count: How many there are in this tile: a literal, or a value below `whole`.
+        piece: How many a piece holds.
+        rest: How many the very last piece holds if it is not a full one, else 0.
+    """
+
+    count: Value
+    piece: int
+    rest: int
+
+
+def sweep(f: Function, extent: Extent, body: Callable[[Value, int], None]) -> None:
+    """Run `body(start, size)` for each piece of an extent; sizes are literals."""
+    count, piece, rest = extent.count, extent.piece, extent.rest
+    fixed = count.const
+    if isinstance(fixed, int):
+        full = fixed // piece * piece
+        if full == piece:
+            body(f.const(0, "i64"), piece)
+        elif full:
+            f.loop(0, full, piece, lambda i, _: body(i, piece))
+        if fixed > full:
+            body(f.const(full, "i64"), rest)
+        return
+    left = f.op("urem", count, piece) if rest else f.const(0, "i64")
+    full_count = f.sub(count, left)
+    f.loop(0, full_count, piece, lambda i, _: body(i, piece))
+    if rest:
+        f.if_(f.compare("ne", left, 0), lambda: body(full_count, rest))

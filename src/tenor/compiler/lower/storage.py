@@ -44,23 +44,27 @@ def compute_type(dtype: DType) -> str:
 
 
 def load_element(
-    f: Function, dtype: DType, pointer: Value, at: Value | int, count: int = 1
-) -> Value:
+    f: Function, dtype: DType, pointer: Value, at: Value | int, count: int = 1,
+    *, align: int = 0, mask: Value | None = None,
+) -> Value:  # fmt: skip
     """Load `count` elements and widen them to the type they are computed in."""
-    x = f.load(vector(memory_type(dtype), count), pointer, at)
+    x = f.load(vector(memory_type(dtype), count), pointer, at, align=align, mask=mask)
     if dtype is dt.bfloat16:
         wide = f.op("shl", f.convert("zext", x, vector("i32", count)), 16)
         return f.convert("bitcast", wide, vector("f32", count))
     return f.convert("fpext", x, vector("f32", count)) if dtype is dt.float16 else x
 
 
-def store_element(f: Function, dtype: DType, x: Value, pointer: Value, at: Value | int) -> None:
+def store_element(
+    f: Function, dtype: DType, x: Value, pointer: Value, at: Value | int,
+    *, align: int = 0, mask: Value | None = None,
+) -> None:  # fmt: skip
     """Round elements to their dtype and store them."""
     if dtype is dt.bfloat16:
         x = round_bfloat16(f, x)
     elif dtype is dt.float16:
         x = f.convert("fptrunc", x, vector("f16", lanes(x.type)))
-    f.store(x, pointer, at)
+    f.store(x, pointer, at, align=align, mask=mask)
 
 
 def round_bfloat16(f: Function, x: Value) -> Value:

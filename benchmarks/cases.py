@@ -1,0 +1,145 @@
+"""What is compared: each case makes the same work for Tenor and for PyTorch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+import tenor as tn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Work = Callable[[], object]
+
+__all__ = ["CASES"]
+
+
+def _seeded() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def mlp_step(lib: Any) -> Work:
+    """Forward, backward and SGD of 784-128-10 at batch 32; plain Python, no decorator."""
+    rng = _seeded()
+    weights = [
+        rng.standard_normal((128, 784)) * 0.05,
+        np.zeros(128),
+        rng.standard_normal((10, 128)) * 0.1,
+        np.zeros(10),
+    ]
+    nn = lib.nn
+    model = nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
+    with lib.no_grad():
+        for p, w in zip(model.parameters(), weights, strict=True):
+            p.copy_(lib.tensor(w.astype(np.float32)))
+    optimizer = lib.optim.SGD(model.parameters(), lr=0.01)
+    x = lib.tensor(rng.standard_normal((32, 784)).astype(np.float32))
+    y = lib.tensor(rng.integers(0, 10, 32))
+    loss_of = nn.CrossEntropyLoss()
+
+    def step() -> float:
+        optimizer.zero_grad()
+        loss = loss_of(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return float(loss.item())
+
+    return step
+
+
+def chain(gradient: bool) -> Callable[[Any], Work]:
+    """A chain of 100 elementwise operations on 64x64."""
+
+    def make(lib: Any) -> Work:
+        values = _seeded().standard_normal((64, 64)).astype(np.float32)
+        x = lib.tensor(values, requires_grad=gradient)
+
+        def forward() -> Any:
+            y = x
+            for _ in range(25):
+                y = y * 1.01
+                y = y + 0.1
+                y = y.tanh()
+                y = y - x
+            return y
+
+        def run() -> object:
+            if not gradient:
+                return forward().numpy()
+            forward().sum().backward()
+            g, x.grad = x.grad, None
+            return g.numpy()
+
+        return run
+
+    return make
+
+
+def matmul(m: int, k: int, n: int) -> Callable[[Any], Work]:
+    """One matrix product, in float32."""
+
+    def make(lib: Any) -> Work:
+        rng = _seeded()
+        a = lib.tensor(rng.standard_normal((m, k)).astype(np.float32))
+        b = lib.tensor(rng.standard_normal((k, n)).astype(np.float32))
+
+        def run() -> object:
+            return (a @ b).numpy()
+
+        return run
+
+    return make
+
+
+def conv_step(lib: Any) -> Work:
+    """Forward, backward and Adam of a small CNN on 32 images of 1x28x28."""
+    rng = _seeded()
+    nn = lib.nn
+    model = nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(32 * 7 * 7, 10),
+    )
+    optimizer = lib.optim.Adam(model.parameters(), lr=0.001)
+    x = lib.tensor(rng.standard_normal((32, 1, 28, 28)).astype(np.float32))
+    y = lib.tensor(rng.integers(0, 10, 32))
+    loss_of = nn.CrossEntropyLoss()
+
+    def step() -> float:
+        optimizer.zero_grad()
+        loss = loss_of(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return float(loss.item())
+
+    return step
+
+
+CASES: dict[str, tuple[Callable[[Any], Work], tuple[int, ...], float | None]] = {
+    "MLP 784-128-10 step, batch 32": (mlp_step, (1,), 2.0),
+    "100 ops on 64x64, forward": (chain(gradient=False), (1,), 2.0),
+    "100 ops on 64x64, forward + backward": (chain(gradient=True), (1,), 2.0),
+    "matmul 256x256x256": (matmul(256, 256, 256), (1, 2), 0.9),
+    "matmul 512x512x512": (matmul(512, 512, 512), (1, 2), 0.9),
+    "matmul 1024x1024x1024": (matmul(1024, 1024, 1024), (1, 2), 0.9),
+    "matmul 128x768x3072": (matmul(128, 768, 3072), (1, 2), 0.9),
+    "CNN 28x28 step, batch 32": (conv_step, (1, 2), None),
+}
+"""Name: how to make the work, at which thread counts, and the ratio promised (or None)."""
+
+
+def work_for(name: str, threads: int) -> tuple[Work, Work]:
+    """Return Tenor's and PyTorch's work of a case at a thread count."""
+    tn.set_num_threads(threads)
+    torch.set_num_threads(threads)
+    make = CASES[name][0]
+    return make(tn), make(torch)

@@ -1,0 +1,92 @@
+"""How a contraction is cut: registers, blocks of k, and tiles for threads.
+
+Only `depth_of` may show in the bits of a result, and it looks at k alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from tenor.ir.dtype import DType
+    from tenor.ir.target import Target
+
+__all__ = ["Shape", "depth_of", "lanes_of", "parted", "register_tile"]
+
+DEPTH: Final = 512
+"""Longest run of k that goes through one accumulator before it is added to C."""
+
+
+def depth_of(k: int) -> int:
+    """Return the length of a block of k: equal blocks, rounded up to 8."""
+    blocks = max(1, ceil(k / DEPTH))
+    return ceil(ceil(k / blocks) / 8) * 8 if blocks > 1 else k
+
+
+def lanes_of(dtype: DType, target: Target) -> int:
+    """Return the lanes of a vector of sums; narrow integers use as many as 32-bit ones."""
+    return target.lanes(max(32, 8 * dtype.compute.itemsize))
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A tile of C held in registers: rows, vectors of columns, lanes of a vector."""
+
+    rows: int
+    vectors: int
+    width: int
+
+    @property
+    def columns(self) -> int:
+        """Columns of the tile."""
+        return self.vectors * self.width
+
+
+def register_tile(m: int, n: int, width: int, target: Target) -> Shape:
+    """Return the tile that takes the fewest cycles on an m x n result."""
+    wide = target.vector_bits >= 512
+    room = target.registers - 1
+    best, fewest = Shape(1, 1, min(width, _power(n))), float("inf")
+    for lanes in {width, min(width, _power(n))}:
+        for vectors in range(1, 9):
+            if vectors > 1 and (vectors - 1) * lanes >= n:
+                break
+            for rows in range(1, min(m, 14) + 1):
+                if rows * vectors + vectors > room:
+                    break
+                cycles = _cycles(m, n, Shape(rows, vectors, lanes), wide)
+                if cycles < fewest:
+                    best, fewest = Shape(rows, vectors, lanes), cycles
+    return best
+
+
+def _power(n: int) -> int:
+    """Return the smallest power of two that is at least n."""
+    return 1 << max(0, n - 1).bit_length()
+
+
+def _cycles(m: int, n: int, tile: Shape, wide: bool) -> float:
+    """Return cycles of one step of k over the whole result, and a price for odd edges."""
+    each = 1.0 if wide else 0.5
+
+    def step(rows: int, vectors: int) -> float:
+        if not rows or not vectors:
+            return 0
+        return max(each * rows * vectors, each * vectors + 0.5 * rows, 4) + 0.25
+
+    full_m, rest_m = divmod(m, tile.rows)
+    full_n, rest_n = divmod(n, tile.columns)
+    edge = ceil(rest_n / tile.width)
+    total = 0.0
+    for count, rows in ((full_m, tile.rows), (1, rest_m)):
+        total += count * (full_n * step(rows, tile.vectors) + step(rows, edge))
+    return total * (1 + 0.01 * bool(rest_m) + 0.01 * bool(rest_n))
+
+
+def parted(count: int, piece: int, most: int, at_least: int = 1) -> int:
+    """Return a multiple of `piece`, about `most` at the most, that cuts `count` evenly."""
+    pieces = ceil(count / piece)
+    parts = max(at_least, ceil(count / max(most, piece)))
+    return ceil(pieces / min(parts, pieces)) * piece
