@@ -41,6 +41,7 @@ class Maker:
         self.scalars: list[tuple[dt.DType, Any]] = []
         self.pool: list[Node] = []
         self.rows = [getattr(self, name) for name in dir(self) if name.startswith("_op_")]
+        self.rows += 5 * [self._op_binary] + 4 * [self._op_unary] + 3 * [self._op_normalise, self._op_reduce]
 
     def graph(self, count: int) -> Graph:
         """Return a graph of about `count` operations."""
@@ -50,7 +51,8 @@ class Maker:
             self.pool.append(self.leaf((0, 3), dt.float32, numbers))
         before = len(self.b.nodes)
         while len(self.b.nodes) - before < count:
-            made = self.pick(self.rows)(self.pick(self.pool))
+            recent = self.pool[-3:] if self.rng.random() < 0.6 else self.pool
+            made = self.pick(self.rows)(self.pick(recent))
             if made is not None and size(made.shape) <= self.limit:
                 self.pool.append(made)
         outputs = [self.pool[-1]]
@@ -145,8 +147,6 @@ class Maker:
             x, y = self.signless(x), self.signless(y)
         pair = (x, y) if self.rng.random() < 0.5 else (y, x)
         return self.b.emit(ops.OPS[name], pair)
-
-    _op_binary_again = _op_binary
 
     def _op_compare(self, x: Node) -> Node | None:
         return self.b.emit(ops.OPS[self.pick(["eq", "ne", "lt", "le"])], (x, self.like(x)))

@@ -1,11 +1,12 @@
-"""From a graph to something that runs: the compiler and the CPU, or the NumPy interpreter."""
+"""From a graph to something that runs: the compiler and the CPU, or the NumPy interpreter.
+
+The compiler is imported at the first computation: it is a third of what `import tenor` would cost.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from tenor.compiler import compile as compile_graph
-from tenor.compiler.emit import reference
 from tenor.config import config
 from tenor.errors import IndexRangeError
 from tenor.ir import op as ops
@@ -52,6 +53,8 @@ class ReferenceRunner:
 
 def interpret(graph: Graph, inputs: list[Any], scalars: list[Any]) -> list[NDArray[Any]]:
     """Return a graph's outputs, worked out by NumPy from the leaves' buffers."""
+    from tenor.compiler.emit import reference  # noqa: PLC0415 - rarely needed
+
     leaves = [n for n in graph.nodes if n.op is ops.LEAF]
     arrays = [b.array(n.dtype.numpy, n.shape) for b, n in zip(inputs, leaves, strict=True)]
     return reference.run(graph, arrays, scalars)
@@ -67,6 +70,8 @@ def load(graph: Graph) -> Runner:
         for observe in observers:
             observe(graph, None)
         return ReferenceRunner(graph)
+    from tenor.compiler import compile as compile_graph  # noqa: PLC0415 - see above
+
     program = compile_graph(graph, cpu.host_target(), skip=config.skip_passes)
     for observe in observers:
         observe(graph, program)

@@ -78,7 +78,7 @@ class _Writer:
         self.kernel = kernel
         self.names = names
         self.texts: dict[int, str] = {}
-        self.uses = Counter(i for e in expressions(kernel) for i in {id(arg) for arg in e.args})
+        self.uses = Counter(id(arg) for e in expressions(kernel) for arg in e.args)
         self.parts: list[str] = []
         self.named = 0
 

@@ -7,8 +7,10 @@ Never:  computes anything itself; functions record, and the engine runs what was
 
 from __future__ import annotations
 
-from tenor.tensor.tensor import Tensor  # noqa: I001 - first: `tensor` is to be the function
+# isort: off - first the class, so that the name `tensor` ends up as the function
+from tenor.tensor.tensor import Tensor
 
+# isort: on
 from tenor.ir.dtype import (
     DType,
     bfloat16,
@@ -26,19 +28,20 @@ from tenor.ir.dtype import (
     uint64,
 )
 from tenor.tensor import (
-    autograd, counting, creation, elementwise, indexing, linear, modes, movement, ordering,
-    protocol, reduction, running,
+    autograd, counting, creation, diagonals, elementwise, indexing, joining, linear, modes,
+    movement, ordering, protocol, reduction, running,
 )  # fmt: skip
 from tenor.tensor import random as random_numbers
 from tenor.tensor.conversion import from_array
 from tenor.tensor.counting import *  # noqa: F403
 from tenor.tensor.creation import *  # noqa: F403
 from tenor.tensor.device import Device
-from tenor.tensor.device import Device as device
 from tenor.tensor.dims import Size
 from tenor.tensor.einsum import einsum
+from tenor.tensor.diagonals import *  # noqa: F403
 from tenor.tensor.elementwise import *  # noqa: F403
 from tenor.tensor.indexing import *  # noqa: F403
+from tenor.tensor.joining import *  # noqa: F403
 from tenor.tensor.linear import *  # noqa: F403
 from tenor.tensor.modes import *  # noqa: F403
 from tenor.tensor.movement import *  # noqa: F403
@@ -53,14 +56,15 @@ from tenor.tensor.running import *  # noqa: F403
 double, float, half = float64, float32, float16
 long, int, short = int64, int32, int16
 bool = bool_
-dtype = DType
+dtype, device = DType, Device
 
 __all__ = [  # noqa: PLE0604 - the modules' own lists follow
     "DType", "Device", "Size", "Tensor", "autograd", "bfloat16", "bool", "bool_", "device",
     "double", "dtype", "einsum", "float", "float16", "float32", "float64", "from_array",
     "get_printoptions", "half", "int", "int16", "int32", "int64", "int8", "long", "printoptions",
     "set_printoptions", "short", "uint16", "uint32", "uint64", "uint8",
-    *counting.__all__, *creation.__all__, *elementwise.__all__, *indexing.__all__,
-    *linear.__all__, *modes.__all__, *movement.__all__, *ordering.__all__, *protocol.__all__,
+    *counting.__all__, *creation.__all__, *diagonals.__all__, *elementwise.__all__,
+    *indexing.__all__, *joining.__all__, *linear.__all__,
+    *modes.__all__, *movement.__all__, *ordering.__all__, *protocol.__all__,
     *random_numbers.__all__, *reduction.__all__, *running.__all__,
 ]  # fmt: skip

@@ -193,7 +193,9 @@ def histc(x: Tensor, bins: int = 100, min: Number = 0, max: Number = 0) -> Tenso
     return from_array(np.bincount(place, minlength=bins).astype(np.float64), x.element_type)
 
 
-def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
+def isin(
+    elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False
+) -> Tensor:
     """Return which elements are among the test elements; which are not, with invert.
 
     Raises:

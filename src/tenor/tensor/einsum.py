@@ -11,7 +11,7 @@ from tenor.engine.trace import record
 from tenor.errors import ArgumentError, ShapeError
 from tenor.ir import op as ops
 from tenor.ir.node import size
-from tenor.tensor import movement, reduction
+from tenor.tensor import diagonals, reduction
 from tenor.tensor.linear import one_dtype
 from tenor.tensor.reduction import reshaped
 
@@ -130,7 +130,7 @@ def _unrepeated(x: Tensor, labels: Labels) -> Term:
                     fix="use different letters",
                     operands=(x,),
                 )
-            x = movement.diagonal(x, 0, first, second)
+            x = diagonals.diagonal(x, 0, first, second)
             kept = [c for d, c in enumerate(kept) if d not in (first, second)] + [label]
     return Term(x, tuple(kept))
 

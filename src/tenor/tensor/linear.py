@@ -10,7 +10,7 @@ from tenor.errors import DTypeError, ShapeError
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
 from tenor.ir.node import size
-from tenor.tensor import movement, reduction
+from tenor.tensor import diagonals, joining, reduction
 from tenor.tensor.dims import axis
 from tenor.tensor.operands import Number, broadcast_shapes, expand
 from tenor.tensor.reduction import reshaped
@@ -94,8 +94,6 @@ def matmul(x: Tensor, other: Tensor) -> Tensor:
         >>> tn.matmul(tn.tensor([[1.0, 2.0], [3.0, 4.0]]), tn.tensor([1.0, 1.0]))
         tensor([3., 7.])
     """
-    if not isinstance(other, Handle):
-        return NotImplemented  # type: ignore[unreachable]
     one_dtype("matmul", x, other)
     a, b = x.shape_tuple, other.shape_tuple
     if not a or not b:
@@ -115,6 +113,11 @@ def matmul(x: Tensor, other: Tensor) -> Tensor:
     return reshaped(made, (*batch, *rows, *columns))
 
 
+def product(x: Tensor, other: Any) -> Tensor:
+    """Answer `x @ other`, of two tensors."""
+    return matmul(x, other) if isinstance(other, Handle) else NotImplemented  # type: ignore[arg-type]
+
+
 def _batched(a: Tensor, b: Tensor) -> Tensor:
     """Return the product of matrices, their leading dims broadcast."""
     left, right = a.shape_tuple, b.shape_tuple
@@ -126,11 +129,6 @@ def _batched(a: Tensor, b: Tensor) -> Tensor:
         return reshaped(_product(rows, b), (*left[:-1], right[-1]))
     batch = broadcast_shapes("matmul", left[:-2], right[:-2])
     return _product(expand(a, (*batch, *left[-2:])), expand(b, (*batch, *right[-2:])))
-
-
-def reversed_matmul(x: Tensor, other: Any) -> Tensor:
-    """Answer `other @ x` for what has no product of its own with tensors."""
-    return NotImplemented
 
 
 # -- products of stated shapes ------------------------------------------------------------------
@@ -214,7 +212,7 @@ def trace(x: Tensor) -> Tensor:
         ShapeError: x is no matrix.
     """
     _ranks("trace", (2,), x)
-    return reduction.sum(movement.diagonal(x))
+    return reduction.sum(diagonals.diagonal(x))
 
 
 def chain_matmul(*matrices: Tensor) -> Tensor:
@@ -382,8 +380,8 @@ def cross(x: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
             fix="name the dim of extent 3",
         )
     a, b = expand(x, shape), expand(other, shape)
-    turned = a * movement.roll(b, -1, dim) - movement.roll(a, -1, dim) * b
-    return movement.roll(turned, -1, dim)
+    turned = a * joining.roll(b, -1, dim) - joining.roll(a, -1, dim) * b
+    return joining.roll(turned, -1, dim)
 
 
 def cdist(x: Tensor, other: Tensor, p: float = 2.0) -> Tensor:

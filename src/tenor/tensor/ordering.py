@@ -80,7 +80,9 @@ def msort(x: Tensor) -> Tensor:
 def _within(name: str, k: int, low: int, high: int) -> None:
     if not low <= k <= high:
         raise ArgumentError(
-            f"{name}: k must lie in [{low}, {high}].", came=str(k), fix="check the extent of the dim"
+            f"{name}: k must lie in [{low}, {high}].",
+            came=str(k),
+            fix="check the extent of the dim",
         )
 
 
@@ -285,7 +287,7 @@ def _quantiles(x: Tensor, q: Tensor, dim: int, interpolation: str) -> Tensor:
     return made
 
 
-# -- places in what is sorted -----------------------------------------------------------------------
+# -- places in what is sorted ---------------------------------------------------------------------
 def searchsorted(
     sorted_sequence: Tensor, values: Tensor | Number, *, out_int32: bool = False,
     right: bool = False, side: str | None = None, sorter: Tensor | None = None,

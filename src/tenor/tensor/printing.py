@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["formatted", "get_printoptions", "printoptions", "set_printoptions", "text"]
 
-Array = "NDArray[Any]"
 PREFIX = "tensor("
 
 
@@ -157,7 +156,9 @@ def _edges(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def _row(array: NDArray[Any], indent: int, short: bool, write: Callable[[Any], str], width: int) -> str:
+def _row(
+    array: NDArray[Any], indent: int, short: bool, write: Callable[[Any], str], width: int
+) -> str:
     edge = options.edgeitems
     if short and not edge:
         entries = ["..."]
@@ -220,7 +221,8 @@ def text(x: Tensor) -> str:
     array = concrete(x, "print()")
     kind = x.element_type
     notes = []
-    if array.ndim != 1 if not array.size else not options.edgeitems:
+    sized = array.ndim != 1 if not array.size else not options.edgeitems
+    if sized:
         notes.append(f"size={tuple(array.shape)}")
     if not array.size:
         body = "[]"

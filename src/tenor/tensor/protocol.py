@@ -8,7 +8,7 @@ from tenor.engine.handle import Handle
 from tenor.errors import ArgumentError, FormatError, GradientError, ShapeError
 from tenor.tensor import elementwise, reduction
 from tenor.tensor.conversion import adopt, concrete, item, materialize
-from tenor.tensor.movement import unbind
+from tenor.tensor.joining import unbind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -206,7 +206,7 @@ def trapezoid(
 def cumulative_trapezoid(
     y: Tensor, x: Tensor | None = None, *, dx: Number = 1, dim: int = -1
 ) -> Tensor:
-    """Return running integrals along a dim by the trapezoidal rule; arguments as for `trapezoid`."""
+    """Return running integrals along a dim by the trapezoidal rule; see `trapezoid`."""
     dim = axis("cumulative_trapezoid", dim, len(y.shape_tuple))
     return cumsum(_steps(y, x, dx, dim), dim)
 

@@ -19,10 +19,12 @@ from tenor.tensor import (
     conversion,
     counting,
     creation,
+    diagonals,
     elementwise,
     gradient,
     indexing,
     inplace,
+    joining,
     layout,
     linear,
     movement,
@@ -139,7 +141,7 @@ class Tensor(Handle):
     __floordiv__, __rfloordiv__ = elementwise.floordiv_, elementwise.rfloordiv_
     __mod__, __rmod__ = elementwise.mod_, elementwise.rmod_
     __pow__, __rpow__ = elementwise.power, elementwise.rpow_
-    __matmul__ = linear.matmul
+    __matmul__ = linear.product
     __and__ = __rand__ = elementwise.and_
     __or__ = __ror__ = elementwise.or_
     __xor__ = __rxor__ = elementwise.xor_
@@ -239,14 +241,14 @@ class Tensor(Handle):
     swapaxes = swapdims = movement.transpose
     movedim = moveaxis = movement.movedim
     flip, fliplr, flipud = movement.flip, movement.fliplr, movement.flipud
-    roll, rot90 = movement.roll, movement.rot90
+    roll, rot90 = joining.roll, movement.rot90
     narrow, select, split, chunk = (
-        movement.narrow, movement.select, movement.split, movement.chunk,
+        joining.narrow, joining.select, joining.split, joining.chunk,
     )  # fmt: skip
-    tensor_split, unbind, unfold = movement.tensor_split, movement.unbind, movement.unfold
-    repeat, tile, repeat_interleave = movement.repeat, movement.tile, movement.repeat_interleave
-    tril, triu, diag = movement.tril, movement.triu, movement.diag
-    diagonal, diag_embed = movement.diagonal, movement.diag_embed
+    tensor_split, unbind, unfold = joining.tensor_split, joining.unbind, joining.unfold
+    repeat, tile, repeat_interleave = joining.repeat, joining.tile, joining.repeat_interleave
+    tril, triu, diag = diagonals.tril, diagonals.triu, diagonals.diag
+    diagonal, diag_embed = diagonals.diagonal, diagonals.diag_embed
 
     # -- indexing -----------------------------------------------------------------------------
     gather, take, take_along_dim = indexing.gather, indexing.take, indexing.take_along_dim
@@ -263,7 +265,6 @@ class Tensor(Handle):
     addmm, addmv, addr = linear.addmm, linear.addmv, linear.addr
     baddbmm, addbmm, vdot = linear.baddbmm, linear.addbmm, linear.vdot
     kron, cross, tensordot = linear.kron, linear.cross, linear.tensordot
-    __rmatmul__ = linear.reversed_matmul
 
     # -- order --------------------------------------------------------------------------------
     sort, argsort, msort = ordering.sort, ordering.argsort, ordering.msort
@@ -342,8 +343,8 @@ class Tensor(Handle):
     index_fill_ = in_place("index_fill_", indexing.index_fill)
     cumsum_ = in_place("cumsum_", running.cumsum)
     cumprod_ = in_place("cumprod_", running.cumprod)
-    tril_ = in_place("tril_", movement.tril)
-    triu_ = in_place("triu_", movement.triu)
+    tril_ = in_place("tril_", diagonals.tril)
+    triu_ = in_place("triu_", diagonals.triu)
     addmm_ = in_place("addmm_", linear.addmm)
     addmv_ = in_place("addmv_", linear.addmv)
     addr_ = in_place("addr_", linear.addr)

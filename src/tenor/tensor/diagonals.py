@@ -1,0 +1,110 @@
+"""Diagonals and triangles of matrices."""
+
+from __future__ import annotations
+
+import builtins
+from typing import TYPE_CHECKING
+
+from tenor.engine.trace import record
+from tenor.errors import AxisError, ShapeError
+from tenor.ir import dtype as dt
+from tenor.ir import op as ops
+from tenor.tensor.dims import axis
+from tenor.tensor.elementwise import where
+from tenor.tensor.joining import sliced
+from tenor.tensor.movement import clone, permute, viewed
+from tenor.tensor.operands import constant
+from tenor.tensor.reduction import reshaped
+
+if TYPE_CHECKING:
+    from tenor.tensor.tensor import Tensor
+
+__all__ = ["diag", "diag_embed", "diagonal", "tril", "triu"]
+
+
+def _below(rows: int, columns: int, diagonal: int) -> Tensor:
+    """Return where column - row <= diagonal."""
+    row = record(ops.RESHAPE, (record(ops.IOTA, (), (rows, dt.int64)),), ((rows, 1),))
+    column = record(ops.IOTA, (), (columns, dt.int64))
+    return column - row <= diagonal  # type: ignore[no-any-return]
+
+
+def _matrix(name: str, x: Tensor) -> tuple[int, int]:
+    shape = x.shape_tuple
+    if len(shape) < 2:
+        raise ShapeError(
+            f"{name}: expects two dims at least.",
+            came=f"shape {shape}",
+            fix="add a dim with unsqueeze()",
+        )
+    return shape[-2], shape[-1]
+
+
+def tril(x: Tensor, diagonal: int = 0) -> Tensor:
+    """Return the last two dims' lower triangle, zeros above `diagonal`."""
+    keep = _below(*_matrix("tril", x), diagonal)
+    return where(keep, x, constant(0, x.element_type))  # type: ignore[no-any-return]
+
+
+def triu(x: Tensor, diagonal: int = 0) -> Tensor:
+    """Return the last two dims' upper triangle, zeros below `diagonal`."""
+    drop = _below(*_matrix("triu", x), diagonal - 1)
+    return where(drop, constant(0, x.element_type), x)  # type: ignore[no-any-return]
+
+
+def diagonal(x: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """Return a view of the diagonal of two dims, as a new last dim; offset > 0 lies above it."""
+    ndim = len(x.shape_tuple)
+    first, second = axis("diagonal", dim1, ndim), axis("diagonal", dim2, ndim)
+    if ndim < 2 or first == second:
+        raise AxisError(
+            "diagonal: needs two different dims.",
+            came=f"dims {dim1} and {dim2} of shape {x.shape_tuple}",
+            fix="name two dims of a tensor that has two",
+        )
+    front = permute(x, [*[d for d in range(ndim) if d not in (first, second)], first, second])
+    rows, columns = front.shape_tuple[-2:]
+    count = builtins.max(0, builtins.min(rows + builtins.min(offset, 0), columns - builtins.max(offset, 0)))
+    start = offset if offset >= 0 else -offset * columns
+    line = viewed(front, (*front.shape_tuple[:-2], rows * columns))
+    return sliced(line, ndim - 2, start if count else 0, count, columns + 1)
+
+
+def diag(x: Tensor, diagonal: int = 0) -> Tensor:
+    """Return the diagonal of a matrix, or the matrix that has a vector as its diagonal.
+
+    Raises:
+        ShapeError: x has neither one dim nor two.
+    """
+    if len(x.shape_tuple) == 2:
+        return clone(_diagonal(x, diagonal))
+    if len(x.shape_tuple) != 1:
+        raise ShapeError(
+            "diag: expects a vector or a matrix.",
+            came=f"shape {x.shape_tuple}",
+            fix="use diagonal() or diag_embed() for batches",
+        )
+    return diag_embed(x, diagonal)
+
+
+def diag_embed(x: Tensor, offset: int = 0) -> Tensor:
+    """Return matrices with the last dim of x as their diagonals."""
+    *batch, n = x.shape_tuple
+    size = n + builtins.abs(offset)
+    row = offset if offset < 0 else 0
+    # One row more than needed, flattened with one element too many a row, is a diagonal.
+    wide = record(ops.PAD, (reshaped(x, (*batch, n, 1)),), (
+        (0,) * (len(batch) + 2), (0,) * (len(batch) + 1) + (size,), 0))  # fmt: skip
+    line = reshaped(wide, (*batch, n * (size + 1)))
+    start = offset if offset >= 0 else -row * size
+    after = size * size - start - n * (size + 1)
+    zeros = (0,) * len(batch)
+    if after < 0:
+        line = record(ops.SLICE, (line,), (
+            (0,) * (len(batch) + 1), (*batch, size * size - start), (1,) * (len(batch) + 1)))  # fmt: skip
+        after = 0
+    padded = record(ops.PAD, (line,), ((*zeros, start), (*zeros, after), 0))
+    return reshaped(padded, (*batch, size, size))
+
+
+_diagonal = diagonal

@@ -1,0 +1,63 @@
+"""A loaded model over HTTP: the same bits as in process."""
+
+from __future__ import annotations
+
+import httpx
+import numpy as np
+import pytest
+
+import tenor as tn
+from tenor import nn
+from tenor.save import load, save
+from tenor.serve import start_in_thread
+from tenor.serve.servable import choose, execute
+
+
+class Model(nn.Module):
+    """A classifier with an index among its inputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(4, 3)
+        self.fc = nn.Linear(3, 2)
+
+    def forward(self, x, which):
+        return {"logits": self.fc(x + self.table(which)), "which": which}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return Model().eval()
+
+
+@pytest.fixture(scope="module")
+def loaded(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("served") / "m.tnr"
+    example = (tn.randn(4, 3), tn.tensor([0, 1, 2, 3]))
+    save(model, path, example_inputs=example, version=7, description="A line.")
+    return load(path)
+
+
+def test_answers_over_http(model, loaded):
+    x, which = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32), [0, 1, 2, 3, 0]
+    with tn.no_grad():
+        wanted = model(tn.tensor(x), tn.tensor(which))["logits"].numpy()
+    with start_in_thread([loaded]) as running:
+        body = {"inputs": {"x": x.tolist(), "which": which}}
+        answer = httpx.post(f"{running.url}/v1/models/m/versions/7:predict", json=body)
+        assert answer.status_code == 200, answer.text
+        came = np.array(answer.json()["outputs"]["logits"], np.float32)
+        assert came.tobytes() == wanted.tobytes()
+        body["inputs"]["which"] = [0, 1, 2, 3, 4]
+        answer = httpx.post(f"{running.url}/v1/models/m:predict", json=body)
+        assert answer.status_code == 400
+        assert "4" in answer.json()["error"]
+        body["inputs"]["which"] = [0]
+        answer = httpx.post(f"{running.url}/v1/models/m:predict", json=body)
+        assert answer.status_code == 400
+
+
+def test_an_empty_batch(loaded):
+    signature = choose(loaded, None)
+    empty = {"x": np.zeros((0, 3), np.float32), "which": np.zeros(0, np.int64)}
+    assert execute(loaded, signature, empty)["logits"].shape == (0, 2)
