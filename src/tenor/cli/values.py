@@ -7,6 +7,7 @@ import io
 import json
 import math
 import sys
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -57,7 +58,7 @@ def read_values(given: str, signature: Signature) -> tuple[dict[str, Array], boo
     raw = sys.stdin.buffer.read() if given == "-" else path.read_bytes()
     try:
         values = READERS[suffix](raw, signature)
-    except (ValueError, EOFError, KeyError) as error:
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         if isinstance(error, FormatError | ShapeError | ArgumentError):
             raise
         raise FormatError(
@@ -132,14 +133,17 @@ def _only(signature: Signature, array: Array) -> dict[str, Array]:
 
 
 def _npy(raw: bytes, signature: Signature) -> dict[str, Array]:
-    return _only(signature, np.load(io.BytesIO(raw), allow_pickle=False))
+    return _only(signature, np.lib.format.read_array(io.BytesIO(raw), allow_pickle=False))
 
 
 def _npz(raw: bytes, signature: Signature) -> dict[str, Array]:
-    with np.load(io.BytesIO(raw), allow_pickle=False) as held:
-        if not isinstance(held, np.lib.npyio.NpzFile):
-            raise FormatError("predict: a .npz file.", came="one array", fix="name it .npy")
-        values = {name: held[name] for name in held.files}
+    with zipfile.ZipFile(io.BytesIO(raw)) as held:
+        values = {
+            name.removesuffix(".npy"): np.lib.format.read_array(
+                io.BytesIO(held.read(name)), allow_pickle=False
+            )
+            for name in held.namelist()
+        }
     if len(values) == 1 and len(signature.inputs) == 1:
         return _only(signature, next(iter(values.values())))
     return values

@@ -45,6 +45,7 @@ PASSES: Final = (
     Pass("strip", simplify.strip, required=True),
     Pass("collapse", simplify.collapse),
     Pass("merge", simplify.merge),
+    Pass("join", simplify.join),
     Pass("split-reduce", simplify.split_reduce),
     Pass("dead", simplify.dead),
     Pass("distinct", simplify.distinct, required=True),

@@ -30,12 +30,12 @@ def record_view(op: Op, source: Handle, attrs: tuple[Any, ...]) -> Any:
     base = source.base
     if base is None:
         result.base = source
-        result.view = ((op, attrs),)
+        result.chain = ((op, attrs),)
         source.viewed = True
         result.seen = source.version
     else:
         result.base = base
-        result.view = (*source.view, (op, attrs))
+        result.chain = (*source.chain, (op, attrs))
         result.seen = base.version
     return result
 
@@ -61,7 +61,7 @@ def write(target: Handle, value: Handle) -> None:
     else:
         if target.seen != target.base.version:
             refresh(target)
-        whole = _put_back(target.base, target.view, value)
+        whole = _put_back(target.base, target.chain, value)
         _rebind(target.base, whole)
         _rebind(target, value)
         target.seen = target.base.version

@@ -25,7 +25,7 @@ class Handle:
 
     Attributes:
         base: The tensor this one is a view of.
-        view: How to derive it from the base: (op, attrs) one after another.
+        chain: How to derive it from the base: (op, attrs) one after another.
         seen: The base's version when it was derived.
         version: How often it was written in place.
         viewed: Whether views of it exist.
@@ -43,7 +43,7 @@ class Handle:
     buffer: Any = None
     meta: Meta | None = None
     base: Handle | None = None
-    view: tuple[tuple[Any, tuple[Any, ...]], ...] = ()
+    chain: tuple[tuple[Any, tuple[Any, ...]], ...] = ()
     seen: int = 0
     version: int = 0
     viewed: bool = False
@@ -74,7 +74,7 @@ class Handle:
     def needs_grad(self) -> bool:
         """Whether a gradient flows into it."""
         if self.base is not None and self.seen != self.base.version:
-            return self.base.needs_grad and not any(op is DETACH for op, _ in self.view)
+            return self.base.needs_grad and not any(op is DETACH for op, _ in self.chain)
         trace = self.trace
         if trace is None or trace.done:
             assert self.meta is not None

@@ -178,7 +178,7 @@ def refresh(handle: Handle) -> Handle:
     base = handle.base
     assert base is not None
     value = base
-    for op, attrs in handle.view:
+    for op, attrs in handle.chain:
         value = record(op, (value,), attrs)
     handle.trace = value.trace
     handle.state = value.state

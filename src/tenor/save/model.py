@@ -17,7 +17,7 @@ from tenor.save.elements import restored, stored
 from tenor.save.examples import Example
 from tenor.save.manifest import TENSOR, Manifest, Signature, TensorSpec
 from tenor.save.programs import Program
-from tenor.save.recording import Recording, flattened, record
+from tenor.save.recording import Recording, named, record
 from tenor.save.safetensors import Typed
 from tenor.tensor import Tensor, no_grad, tensor
 
@@ -324,7 +324,7 @@ def _example(call: Call, signature: Signature, program: Program, symbol: str | N
     rows = min(_batch(call) or 0, ROWS) if symbol is not None else None
     inputs = _rows(call, rows)
     result = call.function(*(restored(value) for value in inputs.values()))
-    wanted = {key: stored(value).array for key, value in flattened(result, call.name)}
+    wanted = {key: stored(value).array for key, value in named(result, call.name).items()}
     given = {key: value.array for key, value in inputs.items()}
     came = program.run(given, {} if symbol is None or rows is None else {symbol: rows})
     for spec in signature.outputs:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tenor.engine.trace import Trace
     from tenor.tensor import Tensor
 
-__all__ = ["Recording", "flattened", "record"]
+__all__ = ["Recording", "named", "record"]
 
 TAPE: Final = (ops.DETACH, ops.VARIABLE, ops.FUNCTION)
 NARROW: Final = (dt.float16, dt.bfloat16)
@@ -66,7 +66,7 @@ def record(
     trace = local.trace
     try:
         with no_grad(), _unobserved(what):
-            outputs = dict(flattened(function(*inputs), what))
+            outputs = named(function(*inputs), what)
             ends = [state_of(handle) for handle in outputs.values()]
         _check(trace, inputs, what)
         made = _recording(trace, inputs, names, list(outputs), ends)
@@ -78,22 +78,34 @@ def record(
     return made
 
 
-def flattened(result: Any, what: str, name: str = "output") -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors of a nest with their names: `output`, `output_0`, or a dict's keys.
+def named(result: Any, what: str) -> dict[str, Tensor]:
+    """Return the tensors of a nest by name: `output`, `output_0`, or a dict's keys.
 
     Raises:
-        ArgumentError: There is something else in it, or nothing.
+        ArgumentError: There is something else in it, or nothing, or two are named alike.
     """
+    pairs = list(_flattened(result, what, "output"))
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ArgumentError(
+            f"save: the outputs of {what} have different names.",
+            came=", ".join(name for name, _ in pairs),
+            fix="return a dict with a key of its own for each",
+        )
+    return found
+
+
+def _flattened(result: Any, what: str, name: str) -> Iterator[tuple[str, Tensor]]:
     if isinstance(result, Handle):
         yield name, result  # type: ignore[misc]
     elif isinstance(result, dict) and result:
         prefix = "" if name == "output" else f"{name}."
         for key, value in result.items():
-            yield from flattened(value, what, f"{prefix}{key}")
+            yield from _flattened(value, what, f"{prefix}{key}")
     elif isinstance(result, (tuple, list)) and result:
         for i, value in enumerate(result):
             if value is not None:
-                yield from flattened(value, what, f"{name}_{i}")
+                yield from _flattened(value, what, f"{name}_{i}")
     else:
         raise ArgumentError(
             f"save: {what} must return a tensor, or a tuple, list or dict of them.",

@@ -7,7 +7,8 @@ Never:  computes anything itself; functions record, and the engine runs what was
 
 from __future__ import annotations
 
-# isort: off - first the class, so that the name `tensor` ends up as the function
+# The class comes first, so that the name `tensor` ends up as the function.
+# isort: off
 from tenor.tensor.tensor import Tensor
 
 # isort: on
@@ -28,17 +29,29 @@ from tenor.ir.dtype import (
     uint64,
 )
 from tenor.tensor import (
-    autograd, counting, creation, diagonals, elementwise, indexing, joining, linear, modes,
-    movement, ordering, protocol, reduction, running,
+    autograd,
+    counting,
+    creation,
+    diagonals,
+    elementwise,
+    indexing,
+    joining,
+    linear,
+    modes,
+    movement,
+    ordering,
+    protocol,
+    reduction,
+    running,
 )  # fmt: skip
 from tenor.tensor import random as random_numbers
 from tenor.tensor.conversion import from_array
 from tenor.tensor.counting import *  # noqa: F403
 from tenor.tensor.creation import *  # noqa: F403
 from tenor.tensor.device import Device
+from tenor.tensor.diagonals import *  # noqa: F403
 from tenor.tensor.dims import Size
 from tenor.tensor.einsum import einsum
-from tenor.tensor.diagonals import *  # noqa: F403
 from tenor.tensor.elementwise import *  # noqa: F403
 from tenor.tensor.indexing import *  # noqa: F403
 from tenor.tensor.joining import *  # noqa: F403

@@ -27,7 +27,17 @@ if TYPE_CHECKING:
     from tenor.ir.dtype import DType
     from tenor.tensor.tensor import Tensor
 
-__all__ = ["adopt", "concrete", "converter", "from_array", "item", "materialize", "numpy", "to", "tolist"]
+__all__ = [
+    "adopt",
+    "concrete",
+    "converter",
+    "from_array",
+    "item",
+    "materialize",
+    "numpy",
+    "to",
+    "tolist",
+]
 
 
 # -- in -----------------------------------------------------------------------------------------
@@ -71,7 +81,7 @@ def _stored(x: Tensor) -> NDArray[Any]:
         found: NDArray[Any] = x.buffer.array(x.element_type.numpy, x.shape_tuple)
         return found
     array = _stored(x.base)  # type: ignore[arg-type]
-    for op, attrs in x.view:
+    for op, attrs in x.chain:
         array = LOOKS[op.name](array, *attrs)
     return array
 
@@ -97,7 +107,7 @@ LOOKS: dict[str, Callable[..., NDArray[Any]]] = {
     "reshape": lambda array, shape: array.reshape(shape),
     "permute": lambda array, dims: array.transpose(dims),
     "slice": _slice,
-    "expand": lambda array, shape: np.broadcast_to(array, shape),
+    "expand": np.broadcast_to,
     "unfold": _unfold,
     "detach": lambda array: array,
 }
@@ -174,7 +184,9 @@ def numpy(x: Tensor, *, force: bool = False) -> NDArray[Any]:
     return _stored(x)
 
 
-def array_protocol(x: Tensor, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray[Any]:
+def array_protocol(
+    x: Tensor, dtype: DTypeLike | None = None, copy: bool | None = None
+) -> NDArray[Any]:
     """Answer `np.asarray(x)` and `np.array(x, dtype=..., copy=...)`."""
     if copy is True:
         return np.array(concrete(x, "np.array()"), dtype=dtype)
@@ -233,9 +245,7 @@ def to(
     for arg in args:
         if isinstance(arg, Handle):
             dtype = arg.element_type
-        elif isinstance(arg, Device):
-            device = arg
-        elif isinstance(arg, str) and arg not in dt.BY_NAME:
+        elif isinstance(arg, Device) or (isinstance(arg, str) and arg not in dt.BY_NAME):
             device = arg
         elif arg is not None and not isinstance(arg, bool):
             dtype = dt.of(arg)

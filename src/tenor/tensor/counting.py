@@ -13,8 +13,8 @@ from tenor.ir import dtype as dt
 from tenor.ir import op as ops
 from tenor.tensor.conversion import concrete, from_array
 from tenor.tensor.dims import aliased, axis
-from tenor.tensor.operands import cast, constant, expand, result_type
-from tenor.tensor.reduction import flat, reshaped
+from tenor.tensor.operands import cast, constant, expand, fitted, result_type
+from tenor.tensor.reduction import reshaped
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -206,12 +206,7 @@ def isin(
     if not given:
         raise ArgumentError("isin: one operand must be a tensor.", came="numbers", fix="wrap one")
     dtype = result_type(elements, test_elements)
-    x = cast(elements, dtype) if isinstance(elements, Handle) else constant(elements, dtype)
-    tests = (
-        flat(cast(test_elements, dtype)) if isinstance(test_elements, Handle)
-        else reshaped(constant(test_elements, dtype), (1,))
-    )  # fmt: skip
+    x, tests = (fitted(v, dtype) for v in (elements, test_elements))
+    tests = reshaped(tests, (tests.numel(),))
     found = (reshaped(x, (*x.shape_tuple, 1)) == tests).any(-1)
     return ~found if invert else found
-
-

@@ -13,14 +13,13 @@ from tenor.engine.trace import record
 from tenor.errors import ArgumentError, DTypeError, ShapeError
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
-from tenor.ir.node import Shape
 from tenor.runtime import allocator
-from tenor.tensor.conversion import adopt, from_array
+from tenor.tensor.conversion import adopt, concrete, from_array
 from tenor.tensor.device import Device
 from tenor.tensor.dims import shape_of
 from tenor.tensor.gradient import requires_grad_
-from tenor.tensor.operands import Number, cast, constant, expand, result_type, slot
 from tenor.tensor.movement import permute
+from tenor.tensor.operands import Number, cast, constant, expand, result_type, slot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tenor.ir.dtype import DType
+    from tenor.ir.node import Shape
     from tenor.tensor.tensor import Tensor
 
 __all__ = [
@@ -122,9 +122,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     return tensor(data, dtype=dtype)
 
 
-def asarray(
-    obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None
-) -> Tensor:
+def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:
     """Return an object as a tensor; a copy only if needed, or if asked for."""
     made = as_tensor(obj, dtype, device)
     return made.clone() if copy and made is obj else made
@@ -179,9 +177,7 @@ def extents(name: str, args: Sequence[Any]) -> Shape:
     return shape
 
 
-def zeros(
-    *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
-) -> Tensor:
+def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Return zeros of a shape, float32 by default."""
     return _constant("zeros", size, 0, dtype, device, requires_grad)
 
@@ -191,9 +187,7 @@ def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool 
     return _constant("ones", size, 1, dtype, device, requires_grad)
 
 
-def empty(
-    *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
-) -> Tensor:
+def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Return a tensor to be written to; it holds zeros, so that every run is the same."""
     return _constant("empty", size, 0, dtype, device, requires_grad)
 
@@ -209,11 +203,7 @@ def full(
     """Return one value in a shape; by default of the value's dtype."""
     on_cpu(device)
     wanted = result_type(fill_value) if dtype is None else dt.of(dtype)
-    value = (
-        cast(fill_value, wanted)  # type: ignore[arg-type]
-        if isinstance(fill_value, Handle)
-        else slot(fill_value, wanted)
-    )
+    value = cast(fill_value, wanted) if isinstance(fill_value, Handle) else slot(fill_value, wanted)
     made = expand(value, extents("full", (size,)))
     return requires_grad_(made) if requires_grad else made
 
@@ -285,6 +275,11 @@ def _iota(length: int, dtype: DType) -> Tensor:
     return made
 
 
+def _number(value: Any) -> Number:
+    """Return a number, or the one element of a tensor."""
+    return concrete(value, "arange()").item() if isinstance(value, Handle) else value  # type: ignore[arg-type,no-any-return]
+
+
 def arange(
     start: Number, end: Number | None = None, step: Number = 1, *, dtype: Any = None,
     device: Any = None, requires_grad: bool = False,
@@ -297,7 +292,7 @@ def arange(
     on_cpu(device)
     if end is None:
         start, end = 0, start
-    start, end, step = (v.item() if isinstance(v, Handle) else v for v in (start, end, step))  # type: ignore[attr-defined]
+    start, end, step = (_number(v) for v in (start, end, step))
     whole = builtins.all(isinstance(v, (int, np.integer)) for v in (start, end, step))
     if step == 0 or (end - start) / step < 0:
         raise ArgumentError(
@@ -355,5 +350,3 @@ def eye(
     row = record(ops.RESHAPE, (_iota(n, dt.int64),), ((n, 1),))
     made = cast(row == _iota(n if m is None else m, dt.int64), wanted)
     return requires_grad_(made) if requires_grad else made
-
-

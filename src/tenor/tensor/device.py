@@ -25,6 +25,9 @@ class Device:
 
     __slots__ = ("index", "type")
 
+    type: str
+    index: int | None
+
     def __init__(self, name: str | Device, index: int | None = None) -> None:
         if isinstance(name, Device):
             self.type, self.index = name.type, name.index
@@ -32,13 +35,17 @@ class Device:
         self.type, _, number = str(name).partition(":")
         if self.type != "cpu" or (number and not number.isdigit()):
             raise ArgumentError(
-                "device: Tenor runs on 'cpu'.", came=repr(name), fix="use device='cpu', or leave it out"
+                "device: Tenor runs on 'cpu'.",
+                came=repr(name),
+                fix="use device='cpu', or leave it out",
             )
         self.index = int(number) if number else index
 
     def __repr__(self) -> str:
-        return f"device(type={self.type!r})" if self.index is None else (
-            f"device(type={self.type!r}, index={self.index})"
+        return (
+            f"device(type={self.type!r})"
+            if self.index is None
+            else (f"device(type={self.type!r}, index={self.index})")
         )
 
     def __str__(self) -> str:

@@ -64,7 +64,9 @@ def diagonal(x: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor
         )
     front = permute(x, [*[d for d in range(ndim) if d not in (first, second)], first, second])
     rows, columns = front.shape_tuple[-2:]
-    count = builtins.max(0, builtins.min(rows + builtins.min(offset, 0), columns - builtins.max(offset, 0)))
+    count = builtins.max(
+        0, builtins.min(rows + builtins.min(offset, 0), columns - builtins.max(offset, 0))
+    )
     start = offset if offset >= 0 else -offset * columns
     line = viewed(front, (*front.shape_tuple[:-2], rows * columns))
     return sliced(line, ndim - 2, start if count else 0, count, columns + 1)

@@ -26,15 +26,85 @@ if TYPE_CHECKING:
     from tenor.tensor.tensor import Tensor
 
 __all__ = [
-    "abs", "absolute", "add", "addcdiv", "addcmul", "bitwise_and", "bitwise_not", "bitwise_or",
-    "bitwise_xor", "ceil", "clamp", "clip", "cos", "cosh", "div", "divide", "eq", "erf", "erfc",
-    "exp", "exp2", "expm1", "floor", "floor_divide", "fmod", "frac", "ge", "greater",
-    "greater_equal", "gt", "heaviside", "isclose", "isfinite", "isinf", "isnan", "le", "lerp",
-    "less", "less_equal", "log", "log10", "log1p", "log2", "logaddexp", "logical_and",
-    "logical_not", "logical_or", "logical_xor", "logit", "lt", "masked_fill", "maximum", "minimum",
-    "mul", "multiply", "nan_to_num", "ne", "neg", "negative", "not_equal", "pow", "reciprocal",
-    "relu", "remainder", "round", "rsqrt", "sigmoid", "sign", "sin", "sinh", "sqrt", "square",
-    "sub", "subtract", "tan", "tanh", "true_divide", "trunc", "where",
+    "abs",
+    "absolute",
+    "add",
+    "addcdiv",
+    "addcmul",
+    "bitwise_and",
+    "bitwise_not",
+    "bitwise_or",
+    "bitwise_xor",
+    "ceil",
+    "clamp",
+    "clip",
+    "cos",
+    "cosh",
+    "div",
+    "divide",
+    "eq",
+    "erf",
+    "erfc",
+    "exp",
+    "exp2",
+    "expm1",
+    "floor",
+    "floor_divide",
+    "fmod",
+    "frac",
+    "ge",
+    "greater",
+    "greater_equal",
+    "gt",
+    "heaviside",
+    "isclose",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "le",
+    "lerp",
+    "less",
+    "less_equal",
+    "log",
+    "log1p",
+    "log2",
+    "log10",
+    "logaddexp",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "logit",
+    "lt",
+    "masked_fill",
+    "maximum",
+    "minimum",
+    "mul",
+    "multiply",
+    "nan_to_num",
+    "ne",
+    "neg",
+    "negative",
+    "not_equal",
+    "pow",
+    "reciprocal",
+    "relu",
+    "remainder",
+    "round",
+    "rsqrt",
+    "sigmoid",
+    "sign",
+    "sin",
+    "sinh",
+    "sqrt",
+    "square",
+    "sub",
+    "subtract",
+    "tan",
+    "tanh",
+    "true_divide",
+    "trunc",
+    "where",
 ]  # fmt: skip
 
 # -- one tensor, one primitive ------------------------------------------------------------------
@@ -138,8 +208,8 @@ def remainder(x: Tensor, other: Tensor | Number) -> Tensor:
 
 def fmod(x: Tensor, other: Tensor | Number) -> Tensor:
     """Return x - trunc(x / other) * other: C's fmod, of the dividend's sign."""
-    rest = abs(x) % (abs(other) if isinstance(other, Handle) else _magnitude(other))  # type: ignore[arg-type]
-    return where(x < 0, -rest, rest)
+    rest = abs(x) % (abs(other) if isinstance(other, Handle) else _magnitude(other))
+    return where(x < 0, -rest, rest)  # type: ignore[no-any-return]
 
 
 def _magnitude(number: Number) -> Number:
@@ -148,7 +218,7 @@ def _magnitude(number: Number) -> Number:
 
 def pow(x: Tensor | Number, exponent: Tensor | Number) -> Tensor:
     """Return x to the power exponent; small constant powers are products and roots."""
-    return x**exponent  # type: ignore[return-value,operator]
+    return x**exponent  # type: ignore[return-value]
 
 
 def power(x: Tensor, exponent: Any) -> Tensor:
@@ -167,7 +237,8 @@ def power(x: Tensor, exponent: Any) -> Tensor:
                 fix="convert with .float() first",
             )
         if static is not None and x.element_type.kind != "bool":
-            return static(x if isinstance(exponent, int) else floating(x))
+            found: Tensor = static(x if isinstance(exponent, int) else floating(x))
+            return found
     return power_(x, exponent)
 
 
@@ -263,7 +334,7 @@ def sign(x: Tensor) -> Tensor:
 
 def heaviside(x: Tensor, values: Tensor) -> Tensor:
     """Return 0 below 0, values at 0, and 1 above."""
-    return where(x == 0, values, cast(x > 0, x.element_type))
+    return where(x == 0, values, cast(x > 0, x.element_type))  # type: ignore[no-any-return]
 
 
 # -- mathematics made of primitives -------------------------------------------------------------
@@ -313,7 +384,8 @@ def logaddexp(x: Tensor, other: Tensor) -> Tensor:
     """Return log(exp(x) + exp(other)), without overflow."""
     high, low = maximum(x, other), minimum(x, other)
     same = high == low
-    return where(same, high + math.log(2.0), high + log1p(exp(where(same, high * 0.0, low - high))))
+    rest = log1p(exp(where(same, high * 0.0, low - high)))
+    return where(same, high + math.log(2.0), high + rest)  # type: ignore[no-any-return]
 
 
 def relu(x: Tensor) -> Tensor:
@@ -354,7 +426,8 @@ def nan_to_num(
     largest = LARGEST[x.element_type.name]
     x = where(x != x, nan, x)
     x = where(x == math.inf, largest if posinf is None else posinf, x)
-    return where(x == -math.inf, -largest if neginf is None else neginf, x)
+    low = -largest if neginf is None else neginf
+    return where(x == -math.inf, low, x)  # type: ignore[no-any-return]
 
 
 LARGEST = {
@@ -440,7 +513,7 @@ def truth(x: Tensor | Number) -> Tensor:
     """Return x as bools: whether each element differs from 0."""
     if not isinstance(x, Handle):
         return constant(bool(x), dt.bool_)
-    tensor: Tensor = x  # type: ignore[assignment]
+    tensor: Tensor = x
     return tensor if x.element_type is dt.bool_ else ne_(tensor, 0)
 
 
@@ -528,7 +601,7 @@ def masked_fill(x: Tensor, mask: Tensor, value: Tensor | Number) -> Tensor:
                 came=f"shape {value.shape_tuple}",
                 fix="use tn.where(mask, values, x)",
             )
-        filler = cast(value, x.element_type)  # type: ignore[arg-type]
+        filler = cast(value, x.element_type)
     else:
         filler = slot(value, x.element_type)
     return where(mask, filler, x)  # type: ignore[no-any-return]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tenor.engine import tape
 from tenor.engine.alias import is_leaf as made_by_nothing
-from tenor.engine.alias import record_view, version_of, write
+from tenor.engine.alias import record_view, write
 from tenor.engine.handle import Handle
 from tenor.engine.trace import advance, local, state_of
 from tenor.engine.trie import meta
@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 
     from tenor.tensor.tensor import Tensor
 
-__all__ = ["RemovableHandle", "backward", "detach", "detach_", "is_leaf", "register_hook", "requires_grad_", "retain_grad"]
+__all__ = [
+    "RemovableHandle",
+    "backward",
+    "detach",
+    "detach_",
+    "is_leaf",
+    "register_hook",
+    "requires_grad_",
+    "retain_grad",
+]
 
 Hook = "Callable[[Tensor], Tensor | None]"
 
@@ -111,7 +120,9 @@ def set_grad(x: Tensor, value: Tensor | None) -> None:
         ShapeError: it has another shape than the tensor.
     """
     if value is not None and not isinstance(value, Handle):
-        raise ArgumentError("grad: must be a tensor or None.", came=type(value).__name__, fix="wrap it")
+        raise ArgumentError(
+            "grad: must be a tensor or None.", came=type(value).__name__, fix="wrap it"
+        )
     if value is not None and value.shape_tuple != x.shape_tuple:
         raise ShapeError(
             "grad: must have the tensor's shape.",

@@ -71,6 +71,10 @@ class Plan:
             self.shape.append(count)
 
 
+def _is_tensor(item: Any) -> bool:
+    return isinstance(item, Handle)
+
+
 def _is_mask(item: Any) -> bool:
     return isinstance(item, Handle) and item.element_type is dt.bool_
 
@@ -96,7 +100,7 @@ def _as_index(item: Any) -> Any:
 
 def _from_sequence(item: Any) -> Tensor:
     if any(isinstance(part, Handle) for part in item):
-        item = [part.tolist() if isinstance(part, Handle) else part for part in item]
+        item = [concrete(p, "index").tolist() if _is_tensor(p) else p for p in item]
     array = np.asarray(item)
     if array.size == 0:
         array = array.astype(np.int64)
@@ -400,9 +404,7 @@ def take_along_dim(x: Tensor, indices: Tensor, dim: int | None = None) -> Tensor
 
 def take(x: Tensor, index: Tensor) -> Tensor:
     """Return the elements of x, flattened, at the indices."""
-    made: Tensor = record(
-        ops.TAKE, (reshaped(x, (x.numel(),)), wrapped(index, x.numel())), (0,)
-    )
+    made: Tensor = record(ops.TAKE, (reshaped(x, (x.numel(),)), wrapped(index, x.numel())), (0,))
     return made
 
 
@@ -434,7 +436,7 @@ def _fitting(name: str, index: Tensor, source: Tensor | Number, dtype: dt.DType)
     shape = index.shape_tuple
     if not isinstance(source, Handle):
         return expand(fitted(source, dtype), shape)
-    tensor: Tensor = source  # type: ignore[assignment]
+    tensor: Tensor = source
     if source.element_type is not dtype:
         raise DTypeError(
             f"{name}: the source must have the tensor's dtype.",
@@ -531,9 +533,7 @@ def scatter_reduce(
     return where(met > 0, quotient, total)  # type: ignore[no-any-return]
 
 
-def _put_rows(
-    name: str, x: Tensor, dim: int, index: Tensor, source: Tensor, mode: str
-) -> Tensor:
+def _put_rows(name: str, x: Tensor, dim: int, index: Tensor, source: Tensor, mode: str) -> Tensor:
     """Write or add whole slices at the indices of a dim."""
     _vector(name, index)
     shape = x.shape_tuple
@@ -550,9 +550,7 @@ def _put_rows(
 
 
 @aliased
-def index_add(
-    x: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Number = 1
-) -> Tensor:
+def index_add(x: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Number = 1) -> Tensor:
     """Return x with alpha times the slices of source added at the indices of a dim."""
     return _put_rows("index_add", x, dim, index, source if alpha == 1 else source * alpha, "add")
 
@@ -602,7 +600,9 @@ def one_hot(x: Tensor, num_classes: int = -1) -> Tensor:
         IndexRangeError: a class is out of range; raised when the values are computed.
     """
     if num_classes < 0:
-        num_classes = int(concrete(fold(x, ops.MAX, "one_hot", None, False, "first"), "one_hot")) + 1
+        num_classes = (
+            int(concrete(fold(x, ops.MAX, "one_hot", None, False, "first"), "one_hot")) + 1
+        )
     index = wrapped(x, num_classes)
     classes = record(ops.IOTA, (), (num_classes, dt.int64))
     return cast(reshaped(index, (*x.shape_tuple, 1)) == classes, dt.int64)

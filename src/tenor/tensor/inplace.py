@@ -62,7 +62,7 @@ def in_place(name: str, function: Callable[..., Any]) -> Callable[..., Tensor]:
 def fill_(x: Tensor, value: Tensor | Number) -> Tensor:
     """Write one value everywhere; return the tensor."""
     if isinstance(value, Handle):
-        filler = clone(cast(value, x.element_type))  # type: ignore[arg-type]
+        filler = clone(cast(value, x.element_type))
     else:
         filler = slot(value, x.element_type)
     write(x, expand(filler, x.shape_tuple))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import itertools
 import operator
 from typing import TYPE_CHECKING, Any
 
@@ -147,7 +148,7 @@ def tensor_split(x: Tensor, sections: int | Sequence[int], dim: int = 0) -> tupl
         low, more = divmod(extent, sections)
         return split(x, [low + (i < more) for i in range(sections)], dim)
     cuts = [0, *[slice(0, c).indices(extent)[1] for c in sections], extent]
-    return split(x, [builtins.max(b - a, 0) for a, b in zip(cuts, cuts[1:], strict=False)], dim)
+    return split(x, [builtins.max(b - a, 0) for a, b in itertools.pairwise(cuts)], dim)
 
 
 @aliased
@@ -302,8 +303,10 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
         tensors: Vectors, or one sequence of them.
         indexing: "ij" for matrix order, "xy" to swap the first two dims.
     """
-    vectors = list(tensors[0]) if len(tensors) == 1 and not hasattr(tensors[0], "trace") else (
-        list(tensors)
+    vectors = (
+        list(tensors[0])
+        if len(tensors) == 1 and not hasattr(tensors[0], "trace")
+        else (list(tensors))
     )
     if indexing not in ("ij", "xy"):
         raise ArgumentError(
@@ -323,9 +326,7 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     return tuple(grids)
 
 
-def roll(
-    x: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None
-) -> Tensor:
+def roll(x: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
     """Return a copy with elements moved on by `shifts` along dims, the last coming in front."""
     if dims is None:
         return reshape(roll(reshape(x, -1), shifts, 0), x.shape_tuple)

@@ -36,7 +36,7 @@ def strides_of(x: Handle) -> Strides | None:
     """Return the strides of a tensor; None for a view that strides cannot describe."""
     if x.base is None:
         return contiguous(x.shape_tuple)
-    return _followed(x.base.shape_tuple, x.view)
+    return _followed(x.base.shape_tuple, x.chain)
 
 
 @lru_cache(maxsize=4096)

@@ -191,7 +191,7 @@ def inner(x: Tensor, other: Tensor) -> Tensor:
         ShapeError: the last extents differ.
     """
     if not x.shape_tuple or not other.shape_tuple:
-        return x * other  # type: ignore[no-any-return]
+        return x * other
     return tensordot(x, other, ([-1], [-1]))
 
 
@@ -202,7 +202,7 @@ def outer(x: Tensor, vec2: Tensor) -> Tensor:
         ShapeError: they are not vectors.
     """
     _ranks("outer", (1, 1), x, vec2)
-    return reshaped(x, (x.shape_tuple[0], 1)) * vec2  # type: ignore[no-any-return]
+    return reshaped(x, (x.shape_tuple[0], 1)) * vec2
 
 
 def trace(x: Tensor) -> Tensor:
@@ -263,9 +263,7 @@ def _blend(x: Tensor, product: Tensor, beta: Number, alpha: Number, name: str) -
     return (x if beta == 1 else x * beta) + scaled
 
 
-def addmm(
-    x: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Number = 1, alpha: Number = 1
-) -> Tensor:
+def addmm(x: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Number = 1, alpha: Number = 1) -> Tensor:
     """Return beta * x + alpha * (mat1 @ mat2); x is ignored where beta is 0.
 
     Raises:

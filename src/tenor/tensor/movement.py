@@ -104,7 +104,7 @@ def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         )
     if first == last and shape:
         return x
-    return reshape(x, shape[:first] + (size(shape[first : last + 1]),) + shape[last + 1 :])
+    return reshape(x, (*shape[:first], size(shape[first : last + 1]), *shape[last + 1 :]))
 
 
 def ravel(x: Tensor) -> Tensor:

@@ -137,7 +137,7 @@ def broadcast_shapes(name: str, *shapes: Shape) -> Shape:
 def fitted(operand: Tensor | Number, dtype: DType) -> Tensor:
     """Return an operand as a tensor of a dtype; a number becomes a run-time slot."""
     if isinstance(operand, Handle):
-        return cast(operand, dtype)  # type: ignore[arg-type]
+        return cast(operand, dtype)
     return slot(operand, dtype)
 
 

@@ -32,7 +32,7 @@ SCALAR, INT64 = ops.SCALAR, dt.int64
 blank: Callable[[], Any] = partial(object.__new__, Handle)
 
 
-def make_by(kind: type[Handle]) -> Callable[[], Any]:
+def make_by(kind: type[Any]) -> Callable[[], Any]:
     """Make results instances of a class from now on; return the function that makes them."""
     global blank  # noqa: PLW0603 - operators are made before Tensor is
     blank = partial(object.__new__, kind)

@@ -49,9 +49,7 @@ def _along(x: Tensor, order: Tensor, dim: int) -> Tensor:
 
 
 @aliased
-def sort(
-    x: Tensor, dim: int = -1, descending: bool = False, stable: bool = True
-) -> ValuesIndices:
+def sort(x: Tensor, dim: int = -1, descending: bool = False, stable: bool = True) -> ValuesIndices:
     """Return a dim's elements in order, and where they stood.
 
     Args:
@@ -359,5 +357,3 @@ def bucketize(
             fix="use searchsorted() for boundaries of each row",
         )
     return searchsorted(boundaries, x, out_int32=out_int32, right=right)
-
-

@@ -78,7 +78,7 @@ def set_printoptions(
             came=repr(profile),
             fix=f"use one of {', '.join(PROFILES)}",
         )
-    given = {
+    given: dict[str, Any] = {
         "precision": precision, "threshold": threshold, "edgeitems": edgeitems,
         "linewidth": linewidth,
     }  # fmt: skip

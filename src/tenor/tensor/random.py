@@ -177,7 +177,7 @@ def units(shape: Shape, dtype: DType, generator: Generator | None) -> Tensor:
         high, low = (cast(w, dtype) for w in words(shape, 2, generator))
         high = floor(high * 2.0**-5)
         low = floor(low * 2.0**-6)
-        return (high * 2.0**26 + low) * 2.0**-53  # type: ignore[no-any-return]
+        return (high * 2.0**26 + low) * 2.0**-53
     bits = BITS[dtype]
     word = words(shape, 1, generator)[0]
     top = record(ops.SHR, (word, constant(32 - bits, dt.uint32)))
@@ -401,14 +401,12 @@ def normal(
     return _finished(made, requires_grad)
 
 
-def bernoulli_mask(
-    shape: Any, p: Tensor | float, generator: Generator | None = None
-) -> Tensor:
+def bernoulli_mask(shape: Any, p: Tensor | float, generator: Generator | None = None) -> Tensor:
     """Return bools of a shape, each True with probability p; p of 1 gives True for certain."""
     wide = dt.float64 if isinstance(p, Handle) and p.element_type is dt.float64 else dt.float32
     chance = cast(p, wide) if isinstance(p, Handle) else slot(p, wide)
     shape = tuple(shape)
-    return units(shape, wide, generator) < expand(chance, shape)  # type: ignore[no-any-return]
+    return units(shape, wide, generator) < expand(chance, shape)
 
 
 def bernoulli(x: Tensor, p: float | None = None, *, generator: Generator | None = None) -> Tensor:
@@ -475,7 +473,7 @@ def multinomial(
     most = part(totals, len(shape) - 1, shape[-1] - 1, 1)
     # A draw can be rounded up to the total: it is of the last position that has a weight.
     last = searchsorted(totals, most)
-    return minimum_(searchsorted(totals, drawn * most, right=True), last)  # type: ignore[no-any-return]
+    return minimum_(searchsorted(totals, drawn * most, right=True), last)
 
 
 def _check_weights(x: Tensor, needed: int) -> None:
@@ -580,9 +578,7 @@ def random_(
     return _filled(x, _integers(int(low or 0), int(to), x.shape_tuple, generator))
 
 
-def bernoulli_(
-    x: Tensor, p: Tensor | float = 0.5, *, generator: Generator | None = None
-) -> Tensor:
+def bernoulli_(x: Tensor, p: Tensor | float = 0.5, *, generator: Generator | None = None) -> Tensor:
     """Write 1 with probability p, else 0; return the tensor."""
     return _filled(x, bernoulli_mask(x.shape_tuple, p, generator))
 
@@ -599,4 +595,3 @@ def exponential_(x: Tensor, lambd: float = 1.0, *, generator: Generator | None =
         )
     drawn = exponentials(x.shape_tuple, _floating("exponential_", x), generator)
     return _filled(x, drawn / lambd)
-

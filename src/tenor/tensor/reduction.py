@@ -49,9 +49,7 @@ def reshaped(x: Tensor, shape: Shape) -> Tensor:
     return x if x.shape_tuple == shape else record(ops.RESHAPE, (x,), (shape,))
 
 
-def fold(
-    x: Tensor, op: Op, name: str, dim: Dims, keepdim: bool, *attrs: Any
-) -> Tensor:
+def fold(x: Tensor, op: Op, name: str, dim: Dims, keepdim: bool, *attrs: Any) -> Tensor:
     """Record a reduction; all dims at once are first made one.
 
     The primitive keeps reduced dims with extent 1; they are reshaped away unless kept.
@@ -265,9 +263,7 @@ def _position(x: Tensor, op: Op, name: str, dim: int | None, keepdim: bool) -> T
     return made if keepdim else reshaped(made, shape[:dim] + shape[dim + 1 :])
 
 
-def _extreme(
-    x: Tensor, name: str, dim: Any, keepdim: bool, other: Tensor | None
-) -> Any:
+def _extreme(x: Tensor, name: str, dim: Any, keepdim: bool, other: Tensor | None) -> Any:
     """Do what PyTorch's max and min do: of all, of two tensors, or along a dim with positions."""
     reduce, position, pair = EXTREMES[name]
     if isinstance(dim, Handle) or other is not None:

@@ -139,13 +139,13 @@ def _extremes(
 @aliased
 def cummax(x: Tensor, dim: int) -> ValuesIndices:
     """Return running maxima along a dim, and where they stood; the last of equal ones."""
-    return _extremes(x, dim, "cummax", lambda a, b: a >= b)  # type: ignore[no-any-return]
+    return _extremes(x, dim, "cummax", lambda a, b: a >= b)
 
 
 @aliased
 def cummin(x: Tensor, dim: int) -> ValuesIndices:
     """Return running minima along a dim, and where they stood; the last of equal ones."""
-    return _extremes(x, dim, "cummin", lambda a, b: a <= b)  # type: ignore[no-any-return]
+    return _extremes(x, dim, "cummin", lambda a, b: a <= b)
 
 
 @aliased
@@ -188,9 +188,7 @@ def _steps(y: Tensor, x: Tensor | None, dx: Number, dim: int) -> Tensor:
     return both * width / 2
 
 
-def trapezoid(
-    y: Tensor, x: Tensor | None = None, *, dx: Number = 1, dim: int = -1
-) -> Tensor:
+def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: Number = 1, dim: int = -1) -> Tensor:
     """Return the integral along a dim by the trapezoidal rule.
 
     Args:

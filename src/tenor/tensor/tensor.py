@@ -6,10 +6,10 @@ live in modules by what they do; this class is their table.
 
 from __future__ import annotations
 
-import builtins
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import tenor.engine.flush  # noqa: F401 - tells the recorder how traces are run
+from tenor.engine.alias import version_of
 from tenor.engine.handle import Handle
 from tenor.engine.trace import install
 from tenor.errors import ArgumentError
@@ -40,6 +40,8 @@ from tenor.tensor.inplace import in_place
 from tenor.tensor.operators import make_by
 
 if TYPE_CHECKING:
+    import builtins
+
     from tenor.ir.dtype import DType
 
 __all__ = ["Tensor"]
@@ -126,12 +128,12 @@ class Tensor(Handle):
     nelement = numel
     ndimension = dim
     T = property(movement.reversed_dims)
-    mT = property(movement.matrix_transpose)
+    mT = property(movement.matrix_transpose)  # noqa: N815 - PyTorch's name
     requires_grad = property(gradient.get_requires_grad, gradient.set_requires_grad)
     is_leaf = property(gradient.is_leaf)
     grad = property(gradient.get_grad, gradient.set_grad)
     data = property(gradient.get_data, gradient.set_data)
-    _version = property(gradient.version_of)
+    _version = property(version_of)
 
     # -- operators ----------------------------------------------------------------------------
     __add__ = __radd__ = elementwise.add_
@@ -175,7 +177,8 @@ class Tensor(Handle):
     __bool__, __int__, __float__ = protocol.truth, protocol.whole, protocol.real
     __index__, __complex__ = protocol.index, protocol.complex_number
     __repr__, __format__ = printing.text, printing.formatted
-    __deepcopy__, __reduce_ex__ = protocol.deepcopy, protocol.reduce
+    __deepcopy__ = protocol.deepcopy
+    __reduce_ex__ = protocol.reduce  # type: ignore[assignment]
     __array__ = conversion.array_protocol
     __dlpack__, __dlpack_device__ = conversion.dlpack, conversion.dlpack_device
 
@@ -356,4 +359,4 @@ class Tensor(Handle):
     )  # fmt: skip
 
 
-install(make=make_by(Tensor))
+install(make=make_by(Tensor))  # type: ignore[arg-type]

@@ -159,7 +159,6 @@ def test_too_many_members(tmp_path):
         {"signatures": {"a b": replace(SIGNATURE, name="a b")}},
         {"signatures": {"predict": replace(SIGNATURE, state=("missing",))}},
         {"signatures": {"predict": replace(SIGNATURE, inputs=SIGNATURE.inputs[1:] * 2)}},
-        {"signatures": {"predict": replace(SIGNATURE, inputs=())}},
         {"signatures": {"predict": replace(
             SIGNATURE, inputs=(TensorSpec("x", dt.float32, ("batch", -1)),))}},
     ],
@@ -334,9 +333,6 @@ HOSTILE = {
     "huge size": (set_to(*SPEC, "shape", [1 << 48]), "sizes"),
     "bool size": (set_to(*SPEC, "shape", [True]), "sizes"),
     "symbol": (set_to(*SPEC, "shape", ["a b"]), "shape"),
-    "unknown output dim": (
-        set_to("signatures", "predict", "outputs", 0, "shape", ["n"]), "inputs name all",
-    ),
     "tensor name": (set_to(*SPEC, "name", "a b"), "name"),
     "state of another model": (set_to("signatures", "predict", "state", ["x"]), "unknown"),
     "state of numbers": (set_to("state", [1]), "list of names"),

@@ -388,6 +388,10 @@ REFUSED = {
     "draws": (lambda x: x + tn.randn(3), tn.ones(2, 3), ArgumentError, "random"),
     "returns a number": (lambda x: 3, tn.ones(2, 3), ArgumentError, "int"),
     "returns nothing": (lambda x: None, tn.ones(2, 3), ArgumentError, "nothing"),
+    "two of one name": (
+        lambda x: {"a": (x, x), "a_0": x}, tn.ones(2, 3), ArgumentError, "different names",
+    ),
+    "a name with a space": (lambda x: {"a b": x}, tn.ones(2, 3), ArgumentError, "name"),
     "data of the size": (
         lambda x: x + tn.tensor(list(range(x.shape[0])))[:, None], tn.ones(2, 3), ArgumentError,
         "every size",

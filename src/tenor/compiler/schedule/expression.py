@@ -141,18 +141,38 @@ class Expressions:
         try:
             moved = push(node, coords, self.rank)
         except NotAffine:
-            if source not in self.stored and source.op is not ops.LEAF:
-                raise
             # Reshaping moves nothing in memory: the address is that of the result.
-            self.reads[source] = False
-            at = linear(coords, node.shape, self.rank)
-            return self.expr("load", (), (self.buffer(source), at, guards, ()), node.dtype)
+            found = self.flat(source, linear(coords, node.shape, self.rank), guards)
+            if found is None:
+                raise
+            return found
         inner = self.value(source, moved.coords, guards + moved.guards)
         if not moved.guards:
             return inner
         fill = self.expr("const", (), (node.attrs[2],), node.dtype)
         test = self.expr("inside", (), (moved.guards,), dt.bool_)
         return self.expr("where", (test, inner, fill), (), node.dtype)
+
+    def flat(self, node: Node, at: Affine, guards: tuple[Guard, ...]) -> Expr | None:
+        """Return a node's element at a row-major address; None where only coordinates will do."""
+        if node in self.stored or node.op is ops.LEAF:
+            self.reads[node] = False
+            return self.expr("load", (), (self.buffer(node), at, guards, ()), node.dtype)
+        if node.op is ops.RESHAPE or node.op is ops.BARRIER:
+            return self.flat(node.inputs[0], at, guards)
+        if size(node.shape) == 1 or (node.op is ops.EXPAND and size(node.inputs[0].shape) == 1):
+            still = Affine((0,) * self.rank)
+            return self.value(node, (still,) * len(node.shape), guards)
+        if node.op.family != "elementwise":
+            return None
+        key = ("flat", node, at, guards)
+        found = self.memo.get(key)
+        if found is None:
+            args = [self.flat(i, at, guards) for i in node.inputs]
+            if any(a is None for a in args):
+                return None
+            found = self.memo[key] = self._elementwise(node, tuple(a for a in args if a))
+        return found
 
     def _indexed(self, node: Node, coords: Coords, guards: tuple[Guard, ...]) -> Expr:
         """Load at an index that is itself computed: `take` and `take_along`."""

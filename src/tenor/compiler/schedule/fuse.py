@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["Group", "Schedule", "fuse"]
 
 ALWAYS_STORED: Final = frozenset((ops.CONCAT, ops.SLICE_UPDATE, ops.RANDOM_BITS))
+IN_PIECES: Final = frozenset((ops.CONCAT, ops.SLICE_UPDATE))
+"""Written by several items: no item's own index says that the value there is final."""
 COSTLY: Final = frozenset(
     "exp expm1 log log1p sin cos tanh erf sigmoid pow div sqrt rsqrt floordiv mod".split()
 )
@@ -220,7 +222,11 @@ class Fusion:
         made: dict[Node, list[Group]],
     ) -> None:
         item.reads = self._reads(item)
-        deps = [(g, same) for n, same in item.reads.items() for g in made.get(n, ())]
+        deps = [
+            (g, same and n.op not in IN_PIECES)
+            for n, same in item.reads.items()
+            for g in made.get(n, ())
+        ]
         if item.node.op is ops.SLICE_UPDATE:
             deps += [(g, False) for g in made[item.node]]  # the value goes over the copied base
         kind, dims = _kind(item.node)

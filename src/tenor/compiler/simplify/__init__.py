@@ -5,6 +5,7 @@ Out:    a Graph that computes the same values with fewer nodes.
 Never:  changes a bit of any result, or decides what shares a kernel (schedule).
 """
 
+from tenor.compiler.simplify.join import join
 from tenor.compiler.simplify.passes import (
     collapse,
     dead,
@@ -14,4 +15,4 @@ from tenor.compiler.simplify.passes import (
     strip,
 )
 
-__all__ = ["collapse", "dead", "distinct", "merge", "split_reduce", "strip"]
+__all__ = ["collapse", "dead", "distinct", "join", "merge", "split_reduce", "strip"]
