@@ -6,6 +6,6 @@ Out:    text for people on the terminal, JSON where a program reads it, and an e
 Never:  computes anything itself. It is the only part of Tenor that prints.
 """
 
-from tenor.cli.app import app, main
+from tenor.cli.app import main
 
-__all__ = ["app", "main"]
+__all__ = ["main"]

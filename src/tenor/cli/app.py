@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -161,9 +161,7 @@ def explain(
     program: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Show program N alone.")
     ] = None,
-    measure: Annotated[
-        bool, typer.Option(help="Run each kernel again for its time.")
-    ] = True,
+    measure: Annotated[bool, typer.Option(help="Run each kernel again for its time.")] = True,
 ) -> int:
     """Run a script and show what it became: graphs, kernels, loops, LLVM IR, machine code."""
     from tenor.cli.explain import explain as run  # noqa: PLC0415

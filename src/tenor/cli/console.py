@@ -58,7 +58,7 @@ def _command() -> str:
 
 
 def guarded(command: Callable[P, int | None]) -> Callable[P, None]:
-    """Make a command end with an exit status, and its failures with a reason instead of a traceback.
+    """Make a command end with an exit status, and its failures with a reason, not a traceback.
 
     The command returns its status; None is 0.
     """
@@ -110,5 +110,5 @@ def _explain(error: TenorError | OSError | ModuleNotFoundError) -> None:
 
 def _closed() -> int:
     """Whoever read our output has gone, as `| head` does; say no more."""
-    sys.stdout = None  # type: ignore[assignment]
+    sys.stdout = None
     return 1

@@ -55,5 +55,7 @@ def _table(models: Sequence[LoadedModel]) -> Table:
     for name in ("model", "version", "predict with POST", "or POST"):
         table.add_column(name, overflow="fold")
     for m in models:
-        table.add_row(m.name, m.version, f"/v1/models/{m.name}:predict", f"/v2/models/{m.name}/infer")
+        table.add_row(
+            m.name, m.version, f"/v1/models/{m.name}:predict", f"/v2/models/{m.name}/infer"
+        )
     return table

@@ -150,7 +150,7 @@ def _npz(raw: bytes, signature: Signature) -> dict[str, Array]:
 
 
 def _json(raw: bytes, signature: Signature) -> dict[str, Array]:
-    """Read `[...]`, `{"name": [...]}`, or a request body: `{"instances": ...}`, `{"inputs": ...}`."""
+    """Read `[...]`, `{"name": [...]}`, or the body of a request: `instances`, `inputs`."""
     document = json.loads(raw)
     if isinstance(document, dict):
         known = {spec.name for spec in signature.inputs}
@@ -259,9 +259,7 @@ def write_values(path: Path, outputs: Mapping[str, Array]) -> None:
     """
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
-        raise ArgumentError(
-            "predict: --out is a .npy, .npz, .json or .csv file.", came=str(path)
-        )
+        raise ArgumentError("predict: --out is a .npy, .npz, .json or .csv file.", came=str(path))
     if suffix in (".npy", ".csv") and len(outputs) > 1:
         raise ArgumentError(
             f"predict: a {suffix} file holds one output.",

@@ -165,9 +165,7 @@ def _ask(
     wanted = {len(part): _answers(network, part) for part in (images, images[:1])}
     loaded = load_model(outcome.model)
     given = loaded.signatures["predict"].inputs[0].name
-    came = {
-        n: next(iter(loaded.run("predict", {given: images[:n]}).values())) for n in wanted
-    }
+    came = {n: next(iter(loaded.run("predict", {given: images[:n]}).values())) for n in wanted}
     check("the loaded model answers as the trained one, bit for bit",
           all(came[n].tobytes() == wanted[n].tobytes() for n in wanted),
           f"batches of {' and '.join(map(str, wanted))}")  # fmt: skip

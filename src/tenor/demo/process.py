@@ -84,7 +84,7 @@ class Server:
 
 @contextmanager
 def serving(model: Path, log: Path) -> Iterator[Server]:
-    """Serve a model from a fresh process inside the `with` block, on a free port of this machine."""
+    """Serve a model from a fresh process inside the `with` block, on a free local port."""
     port = free_port()
     command = _tenor("serve", str(model), "--host", "127.0.0.1", "--port", str(port))
     with log.open("wb") as file:

@@ -180,7 +180,11 @@ def flush() -> None:
     Inside a function being compiled nothing is run until the function returns.
     """
     trace = local.trace
-    if local.pinning is not None or not (trace.outs or trace.rebound):
+    if local.pinning is not None:
+        return
+    if not (trace.outs or trace.rebound):
+        if trace.leaves:
+            _retire(trace)
         return
     live, binding = bind(trace)
     finish(trace, live, binding)

@@ -100,7 +100,9 @@ class _Writer:
         for store in kernel.stores:
             text = self._text(store.expr)
             lines += [indent + part for part in self._taken()]
-            lines.append(f"{indent}{self.names[store.buffer]}[{affine_text(store.affine)}] = {text}")
+            lines.append(
+                f"{indent}{self.names[store.buffer]}[{affine_text(store.affine)}] = {text}"
+            )
         return lines
 
     def _loops(self, dims: Sequence[int], head: str) -> tuple[list[str], str]:
@@ -149,7 +151,7 @@ class _Writer:
             case "const":
                 return str(expr.attrs[0])
             case "scalar":
-                return self.names[expr.attrs[0]]
+                return str(self.names[expr.attrs[0]])
             case "iota":
                 return f"({affine_text(expr.attrs[0])})"
             case "inside":

@@ -38,7 +38,7 @@ def page(report: Report) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">\n'
         f"<title>{escape(report.script)}, explained by Tenor</title>\n"
         f"<style>\n{style}</style>\n</head>\n<body>\n{_nav(report)}\n"
-        f'<main>\n{_overview(report)}{programs}</main>\n<script>\n{script}</script>\n'
+        f"<main>\n{_overview(report)}{programs}</main>\n<script>\n{script}</script>\n"
         "</body>\n</html>\n"
     )
 
@@ -76,7 +76,9 @@ def _overview(report: Report) -> str:
         )
         for p in every
     ]  # fmt: skip
-    facts = f"{_plural(len(every), 'program')} in {seconds_text(report.seconds)}, on {report.target}"
+    facts = (
+        f"{_plural(len(every), 'program')} in {seconds_text(report.seconds)}, on {report.target}"
+    )
     skipped = ", ".join(report.skipped)
     return "".join(
         (
@@ -118,7 +120,7 @@ def _program(program: ProgramRecord, seen: dict[str, tuple[int, int]]) -> str:
         for key, html in bodies.items()
     )
     note = (
-        '<p class="note">The script never looked at these values; they were computed at its end.</p>'
+        '<p class="note">The script never looked at these; they were computed at its end.</p>'
         if program.unobserved
         else ""
     )
@@ -243,9 +245,7 @@ STAGES: Final[dict[str, tuple[str, Callable[[ProgramRecord], str] | None]]] = {
 
 
 # -- HTML -------------------------------------------------------------------------------------
-def _table(
-    heads: Iterable[str], rows: Iterable[tuple[str, ...]], right: Iterable[int] = ()
-) -> str:
+def _table(heads: Iterable[str], rows: Iterable[tuple[str, ...]], right: Iterable[int] = ()) -> str:
     """Return a table; cells are HTML, the columns `right` are numbers."""
     numbers = set(right)
 
@@ -268,7 +268,7 @@ def _pre(text: str) -> str:
 
 
 def _seconds(seconds: float | None) -> str:
-    return "–" if seconds is None else seconds_text(seconds)
+    return "-" if seconds is None else seconds_text(seconds)
 
 
 def _plural(count: int, noun: str) -> str:

@@ -104,7 +104,7 @@ def _run(file: Path, arguments: Sequence[str], report: Report) -> dict[str, Any]
         report.status = _status(stop.code)
         if report.status:
             report.failure = f"the script left with exit status {stop.code}"
-    except Exception as error:  # noqa: BLE001 - whatever a script raises belongs to its report
+    except Exception as error:
         report.status = 1
         report.failure = _own(error, file)
     finally:

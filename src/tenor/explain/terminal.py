@@ -69,7 +69,7 @@ def _first_line(program: ProgramRecord) -> str:
 
 
 def _time(seconds: float | None) -> str:
-    return "–" if seconds is None else seconds_text(seconds)
+    return "-" if seconds is None else seconds_text(seconds)
 
 
 # -- one program ------------------------------------------------------------------------------
@@ -90,8 +90,8 @@ def _source(program: ProgramRecord) -> RenderableType:
 
 
 def counted(operations: Sequence[tuple[str, int]]) -> str:
-    """Return operations with how often each stands, e.g. `add, mul ×3`."""
-    return ", ".join(name if n == 1 else f"{name} ×{n}" for name, n in operations)
+    """Return operations with how often each stands, e.g. `add, mul x3`."""
+    return ", ".join(name if n == 1 else f"{name} x{n}" for name, n in operations)
 
 
 def _graph(program: ProgramRecord) -> RenderableType:
@@ -125,11 +125,9 @@ def _kernels(program: ProgramRecord) -> RenderableType:
 
 
 def over(kernel: KernelCall) -> str:
-    """Return a kernel's index space, reduced dims in brackets, e.g. `32 × [128]`."""
-    dims = [
-        f"[{n}]" if d in kernel.reduce_dims else str(n) for d, n in enumerate(kernel.domain)
-    ]
-    return " × ".join(dims) or "1"
+    """Return a kernel's index space, reduced dims in brackets, e.g. `32 x [128]`."""
+    dims = [f"[{n}]" if d in kernel.reduce_dims else str(n) for d, n in enumerate(kernel.domain)]
+    return " x ".join(dims) or "1"
 
 
 def _bar(value: float | None, most: float) -> str:

@@ -34,15 +34,17 @@ class Node:
         attrs: Its static attributes, in the order `op.attrs` names them.
         shape: The value's shape.
         dtype: The value's dtype.
+        site: The user's (file, line) that recorded it, where that is known.
     """
 
-    __slots__ = ("attrs", "dtype", "inputs", "op", "shape")
+    __slots__ = ("attrs", "dtype", "inputs", "op", "shape", "site")
 
     op: Op
     inputs: tuple[Node, ...]
     attrs: tuple[Any, ...]
     shape: Shape
     dtype: DType
+    site: tuple[str, int] | None
 
     def __init__(
         self, op: Op, inputs: tuple[Node, ...], attrs: tuple[Any, ...], shape: Shape, dtype: DType
@@ -52,6 +54,7 @@ class Node:
         self.attrs = attrs
         self.shape = shape
         self.dtype = dtype
+        self.site = None
 
     def attr(self, name: str) -> Any:
         """Return the attribute of that name."""

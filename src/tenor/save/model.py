@@ -319,9 +319,11 @@ def _signature(
 
 
 # -- its examples -----------------------------------------------------------------------------
-def _example(call: Call, signature: Signature, program: Program, symbol: str | None) -> Example:
+def _example(
+    call: Call, signature: Signature, program: Program, symbol: str | None, most: int = ROWS
+) -> Example:
     """Run the model and the program that was saved for it; they must give the same bits."""
-    rows = min(_batch(call) or 0, ROWS) if symbol is not None else None
+    rows = min(_batch(call) or 0, most) if symbol is not None else None
     inputs = _rows(call, rows)
     result = call.function(*(restored(value) for value in inputs.values()))
     wanted = {key: stored(value).array for key, value in named(result, call.name).items()}
@@ -335,4 +337,8 @@ def _example(call: Call, signature: Signature, program: Program, symbol: str | N
                 fix="please report it, with the model",
             )
     example = Example(given, wanted)
-    return example if example.nbytes <= examples.MAX_BYTES else Example({}, {})
+    if example.nbytes <= examples.MAX_BYTES:
+        return example
+    if rows is None or rows == 1:
+        return Example({}, {})
+    return _example(call, signature, program, symbol, rows // 2)

@@ -1,4 +1,4 @@
-"""Values in and out: NumPy, DLPack, Python numbers, other dtypes. Reading a value runs the trace."""
+"""Values in and out: NumPy, DLPack, numbers, other dtypes. Reading a value runs the trace."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from tenor.ir import op as ops
 from tenor.tensor.dims import axis
 from tenor.tensor.elementwise import where
 from tenor.tensor.joining import sliced
-from tenor.tensor.movement import clone, permute, viewed
+from tenor.tensor.movement import clone, movedim, permute, viewed
 from tenor.tensor.operands import constant
 from tenor.tensor.reduction import reshaped
 
@@ -89,24 +89,27 @@ def diag(x: Tensor, diagonal: int = 0) -> Tensor:
     return diag_embed(x, diagonal)
 
 
-def diag_embed(x: Tensor, offset: int = 0) -> Tensor:
-    """Return matrices with the last dim of x as their diagonals."""
+def diag_embed(x: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
+    """Return matrices with the last dim of x as their diagonals and zeros elsewhere.
+
+    Args:
+        x: Any tensor with a dim.
+        offset: How far above the main diagonal.
+        dim1: Where the rows go.
+        dim2: Where the columns go.
+    """
     *batch, n = x.shape_tuple
-    size = n + builtins.abs(offset)
-    row = offset if offset < 0 else 0
-    # One row more than needed, flattened with one element too many a row, is a diagonal.
-    wide = record(ops.PAD, (reshaped(x, (*batch, n, 1)),), (
-        (0,) * (len(batch) + 2), (0,) * (len(batch) + 1) + (size,), 0))  # fmt: skip
-    line = reshaped(wide, (*batch, n * (size + 1)))
-    start = offset if offset >= 0 else -row * size
-    after = size * size - start - n * (size + 1)
-    zeros = (0,) * len(batch)
-    if after < 0:
-        line = record(ops.SLICE, (line,), (
-            (0,) * (len(batch) + 1), (*batch, size * size - start), (1,) * (len(batch) + 1)))  # fmt: skip
-        after = 0
-    padded = record(ops.PAD, (line,), ((*zeros, start), (*zeros, after), 0))
-    return reshaped(padded, (*batch, size, size))
+    extent = n + builtins.abs(offset)
+    above, below = builtins.max(offset, 0), builtins.max(-offset, 0)
+    # Row r holds element r - below; the mask keeps it in column r + offset.
+    still = (0,) * len(batch)
+    column = reshaped(x, (*batch, n, 1))
+    tall = record(ops.PAD, (column,), ((*still, below, 0), (*still, above, 0), 0))
+    here = _below(extent, extent, offset) ^ _below(extent, extent, offset - 1)
+    made = where(here, tall, constant(0, x.element_type))
+    ndim = len(batch) + 2
+    places = axis("diag_embed", dim1, ndim), axis("diag_embed", dim2, ndim)
+    return made if places == (ndim - 2, ndim - 1) else movedim(made, (-2, -1), places)
 
 
 _diagonal = diagonal

@@ -15,6 +15,7 @@ import numpy as np
 
 from tenor.engine.alias import record_view, write
 from tenor.engine.handle import Handle
+from tenor.engine.macro import macro
 from tenor.engine.trace import record
 from tenor.errors import ArgumentError, DTypeError, IndexRangeError, ShapeError
 from tenor.ir import dtype as dt
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "gather", "index_add", "index_copy", "index_fill", "index_select", "masked_scatter",
-    "masked_select", "one_hot", "scatter", "scatter_add", "scatter_reduce", "take", "take_along_dim",
+    "masked_select", "one_hot", "scatter", "scatter_add", "scatter_reduce", "take",
+    "take_along_dim",
 ]  # fmt: skip
 
 
@@ -374,6 +376,7 @@ def _along(name: str, x: Tensor, dim: int, index: Tensor) -> tuple[Tensor, Tenso
     return x, wrapped(index, x.shape_tuple[dim]), dim
 
 
+@macro
 @aliased
 def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
     """Return x[..., index[..., i, ...], ...]: an element of x along dim for each of index.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tenor.engine.handle import Handle
+from tenor.engine.macro import macro
 from tenor.engine.trace import record
 from tenor.errors import DTypeError, ShapeError
 from tenor.ir import dtype as dt
@@ -74,6 +75,7 @@ def _product(a: Tensor, b: Tensor) -> Tensor:
 
 
 # -- the general product ------------------------------------------------------------------------
+@macro
 def matmul(x: Tensor, other: Tensor) -> Tensor:
     """Return the product of vectors, matrices or batches of matrices.
 
@@ -263,6 +265,7 @@ def _blend(x: Tensor, product: Tensor, beta: Number, alpha: Number, name: str) -
     return (x if beta == 1 else x * beta) + scaled
 
 
+@macro
 def addmm(x: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Number = 1, alpha: Number = 1) -> Tensor:
     """Return beta * x + alpha * (mat1 @ mat2); x is ignored where beta is 0.
 

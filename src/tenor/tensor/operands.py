@@ -100,7 +100,7 @@ def _combine(higher: DType | None, lower: DType | None) -> DType | None:
 
 
 def result_type(*operands: Tensor | Number) -> DType:
-    """Return the dtype operands are brought to: tensors with dims, then those without, then numbers.
+    """Return the dtype of operands together: tensors with dims first, then without, then numbers.
 
     Raises:
         DTypeError: no dtype holds both.

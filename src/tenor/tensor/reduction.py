@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tenor.engine.handle import Handle
+from tenor.engine.macro import macro
 from tenor.engine.trace import record
 from tenor.errors import ArgumentError, DTypeError, ShapeError
 from tenor.ir import dtype as dt
@@ -98,6 +99,7 @@ def _summable(x: Tensor, dtype: DType | None) -> Tensor:
     return x if x.element_type.kind == "float" else cast(x, dt.int64)
 
 
+@macro
 @aliased
 def sum(
     x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None
@@ -114,6 +116,7 @@ def prod(
     return fold(_summable(x, dtype), ops.PROD, "prod", dim, keepdim)
 
 
+@macro
 @aliased
 def mean(
     x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None
@@ -151,6 +154,7 @@ def _correction(unbiased: bool | None, correction: Number) -> Number:
     return correction if unbiased is None else int(unbiased)
 
 
+@macro
 @aliased
 def var(
     x: Tensor,
@@ -178,6 +182,7 @@ def var(
     return cast(found, x.element_type)
 
 
+@macro
 @aliased
 def std(
     x: Tensor,
@@ -388,6 +393,7 @@ def _peak(x: Tensor, name: str, dim: Dims) -> Tensor:
     return where(magnitude(high) == math.inf, 0.0, high)  # type: ignore[no-any-return]
 
 
+@macro
 @aliased
 def logsumexp(x: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
     """Return log(sum(exp(x))) over dims, without overflow."""
@@ -410,6 +416,7 @@ def _normal_dim(x: Tensor, name: str, dim: int | None) -> int:
     return axis(name, dim, len(x.shape_tuple))
 
 
+@macro
 @aliased
 def softmax(x: Tensor, dim: int | None = None, *, dtype: DType | None = None) -> Tensor:
     """Return exp(x) / sum(exp(x)) along a dim, without overflow.
@@ -427,6 +434,7 @@ def softmax(x: Tensor, dim: int | None = None, *, dtype: DType | None = None) ->
     return cast(grown / fold(grown, ops.SUM, "softmax", dim, True), x.element_type)
 
 
+@macro
 @aliased
 def log_softmax(x: Tensor, dim: int | None = None, *, dtype: DType | None = None) -> Tensor:
     """Return log(softmax(x)) along a dim: x - logsumexp(x).

@@ -50,7 +50,8 @@ LISTED = json.dumps(ROWS.tolist())
 @pytest.mark.parametrize(
     ("suffix", "raw"),
     [
-        (".npy", npy(ROWS)), (".npy", npy(ROWS.astype(np.float64))), (".npy", npy(np.asfortranarray(ROWS))),
+        (".npy", npy(ROWS)), (".npy", npy(ROWS.astype(np.float64))),
+        (".npy", npy(np.asfortranarray(ROWS))),
         (".npz", npz(x=ROWS)), (".npz", npz(anything=ROWS)),
         (".json", LISTED), (".json", NAMED),
         (".json", f'{{"inputs": {NAMED}}}'), (".json", f'{{"inputs": {LISTED}}}'),

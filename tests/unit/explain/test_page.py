@@ -64,9 +64,7 @@ def report():
     first, second = record_of(1, graph()), record_of(2, graph())
     first.lines = (SourceLine("a<b>.py", 3, f"x = '{NASTY}'", (("matmul", 1), ("exp", 2))),)
     second.unobserved = True
-    return Report(
-        f"scripts/{NASTY}.py", [first, second], 0.25, failure=NASTY, target="x86_64 & co"
-    )
+    return Report(f"scripts/{NASTY}.py", [first, second], 0.25, failure=NASTY, target="x86_64 & co")
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +109,7 @@ def test_every_stage_of_every_program_is_there(html, report):
         for code in (body.loops, body.ir, body.assembly):
             assert code.rstrip() in text
     assert first.graph.rstrip() in text
-    assert "matmul, exp ×2" in text
+    assert "matmul, exp x2" in text
 
 
 def test_code_shown_before_is_linked(html, report):

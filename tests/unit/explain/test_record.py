@@ -113,7 +113,9 @@ def test_affine(affine, text):
 
 
 def test_a_map_reads_as_a_formula():
-    expr = Expr("mul", (load(0, 2, 1), Expr("exp", (load(1, 0, 1),), (), dt.float32)), (), dt.float32)
+    expr = Expr(
+        "mul", (load(0, 2, 1), Expr("exp", (load(1, 0, 1),), (), dt.float32)), (), dt.float32
+    )
     assert formula(map_kernel(expr), ["a", "b", "c"]) == (
         "for i0 < 3, i1 < 2:\n  c[2*i0 + i1] = a[2*i0 + i1] * exp(b[i1])"
     )

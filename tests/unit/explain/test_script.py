@@ -85,9 +85,7 @@ def test_a_failing_script_is_reported_up_to_there(tmp_path):
     assert "ZeroDivisionError" in shown(summary(report))
 
 
-@pytest.mark.parametrize(
-    ("code", "status"), [("0", 0), ("None", 0), ("3", 3), ("'gone'", 1)]
-)
+@pytest.mark.parametrize(("code", "status"), [("0", 0), ("None", 0), ("3", 3), ("'gone'", 1)])
 def test_an_exit_status_is_kept(tmp_path, code, status):
     report = explain_script(written(tmp_path, f"import sys\nsys.exit({code})\n"), measure=False)
     assert report.status == status

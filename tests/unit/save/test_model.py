@@ -19,7 +19,7 @@ from tenor.errors import (
     ShapeError,
 )
 from tenor.ir import dtype as dt
-from tenor.save import LoadedModel, atomic, load, save
+from tenor.save import LoadedModel, atomic, examples, load, save
 from tenor.save.elements import stored
 from tenor.save.loaded import Mismatch
 from tenor.save.programs import KEPT_SIZES
@@ -535,6 +535,15 @@ def test_memory_is_bounded_before_it_is_taken(tmp_path):
     found(tn.ones(4, 4))
     with pytest.raises(ArgumentError, match="10,000 bytes"):
         found(tn.ones(1000, 4))
+
+
+@pytest.mark.parametrize(("limit", "rows"), [(1 << 20, 8), (100, 4), (30, 1), (10, None)])
+def test_examples_are_kept_small(tmp_path, monkeypatch, limit, rows):
+    monkeypatch.setattr(examples, "MAX_BYTES", limit)
+    found = saved(tmp_path, nn.Linear(3, 2), tn.ones(10, 3))
+    kept = found.examples
+    assert (kept["predict"].inputs["x"].shape[0] if kept else None) == rows
+    assert found.verify()
 
 
 def test_verification_tells_what_differs(tmp_path):

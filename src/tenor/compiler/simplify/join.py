@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tenor.compiler.simplify.passes import Rewriter, rewrite
 from tenor.ir import op as ops
@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from tenor.ir.target import Target
 
 __all__ = ["join"]
-
-FEWEST: Final = 5
-"""A sum of fewer pieces is one kernel, which beats a kernel for each."""
 
 
 class Piece(NamedTuple):
@@ -34,15 +31,16 @@ class Row(NamedTuple):
 
 
 def join(graph: Graph, _target: Target | None = None) -> Graph:
-    """Concatenate many disjoint padded pieces instead of adding them up.
+    """Concatenate disjoint padded pieces instead of adding them up.
 
-    It is what the gradient of `unbind` looks like: n pieces cost n reads of every element as a
-    sum, one as a concatenation. A zero is added to each piece, since -0.0 + 0.0 is 0.0.
+    It is what the gradient of `unbind` and `chunk` looks like: as a sum, n pieces cost n reads and
+    computations of every element, as a concatenation one. A zero is added to each piece, since
+    -0.0 + 0.0 is 0.0.
 
     ::
 
-        %1 = pad (%0) low=[0] high=[4];  ...;  %9 = add (%7, %8)
-        ->  %9 = concat (%0 + 0, %1 + 0, %2 + 0, %3 + 0, %4 + 0)
+        %2 = pad (%0) low=[0] high=[4];  %3 = pad (%1) low=[2] high=[0];  %4 = add (%2, %3)
+        ->  %2 = add (%0, 0);  %3 = add (%1, 0);  %4 = concat (%2, %3)
     """
     rows = _rows(graph)
     inner = {i for node in rows if node.op is ops.ADD for i in node.inputs}
@@ -51,7 +49,7 @@ def join(graph: Graph, _target: Target | None = None) -> Graph:
 
     def rule(rewriter: Rewriter, node: Node) -> Node | None:
         row = rows.get(node)
-        if row is None or len(row.pieces) < FEWEST or (node in inner and node not in outer):
+        if row is None or len(row.pieces) < 2 or (node in inner and node not in outer):
             return None
         return _concatenated(rewriter, node, row)
 
