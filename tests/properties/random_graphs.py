@@ -230,6 +230,18 @@ class Maker:
         low, high = ([int(self.pick([0, 0, 1, 3])) for _ in x.shape] for _ in "ab")
         return self.b.pad(x, low, high, {"float": 0.5, "bool": True}.get(x.dtype.kind, 1))
 
+    def _op_pieces(self, x: Node) -> Node | None:
+        """Add padded pieces up, as the gradients of slices do."""
+        dim = self.dim(x)
+        if dim is None:
+            return None
+        zero = {"float": 0.0, "bool": False}.get(x.dtype.kind, 0)
+        y, gap = self.like(x), int(self.pick([-1, 0, 1]))
+        low, high = ([k if d == dim else 0 for d in range(len(x.shape))] for k in (0, x.shape[dim] + gap))
+        if min(high, default=0) < 0:
+            return None
+        return self.b.add(self.b.pad(x, low, high, zero), self.b.pad(y, high, low, zero))
+
     def _op_concat(self, x: Node) -> Node | None:
         dim = self.dim(x)
         if dim is None:

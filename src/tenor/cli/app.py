@@ -63,12 +63,14 @@ def demo(
     out_dir: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Where everything it makes is put.")
     ] = Path("demo_out"),
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 0,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the training images.")
+    ] = None,
 ) -> int:
     """Train a digit classifier, save it, serve it over HTTP and check its answers."""
     from tenor.cli.demo import demo as run  # noqa: PLC0415
 
-    return run(out_dir, epochs or None)
+    return run(out_dir, epochs)
 
 
 @app.command()

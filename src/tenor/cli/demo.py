@@ -36,7 +36,7 @@ def demo(directory: Path, epochs: int | None) -> int:
 
 def _say(line: str) -> None:
     style = "green" if line.startswith("ok") else "red" if line.startswith("FAILED") else "bold"
-    out.print(Text(line if style == "bold" else f"   {line}", style=style))
+    out.print(Text(line if style == "bold" else f"   {line}", style=style), soft_wrap=True)
 
 
 def _panel(outcome: Outcome) -> RenderableType:

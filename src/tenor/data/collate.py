@@ -16,6 +16,8 @@ from tenor.tensor.conversion import concrete, from_array
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
 __all__ = ["default_collate", "rows"]
 
 
@@ -66,7 +68,7 @@ def _tensors(batch: Sequence[Any]) -> Any:
     return from_array(np.stack(_alike(held)), first.element_type)
 
 
-def rows(source: Any, order: Sequence[int]) -> Any:
+def rows(source: Any, order: Sequence[int] | NDArray[np.intp]) -> Any:
     """Return some rows of a tensor or array as a tensor.
 
     Args:

@@ -7,18 +7,20 @@ operands, the trie holds all six; a macro remembers where they end, and the trac
 from __future__ import annotations
 
 import functools
+from sys import getrefcount
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 from tenor.engine.handle import Handle
 from tenor.engine.trace import enter, local
+from tenor.ir import op as ops
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable, Sequence
 
     from tenor.engine.trace import Trace
     from tenor.engine.trie import State
 
-__all__ = ["macro"]
+__all__ = ["macro", "written"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -108,6 +110,94 @@ def _record(
         single = isinstance(result, Handle)
         start.macros[key] = Span(trace.state, trace.scalars[scalars:], states, single)
     return result
+
+
+class Writes(NamedTuple):
+    """What a recorded procedure did: its end, and for each tensor written its new state.
+
+    Attributes:
+        end: Where it ended.
+        new: (number of the tensor, its last state, how often it was written).
+        variables: (state, number of the tensor) of every new leaf state on the way.
+        overwritten: The states that were written over.
+    """
+
+    end: State
+    new: list[tuple[int, State, int]]
+    variables: list[tuple[State, int]]
+    overwritten: frozenset[State]
+
+
+def written(name: Hashable, tensors: Sequence[Handle], procedure: Callable[[], object]) -> None:
+    """Run a procedure that writes tensors in place, as one edge after the first time.
+
+    Args:
+        name: What it does; equal names do the same to the same states.
+        tensors: Every tensor it reads or writes.
+        procedure: Does it. Nothing else is read, written or drawn at random inside.
+    """
+    trace = local.trace
+    states = tuple([h.state if h.trace is trace else enter(trace, h) for h in tensors])
+    start = trace.state
+    key = ("written", name, states)
+    if local.immediate or not _alone(trace, tensors):
+        procedure()
+        return
+    known: Writes | None = start.macros.get(key)
+    if known is None:
+        _record_writes(trace, start, key, tensors, procedure)
+        return
+    trace.state = known.end
+    trace.overwritten |= known.overwritten
+    for state, at in known.variables:
+        trace.variables[state] = tensors[at]
+    for at, state, times in known.new:
+        target = tensors[at]
+        if states[at].op is ops.LEAF:
+            trace.donors.setdefault(id(target), states[at])
+        target.state = state
+        target.version += times
+        target.segment = None
+        trace.rebound[id(target)] = target
+
+
+def _alone(trace: Trace, tensors: Sequence[Handle]) -> bool:
+    """Tell whether nobody else sees a write: no live view, no base, no NumPy array."""
+    for h in tensors:
+        if h.base is not None or (h.buffer is not None and h.buffer.shared):
+            return False
+    if not any([h.viewed for h in tensors]):
+        return True
+    # Three references are this function's own: the list's, the loop's and the call's.
+    live = {id(h.base) for h in trace.outs if h.base is not None and getrefcount(h) > 3}
+    return live.isdisjoint([id(h) for h in tensors])
+
+
+def _record_writes(
+    trace: Trace, start: State, key: Any, tensors: Sequence[Handle], procedure: Callable[[], object]
+) -> None:
+    counts = (len(trace.scalars), len(trace.providers), len(trace.owners))
+    versions = [h.version for h in tensors]
+    variables, overwritten = set(trace.variables), set(trace.overwritten)
+    procedure()
+    same = local.trace is trace and not trace.done
+    if not same or counts != (len(trace.scalars), len(trace.providers), len(trace.owners)):
+        return
+    numbers = {id(h): i for i, h in enumerate(tensors)}
+    made = {s: h for s, h in trace.variables.items() if s not in variables}
+    if _crosses(start, trace.state) or any(id(h) not in numbers for h in made.values()):
+        return
+    new = [
+        (i, h.state, h.version - before)
+        for i, (h, before) in enumerate(zip(tensors, versions, strict=True))
+        if h.version != before
+    ]
+    start.macros[key] = Writes(
+        trace.state,
+        new,
+        [(s, numbers[id(h)]) for s, h in made.items()],
+        frozenset(trace.overwritten - overwritten),
+    )
 
 
 def _crosses(start: State, end: State) -> bool:

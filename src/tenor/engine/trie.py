@@ -64,14 +64,13 @@ class State(Node):
         last, next: The edge taken last time, and all edges.
         pending_bytes: Bytes of all values recorded since the root.
         boundary: Whether a trace that comes here is run at once (see `periodic`).
-        site: The user's (file, line).
         macros: Recorded stretches known as one edge, e.g. a whole backward pass.
         plans: Compiled plans by live set.
     """
 
     __slots__ = (
         "a", "b", "boundary", "depth", "grad", "last", "leaves", "macros", "next", "parent",
-        "pending_bytes", "plans", "requires_grad", "scalars", "site",
+        "pending_bytes", "plans", "requires_grad", "scalars",
     )  # fmt: skip
 
     inputs: tuple[State, ...]
@@ -89,7 +88,6 @@ class State(Node):
     leaves: int
     scalars: int
     pending_bytes: int
-    site: tuple[str, int] | None
 
     def __init__(
         self, op: Op, inputs: tuple[State, ...], attrs: tuple[Any, ...], shape: Shape, dtype: DType

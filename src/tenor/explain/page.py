@@ -58,18 +58,19 @@ def _nav(report: Report) -> str:
 
 
 def _where(program: ProgramRecord) -> str:
-    if not program.lines:
+    main = program.main_line
+    if main is None:
         return "program"
-    return f"<code>{escape(program.lines[0].text) or 'line ' + str(program.lines[0].line)}</code>"
+    return f"<code>{escape(main.text)}</code>" if main.text else f"line {main.line}"
 
 
 def _overview(report: Report) -> str:
     every = report.programs
-    heads = ("", "from line", "nodes", "kernels", "arithmetic", "moved", "arena", "code",
+    heads = ("", "lines", "mostly", "nodes", "kernels", "arithmetic", "moved", "arena", "code",
              "compile", "run")  # fmt: skip
     rows = [
         (
-            f'<a href="#p{p.number}">{p.number}</a>', _where(p),
+            f'<a href="#p{p.number}">{p.number}</a>', p.span, _where(p),
             f"{p.recorded_nodes} → {p.nodes}", str(len(p.kernels)), count_text(p.flops),
             bytes_text(p.moved), bytes_text(p.arena), bytes_text(p.code),
             seconds_text(p.compile_seconds), _seconds(p.seconds),
@@ -87,7 +88,9 @@ def _overview(report: Report) -> str:
             f'</h1><p class="facts">{escape(facts)}</p>',
             f"<p>Passes switched off: {escape(skipped)}.</p>" if skipped else "",
             _failure(report),
-            _table(heads, rows, right=range(2, 10)) if rows else "<p>Nothing was computed.</p>",
+            _table(heads, rows, right=(0, *range(3, 11)))
+            if rows
+            else "<p>Nothing was computed.</p>",
             '<p class="note">Arithmetic counts an elementwise operation as one and a multiply-add '
             "as two. Moved is what the kernels read and write at least. Run is the sum of the "
             "kernels' times, each run alone on zeros; compile is all passes and LLVM, without the "
@@ -174,11 +177,23 @@ def _passes(program: ProgramRecord) -> str:
 
 
 def _kernels(program: ProgramRecord) -> str:
-    heads = ("", "fused", "over", "read", "written", "arithmetic", "code", "threads", "time")
+    heads = (
+        "",
+        "fused",
+        "line",
+        "over",
+        "read",
+        "written",
+        "arithmetic",
+        "code",
+        "threads",
+        "time",
+    )
     rows = [
         (
             f'<a href="#p{program.number}-k{k.number}">{k.number}</a>',
-            escape(counted(k.operations)) or "copy", escape(over(k)),
+            escape(counted(k.operations)) or "copy",
+            ", ".join(map(str, k.lines)), escape(over(k)),
             bytes_text(k.traffic.read), bytes_text(k.traffic.written), count_text(k.traffic.flops),
             bytes_text(program.bodies[k.body - 1].size),
             f"≤ {k.tiles}", _seconds(k.seconds),
@@ -186,7 +201,7 @@ def _kernels(program: ProgramRecord) -> str:
         for k in program.kernels
     ]  # fmt: skip
     details = "".join(_kernel(program, k) for k in program.kernels)
-    return f"{chart(program.kernels)}{_table(heads, rows, right=range(3, 9))}{details}"
+    return f"{chart(program.kernels)}{_table(heads, rows, right=(0, *range(4, 10)))}{details}"
 
 
 def _kernel(program: ProgramRecord, kernel: KernelCall) -> str:
@@ -197,10 +212,14 @@ def _kernel(program: ProgramRecord, kernel: KernelCall) -> str:
     ]  # fmt: skip
     return (
         f'<article id="p{program.number}-k{kernel.number}"><h4>{kernel.number} '
-        f"{escape(kernel.label)} <small>{escape(kernel.kind)}, code {kernel.body}</small></h4>"
+        f"{escape(kernel.label)} <small>{escape(kernel.kind)}{_of_lines(kernel)}, code {kernel.body}</small></h4>"
         f"{_pre(kernel.formula)}"
         f"{_table(('buffer', 'type', 'size', '', 'lies in'), rows, right=(2,))}</article>"
     )
+
+
+def _of_lines(kernel: KernelCall) -> str:
+    return f", line {', '.join(map(str, kernel.lines))}" if kernel.lines else ""
 
 
 CODES: Final[dict[str, Callable[[Body], str]]] = {

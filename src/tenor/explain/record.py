@@ -90,6 +90,7 @@ class KernelCall:
     Attributes:
         number: Its place in the program, from 1.
         label: The operations whose results it stores.
+        lines: The user's lines whose results it stores, as numbers.
         kind: "map", "reduce" or the name of a template.
         domain: Its index space.
         reduce_dims: The dims of the domain it reduces.
@@ -104,6 +105,7 @@ class KernelCall:
 
     number: int
     label: str
+    lines: tuple[int, ...]
     kind: str
     domain: tuple[int, ...]
     reduce_dims: tuple[int, ...]
@@ -153,6 +155,21 @@ class ProgramRecord:
     kernels: tuple[KernelCall, ...] = ()
     bodies: tuple[Body, ...] = ()
     unobserved: bool = False
+
+    @property
+    def main_line(self) -> SourceLine | None:
+        """The line that recorded most of it."""
+        return max(self.lines, key=lambda s: sum(n for _, n in s.operations), default=None)
+
+    @property
+    def span(self) -> str:
+        """Its lines' numbers, e.g. "3" or "3-9"; of the file of the main line."""
+        main = self.main_line
+        if main is None:
+            return ""
+        numbers = [s.line for s in self.lines if s.file == main.file]
+        low, high = min(numbers), max(numbers)
+        return str(low) if low == high else f"{low}-{high}"
 
     @property
     def flops(self) -> int:
@@ -258,9 +275,8 @@ def _lines(graph: Graph) -> tuple[SourceLine, ...]:
     """Return the user's lines in the order they were first met."""
     found: dict[tuple[str, int], Counter[str]] = {}
     for node in graph.nodes:
-        site = getattr(node, "site", None)
-        if site is not None:
-            found.setdefault(site, Counter())[node.op.name] += 1
+        if node.site is not None:
+            found.setdefault(node.site, Counter())[node.op.name] += 1
     return tuple(
         SourceLine(file, line, linecache.getline(file, line).strip(), tuple(count.items()))
         for (file, line), count in found.items()
@@ -287,6 +303,7 @@ def _kernels(assembly: Any, program: Program, measure: bool) -> list[KernelCall]
             KernelCall(
                 number=at + 1,
                 label=launch.label,
+                lines=_line_numbers(values, kernel),
                 kind=kernel.kind,
                 domain=tuple(kernel.domain),
                 reduce_dims=kernel.reduce_dims,
@@ -300,6 +317,12 @@ def _kernels(assembly: Any, program: Program, measure: bool) -> list[KernelCall]
             )
         )
     return calls
+
+
+def _line_numbers(values: list[Node], kernel: Kernel) -> tuple[int, ...]:
+    pairs = zip(values, kernel.buffers, strict=True)
+    sites = [node.site for node, buffer in pairs if buffer.written and node.site is not None]
+    return tuple(sorted({line for _, line in sites}))
 
 
 def _operations(kernel: Kernel) -> tuple[tuple[str, int], ...]:

@@ -48,24 +48,22 @@ def summary(report: Report) -> RenderableType:
 def _programs(every: Sequence[ProgramRecord]) -> Table:
     table = Table(title_justify="left", header_style="bold")
     table.add_column("#", justify="right")
-    table.add_column("from line", overflow="fold")
+    table.add_column("lines, mostly", overflow="fold")
     for name in ("nodes", "kernels", "arithmetic", "moved", "arena", "code", "compile", "run"):
         table.add_column(name, justify="right", no_wrap=True)
     for p in every:
         table.add_row(
-            str(p.number), Text(_first_line(p)), f"{p.recorded_nodes} → {p.nodes}",
+            str(p.number), Text(_lines(p)), f"{p.recorded_nodes} → {p.nodes}",
             str(len(p.kernels)), count_text(p.flops), bytes_text(p.moved), bytes_text(p.arena),
             bytes_text(p.code), seconds_text(p.compile_seconds), _time(p.seconds),
         )  # fmt: skip
     return table
 
 
-def _first_line(program: ProgramRecord) -> str:
-    if not program.lines:
-        return "unobserved" if program.unobserved else ""
-    first = program.lines[0]
+def _lines(program: ProgramRecord) -> str:
+    main = program.main_line
     note = " (unobserved)" if program.unobserved else ""
-    return f"{first.line}: {first.text}{note}"
+    return f"{program.span}: {main.text}{note}" if main else note.strip()
 
 
 def _time(seconds: float | None) -> str:
@@ -106,6 +104,7 @@ def _kernels(program: ProgramRecord) -> RenderableType:
     table = Table(header_style="bold")
     table.add_column("#", justify="right")
     table.add_column("fused", overflow="fold")
+    table.add_column("line", overflow="fold")
     table.add_column("over", overflow="fold")
     for name in ("read", "written", "arithmetic", "code", "time"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -113,8 +112,8 @@ def _kernels(program: ProgramRecord) -> RenderableType:
     for k in program.kernels:
         size = program.bodies[k.body - 1].size
         table.add_row(
-            str(k.number), Text(counted(k.operations) or "copy"), over(k),
-            bytes_text(k.traffic.read), bytes_text(k.traffic.written), count_text(k.traffic.flops),
+            str(k.number), Text(counted(k.operations) or "copy"),
+            ", ".join(map(str, k.lines)), over(k), bytes_text(k.traffic.read), bytes_text(k.traffic.written), count_text(k.traffic.flops),
             bytes_text(size), _time(k.seconds), Text(_bar(k.seconds, longest), style="cyan"),
         )  # fmt: skip
     parts: list[RenderableType] = [table]

@@ -10,6 +10,7 @@ import numpy as np
 
 from tenor.engine.handle import Handle
 from tenor.engine.pin import guard, pinned
+from tenor.engine.macro import written
 from tenor.engine.trace import local
 from tenor.errors import ArgumentError, ShapeError
 from tenor.ir import dtype as dt
@@ -198,6 +199,8 @@ class Optimizer:
         emitted: dict[tuple[StepCount, DType], list[Tensor]] = {}
         active = [p for p in group["params"] if p.grad is not None]
         self._prepare(group, active)
+        updates: list[tuple[Tensor, Tensor, dict[str, Any], list[Tensor]]] = []
+        tensors: list[Tensor] = []
         for p in active:
             count, dtype = self._counts[p], p.element_type
             n = emitted.get((count, dtype))
@@ -205,7 +208,17 @@ class Optimizer:
                 numbers = StepNumbers(self.numbers, group, count, count not in taken)
                 taken.add(count)
                 n = emitted[count, dtype] = numbers.emit(dtype)
-            self.update(p, p.grad, self.state[p], n, group)
+            state, g = self.state[p], p.grad
+            assert g is not None
+            updates.append((p, g, state, n))
+            tensors += [p, g, *[t for t in state.values() if isinstance(t, Handle)], *n]  # type: ignore[list-item]
+
+        def update() -> None:
+            for p, g, state, n in updates:
+                self.update(p, g, state, n, group)
+
+        switches = tuple([bool(group[s]) for s in self.switches])
+        written((type(self), switches, len(updates)), tensors, update)
 
     @property
     def structure(self) -> tuple[Any, ...]:

@@ -12,27 +12,12 @@ from __future__ import annotations
 from tenor.tensor.tensor import Tensor
 
 # isort: on
-from tenor.ir.dtype import (
-    DType,
-    bfloat16,
-    bool_,
-    float16,
-    float32,
-    float64,
-    int8,
-    int16,
-    int32,
-    int64,
-    uint8,
-    uint16,
-    uint32,
-    uint64,
-)
 from tenor.tensor import (
     autograd,
     counting,
     creation,
     diagonals,
+    dtypes,
     elementwise,
     indexing,
     joining,
@@ -51,6 +36,7 @@ from tenor.tensor.creation import *  # noqa: F403
 from tenor.tensor.device import Device
 from tenor.tensor.diagonals import *  # noqa: F403
 from tenor.tensor.dims import Size
+from tenor.tensor.dtypes import *  # noqa: F403
 from tenor.tensor.einsum import einsum
 from tenor.tensor.elementwise import *  # noqa: F403
 from tenor.tensor.indexing import *  # noqa: F403
@@ -65,19 +51,13 @@ from tenor.tensor.random import *  # noqa: F403
 from tenor.tensor.reduction import *  # noqa: F403
 from tenor.tensor.running import *  # noqa: F403
 
-# PyTorch's other names of the dtypes.
-double, float, half = float64, float32, float16
-long, int, short = int64, int32, int16
-bool = bool_
-dtype, device = DType, Device
+device = Device
 
 __all__ = [  # noqa: PLE0604 - the modules' own lists follow
-    "DType", "Device", "Size", "Tensor", "autograd", "bfloat16", "bool", "bool_", "device",
-    "double", "dtype", "einsum", "float", "float16", "float32", "float64", "from_array",
-    "get_printoptions", "half", "int", "int16", "int32", "int64", "int8", "long", "printoptions",
-    "set_printoptions", "short", "uint16", "uint32", "uint64", "uint8",
-    *counting.__all__, *creation.__all__, *diagonals.__all__, *elementwise.__all__,
-    *indexing.__all__, *joining.__all__, *linear.__all__,
-    *modes.__all__, *movement.__all__, *ordering.__all__, *protocol.__all__,
-    *random_numbers.__all__, *reduction.__all__, *running.__all__,
+    "Device", "Size", "Tensor", "autograd", "device", "einsum", "from_array", "get_printoptions",
+    "printoptions", "set_printoptions",
+    *counting.__all__, *creation.__all__, *diagonals.__all__, *dtypes.__all__,
+    *elementwise.__all__, *indexing.__all__, *joining.__all__, *linear.__all__, *modes.__all__,
+    *movement.__all__, *ordering.__all__, *protocol.__all__, *random_numbers.__all__,
+    *reduction.__all__, *running.__all__,
 ]  # fmt: skip

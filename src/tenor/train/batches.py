@@ -63,7 +63,7 @@ def _leaves(nest: Any) -> Iterator[Any]:
 
 
 def _array(value: Any, dtype: DType) -> Any:
-    """Return a tensor as it is, anything else as an array; wider floats than the model's narrowed."""
+    """Return a tensor as it is, anything else as an array; floats in the model's dtype."""
     if isinstance(value, Handle):
         return value
     array = np.asarray(value)
@@ -175,7 +175,9 @@ def _is_loader(x: Any) -> bool:
 
 def _listed(part: Any) -> Any:
     """Return a list of arrays as a tuple: several inputs, as Keras has it."""
-    many = isinstance(part, list) and part and all(isinstance(p, (Handle, np.ndarray)) for p in part)
+    many = (
+        isinstance(part, list) and part and all(isinstance(p, (Handle, np.ndarray)) for p in part)
+    )
     return tuple(part) if many and all(len(p.shape) for p in part) else part
 
 

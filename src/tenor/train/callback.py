@@ -97,9 +97,7 @@ class CallbackList:
         ArgumentError: something is no callback.
     """
 
-    def __init__(
-        self, callbacks: Iterable[Any] = (), model: Any = None, **params: Any
-    ) -> None:
+    def __init__(self, callbacks: Iterable[Any] = (), model: Any = None, **params: Any) -> None:
         self.callbacks = list(callbacks)
         for callback in self.callbacks:
             if not isinstance(callback, Callback):

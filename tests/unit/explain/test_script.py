@@ -66,6 +66,11 @@ def test_lines_are_the_users(report):
     line = next(s for p in report.programs for s in p.lines if "relu" in s.text)
     assert line.line == 8
     assert "matmul" in dict(line.operations)
+    program = next(p for p in report.programs if line in p.lines)
+    matmul = next(k for k in program.kernels if k.kind == "matmul")
+    assert matmul.lines == (8,)
+    assert program.main_line in program.lines
+    assert "8" in program.span or int(program.span.split("-")[0]) < 8
 
 
 def test_what_was_left_pending_is_shown_as_unobserved(report):

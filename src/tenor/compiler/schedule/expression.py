@@ -155,13 +155,15 @@ class Expressions:
 
     def flat(self, node: Node, at: Affine, guards: tuple[Guard, ...]) -> Expr | None:
         """Return a node's element at a row-major address; None where only coordinates will do."""
+        still = Affine((0,) * self.rank)
+        if size(node.shape) == 1:  # a scalar meets every element, stored or not
+            return self.value(node, (still,) * len(node.shape), guards)
         if node in self.stored or node.op is ops.LEAF:
             self.reads[node] = False
             return self.expr("load", (), (self.buffer(node), at, guards, ()), node.dtype)
         if node.op is ops.RESHAPE or node.op is ops.BARRIER:
             return self.flat(node.inputs[0], at, guards)
-        if size(node.shape) == 1 or (node.op is ops.EXPAND and size(node.inputs[0].shape) == 1):
-            still = Affine((0,) * self.rank)
+        if node.op is ops.EXPAND and size(node.inputs[0].shape) == 1:
             return self.value(node, (still,) * len(node.shape), guards)
         if node.op.family != "elementwise":
             return None

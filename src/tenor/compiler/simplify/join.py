@@ -73,7 +73,8 @@ def _rows(graph: Graph) -> dict[Node, Row]:
 def _padded(node: Node) -> Row | None:
     low, high, value = node.attrs
     dims = [d for d, (a, b) in enumerate(zip(low, high, strict=True)) if a or b]
-    if len(dims) != 1 or value != 0 or not node.inputs[0].shape[dims[0]]:
+    zero = repr(value) in ("0", "0.0", "False")  # -0.0 is no neutral element of what is joined
+    if len(dims) != 1 or not zero or not node.inputs[0].shape[dims[0]]:
         return None
     dim = dims[0]
     stop = low[dim] + node.inputs[0].shape[dim]

@@ -28,11 +28,13 @@ class Rewriter:
         self.nodes: list[Node] = []
         self.new: dict[Node, Node] = {}
         self.codes: dict[Node, int] = {}
+        self.site: tuple[str, int] | None = None
 
     def add(self, op: ops.Op, inputs: tuple[Node, ...], attrs: tuple[Any, ...]) -> Node:
         """Append an operation on new nodes."""
         shape, dtype = infer(op, inputs, attrs)
         node = Node(op, inputs, attrs, shape, dtype)
+        node.site = self.site
         self.nodes.append(node)
         return node
 
@@ -43,12 +45,14 @@ class Rewriter:
             self.nodes.append(node)
             return node
         made = Node(node.op, inputs, node.attrs, node.shape, node.dtype)
+        made.site = node.site
         self.nodes.append(made)
         return made
 
     def run(self, rule: Callable[[Rewriter, Node], Node | None]) -> Graph:
         """Apply a rule to every node; None keeps the node."""
         for node in self.graph.nodes:
+            self.site = node.site
             made = rule(self, node)
             self.new[node] = made = made if made is not None else self.keep(node)
             if node in self.graph.codes:
@@ -199,6 +203,7 @@ def distinct(graph: Graph, _target: Target | None = None) -> Graph:
         made = node
         if node.op in (ops.LEAF, ops.SCALAR) or node in outputs:
             made = Node(ops.BARRIER, (node,), (), node.shape, node.dtype)
+            made.site = node.site
             nodes.append(made)
         outputs.append(made)
     return Graph(nodes, outputs, graph.updates, graph.codes)

@@ -1,0 +1,172 @@
+"""fuse: what is stored, and what shares a kernel."""
+
+from tests.passes.programs import after, graph
+
+
+def kernels(body, skip=()):
+    """Return the labels of the kernels."""
+    return after("fuse", graph(body), skip).schedule.labels
+
+
+def stored(body):
+    """Return the operations whose values reach memory."""
+    return [n.op.name for n in after("fuse", graph(body)).schedule.stored]
+
+
+CHAIN = """
+    %0 = leaf f32[40,50]
+    %1 = exp f32[40,50] (%0)
+    %2 = neg f32[40,50] (%1)
+    %3 = abs f32[40,50] (%2)
+    return %3, %1
+"""
+MOMENTS = """
+    %0 = leaf f32[40,50]
+    %1 = mul f32[40,50] (%0, %0)
+    %2 = sum f32[40,1] (%1) dims=[1]
+    %3 = sum f32[40,1] (%0) dims=[1]
+    %4 = mul f32[40,1] (%3, %3)
+    %5 = sub f32[40,1] (%2, %4)
+    %6 = sqrt f32[40,1] (%5)
+    return %6
+"""
+
+
+def test_a_chain_is_one_kernel_and_stores_only_its_outputs():
+    assert kernels(CHAIN) == ["exp+abs"]
+    assert stored(CHAIN) == ["exp", "abs"]
+
+
+def test_without_it_each_stored_value_has_a_kernel():
+    assert kernels(CHAIN, skip=("fuse",)) == ["exp", "abs"]
+
+
+def test_a_reduction_takes_in_what_it_reads_and_what_follows_it():
+    body = """
+        %0 = leaf f32[40,50]
+        %1 = mul f32[40,50] (%0, %0)
+        %2 = sum f32[40,1] (%1) dims=[1]
+        %3 = sqrt f32[40,1] (%2)
+        return %3
+    """
+    assert kernels(body) == ["sum+sqrt"]
+    assert stored(body) == ["sqrt"]
+
+
+def test_reductions_of_one_tensor_over_the_same_dims_share_a_kernel():
+    body = """
+        %0 = leaf f32[40,50]
+        %1 = mul f32[40,50] (%0, %0)
+        %2 = sum f32[40,1] (%1) dims=[1]
+        %3 = sum f32[40,1] (%0) dims=[1]
+        %4 = max f32[40,1] (%0) dims=[1] ties="even"
+        return %2, %3, %4
+    """
+    assert len(kernels(body)) == 1
+
+
+def test_reductions_over_other_dims_do_not():
+    body = """
+        %0 = leaf f32[40,50]
+        %1 = sum f32[40,1] (%0) dims=[1]
+        %2 = sum f32[1,50] (%0) dims=[0]
+        return %1, %2
+    """
+    assert len(kernels(body)) == 2
+
+
+def test_fusing_saves_kernels_and_bytes():
+    fused = after("arena", graph(MOMENTS))
+    apart = after("arena", graph(MOMENTS), skip=("fuse",))
+    assert len(fused.schedule.kernels) == 1
+    assert len(apart.schedule.kernels) == 3
+    assert fused.arena == 0
+    assert apart.arena > 0
+
+
+def test_movement_is_no_kernel():
+    body = """
+        %0 = leaf f32[40,50]
+        %1 = permute f32[50,40] (%0) dims=[1,0]
+        %2 = slice f32[10,40] (%1) starts=[49,0] sizes=[10,40] steps=[-2,1]
+        %3 = pad f32[12,40] (%2) low=[1,0] high=[1,0] value=0.0
+        %4 = neg f32[12,40] (%3)
+        return %4
+    """
+    assert stored(body) == ["neg"]
+
+
+def test_a_costly_value_with_two_readers_is_computed_once():
+    body = """
+        %0 = leaf f32[50]
+        %1 = exp f32[50] (%0)
+        %2 = expand f32[40,50] (%1) shape=[40,50]
+        %3 = sum f32[1] (%1) dims=[0]
+        return %2, %3
+    """
+    assert "exp" in stored(body)
+
+
+def test_a_value_written_in_pieces_is_read_after_its_last_piece():
+    for values in ("starts=[49] steps=[-1]", "starts=[0] steps=[1]"):
+        body = f"""
+            %0 = leaf f32[50]
+            %1 = leaf f32[50]
+            %2 = neg f32[50] (%0)
+            %3 = slice_update f32[50] (%2, %1) {values}
+            %4 = add f32[50] (%3, %0)
+            return %4, %3
+        """
+        labels = kernels(body)
+        assert labels[-1] == "add"
+        assert labels.count("slice_update") == 2
+
+
+def test_a_kernel_that_computes_nothing_is_left_out():
+    body = """
+        %0 = leaf f32[3,0]
+        %1 = neg f32[3,0] (%0)
+        %2 = cumsum f32[3,0] (%1) dim=0 reverse=false
+        %3 = sum f32[3,1] (%1) dims=[1]
+        return %2, %3
+    """
+    assert kernels(body) == ["sum"]
+
+
+def test_a_leaf_is_overwritten_where_its_update_allows_it():
+    body = """
+        %0 = leaf f32[50]
+        %1 = leaf f32[50]
+        %2 = sub f32[50] (%0, %1)
+        return %2
+        update %0 0
+    """
+    schedule = after("fuse", graph(body)).schedule
+    assert [(at, leaf.op.name) for at, leaf in schedule.donated.items()] == [(0, "leaf")]
+
+
+def test_a_leaf_read_at_another_index_is_not_overwritten():
+    for line in ("slice f32[50] (%0) starts=[49] sizes=[50] steps=[-1]", "permute f32[50] (%0) dims=[0]"):
+        body = f"""
+            %0 = leaf f32[50]
+            %1 = {line}
+            %2 = sub f32[50] (%0, %1)
+            return %2
+            update %0 0
+        """
+        donated = after("fuse", graph(body)).schedule.donated
+        assert bool(donated) == line.startswith("permute")
+
+
+def test_a_leaf_another_kernel_reads_later_is_not_overwritten():
+    body = """
+        %0 = leaf f32[50]
+        %1 = leaf f32[50]
+        %2 = sub f32[50] (%0, %1)
+        %3 = sum f32[1] (%2) dims=[0]
+        %4 = expand f32[50] (%3) shape=[50]
+        %5 = mul f32[50] (%4, %0)
+        return %2, %5
+        update %0 0
+    """
+    assert after("fuse", graph(body)).schedule.donated == {}
