@@ -44,6 +44,7 @@ class Pass:
 PASSES: Final = (
     Pass("strip", simplify.strip, required=True),
     Pass("collapse", simplify.collapse),
+    Pass("turn", simplify.turn),
     Pass("merge", simplify.merge),
     Pass("join", simplify.join),
     Pass("split-reduce", simplify.split_reduce),

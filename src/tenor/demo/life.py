@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -108,7 +109,7 @@ def live(
 def _failing(outcome: Outcome) -> Iterator[None]:
     try:
         yield
-    except (TenorError, OSError) as error:
+    except (TenorError, OSError, subprocess.TimeoutExpired) as error:
         outcome.checks.append(Check("every step can be done", False, str(error)))
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EPOCHS", "train"]
 
-EPOCHS: Final = 12
+EPOCHS: Final = 8
 BATCH: Final = 64
 RATE: Final = 1e-2
 

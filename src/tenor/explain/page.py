@@ -210,9 +210,10 @@ def _kernel(program: ProgramRecord, kernel: KernelCall) -> str:
          "written" if o.written else "read", escape(o.place))
         for o in kernel.operands
     ]  # fmt: skip
+    kind = f"{escape(kernel.kind)}{_of_lines(kernel)}, code {kernel.body}"
     return (
         f'<article id="p{program.number}-k{kernel.number}"><h4>{kernel.number} '
-        f"{escape(kernel.label)} <small>{escape(kernel.kind)}{_of_lines(kernel)}, code {kernel.body}</small></h4>"
+        f"{escape(kernel.label)} <small>{kind}</small></h4>"
         f"{_pre(kernel.formula)}"
         f"{_table(('buffer', 'type', 'size', '', 'lies in'), rows, right=(2,))}</article>"
     )

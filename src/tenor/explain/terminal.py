@@ -112,10 +112,17 @@ def _kernels(program: ProgramRecord) -> RenderableType:
     for k in program.kernels:
         size = program.bodies[k.body - 1].size
         table.add_row(
-            str(k.number), Text(counted(k.operations) or "copy"),
-            ", ".join(map(str, k.lines)), over(k), bytes_text(k.traffic.read), bytes_text(k.traffic.written), count_text(k.traffic.flops),
-            bytes_text(size), _time(k.seconds), Text(_bar(k.seconds, longest), style="cyan"),
-        )  # fmt: skip
+            str(k.number),
+            Text(counted(k.operations) or "copy"),
+            ", ".join(map(str, k.lines)),
+            over(k),
+            bytes_text(k.traffic.read),
+            bytes_text(k.traffic.written),
+            count_text(k.traffic.flops),
+            bytes_text(size),
+            _time(k.seconds),
+            Text(_bar(k.seconds, longest), style="cyan"),
+        )
     parts: list[RenderableType] = [table]
     for k in program.kernels:
         parts.append(Text(f"{k.number}  {k.label}", style="bold"))

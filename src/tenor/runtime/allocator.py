@@ -142,6 +142,8 @@ def memory_reserved() -> int:
 
 def release_cached() -> None:
     """Give memory kept for reuse back to the system."""
-    with _lock:
-        _free.clear()
-        _held["cached"] = 0
+    for capacity, kept in list(_free.items()):
+        while kept:
+            with contextlib.suppress(IndexError):  # another thread was faster
+                kept.pop()
+                _held["cached"] -= capacity

@@ -25,33 +25,34 @@ __all__ = [
 
 MAX_THREADS: Final = 64
 _SYMBOLS: Final = ("worker", "execute", "run_held", "run_released")
-_state: Final[dict[str, Any]] = {"lock": threading.Lock(), "pool": None, "entries": None}
+_state: Final[dict[str, Any]] = {"lock": threading.RLock(), "pools": {}, "entries": None}
 
 
 def entry(name: str) -> int:
     """Return the address of a function of the native half."""
     if _state["entries"] is None:
-        binding = cpu.llvm()
-        for symbol in ("PyLong_AsVoidPtr", "PyLong_FromLongLong", "PyEval_SaveThread",
-                       "PyEval_RestoreThread"):  # fmt: skip
-            address = ctypes.cast(getattr(ctypes.pythonapi, symbol), ctypes.c_void_p).value
-            binding.add_symbol(symbol, address)
-        source = native.text(cpu.machine())
-        module = binding.parse_assembly(source)
-        target = cpu.host_target()
-        tm = binding.Target.from_triple(target.triple).create_target_machine(
-            cpu=target.cpu,
-            features=target.features,
-            opt=2,
-            reloc="pic",
-            codemodel="jitdefault",
-            jit=True,
-        )
-        engine = binding.create_mcjit_compiler(module, tm)
-        engine.finalize_object()
-        _state["engine"] = engine
-        _state["entries"] = {s: engine.get_function_address(s) for s in _SYMBOLS}
+        with _state["lock"]:
+            if _state["entries"] is None:
+                _state["engine"], _state["entries"] = _native()
     return int(_state["entries"][name])
+
+
+def _native() -> tuple[Any, dict[str, int]]:
+    """Compile the native half; return what keeps it alive, and the addresses of its functions."""
+    binding = cpu.llvm()
+    for symbol in ("PyLong_AsVoidPtr", "PyLong_FromLongLong", "PyEval_SaveThread",
+                   "PyEval_RestoreThread"):  # fmt: skip
+        address = ctypes.cast(getattr(ctypes.pythonapi, symbol), ctypes.c_void_p).value
+        binding.add_symbol(symbol, address)
+    module = binding.parse_assembly(native.text(cpu.machine()))
+    target = cpu.host_target()
+    machine = binding.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.cpu, features=target.features, opt=2, reloc="pic",
+        codemodel="jitdefault", jit=True,
+    )  # fmt: skip
+    engine = binding.create_mcjit_compiler(module, machine)
+    engine.finalize_object()
+    return engine, {s: engine.get_function_address(s) for s in _SYMBOLS}
 
 
 class Pool:
@@ -93,15 +94,15 @@ class Pool:
 
 
 def borrow() -> Pool | None:
-    """Return the pool, held for the caller; None where there is none or another thread has it."""
-    pool = _state["pool"]
+    """Return a pool of the wanted size, held for the caller; None where another thread has it."""
+    workers = min(config.threads, MAX_THREADS) - 1
+    pool = _state["pools"].get(workers)
     if pool is None:
-        if config.threads <= 1 or not sys.platform.startswith("linux"):
+        if workers < 1 or not sys.platform.startswith("linux"):
             return None
         with _state["lock"]:
-            if _state["pool"] is None:
-                _state["pool"] = Pool(min(config.threads, MAX_THREADS) - 1)
-        pool = _state["pool"]
+            pool = _state["pools"].get(workers) or Pool(workers)
+            _state["pools"][workers] = pool
     return pool if pool.busy.acquire(blocking=False) else None
 
 
@@ -128,18 +129,13 @@ def set_num_threads(count: int) -> None:
             fix="give the number of cores to use",
         )
     config.threads = count
-    with _state["lock"]:
-        # Workers of the old pool sleep on; they take no tile again.
-        _state.setdefault("retired", []).append(_state["pool"])
-        _state["pool"] = None
 
 
 def _after_fork() -> None:
     """Threads do not survive a fork; the child makes its own."""
     # A lock held by another thread at the fork is never released.
-    _state["lock"] = threading.Lock()
-    _state.setdefault("retired", []).append(_state["pool"])
-    _state["pool"] = None
+    _state["lock"] = threading.RLock()
+    _state["pools"] = {}
 
 
 if hasattr(os, "register_at_fork"):

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import builtins
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from tenor.engine.alias import write
 from tenor.engine.trace import record
 from tenor.errors import AxisError, ShapeError
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
+from tenor.ir.node import size
 from tenor.tensor.dims import axis
 from tenor.tensor.elementwise import where
 from tenor.tensor.joining import sliced
 from tenor.tensor.movement import clone, movedim, permute, viewed
-from tenor.tensor.operands import constant
+from tenor.tensor.operands import cast, constant, slot
 from tenor.tensor.reduction import reshaped
 
 if TYPE_CHECKING:
+    from tenor.tensor.operands import Number
     from tenor.tensor.tensor import Tensor
 
-__all__ = ["diag", "diag_embed", "diagonal", "tril", "triu"]
+__all__ = [
+    "diag", "diag_embed", "diagflat", "diagonal", "tril", "tril_indices", "triu", "triu_indices",
+]  # fmt: skip
 
 
 def _below(rows: int, columns: int, diagonal: int) -> Tensor:
@@ -110,6 +115,52 @@ def diag_embed(x: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Te
     ndim = len(batch) + 2
     places = axis("diag_embed", dim1, ndim), axis("diag_embed", dim2, ndim)
     return made if places == (ndim - 2, ndim - 1) else movedim(made, (-2, -1), places)
+
+
+def diagflat(x: Tensor, offset: int = 0) -> Tensor:
+    """Return the matrix that has the elements of x, flattened, as its diagonal."""
+    return diag_embed(reshaped(x, (x.numel(),)), offset)
+
+
+def fill_diagonal_(x: Tensor, fill_value: Number, wrap: bool = False) -> Tensor:
+    """Write a value along the main diagonal; return the tensor.
+
+    Args:
+        x: Two dims, or more of one extent.
+        fill_value: The value.
+        wrap: Begin anew below the square in a tall matrix.
+
+    Raises:
+        ShapeError: x has one dim, or more than two of different extents.
+    """
+    shape = x.shape_tuple
+    if len(shape) < 2 or (len(shape) > 2 and len(set(shape)) > 1):
+        raise ShapeError(
+            "fill_diagonal_: expects two dims, or more of one extent.",
+            came=f"shape {shape}",
+            fix="use diagonal(offset, dim1, dim2).fill_()",
+        )
+    step = builtins.sum(size(shape[d + 1 :]) for d in range(len(shape)))
+    end = x.numel() if wrap else builtins.min(shape) * step
+    place = record(ops.IOTA, (), (x.numel(), dt.int64))
+    here = reshaped((place % step == 0) & (place < end), shape)
+    write(x, where(here, slot(fill_value, x.element_type), x))
+    return x
+
+
+def _triangle(keep: Tensor, dtype: Any) -> Tensor:
+    found = record(ops.PERMUTE, (keep.nonzero(),), ((1, 0),))
+    return cast(found, dt.int64 if dtype is None else dt.of(dtype))
+
+
+def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None) -> Tensor:
+    """Return the rows and columns of a lower triangle's elements, shape [2, count]."""
+    return _triangle(_below(row, col, offset), dtype)
+
+
+def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None) -> Tensor:
+    """Return the rows and columns of an upper triangle's elements, shape [2, count]."""
+    return _triangle(~_below(row, col, offset - 1), dtype)
 
 
 _diagonal = diagonal

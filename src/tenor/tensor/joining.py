@@ -18,6 +18,7 @@ from tenor.tensor.dims import aliased, axis, shape_of
 from tenor.tensor.movement import (
     atleast_1d,
     atleast_2d,
+    atleast_3d,
     clone,
     expand,
     reshape,
@@ -35,9 +36,10 @@ if TYPE_CHECKING:
     from tenor.tensor.tensor import Tensor
 
 __all__ = [
-    "block_diag", "cat", "chunk", "concat", "concatenate", "hstack", "meshgrid", "narrow", "repeat",
-    "repeat_interleave", "roll", "select", "split", "stack", "tensor_split", "tile", "unbind",
-    "unfold", "vstack",
+    "block_diag", "cartesian_prod", "cat", "chunk", "column_stack", "combinations", "concat",
+    "concatenate", "dsplit", "dstack", "hsplit", "hstack", "meshgrid", "narrow", "repeat",
+    "repeat_interleave", "roll", "row_stack", "select", "split", "split_with_sizes", "stack",
+    "tensor_split", "tile", "unbind", "unfold", "vsplit", "vstack",
 ]  # fmt: skip
 
 
@@ -151,6 +153,55 @@ def tensor_split(x: Tensor, sections: int | Sequence[int], dim: int = 0) -> tupl
     return split(x, [builtins.max(b - a, 0) for a, b in itertools.pairwise(cuts)], dim)
 
 
+def split_with_sizes(x: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """Return views of the sizes listed, one after another along a dim."""
+    return split(x, list(split_sizes), dim)
+
+
+def _cut(x: Tensor, name: str, sections: int | Sequence[int], dim: int) -> tuple[Tensor, ...]:
+    """Return parts along a dim that x must have; a number of parts must divide it."""
+    shape = x.shape_tuple
+    even = not isinstance(sections, int) or (len(shape) > dim and shape[dim] % sections == 0)
+    if len(shape) <= dim or not even:
+        raise ShapeError(
+            f"{name}: needs a dim {dim} that the number of parts divides.",
+            came=f"shape {shape}, {sections}",
+            fix="use tensor_split(), whose parts may differ by one",
+        )
+    return tensor_split(x, sections, dim)
+
+
+def hsplit(x: Tensor, sections: int | Sequence[int]) -> tuple[Tensor, ...]:
+    """Return parts side by side: along dim 1, of vectors along dim 0.
+
+    Raises:
+        ShapeError: the number of parts does not divide the extent.
+    """
+    return _cut(x, "hsplit", sections, 0 if len(x.shape_tuple) == 1 else 1)
+
+
+def vsplit(x: Tensor, sections: int | Sequence[int]) -> tuple[Tensor, ...]:
+    """Return parts one below another: along dim 0 of what has two dims at least.
+
+    Raises:
+        ShapeError: the number of parts does not divide the extent, or x is a vector.
+    """
+    if len(x.shape_tuple) < 2:
+        raise ShapeError(
+            "vsplit: expects two dims at least.", came=f"shape {x.shape_tuple}", fix="use hsplit()"
+        )
+    return _cut(x, "vsplit", sections, 0)
+
+
+def dsplit(x: Tensor, sections: int | Sequence[int]) -> tuple[Tensor, ...]:
+    """Return parts one behind another: along dim 2.
+
+    Raises:
+        ShapeError: the number of parts does not divide the extent, or there is no dim 2.
+    """
+    return _cut(x, "dsplit", sections, 2)
+
+
 @aliased
 def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """Return a view for each index of a dim, which goes away."""
@@ -230,6 +281,38 @@ def hstack(tensors: Sequence[Tensor]) -> Tensor:
 def vstack(tensors: Sequence[Tensor]) -> Tensor:
     """Return tensors one below another: along dim 0, vectors as rows."""
     return cat([atleast_2d(x) for x in tensors], 0)
+
+
+def dstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Return tensors one behind another: along dim 2."""
+    return cat([atleast_3d(x) for x in tensors], 2)
+
+
+def column_stack(tensors: Sequence[Tensor]) -> Tensor:
+    """Return tensors side by side, vectors and numbers as columns."""
+    return hstack([x if len(x.shape_tuple) > 1 else reshape(x, (x.numel(), 1)) for x in tensors])
+
+
+def cartesian_prod(*tensors: Tensor) -> Tensor:
+    """Return every choice of one element from each vector, a row each; one vector as it is."""
+    if len(tensors) == 1:
+        return tensors[0]
+    return stack([reshape(grid, -1) for grid in meshgrid(*tensors)], 1)
+
+
+def combinations(x: Tensor, r: int = 2, with_replacement: bool = False) -> Tensor:
+    """Return every choice of r elements of a vector in their order, a row each.
+
+    Raises:
+        ShapeError: x is no vector.
+    """
+    if len(x.shape_tuple) != 1:
+        raise ShapeError(
+            "combinations: expects a vector.", came=f"shape {x.shape_tuple}", fix="flatten it"
+        )
+    choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
+    places = np.array(list(choose(range(x.shape_tuple[0]), r)), np.int64).reshape(-1, r)
+    return x[from_array(places)]
 
 
 def block_diag(*tensors: Tensor) -> Tensor:
@@ -341,3 +424,4 @@ def roll(x: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | Non
 
 # -- other names for the same ---------------------------------------------------------------------
 concat = concatenate = cat
+row_stack = vstack

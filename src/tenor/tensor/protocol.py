@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from tenor.tensor.operands import Number
     from tenor.tensor.tensor import Tensor
 
-__all__ = ["allclose", "equal", "is_floating_point", "is_tensor", "numel"]
+__all__ = [
+    "allclose", "equal", "is_floating_point", "is_nonzero", "is_same_size", "is_signed", "is_tensor",
+    "numel",
+]  # fmt: skip
 
 
 def length(x: Tensor) -> int:
@@ -162,3 +165,22 @@ def numel(x: Tensor) -> int:
 def is_floating_point(x: Tensor) -> bool:
     """Return whether the elements are floating-point numbers."""
     return x.element_type.kind == "float"
+
+
+def is_nonzero(x: Tensor) -> bool:
+    """Return whether the one element differs from 0.
+
+    Raises:
+        ArgumentError: there is not just one.
+    """
+    return truth(x)
+
+
+def is_signed(x: Tensor) -> bool:
+    """Return whether elements can be negative."""
+    return x.element_type.is_signed
+
+
+def is_same_size(x: Tensor, other: Tensor) -> bool:
+    """Return whether two tensors have one shape."""
+    return x.shape_tuple == other.shape_tuple

@@ -243,7 +243,8 @@ def hypot(x: Tensor, other: Tensor | Number) -> Tensor:
     high, low = maximum(a, b), minimum(a, b)
     plain = (high > 0) & (high < math.inf)
     ratio = low / _chosen(plain, high, 1.0)
-    return cast(_chosen(plain, high * sqrt(1.0 + ratio * ratio), high + low * 0.0), dtype)
+    length = _chosen(plain, high * sqrt(1.0 + ratio * ratio), high)
+    return cast(_chosen((a == math.inf) | (b == math.inf), math.inf, length), dtype)
 
 
 def float_power(x: Tensor | Number, exponent: Tensor | Number) -> Tensor:

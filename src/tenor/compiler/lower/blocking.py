@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from tenor.ir.dtype import DType
     from tenor.ir.target import Target
 
-__all__ = ["Shape", "depth_of", "lanes_of", "parted", "register_tile"]
+__all__ = ["Shape", "depth_of", "lanes_of", "parted", "register_tile", "turned_tile"]
 
 DEPTH: Final = 512
 """Longest run of k that goes through one accumulator before it is added to C."""
 
 
 def depth_of(k: int) -> int:
-    """Return the length of a block of k: equal blocks, rounded up to 8."""
+    """Return the length of a block of k: equal blocks, rounded up to 16."""
     blocks = max(1, ceil(k / DEPTH))
-    return ceil(ceil(k / blocks) / 8) * 8 if blocks > 1 else k
+    return ceil(ceil(k / blocks) / 16) * 16 if blocks > 1 else k
 
 
 def lanes_of(dtype: DType, target: Target) -> int:
@@ -60,6 +60,13 @@ def register_tile(m: int, n: int, width: int, target: Target) -> Shape:
                 if cycles < fewest:
                     best, fewest = Shape(rows, vectors, lanes), cycles
     return best
+
+
+def turned_tile(m: int, n: int, width: int, target: Target) -> Shape | None:
+    """Return the tile for a B that is transposed on the fly; None where packing it pays."""
+    if m > (8 if target.registers >= 32 else 5) or n < width or width < 4:
+        return None
+    return Shape(m, 2 if m == 1 and width <= 8 and n > width else 1, width)
 
 
 def _power(n: int) -> int:

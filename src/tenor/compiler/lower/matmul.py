@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from math import ceil, prod
 from typing import TYPE_CHECKING, Any, Final
 
-from tenor.compiler.lower.blocking import depth_of, lanes_of, parted, register_tile
-from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
+from tenor.compiler.lower.blocking import depth_of, lanes_of, parted, register_tile, turned_tile
+from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep, turned_kernel
 from tenor.compiler.lower.packing import Layout, mover
 from tenor.compiler.lower.storage import compute_type, entry, memory_type
 from tenor.ir.program import Lowered
@@ -111,7 +111,10 @@ class _Plan:
     def __init__(self, f: Function, product: Product, dtype: DType, target: Target) -> None:
         self.f, self.p, self.dtype, self.compute = f, product, dtype, dtype.compute
         m, n, k = product.m, product.n, product.k
-        self.shape = register_tile(m, n, lanes_of(dtype, target), target)
+        width = lanes_of(dtype, target)
+        few = turned_tile(m, n, width, target) if product.b[0] == 1 != product.b[1] else None
+        self.turned = few is not None
+        self.shape = few or register_tile(m, n, width, target)
         self.depth = depth_of(k)
         self.blocks = ceil(k / self.depth) if k else 1
         self._cut(prod(extent for extent, *_ in product.batch))
@@ -138,14 +141,12 @@ class _Plan:
         across = ceil(self.nc / shape.columns)
         down = ceil(self.mc / shape.rows)
         near_b = self.depth * self.nc * size <= NEAR
-        self.pack_b = p.b[1] != 1 or (down > 1 and not near_b)
+        self.pack_b = not self.turned and (p.b[1] != 1 or (down > 1 and not near_b))
         crowded = p.a[0] * size % 2048 == 0 and shape.rows > 4 and across > 2
         far = p.a[1] != 1 and not (p.a[0] == 1 and self.mc * self.depth * size <= 2 * NEAR)
         convert = self.dtype is not self.compute and across > 1
         self.pack_a = crowded or far or convert
         self.stage_c = p.c[1] != 1 or (self.dtype is not self.compute and self.blocks > 1)
-        if self.shape.width == 1 and p.b[1] != 1:
-            self.pack_b = p.b[1] != 1 and self.nc > 1
 
     def _reserve(self) -> None:
         """Lay the workspace out."""
@@ -299,7 +300,10 @@ class _Plan:
                 more=self.blocks > 1, padded_b=self.pack_b, padded_c=self.stage_c,
                 align=shape.width * compute.itemsize if self.pack_b else 0,
             )  # fmt: skip
-            self.kernels[height, size] = micro_kernel(f"multiply{height}x{size}", spec)
+            name = f"multiply{height}x{size}"
+            self.kernels[height, size] = (
+                turned_kernel(name, spec, p.b[1]) if self.turned else micro_kernel(name, spec)
+            )
         return self.kernels[height, size]
 
     def _deliver(self, rows: Extent, columns: Extent, c: Value) -> None:

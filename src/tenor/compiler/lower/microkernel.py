@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tenor.compiler.lower.lane import first_lanes, transposed
 from tenor.compiler.lower.storage import compute_type, load_element, memory_type, store_element
 from tenor.ir.loops import Function, Value, vector
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from tenor.ir.dtype import DType
 
-__all__ = ["Extent", "Micro", "first_lanes", "micro_kernel", "multiply_add", "sweep"]
+__all__ = ["Extent", "Micro", "micro_kernel", "multiply_add", "sweep", "turned_kernel"]
 
 
 def multiply_add(f: Function, dtype: DType, a: Value, b: Value, c: Value) -> Value:
@@ -27,14 +28,6 @@ def multiply_add(f: Function, dtype: DType, a: Value, b: Value, c: Value) -> Val
     if dtype.kind == "bool":
         return f.op("or", f.op("and", a, b), c)
     return f.add(f.mul(a, b), c)
-
-
-def first_lanes(f: Function, count: int, width: int) -> Value | None:
-    """Return the mask of the first `count` of `width` lanes; None where that is all."""
-    if count == width:
-        return None
-    lane = f.iota(vector("i32", width))
-    return f.compare("slt", lane, f.const(count, lane.type))
 
 
 @dataclass(frozen=True)
@@ -51,7 +44,7 @@ class Micro:
         last: Lanes of the last vector that exist.
         c_row: Elements from one row of C to the next.
         more: Whether C may hold the sums of earlier blocks of k, to be added to.
-        padded: Whether B and C may be read and written beyond the last lane.
+        padded_b, padded_c: Whether B is read, and C written, beyond the last lane.
         align: Bytes B's vectors are aligned to; 0: an element.
     """
 
@@ -82,11 +75,8 @@ def micro_kernel(name: str, spec: Micro) -> Function:
     table_b = rest.pop() if spec.b_step is None else None
     table_a = rest.pop() if spec.a_step is None else None
     compute = spec.a.compute
-    mask = first_lanes(f, spec.last, spec.width)
+    mask = None if spec.padded_b else first_lanes(f, spec.last, spec.width)
     zero = f.const(0, vector(compute_type(spec.a), spec.width))
-
-    def masked(j: int, padded: bool) -> Value | None:
-        return mask if j == spec.vectors - 1 and not padded else None
 
     def at(pointer: Value, k: Value, step: int | None, table: Value | None, kind: str) -> Value:
         if table is not None:
@@ -98,7 +88,7 @@ def micro_kernel(name: str, spec: Micro) -> Function:
         from_b = at(b, k, spec.b_step, table_b, memory_type(spec.b))
         columns = [
             load_element(f, spec.b, from_b, j * spec.width, spec.width, align=spec.align,
-                         mask=masked(j, spec.padded_b))
+                         mask=mask if j == spec.vectors - 1 else None)
             for j in range(spec.vectors)
         ]  # fmt: skip
         totals = []
@@ -110,21 +100,84 @@ def micro_kernel(name: str, spec: Micro) -> Function:
         return totals
 
     totals = f.loop(0, depth, 1, step, [zero] * (len(spec.rows) * spec.vectors))
+    _finish(f, spec, totals, c, block)
+    return f
+
+
+def _finish(f: Function, spec: Micro, totals: list[Value], c: Value, block: Value | None) -> None:
+    """Write a tile's sums to C, or add them to it from the second block of k on."""
     places = [(i, j) for i in range(len(spec.rows)) for j in range(spec.vectors)]
+    last = spec.width if spec.padded_c else spec.last
+    mask = first_lanes(f, last, spec.width)
 
     def write(add: bool) -> None:
         for (i, j), total in zip(places, totals, strict=True):
-            where, lanes = i * spec.c_row + j * spec.width, masked(j, spec.padded_c)
+            where, lanes, count = i * spec.c_row + j * spec.width, None, spec.width
+            if j == spec.vectors - 1 and last == 1 < spec.width:
+                # LLVM 22 writes a narrowed vector's only lane as 32 bits under a constant mask.
+                total, count = f.extract(total, 0), 1
+            elif j == spec.vectors - 1:
+                lanes = mask
             if add:
-                old = load_element(f, spec.c, c, where, spec.width, mask=lanes)
-                sign = "or" if spec.c.kind == "bool" else "add"
-                total = f.op(sign, old, total)
+                old = load_element(f, spec.c, c, where, count, mask=lanes)
+                total = f.op("or" if spec.c.kind == "bool" else "add", old, total)
             store_element(f, spec.c, total, c, where, mask=lanes)
 
     if block is None:
         write(False)
     else:
         f.if_(f.compare("eq", block, 0), lambda: write(False), lambda: write(True))
+
+
+def turned_kernel(name: str, spec: Micro, column: int) -> Function:
+    """Return the micro-kernel of a B whose k is contiguous, `column` elements between columns.
+
+    Each square block of B is transposed in registers and used at once: for so few rows packing
+    it would cost more.
+    """
+    params = [("depth", "i64"), ("a", "ptr"), ("b", "ptr"), ("c", "ptr")]
+    f = Function(name, params + [("block", "i64")] * spec.more)
+    depth, a, b, c, *rest = f.params
+    compute, width = spec.a.compute, spec.width
+    zero = f.const(0, vector(compute_type(spec.a), width))
+    there = [width] * (spec.vectors - 1) + [spec.last]
+
+    def taken(held: list[Value], k: Value, j: int, columns: Value) -> None:
+        at = f.mul(k, spec.a_step or 0)
+        for i, row in enumerate(spec.rows):
+            x = f.splat(load_element(f, spec.a, a, f.add(at, row)), width)
+            slot = i * spec.vectors + j
+            held[slot] = multiply_add(f, compute, x, columns, held[slot])
+
+    def block(k: Value, held: list[Value]) -> list[Value]:
+        held = list(held)
+        for j, count in enumerate(there):
+            for part in range(0, line, width):
+                columns = [
+                    load_element(f, spec.b, b, f.add(k, (j * width + d) * column + part), width)
+                    if d < count else zero
+                    for d in range(width)
+                ]  # fmt: skip
+                for d, y in enumerate(transposed(f, columns)):
+                    taken(held, f.add(k, part + d), j, y)
+        return held
+
+    def single(k: Value, held: list[Value]) -> list[Value]:
+        held = list(held)
+        for j, count in enumerate(there):
+            y = zero
+            for d in range(count):
+                place = f.add(k, (j * width + d) * column)
+                y = f.insert(y, d, load_element(f, spec.b, b, place))
+            taken(held, k, j, y)
+        return held
+
+    line = max(width, 64 // spec.b.itemsize)
+    whole = f.sub(depth, f.op("urem", depth, line))
+    totals = [zero] * (len(spec.rows) * spec.vectors)
+    totals = f.loop(0, whole, line, block, totals)
+    totals = f.loop(whole, depth, 1, single, totals)
+    _finish(f, spec, totals, c, rest[0] if spec.more else None)
     return f
 
 

@@ -14,5 +14,6 @@ from tenor.compiler.simplify.passes import (
     split_reduce,
     strip,
 )
+from tenor.compiler.simplify.turn import turn
 
-__all__ = ["collapse", "dead", "distinct", "join", "merge", "split_reduce", "strip"]
+__all__ = ["collapse", "dead", "distinct", "join", "merge", "split_reduce", "strip", "turn"]

@@ -1,12 +1,17 @@
 """Matrix products against NumPy in float64, and the bits they promise."""
 
+from dataclasses import replace
+
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
+from tenor.compiler.emit.llvm import emit
 from tenor.compiler.lower.contraction import TEMPLATES
 from tenor.ir import dtype as dt
 from tenor.ir.bfloat16 import from_bfloat16, to_bfloat16
 from tenor.ir.kernel import Buffer, Kernel
+from tenor.ir.target import Target
 from tests.jit import host, run_kernel
 
 DTYPES = pytest.mark.parametrize("dtype", dt.ALL, ids=lambda d: d.name)
@@ -40,7 +45,7 @@ def transposed(a):
     return np.swapaxes(np.ascontiguousarray(np.swapaxes(a, -1, -2)), -1, -2)
 
 
-def prepared(a, b, dtype):
+def prepared(a, b, dtype, target=None):
     """Return the kernel's lowering, its arrays and its output for two strided arrays."""
     *batch, m, k = a.shape
     n = b.shape[-1]
@@ -54,14 +59,16 @@ def prepared(a, b, dtype):
         "b": tuple(s // b.itemsize for s in b.strides[-2:]),
     }  # fmt: skip
     buffers = [Buffer(dtype, x.size) for x in (a, b, out)]
-    lowered = TEMPLATES["matmul"](Kernel("matmul", out.shape, buffers, params=params), host())
+    lowered = TEMPLATES["matmul"](
+        Kernel("matmul", out.shape, buffers, params=params), target or host()
+    )
     return lowered, [a, b, out], out
 
 
-def product(a, b, dtype):
+def product(a, b, dtype, target=None):
     """Return the product our kernel computes."""
-    lowered, arrays, out = prepared(a, b, dtype)
-    run_kernel(lowered, arrays)
+    lowered, arrays, out = prepared(a, b, dtype, target)
+    run_kernel(lowered, arrays, target=target)
     return out
 
 
@@ -81,3 +88,122 @@ def check(a, b, dtype):
 def test_a_product_is_numpys_in_every_dtype(dtype, shape):
     m, n, k = shape
     check(some(dtype, (m, k)), some(dtype, (k, n), 1), dtype)
+
+
+def spread(x):
+    """Return the same matrices with gaps between rows and columns."""
+    around = np.zeros((*x.shape[:-2], 2 * x.shape[-2], 3 * x.shape[-1]), x.dtype)
+    view = around[..., ::2, ::3]
+    view[...] = x
+    return view
+
+
+LAYOUTS = {
+    "plain": lambda x: x,
+    "transposed": transposed,
+    "strided": spread,
+}
+SHAPES = pytest.mark.parametrize(
+    "shape", [(1, 33, 70), (33, 1, 70), (1, 1, 70), (37, 50, 600), (32, 130, 1100), (8, 48, 65),
+              (7, 17, 16), (64, 10, 128)],
+)  # fmt: skip
+"""(m, n, k): matrix by vector, several blocks of k, few rows, edges of tiles."""
+
+
+@FAST
+@SHAPES
+@pytest.mark.parametrize("left", LAYOUTS)
+@pytest.mark.parametrize("right", LAYOUTS)
+def test_operands_may_be_transposed_and_strided(dtype, shape, left, right):
+    m, n, k = shape
+    check(LAYOUTS[left](some(dtype, (m, k))), LAYOUTS[right](some(dtype, (k, n), 1)), dtype)
+
+
+@pytest.mark.parametrize("dtype", dt.FLOATS, ids=lambda d: d.name)
+@SHAPES
+def test_the_layout_of_the_operands_is_not_in_the_bits(dtype, shape):
+    m, n, k = shape
+    a, b = some(dtype, (m, k)), some(dtype, (k, n), 1)
+    first = product(a, b, dtype).copy()
+    for left in LAYOUTS.values():
+        for right in LAYOUTS.values():
+            np.testing.assert_array_equal(product(left(a), right(b), dtype), first)
+
+
+@pytest.mark.parametrize("dtype", dt.FLOATS, ids=lambda d: d.name)
+@pytest.mark.parametrize("k", [1, 17, 784, 1100])
+@pytest.mark.parametrize("right", LAYOUTS)
+def test_a_row_has_the_same_bits_alone_and_in_any_batch(dtype, k, right):
+    a, b = some(dtype, (65, k)), LAYOUTS[right](some(dtype, (k, 50), 1))
+    whole = product(a, b, dtype)
+    for rows in (1, 2, 5, 8, 9, 32, 64):
+        np.testing.assert_array_equal(product(a[:rows], b, dtype), whole[:rows])
+    np.testing.assert_array_equal(product(a[64:], b, dtype), whole[64:])
+    for columns in (1, 3, 16, 33):
+        np.testing.assert_array_equal(product(a, b[:, :columns], dtype), whole[:, :columns])
+
+
+def test_the_sum_is_one_chain_of_fused_steps_in_each_block_of_k():
+    """Powers of two show the order: 2**24 swallows a one added to it, and not a two."""
+    k = 1024
+    a = np.ones((1, k), np.float32)
+    a[0, 0], a[0, 512] = 2.0**24, -(2.0**24)
+    b = np.ones((k, 1), np.float32)
+    # The first block keeps 2**24, its ones lost; the second keeps -2**24 and loses no one.
+    assert product(a, b, dt.float32)[0, 0] == 511.0
+
+
+@FAST
+def test_a_matrix_may_be_shared_by_the_batch(dtype):
+    a, b = some(dtype, (4, 3, 10, 20)), some(dtype, (20, 33), 1)
+    check(a, np.broadcast_to(b, (4, 3, 20, 33)), dtype)
+    check(np.broadcast_to(a[:, :1], a.shape), some(dtype, (4, 3, 20, 33), 2), dtype)
+    check(a, np.broadcast_to(some(dtype, (3, 20, 33)), (4, 3, 20, 33)), dtype)
+
+
+@pytest.mark.parametrize("dtype", [dt.float32, dt.bfloat16, dt.int16], ids=lambda d: d.name)
+def test_any_split_of_the_tiles_gives_the_same_bits(dtype):
+    a, b = some(dtype, (150, 520)), transposed(some(dtype, (520, 300), 1))
+    lowered, arrays, out = prepared(a, b, dtype)
+    assert lowered.tiles > 2
+    run_kernel(lowered, arrays)
+    whole = out.copy()
+    out[...] = 7
+    for tile in reversed(range(lowered.tiles)):
+        run_kernel(lowered, arrays, tile, tile + 1)
+    np.testing.assert_array_equal(out, whole)
+
+
+@pytest.mark.parametrize("dtype", dt.ALL, ids=lambda d: d.name)
+@pytest.mark.parametrize("n", [1, 17, 33])
+@pytest.mark.parametrize("k", [5, 600])
+def test_nothing_beyond_the_result_is_written(dtype, n, k):
+    m = 9
+    room = np.ones(m * n + 64, dtype.numpy)
+    lowered, (a, b, _), _ = prepared(some(dtype, (m, k)), some(dtype, (k, n), 1), dtype)
+    run_kernel(lowered, [a, b, room[32:]])
+    np.testing.assert_array_equal(room[:32], 1)
+    np.testing.assert_array_equal(room[32 + m * n :], 1)
+
+
+@pytest.mark.parametrize(
+    "target", [Target.x86_64_avx2(), Target.x86_64_avx512(), Target.aarch64(), Target.wasm32()],
+    ids=["avx2", "avx512", "neon", "wasm"],
+)  # fmt: skip
+def test_it_compiles_for_every_target(target):
+    for a, b in (((33, 70), (70, 50)), ((1, 70), (70, 50))):
+        operands = some(dt.float32, a), transposed(some(dt.float32, b, 1))
+        lowered, _, _ = prepared(*operands, dt.float32, target)
+        module = llvm.parse_assembly(emit(lowered.function, "kernel", target))
+        module.verify()
+
+
+@pytest.mark.skipif(host().vector_bits < 256, reason="needs AVX2")
+@FAST
+def test_narrower_vectors_give_the_same_bits(dtype):
+    narrow_target = replace(host(), vector_bits=128, registers=16)
+    for k in (40, 700):
+        a, b = some(dtype, (19, k)), some(dtype, (k, 37), 1)
+        for right in LAYOUTS.values():
+            wide_bits = product(a, right(b), dtype).copy()
+            np.testing.assert_array_equal(product(a, right(b), dtype, narrow_target), wide_bits)
