@@ -47,7 +47,7 @@ def train(
     """
     # Batches of one size are one program; the odd rest comes first another time.
     data = TensorDataset(tensor(learn[0]), tensor(learn[1]))
-    loader = DataLoader(data, batch_size=BATCH, shuffle=True, drop_last=True)
+    loader: DataLoader[Any] = DataLoader(data, batch_size=BATCH, shuffle=True, drop_last=True)
     optimizer = AdamW(network.parameters(), lr=RATE, weight_decay=1e-2)
     schedule = OneCycleLR(optimizer, RATE, total_steps=epochs * len(loader))
     model = Model(network)

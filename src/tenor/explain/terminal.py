@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.panel import Panel
 from rich.rule import Rule
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["STAGES", "stage", "summary"]
 
-WIDTH: Final = 16
+WIDTH: Final = 10
 """Characters of the longest bar."""
 
 
@@ -45,17 +46,20 @@ def summary(report: Report) -> RenderableType:
     return Group(*parts)
 
 
+def _table() -> Table:
+    return Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+
+
 def _programs(every: Sequence[ProgramRecord]) -> Table:
-    table = Table(title_justify="left", header_style="bold")
+    table = _table()
     table.add_column("#", justify="right")
-    table.add_column("lines, mostly", overflow="fold")
-    for name in ("nodes", "kernels", "arithmetic", "moved", "arena", "code", "compile", "run"):
+    table.add_column("lines, mostly", overflow="ellipsis", no_wrap=True)
+    for name in ("kernels", "arithmetic", "moved", "compile", "run"):
         table.add_column(name, justify="right", no_wrap=True)
     for p in every:
         table.add_row(
-            str(p.number), Text(_lines(p)), f"{p.recorded_nodes} → {p.nodes}",
-            str(len(p.kernels)), count_text(p.flops), bytes_text(p.moved), bytes_text(p.arena),
-            bytes_text(p.code), seconds_text(p.compile_seconds), _time(p.seconds),
+            str(p.number), Text(_lines(p)), str(len(p.kernels)), count_text(p.flops),
+            bytes_text(p.moved), seconds_text(p.compile_seconds), _time(p.seconds),
         )  # fmt: skip
     return table
 
@@ -84,7 +88,20 @@ def _source(program: ProgramRecord) -> RenderableType:
     table.add_column("recorded", style="cyan", overflow="fold")
     for line in program.lines:
         table.add_row(str(line.line), Text(line.text), Text(counted(line.operations)))
-    return table
+    return Group(_facts(program), table)
+
+
+def _facts(program: ProgramRecord) -> RenderableType:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row("in", Text(", ".join(program.inputs) or "nothing"))
+    grid.add_row("out", Text(", ".join(program.outputs) or "nothing"))
+    grid.add_row("nodes", f"{program.recorded_nodes} recorded, {program.nodes} left")
+    grid.add_row("written in place", str(program.donated))
+    grid.add_row("arena", bytes_text(program.arena))
+    grid.add_row("code", bytes_text(program.code))
+    return grid
 
 
 def counted(operations: Sequence[tuple[str, int]]) -> str:
@@ -101,31 +118,27 @@ def _graph(program: ProgramRecord) -> RenderableType:
 
 def _kernels(program: ProgramRecord) -> RenderableType:
     longest = max((k.seconds or 0.0 for k in program.kernels), default=0.0)
-    table = Table(header_style="bold")
+    table = _table()
     table.add_column("#", justify="right")
     table.add_column("fused", overflow="fold")
     table.add_column("line", overflow="fold")
     table.add_column("over", overflow="fold")
-    for name in ("read", "written", "arithmetic", "code", "time"):
+    for name in ("moved", "arithmetic", "time"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for k in program.kernels:
-        size = program.bodies[k.body - 1].size
         table.add_row(
-            str(k.number),
-            Text(counted(k.operations) or "copy"),
-            ", ".join(map(str, k.lines)),
-            over(k),
-            bytes_text(k.traffic.read),
-            bytes_text(k.traffic.written),
-            count_text(k.traffic.flops),
-            bytes_text(size),
-            _time(k.seconds),
-            Text(_bar(k.seconds, longest), style="cyan"),
-        )
+            str(k.number), Text(counted(k.operations) or "copy"), ", ".join(map(str, k.lines)),
+            over(k), bytes_text(k.traffic.read + k.traffic.written), count_text(k.traffic.flops),
+            _time(k.seconds), Text(_bar(k.seconds, longest), style="cyan"),
+        )  # fmt: skip
     parts: list[RenderableType] = [table]
     for k in program.kernels:
-        parts.append(Text(f"{k.number}  {k.label}", style="bold"))
+        cost = (
+            f"reads {bytes_text(k.traffic.read)}, writes {bytes_text(k.traffic.written)}, "
+            f"{bytes_text(program.bodies[k.body - 1].size)} of code"
+        )
+        parts.append(Text.assemble((f"{k.number}  {k.label}", "bold"), (f"  {cost}", "dim")))
         parts.append(Text(_indented(k.formula)))
     return Group(*parts)
 

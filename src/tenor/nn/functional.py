@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tenor.engine.trace import record
+from tenor.engine.macro import macro
 from tenor.errors import ArgumentError, DTypeError, ShapeError
 from tenor.ir import op as ops
 from tenor.nn.functional_activation import (
@@ -88,6 +89,7 @@ __all__ = [
 
 
 # -- linear -----------------------------------------------------------------------------------
+@macro
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return x weight^T + bias.
 
@@ -117,6 +119,7 @@ def _linear_fix(shape: tuple[int, ...], wanted: int) -> str:
     return f"feed {wanted} features, or build the layer for {shape[-1] if shape else 1}"
 
 
+@macro
 def embedding(
     input: Tensor, weight: Tensor, padding_idx: int | None = None,
     max_norm: float | None = None, norm_type: float = 2.0,
@@ -162,6 +165,7 @@ def _shorten(weight: Tensor, index: Tensor, max_norm: float, norm_type: float) -
         weight.mul_(factor)
 
 
+@macro
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """Return x1 x2 / (max(|x1|, eps) max(|x2|, eps)), products and norms along a dim."""
     lengths = x1.norm(2.0, dim=dim).clamp(min=eps) * x2.norm(2.0, dim=dim).clamp(min=eps)
@@ -209,6 +213,7 @@ def dropout2d(
 
 
 # -- attention --------------------------------------------------------------------------------
+@macro
 def scaled_dot_product_attention(
     query: Tensor,
     key: Tensor,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from tenor.engine.macro import macro
 from tenor.errors import ArgumentError
 from tenor.ir import dtype as dt
 from tenor.tensor import where
@@ -42,11 +43,13 @@ def tanh(input: Tensor) -> Tensor:
     return input.tanh()
 
 
+@macro
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """Return x sigmoid(x); Elfwing et al. 2017."""
     return _into(input, input * input.sigmoid(), inplace)
 
 
+@macro
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """Return x Phi(x), Phi the normal distribution function.
 
@@ -92,6 +95,7 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
     return _into(input, elu(input, SELU_ALPHA) * SELU_SCALE, inplace)
 
 
+@macro
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """Return log(1 + exp(beta x)) / beta; x itself where beta x exceeds the threshold."""
     scaled = input * beta
@@ -100,6 +104,7 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
     return where(linear, input, bent)  # type: ignore[no-any-return]
 
 
+@macro
 def logsigmoid(input: Tensor) -> Tensor:
     """Return log(sigmoid(x)), without overflow."""
     return -softplus_of(-input)
@@ -111,6 +116,7 @@ def softplus_of(input: Tensor) -> Tensor:
     return input.maximum(input.new_zeros(())) + (-input.abs()).exp().log1p()
 
 
+@macro
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """Return x tanh(softplus(x)); Misra 2019."""
     return _into(input, input * softplus_of(input).tanh(), inplace)
@@ -144,6 +150,7 @@ def softsign(input: Tensor) -> Tensor:
     return input / (input.abs() + 1.0)
 
 
+@macro
 def softmax(input: Tensor, dim: int | None = None, dtype: DType | None = None) -> Tensor:
     """Return exp(x) scaled to sum to one along a dim.
 
@@ -155,6 +162,7 @@ def softmax(input: Tensor, dim: int | None = None, dtype: DType | None = None) -
     return input.softmax(_usual(input, dim), dtype=None if dtype is None else dt.of(dtype))
 
 
+@macro
 def log_softmax(input: Tensor, dim: int | None = None, dtype: DType | None = None) -> Tensor:
     """Return the logarithm of softmax; the arguments are those of `softmax`."""
     return input.log_softmax(_usual(input, dim), dtype=None if dtype is None else dt.of(dtype))

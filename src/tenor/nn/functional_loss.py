@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from tenor.engine.trace import record
+from tenor.engine.macro import macro
 from tenor.errors import ArgumentError, DTypeError, ShapeError
 from tenor.ir import op as ops
 from tenor.nn.functional_activation import softplus_of
@@ -55,6 +56,7 @@ def reduce(loss: Tensor, reduction: str, weight: Tensor | None = None) -> Tensor
 
 
 # -- of numbers ---------------------------------------------------------------------------------
+@macro
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """Return (input - target)^2, reduced.
 
@@ -66,6 +68,7 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     return reduce(difference * difference, reduction)
 
 
+@macro
 def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """Return |input - target|, reduced.
 
@@ -76,6 +79,7 @@ def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     return reduce((input - target).abs(), reduction)
 
 
+@macro
 def smooth_l1_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0
 ) -> Tensor:
@@ -94,6 +98,7 @@ def smooth_l1_loss(
     return reduce(where(d < beta, d * d * (0.5 / beta), d - 0.5 * beta), reduction)
 
 
+@macro
 def huber_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0
 ) -> Tensor:
@@ -111,6 +116,7 @@ def huber_loss(
 
 
 # -- of probabilities ---------------------------------------------------------------------------
+@macro
 def kl_div(
     input: Tensor, target: Tensor, reduction: str = "mean", log_target: bool = False
 ) -> Tensor:
@@ -137,6 +143,7 @@ def kl_div(
     return reduce(loss, reduction)
 
 
+@macro
 def binary_cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean"
 ) -> Tensor:
@@ -157,6 +164,7 @@ def binary_cross_entropy(
     return reduce(loss if weight is None else loss * weight, reduction)
 
 
+@macro
 def binary_cross_entropy_with_logits(
     input: Tensor,
     target: Tensor,
@@ -186,6 +194,7 @@ def binary_cross_entropy_with_logits(
 
 
 # -- of classes ---------------------------------------------------------------------------------
+@macro
 def nll_loss(
     input: Tensor,
     target: Tensor,
@@ -271,6 +280,7 @@ def _target_fix(x: Tensor, target: Tensor, wanted: tuple[int, ...]) -> str:
     return "reshape the target: one class per sample, classes in dim 1 of the input"
 
 
+@macro
 def cross_entropy(
     input: Tensor,
     target: Tensor,

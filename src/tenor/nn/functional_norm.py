@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tenor.engine.macro import macro
 from tenor.errors import ShapeError
 from tenor.tensor import no_grad
 
@@ -183,6 +184,7 @@ def _last_dims(name: str, x: Tensor, normalized_shape: Sequence[int]) -> tuple[i
     return tuple(range(x.ndim - count, x.ndim))
 
 
+@macro
 def layer_norm(
     input: Tensor,
     normalized_shape: Sequence[int],
@@ -210,6 +212,7 @@ def layer_norm(
     return _affine(centred * (var + eps).rsqrt(), weight, bias).to(input.dtype)
 
 
+@macro
 def rms_norm(
     input: Tensor,
     normalized_shape: Sequence[int],
@@ -237,6 +240,7 @@ def rms_norm(
     return _affine(scaled, weight, None).to(input.dtype)
 
 
+@macro
 def group_norm(
     input: Tensor,
     num_groups: int,
@@ -276,6 +280,7 @@ def group_norm(
     return _affine(out, weight, bias, column).to(input.dtype)
 
 
+@macro
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
     """Return x / max(norm(x), eps) along a dim."""
     return input / input.norm(p, dim=dim, keepdim=True).clamp(min=eps)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tenor.engine.trace import record
+from tenor.engine.macro import macro
 from tenor.errors import ArgumentError, ShapeError
 from tenor.ir import op as ops
 from tenor.tensor import arange, cat, tensor
@@ -100,6 +101,7 @@ def _channel_fix(x: Tensor, wanted: int) -> str:
     return f"feed {wanted} channels, or build the layer for {x.shape[1]}"
 
 
+@macro
 def conv1d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None,
     stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
@@ -108,6 +110,7 @@ def conv1d(
     return _conv(input, weight, bias, stride, padding, dilation, groups, 1)
 
 
+@macro
 def conv2d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None,
     stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
@@ -131,6 +134,7 @@ def conv2d(
     return _conv(input, weight, bias, stride, padding, dilation, groups, 2)
 
 
+@macro
 def conv3d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None,
     stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
@@ -170,6 +174,7 @@ def _conv_transpose(
     return out if bias is None else out + bias.reshape(1, -1, *[1] * rank)
 
 
+@macro
 def conv_transpose1d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
     output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
@@ -180,6 +185,7 @@ def conv_transpose1d(
     )
 
 
+@macro
 def conv_transpose2d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
     output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
@@ -276,6 +282,7 @@ def _positions(
     return total
 
 
+@macro
 def max_pool1d(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
     ceil_mode: bool = False, return_indices: bool = False,
@@ -284,6 +291,7 @@ def max_pool1d(
     return _max_pool(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices, 1)
 
 
+@macro
 def max_pool2d(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
     ceil_mode: bool = False, return_indices: bool = False,
@@ -332,6 +340,7 @@ def _avg_pool(
     return total / pooled(inside, pads)
 
 
+@macro
 def avg_pool1d(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
     count_include_pad: bool = True,
@@ -340,6 +349,7 @@ def avg_pool1d(
     return _avg_pool(input, kernel_size, stride, padding, ceil_mode, count_include_pad, 1)
 
 
+@macro
 def avg_pool2d(
     input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
     count_include_pad: bool = True, divisor_override: int | None = None,
@@ -388,6 +398,7 @@ def _first_max(x: Tensor, dim: int) -> Tensor:
     return best.squeeze(dim)
 
 
+@macro
 def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
     """Return means over an even partition of (..., L) into `output_size` bins."""
     return _adaptive(input, output_size, 1, mean=True)
@@ -398,16 +409,19 @@ def adaptive_max_pool1d(input: Tensor, output_size: Any) -> Tensor:
     return _adaptive(input, output_size, 1, mean=False)
 
 
+@macro
 def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     """Return means over an even partition of (..., H, W) into `output_size` bins."""
     return _adaptive(input, output_size, 2, mean=True)
 
 
+@macro
 def adaptive_max_pool2d(input: Tensor, output_size: Any) -> Tensor:
     """Return maxima over an even partition of (..., H, W) into `output_size` bins."""
     return _adaptive(input, output_size, 2, mean=False)
 
 
+@macro
 def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Tensor:
     """Return input with elements added around its last dims.
 

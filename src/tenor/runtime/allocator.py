@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-import threading
 from collections import defaultdict
 from typing import Any, Final
 
@@ -23,7 +23,6 @@ ALIGN: Final = 64
 KEEP_BYTES: Final = 1 << 30
 
 _free: Final[dict[int, list[tuple[int, Any]]]] = defaultdict(list)
-_lock: Final = threading.Lock()
 _held = {"live": 0, "cached": 0}
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tenor.engine.handle import Handle
 from tenor.engine.trace import record
+from tenor.engine.macro import macro
 from tenor.errors import ArgumentError, DTypeError
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
@@ -269,6 +270,7 @@ def minimum(x: Tensor, other: Tensor) -> Tensor:
     return minimum_(x, other)
 
 
+@macro
 def addcmul(x: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Tensor:
     """Return x + value * tensor1 * tensor2."""
     return add(x, tensor1 * tensor2, alpha=value)
@@ -279,6 +281,7 @@ def addcdiv(x: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -
     return add(x, tensor1 / tensor2, alpha=value)
 
 
+@macro
 def lerp(x: Tensor, end: Tensor, weight: Tensor | Number) -> Tensor:
     """Return x + weight * (end - x)."""
     return x + (end - x) * weight
@@ -388,6 +391,7 @@ def logaddexp(x: Tensor, other: Tensor) -> Tensor:
     return where(same, high + math.log(2.0), high + rest)  # type: ignore[no-any-return]
 
 
+@macro
 def relu(x: Tensor) -> Tensor:
     """Return max(x, 0); the gradient at 0 is 0."""
     zero = constant(0, x.element_type)
@@ -395,6 +399,7 @@ def relu(x: Tensor) -> Tensor:
     return made
 
 
+@macro
 def clamp(
     x: Tensor, min: Tensor | Number | None = None, max: Tensor | Number | None = None
 ) -> Tensor:
@@ -560,6 +565,7 @@ def bitwise_xor(x: Tensor, other: Tensor | Number) -> Tensor:
 
 
 # -- choice -------------------------------------------------------------------------------------
+@macro
 def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     """Return input where condition holds, else other.
 
@@ -587,6 +593,7 @@ def where_method(x: Tensor, condition: Tensor, other: Tensor | Number) -> Tensor
     return where(condition, x, other)  # type: ignore[no-any-return]
 
 
+@macro
 def masked_fill(x: Tensor, mask: Tensor, value: Tensor | Number) -> Tensor:
     """Return x with value where mask holds; of x's dtype.
 

@@ -487,12 +487,7 @@ def test_an_error_in_a_callback_leaves_the_model_sane(where, model, net, blobs):
     told = []
     watch, bad = LambdaCallback(on_exception=told.append), LambdaCallback(**{where: fail})
     with pytest.raises(RuntimeError, match="from a callback"):
-        model.fit(
-            *blobs,
-            validation_data=blobs,
-            verbose=0,
-            callbacks=[LambdaCallback(**{where: fail}), watch],
-        )
+        model.fit(*blobs, validation_data=blobs, verbose=0, callbacks=[bad, watch])
     assert [str(e) for e in told] == ["from a callback"]
     assert all(m.training for m in model.modules())
     assert model.batch is None

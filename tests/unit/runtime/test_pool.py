@@ -1,0 +1,188 @@
+"""The thread pool: same bits at any size, from any thread, after a fork."""
+
+import os
+import threading
+
+import numpy as np
+import pytest
+
+from tenor.config import config
+from tenor.errors import ArgumentError
+from tenor.runtime import executable, pool
+from tests.unit.runtime.programs import buffers, checked_take, loaded, values, wide_sum
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    """Restore the number of threads."""
+    before = pool.get_num_threads()
+    yield
+    pool.set_num_threads(before)
+
+
+def native_threads():
+    """Return how many threads this process has."""
+    return len(os.listdir("/proc/self/task"))
+
+
+def test_the_number_can_be_set_and_read():
+    pool.set_num_threads(3)
+    assert pool.get_num_threads() == config.threads == 3
+
+
+@pytest.mark.parametrize("count", [0, -1, 65])
+def test_a_number_out_of_range_is_refused(count):
+    before = pool.get_num_threads()
+    with pytest.raises(ArgumentError, match="set_num_threads"):
+        pool.set_num_threads(count)
+    assert pool.get_num_threads() == before
+
+
+def test_any_number_of_threads_gives_the_same_bits():
+    graph = wide_sum()
+    ready = loaded(graph)
+    assert ready.parallel
+    given = buffers(np.random.default_rng(0).normal(size=(400, 500)).astype(np.float32))
+    found = []
+    for count in (1, 2, 3, 5, 2, 1):
+        pool.set_num_threads(count)
+        for _ in range(5):
+            outputs, *status = ready.run(given, [])
+            assert status == [0, 0]
+            found.append([v.tobytes() for v in values(graph, outputs)])
+    assert all(f == found[0] for f in found)
+
+
+def test_going_back_and_forth_makes_no_new_threads():
+    given = buffers(np.zeros((400, 500), np.float32))
+    ready = loaded(wide_sum())
+    for count in (2, 3):
+        pool.set_num_threads(count)
+        ready.run(given, [])
+    before = native_threads()
+    for _ in range(5):
+        for count in (2, 3):
+            pool.set_num_threads(count)
+            ready.run(given, [])
+    assert native_threads() == before
+
+
+def test_one_thread_borrows_no_pool():
+    pool.set_num_threads(1)
+    assert pool.borrow() is None
+
+
+def test_a_pool_is_lent_to_one_at_a_time():
+    pool.set_num_threads(2)
+    first = pool.borrow()
+    assert first is not None
+    assert pool.borrow() is None
+    pool.give_back(first)
+    again = pool.borrow()
+    assert again is first
+    pool.give_back(again)
+
+
+def test_a_run_while_the_pool_is_lent_out_runs_alone():
+    pool.set_num_threads(2)
+    graph = wide_sum()
+    ready = loaded(graph)
+    array = np.random.default_rng(1).normal(size=(400, 500)).astype(np.float32)
+    with_pool = [v.tobytes() for v in values(graph, ready.run(buffers(array), [])[0])]
+    held = pool.borrow()
+    try:
+        without = [v.tobytes() for v in values(graph, ready.run(buffers(array), [])[0])]
+    finally:
+        pool.give_back(held)
+    assert with_pool == without
+
+
+def test_workers_have_scratch_of_their_own():
+    pool.set_num_threads(3)
+    held = pool.borrow()
+    try:
+        held.reserve(1000)
+        first = [held.words[40 + k] for k in (1, 2)]
+        held.reserve(500)
+        assert [held.words[40 + k] for k in (1, 2)] == first
+        held.reserve(100_000)
+        second = [held.words[40 + k] for k in (1, 2)]
+        assert abs(second[0] - second[1]) >= 100_000
+        assert all(address % 64 == 0 for address in second)
+    finally:
+        pool.give_back(held)
+
+
+def test_several_python_threads_at_once():
+    pool.set_num_threads(2)
+    graph = wide_sum()
+    ready = loaded(graph)
+    rng = np.random.default_rng(2)
+    arrays = [rng.normal(size=(400, 500)).astype(np.float32) for _ in range(4)]
+    wanted = [[v.tobytes() for v in values(graph, ready.run(buffers(a), [])[0])] for a in arrays]
+    problems = []
+
+    def work(k):
+        for _ in range(25):
+            outputs, *status = ready.run(buffers(arrays[k]), [])
+            if status != [0, 0] or [v.tobytes() for v in values(graph, outputs)] != wanted[k]:
+                problems.append(k)
+
+    running = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    assert problems == []
+
+
+def test_a_failed_run_gives_the_pool_back(monkeypatch):
+    pool.set_num_threads(2)
+    monkeypatch.setattr(executable, "SERIAL_NS", 0)
+    ready = loaded(checked_take(10, 30_000))
+    assert ready.parallel
+    bad = np.zeros(30_000, np.int64)
+    bad[12_345] = 10
+    for _ in range(3):
+        _, code, value = ready.run(buffers(np.ones(10, np.float32), bad), [])
+        assert (code, value) == (1 + 2, 10)
+    held = pool.borrow()
+    assert held is not None
+    pool.give_back(held)
+
+
+def test_an_exception_in_between_gives_the_pool_back(monkeypatch):
+    pool.set_num_threads(2)
+    ready = loaded(wide_sum())
+
+    def fail(address):
+        raise RuntimeError(str(address))
+
+    monkeypatch.setattr(ready, "run_held", fail)
+    monkeypatch.setattr(ready, "run_released", fail)
+    with pytest.raises(RuntimeError):
+        ready.run(buffers(np.zeros((400, 500), np.float32)), [])
+    held = pool.borrow()
+    assert held is not None
+    pool.give_back(held)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_process_makes_its_own_workers():
+    pool.set_num_threads(2)
+    graph = wide_sum()
+    ready = loaded(graph)
+    array = np.random.default_rng(3).normal(size=(400, 500)).astype(np.float32)
+    wanted = [v.tobytes() for v in values(graph, ready.run(buffers(array), [])[0])]
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        same = [v.tobytes() for v in values(graph, ready.run(buffers(array), [])[0])] == wanted
+        os.write(write, b"1" if same else b"0")
+        os._exit(0)
+    os.close(write)
+    answer = os.read(read, 1)
+    os.close(read)
+    assert os.waitpid(child, 0)[1] == 0
+    assert answer == b"1"
+    assert [v.tobytes() for v in values(graph, ready.run(buffers(array), [])[0])] == wanted
