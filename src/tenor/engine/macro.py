@@ -45,7 +45,7 @@ def macro(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         trace = local.trace
-        parts: list[Any] = [function, trace.grad]
+        parts: list[Any] = [function, trace.grad, local.lowered]
         for a in args:
             if isinstance(a, Handle):
                 parts.append(a.state if a.trace is trace else enter(trace, a))

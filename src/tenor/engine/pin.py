@@ -152,7 +152,7 @@ class Compiled(Generic[P, R]):
         if local.pinning is not None or local.immediate:
             return self.function(*args, **kwargs)
         tensors: list[Handle] = []
-        key = (_signature((args, kwargs), tensors), local.trace.grad)
+        key = (_signature((args, kwargs), tensors), local.trace.grad, local.lowered)
         for pin in self.pins.get(key, ()):
             if pin.holds():
                 return pin.run(tensors)  # type: ignore[no-any-return]

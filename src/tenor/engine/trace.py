@@ -94,6 +94,7 @@ class Local(threading.local):
     Attributes:
         trace: The trace being recorded.
         immediate: Whether every operation is run at once.
+        lowered: The dtype that products are computed in instead of float32 (`tn.autocast`).
         pinning: The function being compiled by `tn.compile`, where observation is an error.
         make: Makes an empty handle; `tensor` sets it to Tensor's.
         flush: Runs the trace; `engine.flush` sets it.
@@ -107,6 +108,7 @@ class Local(threading.local):
     def __init__(self) -> None:
         self.trace = Trace(grad=True)
         self.immediate = False
+        self.lowered: DType | None = None
         self.pinning: str | None = None
         self.guards: list[tuple[object, str, Any]] = []
 

@@ -201,7 +201,7 @@ def _kernels(program: ProgramRecord) -> str:
         for k in program.kernels
     ]  # fmt: skip
     details = "".join(_kernel(program, k) for k in program.kernels)
-    return f"{chart(program.kernels)}{_table(heads, rows, right=(0, *range(4, 10)))}{details}"
+    return f'<div class="wide">{chart(program.kernels)}</div>{_table(heads, rows, right=(0, *range(4, 10)))}{details}"
 
 
 def _kernel(program: ProgramRecord, kernel: KernelCall) -> str:
@@ -242,13 +242,14 @@ def _codes(program: ProgramRecord, key: str, seen: dict[str, tuple[int, int]]) -
         if body.symbol in seen:
             number, there = seen[body.symbol]
             parts.append(
-                f'<p class="same">{head}: the same as <a href="#p{number}-{key}">program {number}, '
+                f'<p class="same">{head}: the same as <a href="#p{number}-{key}-{there}">program {number}, '
                 f"code {there}</a>.</p>"
             )
             continue
         opened = " open" if body.number == 1 else ""
         parts.append(
-            f"<details{opened}><summary>{head}</summary>{_pre(CODES[key](body))}</details>"
+            f'<details id="p{program.number}-{key}-{body.number}"{opened}>'
+            f"<summary>{head}</summary>{_pre(CODES[key](body))}</details>"
         )
     return "".join(parts)
 

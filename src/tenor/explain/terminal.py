@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["STAGES", "stage", "summary"]
 
-WIDTH: Final = 10
+WIDTH: Final = 8
 """Characters of the longest bar."""
+LONGEST: Final = 56
+"""Characters a line of the user's takes in a summary."""
 
 
 def summary(report: Report) -> RenderableType:
@@ -53,8 +55,8 @@ def _table() -> Table:
 def _programs(every: Sequence[ProgramRecord]) -> Table:
     table = _table()
     table.add_column("#", justify="right")
-    table.add_column("lines, mostly", overflow="ellipsis", no_wrap=True)
-    for name in ("kernels", "arithmetic", "moved", "compile", "run"):
+    table.add_column("lines, mostly", overflow="fold")
+    for name in ("kernels", "ops", "moved", "compile", "run"):
         table.add_column(name, justify="right", no_wrap=True)
     for p in every:
         table.add_row(
@@ -67,7 +69,10 @@ def _programs(every: Sequence[ProgramRecord]) -> Table:
 def _lines(program: ProgramRecord) -> str:
     main = program.main_line
     note = " (unobserved)" if program.unobserved else ""
-    return f"{program.span}: {main.text}{note}" if main else note.strip()
+    if main is None:
+        return note.strip()
+    text = main.text if len(main.text) <= LONGEST else f"{main.text[: LONGEST - 3]}..."
+    return f"{program.span}: {text}{note}"
 
 
 def _time(seconds: float | None) -> str:
@@ -123,7 +128,7 @@ def _kernels(program: ProgramRecord) -> RenderableType:
     table.add_column("fused", overflow="fold")
     table.add_column("line", overflow="fold")
     table.add_column("over", overflow="fold")
-    for name in ("moved", "arithmetic", "time"):
+    for name in ("moved", "ops", "time"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for k in program.kernels:

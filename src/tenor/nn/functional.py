@@ -71,6 +71,7 @@ from tenor.nn.functional_space import (
 )
 from tenor.tensor import bernoulli_mask, no_grad, ones, where
 from tenor.tensor.indexing import one_hot, wrapped
+from tenor.tensor.operands import lowered
 
 if TYPE_CHECKING:
     from tenor.tensor import Tensor
@@ -110,7 +111,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             operands=(input, weight),
         )
     out = input @ (weight.t() if weight.ndim == 2 else weight)
-    return out if bias is None else out + bias
+    return out if bias is None else out + lowered(bias)[0]
 
 
 def _linear_fix(shape: tuple[int, ...], wanted: int) -> str:

@@ -12,6 +12,7 @@ from tenor.engine.macro import macro
 from tenor.errors import ArgumentError, ShapeError
 from tenor.ir import op as ops
 from tenor.tensor import arange, cat, tensor
+from tenor.tensor.operands import lowered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,8 +92,8 @@ def _conv(
         )
     stride, dilation = spread("stride", stride, rank), spread("dilation", dilation, rank)
     pads = _padding(padding, weight.shape[2:], dilation, stride)
-    out: Tensor = record(ops.CONV, (x, weight), (stride, pads, dilation, groups))
-    return out if bias is None else out + bias.reshape(1, -1, *[1] * rank)
+    out: Tensor = record(ops.CONV, lowered(x, weight), (stride, pads, dilation, groups))
+    return out if bias is None else out + lowered(bias)[0].reshape(1, -1, *[1] * rank)
 
 
 def _channel_fix(x: Tensor, wanted: int) -> str:
@@ -170,8 +171,8 @@ def _conv_transpose(
     )
     shape = (x.shape[0], weight.shape[1] * groups, *space)
     attrs = (shape, strides, tuple((p, p) for p in pads), dilations, groups)
-    out: Tensor = record(ops.CONV_INPUT, (x, weight), attrs)
-    return out if bias is None else out + bias.reshape(1, -1, *[1] * rank)
+    out: Tensor = record(ops.CONV_INPUT, lowered(x, weight), attrs)
+    return out if bias is None else out + lowered(bias)[0].reshape(1, -1, *[1] * rank)
 
 
 @macro

@@ -44,8 +44,8 @@ class Adam(Optimizer):
         >>> opt = tn.optim.Adam([w], lr=0.5)
         >>> (w * w).sum().backward()
         >>> opt.step()
-        >>> w.tolist()
-        [0.5, -1.5]
+        >>> w.detach()
+        tensor([ 0.5000, -1.5000])
     """
 
     counted = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tenor.engine.pin import pinned
 from tenor.engine.trace import emit_scalar
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ class StepNumbers:
 
     def emit(self, dtype: DType) -> list[Tensor]:
         """Record the numbers as slots of shape ()."""
+        if not pinned():
+            return [emit_scalar(value, dtype) for value in self.values]
         return [
             emit_scalar(value, dtype, self._later(at) if at else self._first)
             for at, value in enumerate(self.values)

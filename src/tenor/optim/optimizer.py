@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from abc import abstractmethod
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -67,6 +68,7 @@ class Optimizer:
         self.param_groups: list[dict[str, Any]] = []
         self._counts: dict[Tensor, StepCount] = {}
         self._generation = 0
+        self._prepared: dict[int, tuple[int, list[Tensor]]] = {}
         if isinstance(params, Handle):
             raise ArgumentError(
                 f"{type(self).__name__}: params must be several parameters, or dicts of them.",
@@ -208,10 +210,13 @@ class Optimizer:
                 numbers = StepNumbers(self.numbers, group, count, count not in taken)
                 taken.add(count)
                 n = emitted[count, dtype] = numbers.emit(dtype)
+                tensors += n
             state, g = self.state[p], p.grad
             assert g is not None
             updates.append((p, g, state, n))
-            tensors += [p, g, *[t for t in state.values() if isinstance(t, Handle)], *n]  # type: ignore[list-item]
+            tensors += (p, g)
+            if state:
+                tensors += [t for t in state.values() if isinstance(t, Handle)]  # type: ignore[misc]
 
         def update() -> None:
             for p, g, state, n in updates:
@@ -237,6 +242,10 @@ class Optimizer:
 
     def _prepare(self, group: dict[str, Any], active: list[Tensor]) -> None:
         """Make the state of new parameters; give those that step apart their own count."""
+        generation, known = self._prepared.get(id(group), (-1, []))
+        if generation == self._generation and len(known) == len(active):
+            if all(map(operator.is_, known, active)):
+                return
         fresh = [p for p in active if p not in self._counts]
         if fresh:
             self._share(fresh, StepCount())
@@ -255,6 +264,7 @@ class Optimizer:
             if len(members) < count.holders:
                 count.holders -= len(members)
                 self._share(members, StepCount(count.value))
+        self._prepared[id(group)] = (self._generation, active)
 
     def _share(self, params: list[Tensor], count: StepCount) -> None:
         self._generation += 1

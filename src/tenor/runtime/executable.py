@@ -36,10 +36,10 @@ def _entries() -> tuple[Callable[[int], int], Callable[[int], int]]:
     A builtin made from JITted code is called in 50 ns, ctypes takes ten times that; where the
     builtin does not answer as it should (another Python), ctypes it is.
     """
-    made = [_builtin(name) for name in ("run_held", "run_released")]
     call = (ctypes.c_int64 * 10)()
     call[6] = ctypes.addressof(call) + 64
     try:
+        made = [_builtin(name) for name in ("run_held", "run_released")]
         if all(run(ctypes.addressof(call)) == 0 for run in made):
             return made[0], made[1]
     except Exception:  # noqa: S110 - whatever a foreign interpreter does, ctypes works

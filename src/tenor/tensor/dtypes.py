@@ -31,10 +31,34 @@ if TYPE_CHECKING:
     from tenor.tensor.tensor import Tensor
 
 __all__ = [
-    "DType", "bfloat16", "bool", "bool_", "can_cast", "double", "dtype", "finfo", "float",
-    "float16", "float32", "float64", "get_default_dtype", "half", "iinfo", "int", "int16", "int32",
-    "int64", "int8", "long", "promote_types", "result_type", "short", "uint16", "uint32", "uint64",
+    "DType",
+    "bfloat16",
+    "bool",
+    "bool_",
+    "can_cast",
+    "double",
+    "dtype",
+    "finfo",
+    "float",
+    "float16",
+    "float32",
+    "float64",
+    "get_default_dtype",
+    "half",
+    "iinfo",
+    "int",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "long",
+    "promote_types",
+    "result_type",
+    "short",
     "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
 ]  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from tenor.ir import op as ops
 from tenor.ir.node import size
 from tenor.tensor import diagonals, reduction
 from tenor.tensor.linear import one_dtype
+from tenor.tensor.operands import lowered
 from tenor.tensor.reduction import reshaped
 
 if TYPE_CHECKING:
@@ -257,6 +258,7 @@ def einsum(equation: Any, *operands: Any) -> Tensor:
     if not given:
         raise _bad(equation, "no operands")
     if len(given) > 1:
+        given = list(lowered(*given))
         one_dtype("einsum", *given)
     terms, result = _parsed(equation, given)
     _check_extents(terms, equation)

@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tenor.engine.handle import Handle
-from tenor.engine.trace import record
 from tenor.engine.macro import macro
+from tenor.engine.trace import record
 from tenor.errors import ArgumentError, DTypeError
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops

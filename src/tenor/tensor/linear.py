@@ -13,7 +13,7 @@ from tenor.ir import op as ops
 from tenor.ir.node import size
 from tenor.tensor import diagonals, joining, reduction
 from tenor.tensor.dims import axis
-from tenor.tensor.operands import Number, broadcast_shapes, expand
+from tenor.tensor.operands import Number, broadcast_shapes, expand, lowered
 from tenor.tensor.reduction import reshaped
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ def matmul(x: Tensor, other: Tensor) -> Tensor:
         >>> tn.matmul(tn.tensor([[1.0, 2.0], [3.0, 4.0]]), tn.tensor([1.0, 1.0]))
         tensor([3., 7.])
     """
+    x, other = lowered(x, other)
     one_dtype("matmul", x, other)
     a, b = x.shape_tuple, other.shape_tuple
     if not a or not b:
@@ -272,12 +273,14 @@ def addmm(x: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Number = 1, alpha: Num
     Raises:
         ShapeError: the matrices do not fit, or x does not broadcast to their product.
     """
+    x, mat1, mat2 = lowered(x, mat1, mat2)
     one_dtype("addmm", x, mat1, mat2)
     return _blend(x, mm(mat1, mat2), beta, alpha, "addmm")
 
 
 def addmv(x: Tensor, mat: Tensor, vec: Tensor, *, beta: Number = 1, alpha: Number = 1) -> Tensor:
     """Return beta * x + alpha * (mat @ vec); x is ignored where beta is 0."""
+    x, mat, vec = lowered(x, mat, vec)
     one_dtype("addmv", x, mat, vec)
     return _blend(x, mv(mat, vec), beta, alpha, "addmv")
 
@@ -291,6 +294,7 @@ def baddbmm(
     x: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Number = 1, alpha: Number = 1
 ) -> Tensor:
     """Return beta * x + alpha * bmm(batch1, batch2); x is ignored where beta is 0."""
+    x, batch1, batch2 = lowered(x, batch1, batch2)
     one_dtype("baddbmm", x, batch1, batch2)
     return _blend(x, bmm(batch1, batch2), beta, alpha, "baddbmm")
 
@@ -299,6 +303,7 @@ def addbmm(
     x: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Number = 1, alpha: Number = 1
 ) -> Tensor:
     """Return beta * x + alpha * the sum of bmm(batch1, batch2) over the batch."""
+    x, batch1, batch2 = lowered(x, batch1, batch2)
     one_dtype("addbmm", x, batch1, batch2)
     return _blend(x, reduction.sum(bmm(batch1, batch2), 0), beta, alpha, "addbmm")
 

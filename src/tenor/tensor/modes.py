@@ -6,13 +6,18 @@ import functools
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tenor.engine.trace import local
+from tenor.errors import DTypeError
+from tenor.ir import dtype as dt
+from tenor.tensor.device import Device
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tenor.ir.dtype import DType
+
 __all__ = [
-    "Mode", "enable_grad", "immediate", "inference_mode", "is_grad_enabled",
-    "is_inference_mode_enabled", "no_grad", "set_grad_enabled",
+    "Mode", "autocast", "enable_grad", "immediate", "inference_mode", "is_autocast_enabled",
+    "is_grad_enabled", "is_inference_mode_enabled", "no_grad", "set_grad_enabled",
 ]  # fmt: skip
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -140,6 +145,64 @@ class immediate(Mode):  # noqa: N801 - a mode, named as its siblings are
     def restore(self, before: bool) -> None:
         """Go back to recording."""
         local.immediate = before
+
+
+class autocast(Mode):  # noqa: N801 - PyTorch's name
+    """Compute products of matrices and convolutions in a half, the rest as it is.
+
+    `matmul` and its kin, `einsum`, `linear`, convolutions and attention take float32 operands in
+    the half. Sums, norms and softmax take halves in float32. float64 stays what it is. Gradients of
+    float32 parameters are float32.
+
+    Args:
+        device_type: "cpu".
+        dtype: bfloat16 or float16; bfloat16 by default.
+        enabled: Whether to switch it on; False switches it off inside another one.
+        cache_enabled: Accepted for PyTorch's sake; a cast is never recorded twice.
+
+    Raises:
+        DTypeError: the dtype is neither of the two.
+
+    Example:
+        >>> import tenor as tn
+        >>> with tn.autocast("cpu"):
+        ...     print((tn.ones(2, 2) @ tn.ones(2, 2)).dtype)
+        tenor.bfloat16
+    """
+
+    def __init__(
+        self,
+        device_type: str = "cpu",
+        dtype: DType | None = None,
+        enabled: bool = True,
+        cache_enabled: bool | None = None,
+    ) -> None:
+        del cache_enabled
+        super().__init__()
+        Device(device_type)
+        wanted = dt.bfloat16 if dtype is None else dt.of(dtype)
+        if wanted not in (dt.bfloat16, dt.float16):
+            raise DTypeError(
+                "autocast: the dtype must be bfloat16 or float16.",
+                came=wanted.name,
+                fix="leave dtype out for bfloat16",
+            )
+        self.dtype = wanted if enabled else None
+
+    def set(self) -> DType | None:
+        """Switch it on, or off."""
+        before, local.lowered = local.lowered, self.dtype
+        return before
+
+    def restore(self, before: DType | None) -> None:
+        """Go back to what it was."""
+        local.lowered = before
+
+
+def is_autocast_enabled(device_type: str = "cpu") -> bool:
+    """Tell whether products are computed in a half."""
+    Device(device_type)
+    return local.lowered is not None
 
 
 def is_grad_enabled() -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from tenor.engine.handle import Handle
-from tenor.engine.trace import emit_scalar, record
+from tenor.engine.trace import emit_scalar, local, record
 from tenor.errors import DTypeError, ShapeError
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NUMBERS", "Number", "broadcast_shapes", "cast", "constant", "expand", "fitted", "floating",
-    "prepare", "result_type", "slot", "spread",
+    "lowered", "prepare", "raised", "result_type", "slot", "spread",
 ]  # fmt: skip
 
 Number = float | int | bool
@@ -66,6 +66,23 @@ def slot(value: Number, dtype: DType) -> Tensor:
 def expand(x: Tensor, shape: Shape) -> Tensor:
     """Return x broadcast to a shape it is known to fit."""
     return x if x.shape_tuple == shape else record(ops.EXPAND, (x,), (shape,))
+
+
+def lowered(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Return the operands of a product, float32 in the dtype of `tn.autocast` where it is on."""
+    dtype = local.lowered
+    if dtype is None:
+        return tensors
+    return tuple([cast(x, dtype) if x.element_type in AUTOCAST else x for x in tensors])
+
+
+def raised(x: Tensor) -> Tensor:
+    """Return what is to be added up, halves in float32 where `tn.autocast` is on."""
+    return cast(x, dt.float32) if local.lowered is not None and x.element_type in AUTOCAST else x
+
+
+AUTOCAST: Final = frozenset((dt.float32, dt.float16, dt.bfloat16))
+"""The dtypes that autocast changes."""
 
 
 def floating(x: Tensor) -> Tensor:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from tenor.tensor.tensor import Tensor
 
 __all__ = [
-    "allclose", "equal", "is_floating_point", "is_nonzero", "is_same_size", "is_signed", "is_tensor",
-    "numel",
+    "allclose", "equal", "is_floating_point", "is_nonzero", "is_same_size", "is_signed",
+    "is_tensor", "numel",
 ]  # fmt: skip
 
 

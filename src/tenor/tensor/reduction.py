@@ -15,7 +15,7 @@ from tenor.ir.node import size
 from tenor.tensor.dims import Dims, aliased, axes, axis
 from tenor.tensor.elementwise import abs as magnitude
 from tenor.tensor.elementwise import exp, log, maximum_, minimum_, ne_, sqrt, truth, where
-from tenor.tensor.operands import Number, cast, constant, expand
+from tenor.tensor.operands import Number, cast, constant, expand, raised
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,11 +92,11 @@ def widened(x: Tensor) -> Tensor:
 
 
 # -- sums and products --------------------------------------------------------------------------
-def _summable(x: Tensor, dtype: DType | None) -> Tensor:
+def summable(x: Tensor, dtype: DType | None) -> Tensor:
     """Return x in the dtype it is summed in: integers and bools in int64, else its own."""
     if dtype is not None:
         return cast(x, dt.of(dtype))
-    return x if x.element_type.kind == "float" else cast(x, dt.int64)
+    return raised(x) if x.element_type.kind == "float" else cast(x, dt.int64)
 
 
 @macro
@@ -105,7 +105,7 @@ def sum(
     x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None
 ) -> Tensor:
     """Return the sum over dims; integers and bools are summed in int64."""
-    return fold(_summable(x, dtype), ops.SUM, "sum", dim, keepdim)
+    return fold(summable(x, dtype), ops.SUM, "sum", dim, keepdim)
 
 
 @aliased
@@ -113,7 +113,7 @@ def prod(
     x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None
 ) -> Tensor:
     """Return the product over dims; integers and bools are multiplied in int64."""
-    return fold(_summable(x, dtype), ops.PROD, "prod", dim, keepdim)
+    return fold(summable(x, dtype), ops.PROD, "prod", dim, keepdim)
 
 
 @macro
@@ -354,6 +354,7 @@ def norm(
     if dtype is not None:
         x = cast(x, dt.of(dtype))
     only_floats("norm", x)
+    x = raised(x)
     wide = widened(x)
     return cast(_norm(wide, 2.0 if p == "fro" else _order(p), dim, keepdim), x.element_type)
 
@@ -426,6 +427,7 @@ def softmax(x: Tensor, dim: int | None = None, *, dtype: DType | None = None) ->
     """
     if dtype is not None:
         x = cast(x, dt.of(dtype))
+    x = raised(x)
     dim = _normal_dim(x, "softmax", dim)
     if not x.numel():
         return x.clone()
@@ -444,6 +446,7 @@ def log_softmax(x: Tensor, dim: int | None = None, *, dtype: DType | None = None
     """
     if dtype is not None:
         x = cast(x, dt.of(dtype))
+    x = raised(x)
     dim = _normal_dim(x, "log_softmax", dim)
     if not x.numel():
         return x.clone()

@@ -11,7 +11,7 @@ from tenor.ir import op as ops
 from tenor.tensor.dims import aliased, axis
 from tenor.tensor.elementwise import isnan, logaddexp, where
 from tenor.tensor.operands import broadcast_shapes, cast
-from tenor.tensor.reduction import ValuesIndices, only_floats, widened
+from tenor.tensor.reduction import ValuesIndices, only_floats, summable, widened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,13 +24,6 @@ __all__ = [
     "cummax", "cummin", "cumprod", "cumsum", "cumulative_trapezoid", "diff", "logcumsumexp",
     "trapezoid", "trapz",
 ]  # fmt: skip
-
-
-def summable(x: Tensor, dtype: DType | None) -> Tensor:
-    """Return x in the dtype it is added up in: integers and bools in int64, else its own."""
-    if dtype is not None:
-        return cast(x, dt.of(dtype))
-    return x if x.element_type.kind == "float" else cast(x, dt.int64)
 
 
 def part(x: Tensor, dim: int, start: int, length: int) -> Tensor:

@@ -84,7 +84,10 @@ def cov(
         apart = rows - reduction.sum(rows * weights, 1, True) / total
         free = total - correction
         if aweights is not None and correction:
-            free = total - correction * reduction.sum(weights * cast(aweights, weights.element_type)) / total
+            free = (
+                total
+                - correction * reduction.sum(weights * cast(aweights, weights.element_type)) / total
+            )
         made = linear.matmul(apart * weights, apart.mT)
     made = made / clamp(free, min=0.0)
     return reshaped(made, ()) if len(x.shape_tuple) < 2 else made

@@ -34,6 +34,8 @@ from tenor.tensor import (
     random,
     reduction,
     running,
+    special,
+    statistics,
 )
 from tenor.tensor.dims import Size, axis
 from tenor.tensor.inplace import in_place
@@ -222,6 +224,31 @@ class Tensor(Handle):
     bitwise_or, bitwise_xor = elementwise.bitwise_or, elementwise.bitwise_xor
     where, masked_fill = elementwise.where_method, elementwise.masked_fill
 
+    # -- compositions -------------------------------------------------------------------------
+    acos, acosh, asin, asinh = special.acos, special.acosh, special.asin, special.asinh
+    atan, atan2, atanh = special.atan, special.atan2, special.atanh
+    arccos, arccosh, arcsin, arcsinh = special.acos, special.acosh, special.asin, special.asinh
+    arctan, arctan2, arctanh = special.atan, special.atan2, special.atanh
+    copysign, signbit, sgn, positive = (
+        special.copysign, special.signbit, special.sgn, special.positive,
+    )  # fmt: skip
+    clamp_min, clamp_max, fmin, fmax = (
+        special.clamp_min, special.clamp_max, special.fmin, special.fmax,
+    )  # fmt: skip
+    hypot, sinc, xlogy, erfinv = special.hypot, special.sinc, special.xlogy, special.erfinv
+    float_power, ldexp, logaddexp2, fix = (
+        special.float_power, special.ldexp, special.logaddexp2, special.fix,
+    )  # fmt: skip
+    isposinf, isneginf, isreal = special.isposinf, special.isneginf, special.isreal
+    deg2rad, rad2deg = special.deg2rad, special.rad2deg
+    bitwise_left_shift = special.bitwise_left_shift
+    bitwise_right_shift = special.bitwise_right_shift
+    is_nonzero, is_signed, is_same_size = (
+        protocol.is_nonzero, protocol.is_signed, protocol.is_same_size,
+    )  # fmt: skip
+    nansum, nanmean, dist = statistics.nansum, statistics.nanmean, statistics.dist
+    cov, corrcoef, renorm = statistics.cov, statistics.corrcoef, statistics.renorm
+
     # -- reductions ---------------------------------------------------------------------------
     sum, prod, mean = reduction.sum, reduction.prod, reduction.mean
     var, std, norm = reduction.var, reduction.std, reduction.norm
@@ -251,6 +278,9 @@ class Tensor(Handle):
     tensor_split, unbind, unfold = joining.tensor_split, joining.unbind, joining.unfold
     repeat, tile, repeat_interleave = joining.repeat, joining.tile, joining.repeat_interleave
     tril, triu, diag = diagonals.tril, diagonals.triu, diagonals.diag
+    diagflat, fill_diagonal_ = diagonals.diagflat, diagonals.fill_diagonal_
+    hsplit, vsplit, dsplit = joining.hsplit, joining.vsplit, joining.dsplit
+    split_with_sizes = joining.split_with_sizes
     diagonal, diag_embed = diagonals.diagonal, diagonals.diag_embed
 
     # -- indexing -----------------------------------------------------------------------------
@@ -337,9 +367,53 @@ class Tensor(Handle):
     nan_to_num_ = in_place("nan_to_num_", elementwise.nan_to_num)
     logical_not_ = in_place("logical_not_", elementwise.logical_not)
     bitwise_not_ = in_place("bitwise_not_", elementwise.bitwise_not)
+    exp2_ = in_place("exp2_", elementwise.exp2)
+    expm1_ = in_place("expm1_", elementwise.expm1)
+    log2_ = in_place("log2_", elementwise.log2)
+    log10_ = in_place("log10_", elementwise.log10)
+    log1p_ = in_place("log1p_", elementwise.log1p)
+    tan_ = in_place("tan_", elementwise.tan)
+    sinh_ = in_place("sinh_", elementwise.sinh)
+    cosh_ = in_place("cosh_", elementwise.cosh)
+    erf_ = in_place("erf_", elementwise.erf)
+    erfc_ = in_place("erfc_", elementwise.erfc)
+    logit_ = in_place("logit_", elementwise.logit)
+    frac_ = in_place("frac_", elementwise.frac)
+    fmod_ = in_place("fmod_", elementwise.fmod)
+    logical_and_ = in_place("logical_and_", elementwise.logical_and)
+    logical_or_ = in_place("logical_or_", elementwise.logical_or)
+    logical_xor_ = in_place("logical_xor_", elementwise.logical_xor)
+    bitwise_and_ = in_place("bitwise_and_", elementwise.bitwise_and)
+    bitwise_or_ = in_place("bitwise_or_", elementwise.bitwise_or)
+    bitwise_xor_ = in_place("bitwise_xor_", elementwise.bitwise_xor)
+    eq_ = in_place("eq_", elementwise.eq)
+    ne_ = in_place("ne_", elementwise.ne)
+    lt_ = in_place("lt_", elementwise.lt)
+    le_ = in_place("le_", elementwise.le)
+    gt_ = in_place("gt_", elementwise.gt)
+    ge_ = in_place("ge_", elementwise.ge)
+    acos_ = in_place("acos_", special.acos)
+    acosh_ = in_place("acosh_", special.acosh)
+    asin_ = in_place("asin_", special.asin)
+    asinh_ = in_place("asinh_", special.asinh)
+    atan_ = in_place("atan_", special.atan)
+    atan2_ = in_place("atan2_", special.atan2)
+    atanh_ = in_place("atanh_", special.atanh)
+    copysign_ = in_place("copysign_", special.copysign)
+    clamp_min_ = in_place("clamp_min_", special.clamp_min)
+    clamp_max_ = in_place("clamp_max_", special.clamp_max)
+    hypot_ = in_place("hypot_", special.hypot)
+    sinc_ = in_place("sinc_", special.sinc)
+    xlogy_ = in_place("xlogy_", special.xlogy)
+    erfinv_ = in_place("erfinv_", special.erfinv)
+    sgn_ = in_place("sgn_", special.sgn)
+    subtract_, multiply_, divide_ = sub_, mul_, div_
+    negative_, absolute_, true_divide_ = neg_, abs_, div_
     masked_fill_ = in_place("masked_fill_", elementwise.masked_fill)
     masked_scatter_ = in_place("masked_scatter_", indexing.masked_scatter)
     scatter_ = in_place("scatter_", indexing.scatter)
+    scatter_reduce_ = in_place("scatter_reduce_", indexing.scatter_reduce)
+    renorm_ = in_place("renorm_", statistics.renorm)
     scatter_add_ = in_place("scatter_add_", indexing.scatter_add)
     index_add_ = in_place("index_add_", indexing.index_add)
     index_copy_ = in_place("index_copy_", indexing.index_copy)

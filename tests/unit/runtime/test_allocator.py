@@ -103,10 +103,12 @@ def test_small_and_empty_shapes(shape):
 def test_memory_somebody_may_still_write_is_not_reused():
     buffer = copy_of(np.arange(5000))
     buffer.shared = True
-    pointer = buffer.pointer
+    pointer, owner = buffer.pointer, buffer.owner
     del buffer
     held = [allocate(40_000) for _ in range(3)]
     assert pointer not in [b.pointer for b in held]
+    assert owner.nbytes >= 40_000
+    del held
 
 
 def test_borrowed_memory_is_the_array_itself():

@@ -186,7 +186,7 @@ def test_code_for_other_machines_is_valid(name, cache):
         b.cast(x, dt.float16), b.cast(x, dt.int32), b.emit(ops.MOD, (x, x)), b.emit(ops.ERF, (x,)),
     )  # fmt: skip
     program = compile(graph, target)
-    assert len(program.texts) > 8
+    assert len(program.texts) >= 8
     for text in program.texts:
         llvm.parse_assembly(text).verify()
         body = cpu.object_code(text, target)
