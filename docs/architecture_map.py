@@ -30,7 +30,7 @@ def first_line(name: str) -> str:
     folder = PACKAGE / name / "__init__.py"
     file = folder if folder.exists() else PACKAGE / f"{name}.py"
     text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
-    return text.splitlines()[0] if text else ""
+    return text.splitlines()[0].replace("|", r"\|") if text else ""
 
 
 def rendered() -> str:

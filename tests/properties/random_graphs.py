@@ -10,10 +10,11 @@ from tenor.ir import dtype as dt
 from tenor.ir import op as ops
 from tenor.ir.build import GraphBuilder
 from tenor.ir.node import Graph, Node, size
-from tests.ops.differential import Leaf, between, numbers
+from tests.ops.differential import Leaf, between, numbers, small
 
 DTYPES = (dt.float32, dt.float32, dt.float32, dt.float64, dt.float16, dt.bfloat16, dt.int64, dt.int32,
           dt.uint8, dt.int16, dt.bool_)  # fmt: skip
+DRAWS = (small, small, numbers)
 SMALL = 600
 EXTENTS = (1, 1, 2, 3, 4, 5, 7, 8, 13, 16, 17, 33)
 ROUGH = "exp expm1 log log1p rsqrt sin cos tanh erf sigmoid".split()
@@ -46,7 +47,7 @@ class Maker:
     def graph(self, count: int) -> Graph:
         """Return a graph of about `count` operations."""
         for _ in range(self.rng.integers(1, 4)):
-            self.pool.append(self.leaf(self.shape(), self.pick(DTYPES), numbers))
+            self.pool.append(self.leaf(self.shape(), self.pick(DTYPES), self.pick(DRAWS)))
         if self.rng.random() < 0.3:
             self.pool.append(self.leaf((0, 3), dt.float32, numbers))
         before = len(self.b.nodes)
@@ -87,7 +88,7 @@ class Maker:
             return self.b.expand(self.pick(wider), shape)
         if len(self.leaves) > 8:
             return self.b.expand(self.number(x.dtype), shape)
-        return self.leaf(shape, x.dtype, numbers)
+        return self.leaf(shape, x.dtype, self.pick(DRAWS))
 
     def spreads(self, source: Any, shape: Any) -> bool:
         if len(source) > len(shape):
@@ -294,7 +295,8 @@ class Maker:
         if len(x.shape) < 2 or x.dtype.kind == "bool":
             return None
         y = self.like(x, (*x.shape[:-2], x.shape[-1], int(self.pick(self.extents))))
-        return self.b.matmul(self.tame(x), self.tame(y))
+        product = self.b.matmul(self.tame(x), self.tame(y))
+        return self.b.transpose(product) if self.rng.random() < 0.4 else product
 
     def _op_windows(self, x: Node) -> Node | None:
         dim = self.dim(x)

@@ -176,19 +176,11 @@ def _passes(program: ProgramRecord) -> str:
     return _table(("pass", "time", "left", ""), rows, right=(1,))
 
 
+KERNEL_NUMBERS: Final = ("read", "written", "arithmetic", "code", "threads", "time")
+
+
 def _kernels(program: ProgramRecord) -> str:
-    heads = (
-        "",
-        "fused",
-        "line",
-        "over",
-        "read",
-        "written",
-        "arithmetic",
-        "code",
-        "threads",
-        "time",
-    )
+    heads = ("", "fused", "line", "over", *KERNEL_NUMBERS)
     rows = [
         (
             f'<a href="#p{program.number}-k{k.number}">{k.number}</a>',
@@ -201,7 +193,8 @@ def _kernels(program: ProgramRecord) -> str:
         for k in program.kernels
     ]  # fmt: skip
     details = "".join(_kernel(program, k) for k in program.kernels)
-    return f'<div class="wide">{chart(program.kernels)}</div>{_table(heads, rows, right=(0, *range(4, 10)))}{details}"
+    table = _table(heads, rows, right=(0, *range(4, 10)))
+    return f'<div class="wide">{chart(program.kernels)}</div>{table}{details}'
 
 
 def _kernel(program: ProgramRecord, kernel: KernelCall) -> str:
@@ -241,10 +234,8 @@ def _codes(program: ProgramRecord, key: str, seen: dict[str, tuple[int, int]]) -
         )
         if body.symbol in seen:
             number, there = seen[body.symbol]
-            parts.append(
-                f'<p class="same">{head}: the same as <a href="#p{number}-{key}-{there}">program {number}, '
-                f"code {there}</a>.</p>"
-            )
+            link = f'<a href="#p{number}-{key}-{there}">program {number}, code {there}</a>'
+            parts.append(f'<p class="same">{head}: the same as {link}.</p>')
             continue
         opened = " open" if body.number == 1 else ""
         parts.append(

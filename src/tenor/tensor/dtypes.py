@@ -28,6 +28,8 @@ from tenor.tensor.operands import Number
 from tenor.tensor.operands import result_type as promoted
 
 if TYPE_CHECKING:
+    import builtins
+
     from tenor.tensor.tensor import Tensor
 
 __all__ = [
@@ -158,13 +160,12 @@ def result_type(tensor1: Tensor | Number, tensor2: Tensor | Number) -> DType:
 KINDS = {"bool": 0, "uint": 1, "int": 1, "float": 2}
 
 
-def can_cast(from_: DType, to: DType) -> builtin_bool:
+def can_cast(from_: DType, to: DType) -> builtins.bool:
     """Return whether a cast keeps the kind: no float to integer, nothing but bool to bool."""
     return KINDS[dt.of(from_).kind] <= KINDS[dt.of(to).kind]
 
 
 # PyTorch's other names.
-builtin_bool = bool
 double, float, half = float64, float32, float16
 long, int, short = int64, int32, int16
 bool = bool_

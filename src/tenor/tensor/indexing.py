@@ -509,20 +509,26 @@ def scatter_add(x: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
 def scatter_reduce(
     x: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
 ) -> Tensor:
-    """Return x with src folded in at the indices along a dim: "sum" or "mean".
+    """Return x with src folded in at the indices along a dim.
 
     Args:
         x: Where to fold into.
         dim: The dim the indices count.
         index: Where each element of src goes.
         src: Floating or integer, of x's dtype.
-        reduce: "sum", or "mean" for the sum divided by the number of elements.
+        reduce: "sum", "prod", "amax", "amin", or "mean" for the sum divided by the number of
+            elements.
         include_self: Whether x's own elements take part where something is folded in.
     """
-    if reduce not in ("sum", "mean"):
+    if reduce not in FOLDS:
         raise ArgumentError(
-            "scatter_reduce: reduce must be 'sum' or 'mean'.", came=repr(reduce), fix="choose one"
+            "scatter_reduce: there is no such reduction.",
+            came=repr(reduce),
+            fix=f"use one of {', '.join(FOLDS)}",
         )
+    pair = FOLDS[reduce]
+    if pair is not None:
+        return _scattered_fold(x, dim, index, src, pair, include_self)
     ones = expand(fitted(1, x.element_type), index.shape_tuple)
     zeros = expand(fitted(0, x.element_type), x.shape_tuple)
     met = scatter_add(zeros, dim, index, ones)
@@ -534,6 +540,43 @@ def scatter_reduce(
     divisor = where(count > 0, count, 1)
     quotient = total / divisor if x.element_type.kind == "float" else total // divisor
     return where(met > 0, quotient, total)  # type: ignore[no-any-return]
+
+
+FOLDS = {
+    "sum": None, "mean": None, "prod": mul_, "amax": maximum_, "amin": minimum_,
+}  # fmt: skip
+"""How two elements are folded into one; sums are the primitive's own."""
+
+
+def _scattered_fold(
+    x: Tensor, dim: int, index: Tensor, src: Tensor, pair: Any, include_self: bool
+) -> Tensor:
+    """Fold what goes to one place by sorting it together and combining 1, 2, 4 ... neighbours."""
+    dim = axis("scatter_reduce", dim, len(x.shape_tuple))
+    if not index.numel():
+        return x.clone()
+    if not x.shape_tuple:
+        flat = (reshaped(t, (1,)) for t in (x, index, src))
+        return reshaped(_scattered_fold(*flat, pair, include_self), ())  # type: ignore[call-arg,misc]
+    source = expand(src, src.shape_tuple)
+    for d, extent in enumerate(index.shape_tuple):
+        source = part(source, d, 0, extent)
+    order = record(ops.ARGSORT, (index,), (dim, False))
+    place, value = (record(ops.TAKE_ALONG, (t, order), (dim,)) for t in (index, source))
+    length, step = index.shape_tuple[dim], 1
+    while step < length:
+        together = shifted(place, dim, step, -1) == place
+        value = where(together, pair(shifted(value, dim, step, 0), value), value)
+        step *= 2
+    # The last of each run holds the fold of all of it; the others add nothing.
+    after = part(place, dim, 1, length - 1)
+    low = (0,) * len(x.shape_tuple)
+    high = tuple(int(d == dim) for d in range(len(x.shape_tuple)))
+    last = record(ops.PAD, (after,), (low, high, -1)) != place
+    zeros = expand(fitted(0, x.element_type), x.shape_tuple)
+    found = scatter_add(zeros, dim, place, where(last, value, 0))
+    met = scatter_add(zeros, dim, place, where(last, fitted(1, x.element_type), 0)) > 0
+    return where(met, pair(x, found) if include_self else found, x)  # type: ignore[no-any-return]
 
 
 def _put_rows(name: str, x: Tensor, dim: int, index: Tensor, source: Tensor, mode: str) -> Tensor:

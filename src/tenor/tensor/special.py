@@ -107,7 +107,7 @@ def isneginf(x: Tensor) -> Tensor:
 
 def isreal(x: Tensor) -> Tensor:
     """Return where x is real, which it always is."""
-    return record(ops.NOT, (x != x,)) | isnan(x)
+    return (x == x) | isnan(x)
 
 
 def _signed(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -250,12 +250,12 @@ def hypot(x: Tensor, other: Tensor | Number) -> Tensor:
 def float_power(x: Tensor | Number, exponent: Tensor | Number) -> Tensor:
     """Return x to the power exponent in float64."""
     base, power = fitted(x, dt.float64), fitted(exponent, dt.float64)
-    return base**power  # type: ignore[no-any-return]
+    return base**power
 
 
 def ldexp(x: Tensor, other: Tensor) -> Tensor:
     """Return x times 2 to the power other."""
-    return x * 2.0**other  # type: ignore[no-any-return]
+    return x * 2.0**other
 
 
 def logaddexp2(x: Tensor, other: Tensor) -> Tensor:
@@ -331,7 +331,7 @@ def clamp_max(x: Tensor, max: Tensor | Number) -> Tensor:
 
 def rsub(x: Tensor, other: Tensor | Number, *, alpha: Number = 1) -> Tensor:
     """Return other - alpha * x."""
-    return other - (x if alpha == 1 else x * alpha)  # type: ignore[return-value]
+    return other - (x if alpha == 1 else x * alpha)
 
 
 def bitwise_left_shift(x: Tensor, other: Tensor | Number) -> Tensor:

@@ -115,7 +115,7 @@ def corrcoef(x: Tensor) -> Tensor:
     found = cov(x)
     if not found.shape_tuple:
         return found / found
-    spread = sqrt(record(ops.RESHAPE, (found.diagonal(),), (found.shape_tuple[:1])))
+    spread = sqrt(record(ops.RESHAPE, (found.diagonal(),), (found.shape_tuple[:1],)))
     scaled = found / spread / reshaped(spread, (spread.numel(), 1))
     return clamp(scaled, min=-1.0, max=1.0)
 
