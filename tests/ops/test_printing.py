@@ -100,6 +100,8 @@ def test_gradients_are_shown():
     y = x * x
     assert repr(y) == "tensor([1., 4.], grad_fn=<MulBackward0>)"
     assert repr(y) == "tensor([1., 4.], grad_fn=<MulBackward0>)"
+    assert x.grad_fn is None
+    assert y.grad_fn.name() == "MulBackward0"
     assert repr(y.detach()) == "tensor([1., 4.])"
     same(torch.ones(30, 4, requires_grad=True))
     same(torch.ones(14, dtype=torch.float64, requires_grad=True))

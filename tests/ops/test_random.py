@@ -300,6 +300,21 @@ def test_random_in_place():
     assert tn.zeros(COUNT).random_().max().item() <= 2**24
 
 
+def test_other_distributions():
+    x = values(tn.zeros(COUNT, dtype=tn.float64).log_normal_(0.5, 0.25))
+    fits((np.log(x) - 0.5) / 0.25, gauss)
+    x = values(tn.zeros(COUNT, dtype=tn.float64).cauchy_(1.0, 2.0))
+    fits((x - 1) / 2, lambda v: np.arctan(v) / np.pi + 0.5)
+    x = tn.zeros(COUNT, dtype=tn.int64).geometric_(0.3).numpy()
+    assert x.min() == 1
+    assert abs(x.mean() - 1 / 0.3) < 0.06
+    assert abs((x == 1).mean() - 0.3) < 0.015
+    for call in (lambda x: x.log_normal_(std=0), lambda x: x.cauchy_(sigma=0),
+                 lambda x: x.geometric_(1.0)):
+        with pytest.raises(ArgumentError):
+            call(tn.zeros(2))
+
+
 def test_in_place_writes_through_views_and_minds_gradients():
     x = tn.zeros(4, 4)
     x[1:3].uniform_(1, 2)

@@ -92,7 +92,7 @@ def _record(
 ) -> Any:
     """Call the function, and remember the call if it did nothing a macro cannot repeat."""
     scalars, providers, owners = len(trace.scalars), len(trace.providers), len(trace.owners)
-    rebound = dict(trace.rebound)
+    rebound = _versions(trace)
     result = function(*args, **kwargs)
     results = (result,) if isinstance(result, Handle) else result
     pure = (
@@ -100,7 +100,7 @@ def _record(
         and not trace.done
         and len(trace.providers) == providers
         and len(trace.owners) == owners
-        and trace.rebound == rebound
+        and _versions(trace) == rebound
         and type(results) is tuple
         and all(isinstance(h, Handle) and h.trace is trace and h.base is None for h in results)
         and not _crosses(start, trace.state)
@@ -110,6 +110,11 @@ def _record(
         single = isinstance(result, Handle)
         start.macros[key] = Span(trace.state, trace.scalars[scalars:], states, single)
     return result
+
+
+def _versions(trace: Trace) -> list[tuple[int, int]]:
+    """Return which tensors were written in place, and how often: what a pure call leaves alone."""
+    return [(key, handle.version) for key, handle in trace.rebound.items()]
 
 
 class Writes(NamedTuple):

@@ -28,6 +28,7 @@ from tenor.tensor import (
     protocol,
     reduction,
     running,
+    scattering,
     special,
     statistics,
 )  # fmt: skip
@@ -52,6 +53,7 @@ from tenor.tensor.protocol import *  # noqa: F403
 from tenor.tensor.random import *  # noqa: F403
 from tenor.tensor.reduction import *  # noqa: F403
 from tenor.tensor.running import *  # noqa: F403
+from tenor.tensor.scattering import *  # noqa: F403
 from tenor.tensor.special import *  # noqa: F403
 from tenor.tensor.statistics import *  # noqa: F403
 
@@ -63,5 +65,6 @@ __all__ = [  # noqa: PLE0604 - the modules' own lists follow
     *counting.__all__, *creation.__all__, *diagonals.__all__, *dtypes.__all__,
     *elementwise.__all__, *indexing.__all__, *joining.__all__, *linear.__all__, *modes.__all__,
     *movement.__all__, *ordering.__all__, *protocol.__all__, *random_numbers.__all__,
-    *reduction.__all__, *running.__all__, *special.__all__, *statistics.__all__,
+    *reduction.__all__, *running.__all__, *scattering.__all__, *special.__all__,
+    *statistics.__all__,
 ]  # fmt: skip

@@ -255,6 +255,11 @@ def to(
     return made.clone() if copy and made is x else made
 
 
+def type_as(x: Tensor, other: Tensor) -> Tensor:
+    """Return x in another tensor's dtype."""
+    return cast(x, other.element_type)
+
+
 def cpu(x: Tensor) -> Tensor:
     """Return the tensor, which is on the CPU."""
     return x

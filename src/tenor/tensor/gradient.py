@@ -108,6 +108,28 @@ def is_leaf(x: Tensor) -> bool:
     return not x.needs_grad or made_by_nothing(x)
 
 
+class GradientFunction:
+    """What made a tensor, as far as gradients go: shown, and told from None."""
+
+    def __init__(self, op: str) -> None:
+        self.op = op
+
+    def name(self) -> str:
+        """Return the name, such as MulBackward0."""
+        return "".join(part.capitalize() for part in self.op.split("_")) + "Backward0"
+
+    def __repr__(self) -> str:
+        return f"<{self.name()}>"
+
+
+def grad_fn(x: Tensor) -> GradientFunction | None:
+    """What made the tensor; None for a leaf."""
+    if is_leaf(x):
+        return None
+    state = x.state if x.trace is not None and not x.trace.done else x.origin
+    return GradientFunction("unknown" if state is None else state.op.name)
+
+
 def get_grad(x: Tensor) -> Tensor | None:
     """The gradient that backward passes added up, or None."""
     return x._grad  # type: ignore[no-any-return]

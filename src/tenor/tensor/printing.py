@@ -11,6 +11,7 @@ import numpy as np
 from tenor.errors import ArgumentError
 from tenor.ir import dtype as dt
 from tenor.tensor.conversion import concrete, item
+from tenor.tensor.gradient import grad_fn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -204,15 +205,10 @@ def _with_notes(body: str, notes: list[str]) -> str:
 
 
 def _gradient_note(x: Tensor) -> str | None:
-    if not x.requires_grad:
-        return None
-    if x.is_leaf:
-        return "requires_grad=True"
-    state = x.state if x.trace is not None else x.origin
-    if state is None:
-        return "requires_grad=True"
-    name = "".join(part.capitalize() for part in state.op.name.split("_"))
-    return f"grad_fn=<{name}Backward0>"
+    made_by = grad_fn(x)
+    if made_by is not None:
+        return f"grad_fn={made_by!r}"
+    return "requires_grad=True" if x.requires_grad else None
 
 
 def text(x: Tensor) -> str:

@@ -23,7 +23,7 @@ from tenor.ir.node import Shape, size
 from tenor.tensor.conversion import concrete, from_array
 from tenor.tensor.creation import extents, on_cpu
 from tenor.tensor.device import CPU
-from tenor.tensor.elementwise import cos, floor, log, maximum_, minimum_, sqrt
+from tenor.tensor.elementwise import ceil, cos, exp, floor, log, maximum_, minimum_, sqrt, tan
 from tenor.tensor.gradient import requires_grad_
 from tenor.tensor.operands import broadcast_shapes, cast, constant, expand, slot
 from tenor.tensor.ordering import searchsorted, topk
@@ -595,3 +595,45 @@ def exponential_(x: Tensor, lambd: float = 1.0, *, generator: Generator | None =
         )
     drawn = exponentials(x.shape_tuple, _floating("exponential_", x), generator)
     return _filled(x, drawn / lambd)
+
+
+def log_normal_(
+    x: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Generator | None = None
+) -> Tensor:
+    """Write exponentials of normally distributed numbers; return the tensor.
+
+    Raises:
+        ArgumentError: std is not positive.
+    """
+    if std <= 0:
+        raise ArgumentError("log_normal_: std must be positive.", came=str(std), fix="use its size")
+    wide = _floating("log_normal_", x).compute
+    return _filled(x, exp(normals(x.shape_tuple, wide, generator) * std + mean))
+
+
+def geometric_(x: Tensor, p: float, *, generator: Generator | None = None) -> Tensor:
+    """Write how many trials of probability p the first success takes, from 1; return the tensor.
+
+    Raises:
+        ArgumentError: p does not lie in (0, 1).
+    """
+    if not 0 < p < 1:
+        raise ArgumentError("geometric_: p must lie in (0, 1).", came=str(p), fix="check it")
+    wide = x.element_type.compute if x.element_type.kind == "float" else dt.float64
+    drawn = exponentials(x.shape_tuple, wide, generator)
+    return _filled(x, ceil(drawn / -math.log1p(-p)))
+
+
+def cauchy_(
+    x: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Generator | None = None
+) -> Tensor:
+    """Write Cauchy distributed numbers; return the tensor.
+
+    Raises:
+        ArgumentError: sigma is not positive.
+    """
+    if sigma <= 0:
+        raise ArgumentError("cauchy_: sigma must be positive.", came=str(sigma), fix="use its size")
+    wide = _floating("cauchy_", x).compute
+    angle = (units(x.shape_tuple, wide, generator) - 0.5) * math.pi
+    return _filled(x, tan(angle) * sigma + median)

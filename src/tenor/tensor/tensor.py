@@ -34,6 +34,7 @@ from tenor.tensor import (
     random,
     reduction,
     running,
+    scattering,
     special,
     statistics,
 )
@@ -133,6 +134,7 @@ class Tensor(Handle):
     mT = property(movement.matrix_transpose)  # noqa: N815 - PyTorch's name
     requires_grad = property(gradient.get_requires_grad, gradient.set_requires_grad)
     is_leaf = property(gradient.is_leaf)
+    grad_fn = property(gradient.grad_fn)
     grad = property(gradient.get_grad, gradient.set_grad)
     data = property(gradient.get_data, gradient.set_data)
     _version = property(version_of)
@@ -284,12 +286,13 @@ class Tensor(Handle):
     diagonal, diag_embed = diagonals.diagonal, diagonals.diag_embed
 
     # -- indexing -----------------------------------------------------------------------------
-    gather, take, take_along_dim = indexing.gather, indexing.take, indexing.take_along_dim
-    scatter, scatter_add = indexing.scatter, indexing.scatter_add
-    scatter_reduce, index_select = indexing.scatter_reduce, indexing.index_select
+    gather, take, take_along_dim = scattering.gather, scattering.take, scattering.take_along_dim
+    scatter, scatter_add = scattering.scatter, scattering.scatter_add
+    scatter_reduce, index_select = scattering.scatter_reduce, scattering.index_select
     index_add, index_copy, index_fill = (
-        indexing.index_add, indexing.index_copy, indexing.index_fill,
+        scattering.index_add, scattering.index_copy, scattering.index_fill,
     )  # fmt: skip
+    index_put, index_put_ = indexing.index_put, indexing.index_put_
     masked_select, masked_scatter = indexing.masked_select, indexing.masked_scatter
 
     # -- linear algebra -----------------------------------------------------------------------
@@ -320,6 +323,7 @@ class Tensor(Handle):
     retain_grad, register_hook = gradient.retain_grad, gradient.register_hook
 
     # -- conversion ---------------------------------------------------------------------------
+    type_as = conversion.type_as
     to, cpu, type, numpy = conversion.to, conversion.cpu, conversion.type_name, conversion.numpy
     item, tolist, materialize = conversion.item, conversion.tolist, conversion.materialize
     float = conversion.converter(dt.float32)
@@ -411,13 +415,13 @@ class Tensor(Handle):
     negative_, absolute_, true_divide_ = neg_, abs_, div_
     masked_fill_ = in_place("masked_fill_", elementwise.masked_fill)
     masked_scatter_ = in_place("masked_scatter_", indexing.masked_scatter)
-    scatter_ = in_place("scatter_", indexing.scatter)
-    scatter_reduce_ = in_place("scatter_reduce_", indexing.scatter_reduce)
+    scatter_ = in_place("scatter_", scattering.scatter)
+    scatter_reduce_ = in_place("scatter_reduce_", scattering.scatter_reduce)
     renorm_ = in_place("renorm_", statistics.renorm)
-    scatter_add_ = in_place("scatter_add_", indexing.scatter_add)
-    index_add_ = in_place("index_add_", indexing.index_add)
-    index_copy_ = in_place("index_copy_", indexing.index_copy)
-    index_fill_ = in_place("index_fill_", indexing.index_fill)
+    scatter_add_ = in_place("scatter_add_", scattering.scatter_add)
+    index_add_ = in_place("index_add_", scattering.index_add)
+    index_copy_ = in_place("index_copy_", scattering.index_copy)
+    index_fill_ = in_place("index_fill_", scattering.index_fill)
     cumsum_ = in_place("cumsum_", running.cumsum)
     cumprod_ = in_place("cumprod_", running.cumprod)
     tril_ = in_place("tril_", diagonals.tril)
