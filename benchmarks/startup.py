@@ -27,9 +27,9 @@ print(time.perf_counter() - start)
 
 STEP = """
 import time, tenor as tn
-from tenor.demo.network import network
+from tenor.demo.network import digit_network
 tn.manual_seed(0)
-model = network()
+model = digit_network()
 x, y = tn.rand(64, 1, 8, 8), tn.randint(0, 10, (64,))
 optimizer = tn.optim.AdamW(model.parameters())
 loss_of = tn.nn.CrossEntropyLoss()

@@ -23,7 +23,7 @@ from tenor.errors import ArgumentError
 def run(*arguments, cwd, timeout=240, status=0):
     """Run the command line in a process of its own, with no terminal; return its output."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "tenor.cli", *map(str, arguments)],
+        [sys.executable, "-m", "tenor.cli", *map(str, arguments)],
         cwd=cwd, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL,
         env={**os.environ, "COLUMNS": "100"},
     )  # fmt: skip

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from tests.ops.oracle import given
 
 import tenor as tn
 from tenor.errors import ArgumentError, ObservationError
+from tests.ops.oracle import given
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32,
           torch.int16, torch.int8, torch.uint8, torch.bool)  # fmt: skip

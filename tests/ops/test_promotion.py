@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.ops.oracle import name
 
 import tenor as tn
 from tenor.errors import DTypeError
+from tests.ops.oracle import name
 
 PAGE = Path(__file__).parents[2] / "docs" / "promotion.md"
-REFUSED = "–"
+REFUSED = "\N{EN DASH}"
 LATE = ("uint16", "uint32", "uint64")  # PyTorch has them, and promotes them with nothing
 
 
@@ -22,7 +22,7 @@ def table(heading):
 
 
 HEAD, *ROWS = table("Two tensors")
-PAIRS = [(row[0], column, found) for row in ROWS for column, found in zip(HEAD[1:], row[1:], strict=True)]
+PAIRS = [(row[0], b, found) for row in ROWS for b, found in zip(HEAD[1:], row[1:], strict=True)]
 HEAD2, *LEVELS = table("Tensors without dims, and numbers")
 
 

@@ -1,4 +1,4 @@
-"""Random numbers: streams that repeat, distributions that are what they say, programs that replay."""
+"""Random numbers: streams that repeat, distributions that are right, programs that replay."""
 
 import math
 import threading
@@ -6,10 +6,10 @@ import threading
 import numpy as np
 import pytest
 import torch
-from tests.ops.oracle import name
 
 import tenor as tn
 from tenor.errors import ArgumentError, DTypeError, GradientError, ShapeError
+from tests.ops.oracle import name
 
 FLOATS = (tn.float32, tn.float64, tn.float16, tn.bfloat16)
 COUNT = 40000
@@ -116,7 +116,8 @@ def test_threads_take_different_blocks():
 @pytest.mark.parametrize("shape", [(), (1,), (5,), (3, 4), (0,), (2, 0, 3), (2, 3, 5)], ids=str)
 def test_shapes_and_dtypes(shape, dtype, count):
     for make in (tn.rand, tn.randn):
-        for x in (make(shape, dtype=dtype), make(*shape, dtype=dtype)) if shape else (make(shape, dtype=dtype),):
+        forms = [(shape,), shape] if shape else [(shape,)]
+        for x in [make(*form, dtype=dtype) for form in forms]:
             assert tuple(x.shape) == shape
             assert x.dtype is dtype
             assert np.isfinite(values(x)).all()
@@ -163,7 +164,12 @@ def test_normal_takes_means_and_deviations():
         tn.normal(0.0, -1.0, (2,))
 
 
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 2), (-3, 7), (5, 1000), (0, 2**31), (-(2**63), 2**63 - 1), (0, 2**40)])
+RANGES = [
+    (0, 1), (0, 2), (-3, 7), (5, 1000), (0, 2**31), (-(2**63), 2**63 - 1), (0, 2**40)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("low", "high"), RANGES)
 def test_randint(low, high):
     x = tn.randint(low, high, (COUNT,)).numpy()
     assert x.dtype == np.int64
@@ -236,7 +242,7 @@ def test_bernoulli():
         tn.bernoulli(tn.tensor([0, 1]))
 
 
-@pytest.mark.parametrize("dtype", (tn.float32, tn.float64), ids=str)
+@pytest.mark.parametrize("dtype", [tn.float32, tn.float64], ids=str)
 def test_multinomial_with_replacement(dtype):
     weights = tn.tensor([0.0, 1.0, 3.0, 0.0, 4.0, 0.0], dtype=dtype)
     x = tn.multinomial(weights, COUNT, replacement=True)
@@ -309,8 +315,11 @@ def test_other_distributions():
     assert x.min() == 1
     assert abs(x.mean() - 1 / 0.3) < 0.06
     assert abs((x == 1).mean() - 0.3) < 0.015
-    for call in (lambda x: x.log_normal_(std=0), lambda x: x.cauchy_(sigma=0),
-                 lambda x: x.geometric_(1.0)):
+    for call in (
+        lambda x: x.log_normal_(std=0),
+        lambda x: x.cauchy_(sigma=0),
+        lambda x: x.geometric_(1.0),
+    ):
         with pytest.raises(ArgumentError):
             call(tn.zeros(2))
 

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from tests.ops.oracle import agree, given, gradients_agree
 
 import tenor as tn
 from tenor.errors import ArgumentError
+from tests.ops.oracle import agree, given, gradients_agree
 
+SHAPES = [((5,), 0), ((40,), 0), ((4, 3), 0), ((3, 6), -1), ((2, 5, 3), 1), ((), 0)]
 FOLDS = ("sum", "prod", "amax", "amin", "mean")
 
 
@@ -17,9 +18,9 @@ def example(shape, dim, dtype):
 
 
 @pytest.mark.parametrize("include_self", [True, False])
-@pytest.mark.parametrize("dtype", (torch.float32, torch.float64, torch.int64), ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64], ids=str)
 @pytest.mark.parametrize("fold", FOLDS)
-@pytest.mark.parametrize(("shape", "dim"), [((5,), 0), ((40,), 0), ((4, 3), 0), ((3, 6), -1), ((2, 5, 3), 1), ((), 0)])
+@pytest.mark.parametrize(("shape", "dim"), SHAPES)
 def test_scatter_reduce(shape, dim, fold, dtype, include_self, count):
     x, index, src = example(shape, dim, dtype)
     want = x.scatter_reduce(dim, index, src, fold, include_self=include_self)
@@ -32,8 +33,10 @@ def test_scatter_reduce_of_a_shorter_index_and_none():
     x, index, src = example((4, 3), 0, torch.float32)
     for part in (index[:2, :2], index[:0]):
         for fold in FOLDS:
-            agree(given(x).scatter_reduce(0, given(part), given(src), fold),
-                  x.scatter_reduce(0, part, src, fold))
+            agree(
+                given(x).scatter_reduce(0, given(part), given(src), fold),
+                x.scatter_reduce(0, part, src, fold),
+            )
     with pytest.raises(ArgumentError):
         given(x).scatter_reduce(0, given(index), given(src), "median")
 
@@ -59,5 +62,7 @@ def test_index_put(accumulate):
     y = given(x)
     assert y.index_put_((given(i), given(j)), given(v), accumulate) is y
     agree(y, want)
-    agree(given(x).index_put((given(i),), 7.0, accumulate),
-          x.index_put((i,), torch.tensor(7.0), accumulate))
+    agree(
+        given(x).index_put((given(i),), 7.0, accumulate),
+        x.index_put((i,), torch.tensor(7.0), accumulate),
+    )

@@ -306,3 +306,12 @@ def test_evaluation_after_a_compiled_step_uses_the_running_statistics():
         np.testing.assert_allclose(
             ours.state_dict()[key].numpy(), value.numpy(), rtol=1e-4, atol=1e-6, err_msg=key
         )
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn", "lstm"])
+def test_immediate_mode_agrees(name):
+    ours, theirs = pair(name)
+    wanted = train(torch, theirs, name, "adamw", 2)
+    with tn.immediate():
+        got = train(tn, ours, name, "adamw", 2)
+    np.testing.assert_allclose(got, wanted, rtol=1e-4)

@@ -50,7 +50,7 @@ from tenor.nn.loss import (
     NLLLoss,
     SmoothL1Loss,
 )
-from tenor.nn.module import Module, Parameter
+from tenor.nn.module import Module
 from tenor.nn.norm import (
     BatchNorm1d,
     BatchNorm2d,
@@ -61,6 +61,7 @@ from tenor.nn.norm import (
     LayerNorm,
     RMSNorm,
 )
+from tenor.nn.parameter import Parameter
 from tenor.nn.pooling import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tenor.errors import ArgumentError, IndexRangeError
-from tenor.nn.module import Module, Parameter
+from tenor.nn.module import Module
+from tenor.nn.parameter import Parameter
 from tenor.tensor import Tensor
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from tenor.errors import ArgumentError
 from tenor.nn import functional, init
 from tenor.nn.functional_space import same_padding, spread
-from tenor.nn.module import Module, Parameter
+from tenor.nn.module import Module
+from tenor.nn.parameter import Parameter
 from tenor.tensor import empty
 
 if TYPE_CHECKING:

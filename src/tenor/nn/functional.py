@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tenor.engine.trace import record
 from tenor.engine.macro import macro
+from tenor.engine.trace import record
 from tenor.errors import ArgumentError, DTypeError, ShapeError
 from tenor.ir import op as ops
 from tenor.nn.functional_activation import (

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tenor.engine.trace import record
 from tenor.engine.macro import macro
+from tenor.engine.trace import record
 from tenor.errors import ArgumentError, ShapeError
 from tenor.ir import op as ops
 from tenor.tensor import arange, cat, tensor

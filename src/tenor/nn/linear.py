@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tenor.nn import functional, init
-from tenor.nn.module import Module, Parameter
+from tenor.nn.module import Module
+from tenor.nn.parameter import Parameter
 from tenor.tensor import empty
 
 if TYPE_CHECKING:

@@ -10,56 +10,15 @@ from tenor.engine.trace import local
 from tenor.errors import ArgumentError, ShapeError, TenorError
 from tenor.nn.fresh import fresh
 from tenor.nn.hooks import Gradients, RemovableHandle, watch_inputs, watch_outputs
+from tenor.nn.parameter import Parameter, adopt
 from tenor.tensor import Tensor, as_tensor, no_grad
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["Module", "Parameter", "RemovableHandle"]
+__all__ = ["Module", "RemovableHandle"]
 
 M = TypeVar("M", bound="Module")
-
-
-class Parameter(Tensor):
-    """A tensor that a module owns and an optimiser updates.
-
-    Args:
-        data: The initial value, which is copied.
-        requires_grad: Whether a gradient is computed for it.
-
-    Example:
-        >>> import tenor as tn
-        >>> tn.nn.Parameter(tn.ones(2)).requires_grad
-        True
-    """
-
-    def __new__(cls, data: Tensor, requires_grad: bool = True) -> Parameter:
-        """Make a leaf of its own with the data's value."""
-        leaf = object.__new__(cls)
-        adopt(leaf, data.detach().clone(), requires_grad)
-        return leaf
-
-    def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
-        pass
-
-    def __repr__(self) -> str:
-        return f"Parameter containing:\n{super().__repr__()}"
-
-
-def adopt(leaf: Tensor, source: Tensor, requires_grad: bool) -> None:
-    """Give a tensor object another's value, as a leaf that nothing made.
-
-    The value stays pending until the constructors that are running have finished.
-    """
-    leaf.trace, leaf.state = source.trace, getattr(source, "state", None)  # type: ignore[assignment]
-    leaf.buffer, leaf.meta = source.buffer, source.meta
-    leaf.base, leaf.segment, leaf.origin = None, None, None
-    trace = local.trace
-    if leaf.trace is trace:
-        trace.outs.append(leaf)
-    leaf.requires_grad_(requires_grad)
-    fresh.pending = True
-    fresh.settle()
 
 
 class Incompatible:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from tenor.errors import ArgumentError, ShapeError
 from tenor.nn import functional, init
-from tenor.nn.module import Module, Parameter
+from tenor.nn.module import Module
+from tenor.nn.parameter import Parameter
 from tenor.tensor import cat, empty, stack
 
 if TYPE_CHECKING:

@@ -68,7 +68,7 @@ class Optimizer:
         self.param_groups: list[dict[str, Any]] = []
         self._counts: dict[Tensor, StepCount] = {}
         self._generation = 0
-        self._prepared: dict[int, tuple[int, list[Tensor]]] = {}
+        self._prepared: dict[int, tuple[tuple[Any, ...], list[Tensor]]] = {}
         if isinstance(params, Handle):
             raise ArgumentError(
                 f"{type(self).__name__}: params must be several parameters, or dicts of them.",
@@ -242,14 +242,14 @@ class Optimizer:
 
     def _prepare(self, group: dict[str, Any], active: list[Tensor]) -> None:
         """Make the state of new parameters; give those that step apart their own count."""
-        generation, known = self._prepared.get(id(group), (-1, []))
-        if generation == self._generation and len(known) == len(active):
-            if all(map(operator.is_, known, active)):
-                return
+        names = self.kept(group)
+        before, known = self._prepared.get(id(group), ((), []))
+        same = before == (self._generation, names) and len(known) == len(active)
+        if same and all(map(operator.is_, known, active)):
+            return
         fresh = [p for p in active if p not in self._counts]
         if fresh:
             self._share(fresh, StepCount())
-        names = self.kept(group)
         for p in active:
             state = self.state[p] if names or self.counted else {}
             for name in names:
@@ -264,7 +264,7 @@ class Optimizer:
             if len(members) < count.holders:
                 count.holders -= len(members)
                 self._share(members, StepCount(count.value))
-        self._prepared[id(group)] = (self._generation, active)
+        self._prepared[id(group)] = ((self._generation, names), active)
 
     def _share(self, params: list[Tensor], count: StepCount) -> None:
         self._generation += 1

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Executable", "load"]
 
-SERIAL_NS: Final = 8_000
+SERIAL_NS: Final = 20_000
 """Below this a kernel is done before another thread has noticed it."""
 RELEASE_NS: Final = 50_000
 """Above this other Python threads may run meanwhile."""

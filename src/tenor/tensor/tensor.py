@@ -435,6 +435,7 @@ class Tensor(Handle):
     exponential_, bernoulli, multinomial = (
         random.exponential_, random.bernoulli, random.multinomial,
     )  # fmt: skip
+    log_normal_, geometric_, cauchy_ = random.log_normal_, random.geometric_, random.cauchy_
 
 
 install(make=make_by(Tensor))  # type: ignore[arg-type]

@@ -50,6 +50,17 @@ def test_inplace_writes_the_input_and_keeps_the_gradient(name, agree):
     )
 
 
+@pytest.mark.parametrize("name", INPLACE)
+def test_inplace_twice_writes_twice_each_time_it_is_recorded(name):
+    function = getattr(F, name)
+    wanted = function(function(tn.tensor([-2.0, 3.0]))).tolist()
+    for _ in range(3):
+        x = tn.tensor([-2.0, 3.0])
+        function(x, inplace=True)
+        assert function(x, inplace=True) is x
+        assert x.tolist() == wanted
+
+
 @pytest.mark.parametrize("dim", [None, 0, 1, -1])
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
 @pytest.mark.filterwarnings("ignore:Implicit dimension choice")
@@ -296,6 +307,15 @@ def test_an_embedding_of_floats_is_refused():
         F.embedding(tn.ones(2), tn.zeros(5, 2))
 
 
+def test_rows_of_several_look_ups_are_all_shortened_each_time_it_is_recorded():
+    for _ in range(3):
+        w = tn.tensor([[3.0, 4.0], [6.0, 8.0], [6.0, 8.0]])
+        F.embedding(tn.tensor([0]), w, max_norm=1.0)
+        F.embedding(tn.tensor([1]), w, max_norm=1.0)
+        lengths = np.linalg.norm(w.numpy(), axis=1)
+        np.testing.assert_allclose(lengths, [1.0, 1.0, 10.0], rtol=1e-5)
+
+
 def test_a_padding_row_gets_no_gradient():
     weight = tn.ones(4, 2, requires_grad=True)
     F.embedding(tn.tensor([0, 1, 1, 3]), weight, padding_idx=1).sum().backward()
@@ -474,6 +494,12 @@ def test_attention(options, shapes, dtype, agree):
         shapes,
         dtype,
     )
+
+
+def test_attention_drops_other_weights_each_time():
+    q = tn.randn(2, 8, 4).materialize()
+    runs = [F.scaled_dot_product_attention(q, q, q, dropout_p=0.5).numpy() for _ in range(4)]
+    assert len({r.tobytes() for r in runs}) == 4
 
 
 def test_attention_takes_one_mask():

@@ -151,6 +151,32 @@ def test_compiled_step_notices_options_that_change_the_program():
     assert step.recordings == 2
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "peer", "name", "value"),
+    [
+        (SGD, torch.optim.SGD, "momentum", 0.9),
+        (AdamW, torch.optim.AdamW, "weight_decay", 0.0),
+        (RMSprop, torch.optim.RMSprop, "weight_decay", 0.2),
+        (SGD, torch.optim.SGD, "maximize", True),
+    ],
+)
+def test_options_may_change_between_steps(kind, peer, name, value, compiled):
+    mine, other = ours("float64"), theirs("float64")
+    opt, ref = kind(mine, lr=0.01), peer(other, lr=0.01)
+
+    def step(x):
+        return descend(mine, opt, x)
+
+    call = tn.compile(step) if compiled else step
+    for i in range(5):
+        if i == 2:
+            opt.param_groups[0][name] = ref.param_groups[0][name] = value
+        call(tn.tensor(X))
+        descend(other, ref, torch.tensor(X))
+        assert_same(mine, other, "float64")
+
+
 def test_compiled_update_alone_reads_new_gradients():
     mine, other = ours("float64"), theirs("float64")
     opt, ref = Adam(mine, lr=0.05), torch.optim.Adam(other, lr=0.05)

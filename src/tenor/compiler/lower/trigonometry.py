@@ -16,8 +16,6 @@ from tenor.compiler.lower.formats import F64, any_lane, bits, format_of, horner,
 from tenor.ir.loops import lanes, vector
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from tenor.ir.loops import Function, Value
 
 __all__ = ["cos", "sin"]
@@ -144,11 +142,30 @@ def reduce_angle(f: Function, x: Value, *, exact: bool) -> list[Value]:
     """Return quarter turns (mod 4) and the rest r + r_low of any finite float64."""
     near = near_angle(f, x, exact=exact)
     far = f.compare("oge", f.unary("fabs", x), NEAR)
+    return f.if_(any_lane(f, far), lambda: _far_lanes(f, x, near), lambda: near)
 
-    def both() -> Sequence[Value]:
-        return [f.select(far, b, a) for a, b in zip(near, far_angle(f, x), strict=True)]
 
-    return f.if_(any_lane(f, far), both, lambda: near)
+def _far_lanes(f: Function, x: Value, near: list[Value]) -> list[Value]:
+    """Return the angles with those of far lanes put in, one lane after another.
+
+    A vector of it would be several times the code of everything else, for a case so rare.
+    """
+    count = lanes(x.type)
+
+    def put(i: Value, held: list[Value]) -> list[Value]:
+        one = f.extract(x, i) if count > 1 else x
+        here = f.compare("eq", f.iota(vector("i64", count)), f.splat(i, count))
+
+        def angle() -> list[Value]:
+            made = far_angle(f, one)
+            if count == 1:
+                return made
+            every = zip(made, held, strict=True)
+            return [f.select(here, f.splat(new, count), old) for new, old in every]
+
+        return f.if_(f.compare("oge", f.unary("fabs", one), NEAR), angle, lambda: held)
+
+    return f.loop(0, count, 1, put, near)
 
 
 def sin_kernel(f: Function, r: Value, low: Value | None) -> Value:
