@@ -186,6 +186,15 @@ class Maker:
         spread = self.b.expand(y, x.shape)
         return self.b.emit(ops.XOR, (x, spread)) if x.dtype.kind == "bool" else self.b.sub(x, spread)
 
+    def _op_twins(self, x: Node) -> Node | None:
+        """Reduce one tensor in two dtypes: what might share a kernel."""
+        if x.dtype.kind != "float" or not x.shape:
+            return None
+        x = self.tame(x)
+        dims = (len(x.shape) - 1,)
+        self.pool.append(self.b.sum(self.b.cast(x, self.pick((dt.float64, dt.float32))), dims))
+        return self.b.sum(x, dims)
+
     def _op_position(self, x: Node) -> Node | None:
         dim = self.dim(x)
         if dim is None or x.shape[dim] == 0:

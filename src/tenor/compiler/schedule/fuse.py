@@ -230,7 +230,9 @@ class Fusion:
         if item.node.op is ops.SLICE_UPDATE:
             deps += [(g, False) for g in made[item.node]]  # the value goes over the copied base
         kind, dims = _kind(item.node)
-        keys = [(kind, item.domain, dims)]
+        # The number of accumulators, so the order of a sum, depends on the width of elements.
+        wide = kind == "reduce" and item.source.dtype.itemsize == 8
+        keys: list[object] = [(kind, item.domain, dims, wide)]
         weight = 1 + self._size(item)
         chosen = None
         if self.join and kind not in TEMPLATES:
