@@ -82,6 +82,8 @@ def machine() -> str:
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = [line.split(":", 1)[1] for line in info.read_text().splitlines() if "model name" in line]
+        names = [
+            line.split(":", 1)[1] for line in info.read_text().splitlines() if "model name" in line
+        ]
         name = names[0].strip() if names else name
     return f"{name}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"

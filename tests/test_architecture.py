@@ -16,7 +16,18 @@ PACKAGE = ROOT / "src" / "tenor"
 FILES = sorted(PACKAGE.rglob("*.py"))
 PACKAGES = sorted(f for f in FILES if f.name == "__init__.py")
 LONGEST = 700
-FORBIDDEN = {"utils", "util", "core", "common", "base", "helpers", "misc", "_src", "contrib", "legacy"}
+FORBIDDEN = {
+    "utils",
+    "util",
+    "core",
+    "common",
+    "base",
+    "helpers",
+    "misc",
+    "_src",
+    "contrib",
+    "legacy",
+}
 
 
 def name_of(path: Path) -> str:
@@ -58,7 +69,9 @@ def test_every_file_is_one_noun_of_bearable_length(path):
 
 
 def test_only_config_reads_the_environment():
-    readers = [name_of(p) for p in FILES if re.search(r"os\.(environ|getenv)", p.read_text("utf-8"))]
+    readers = [
+        name_of(p) for p in FILES if re.search(r"os\.(environ|getenv)", p.read_text("utf-8"))
+    ]
     assert readers == ["config.py"]
 
 
@@ -112,7 +125,9 @@ roots = {m.partition('.')[0] for m in set(sys.modules) - before}
 print(sorted(r for r in roots if r not in sys.stdlib_module_names))
 """
     roots = set(ast.literal_eval(run(code).strip()))
-    assert roots <= {"tenor", "numpy", "llvmlite"} | {r for r in roots if r.startswith("__editable__")}
+    assert roots <= {"tenor", "numpy", "llvmlite"} | {
+        r for r in roots if r.startswith("__editable__")
+    }
 
 
 def test_importing_tenor_loads_a_bounded_number_of_files():

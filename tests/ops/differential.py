@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import re
 import zlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +18,9 @@ from tenor.ir.bfloat16 import from_bfloat16, to_bfloat16
 from tenor.ir.build import GraphBuilder
 from tenor.ir.node import Graph
 from tenor.runtime import allocator, cpu, executable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 AXES = "op x dtype x shape x mode"
 OPTIONAL = tuple(step.name for step in PASSES if not step.required)

@@ -10,8 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import zlib
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +19,9 @@ import tenor as tn
 from tenor.config import config
 from tenor.engine import trace
 from tests.ops.oracle import given, name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 AXES = "function x dtype x sample x mode"
 MODES = ("recorded", "immediate", "compiled", "reference")

@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from tests.ops.rows import ALL, FLOATS, HALVES, INTS, Row, Sample, one, problems, two
 
 import tenor as tn
 from tenor.errors import ArgumentError, DTypeError, ShapeError
 from tenor.tensor import elementwise
+from tests.ops.rows import ALL, FLOATS, HALVES, INTS, Row, Sample, one, problems, two
 
 LOOSE = {"float64": 8, "float32": 8, "float16": 4, "bfloat16": 4}
 

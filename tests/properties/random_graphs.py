@@ -17,8 +17,8 @@ DTYPES = (dt.float32, dt.float32, dt.float32, dt.float64, dt.float16, dt.bfloat1
 DRAWS = (small, small, numbers)
 SMALL = 600
 EXTENTS = (1, 1, 2, 3, 4, 5, 7, 8, 13, 16, 17, 33)
-ROUGH = "exp expm1 log log1p rsqrt sin cos tanh erf sigmoid".split()
-SMOOTH = "neg abs sqrt floor ceil trunc round".split()
+ROUGH = ["exp", "expm1", "log", "log1p", "rsqrt", "sin", "cos", "tanh", "erf", "sigmoid"]
+SMOOTH = ["neg", "abs", "sqrt", "floor", "ceil", "trunc", "round"]
 
 
 class Maker:

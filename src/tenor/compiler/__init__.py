@@ -8,17 +8,18 @@ Never:  runs anything or knows an address; every pass can be tested with no devi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from tenor.compiler import assemble, simplify
 from tenor.ir.node import Graph
-from tenor.ir.target import Target
 from tenor.ir.verify import verify
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tenor.ir.program import Program
+    from tenor.ir.target import Target
 
 __all__ = ["PASSES", "Pass", "Snapshot", "compile"]
 

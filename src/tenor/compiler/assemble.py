@@ -20,7 +20,17 @@ if TYPE_CHECKING:
     from tenor.ir.kernel import Kernel
     from tenor.ir.target import Target
 
-__all__ = ["Assembly", "dedupe", "emit", "fuse", "fuse_apart", "lower", "place", "place_apart", "separate"]
+__all__ = [
+    "Assembly",
+    "dedupe",
+    "emit",
+    "fuse",
+    "fuse_apart",
+    "lower",
+    "place",
+    "place_apart",
+    "separate",
+]
 
 
 @dataclass
@@ -127,4 +137,3 @@ def emit(assembly: Assembly, target: Target) -> Assembly:
     program.donated = [(leaves.index(leaf), at) for at, leaf in schedule.donated.items()]
     program.arena = assembly.arena
     return assembly
-

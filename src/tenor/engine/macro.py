@@ -65,7 +65,7 @@ def macro(function: Callable[P, R]) -> Callable[P, R]:
         except TypeError:
             return function(*args, **kwargs)
         if span is None:
-            return _record(trace, start, key, function, args, kwargs)
+            return _record(trace, start, key, function, args, kwargs)  # type: ignore[no-any-return]
         trace.state = span.end
         if span.scalars:
             trace.scalars.extend(span.scalars)
@@ -171,7 +171,7 @@ def _alone(trace: Trace, tensors: Sequence[Handle]) -> bool:
     for h in tensors:
         if h.base is not None or (h.buffer is not None and h.buffer.shared):
             return False
-    if not any([h.viewed for h in tensors]):
+    if not any(h.viewed for h in tensors):
         return True
     # Three references are this function's own: the list's, the loop's and the call's.
     live = {id(h.base) for h in trace.outs if h.base is not None and getrefcount(h) > 3}

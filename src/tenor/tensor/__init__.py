@@ -16,6 +16,7 @@ from tenor.tensor import (
     autograd,
     counting,
     creation,
+    cuda,
     diagonals,
     dtypes,
     elementwise,
@@ -31,6 +32,7 @@ from tenor.tensor import (
     scattering,
     special,
     statistics,
+    transcendental,
 )  # fmt: skip
 from tenor.tensor import random as random_numbers
 from tenor.tensor.conversion import from_array
@@ -56,15 +58,16 @@ from tenor.tensor.running import *  # noqa: F403
 from tenor.tensor.scattering import *  # noqa: F403
 from tenor.tensor.special import *  # noqa: F403
 from tenor.tensor.statistics import *  # noqa: F403
+from tenor.tensor.transcendental import *  # noqa: F403
 
 device = Device
 
 __all__ = [  # noqa: PLE0604 - the modules' own lists follow
-    "Device", "Size", "Tensor", "autograd", "device", "einsum", "from_array", "get_printoptions",
+    "Device", "Size", "Tensor", "autograd", "cuda", "device", "einsum", "from_array", "get_printoptions",
     "printoptions", "set_printoptions",
     *counting.__all__, *creation.__all__, *diagonals.__all__, *dtypes.__all__,
     *elementwise.__all__, *indexing.__all__, *joining.__all__, *linear.__all__, *modes.__all__,
     *movement.__all__, *ordering.__all__, *protocol.__all__, *random_numbers.__all__,
     *reduction.__all__, *running.__all__, *scattering.__all__, *special.__all__,
-    *statistics.__all__,
+    *statistics.__all__, *transcendental.__all__,
 ]  # fmt: skip

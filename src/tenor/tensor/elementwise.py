@@ -40,14 +40,11 @@ __all__ = [
     "clamp",
     "clip",
     "cos",
-    "cosh",
     "div",
     "divide",
     "eq",
     "erf",
-    "erfc",
     "exp",
-    "exp2",
     "expm1",
     "floor",
     "floor_divide",
@@ -68,14 +65,10 @@ __all__ = [
     "less_equal",
     "log",
     "log1p",
-    "log2",
-    "log10",
-    "logaddexp",
     "logical_and",
     "logical_not",
     "logical_or",
     "logical_xor",
-    "logit",
     "lt",
     "masked_fill",
     "maximum",
@@ -96,12 +89,10 @@ __all__ = [
     "sigmoid",
     "sign",
     "sin",
-    "sinh",
     "sqrt",
     "square",
     "sub",
     "subtract",
-    "tan",
     "tanh",
     "true_divide",
     "trunc",
@@ -340,58 +331,7 @@ def heaviside(x: Tensor, values: Tensor) -> Tensor:
     return where(x == 0, values, cast(x > 0, x.element_type))  # type: ignore[no-any-return]
 
 
-# -- mathematics made of primitives -------------------------------------------------------------
-def log2(x: Tensor) -> Tensor:
-    """Return the logarithm to base 2."""
-    return log(x) * (1.0 / math.log(2.0))
-
-
-def log10(x: Tensor) -> Tensor:
-    """Return the logarithm to base 10."""
-    return log(x) * (1.0 / math.log(10.0))
-
-
-def exp2(x: Tensor) -> Tensor:
-    """Return 2 to the x."""
-    return rpow_(floating(x), 2.0)
-
-
-def tan(x: Tensor) -> Tensor:
-    """Return the tangent; x in radians."""
-    return sin(x) / cos(x)
-
-
-def sinh(x: Tensor) -> Tensor:
-    """Return (exp(x) - exp(-x)) / 2, without cancellation near 0."""
-    return (expm1(x) - expm1(-x)) * 0.5
-
-
-def cosh(x: Tensor) -> Tensor:
-    """Return (exp(x) + exp(-x)) / 2."""
-    return (exp(x) + exp(-x)) * 0.5
-
-
-def erfc(x: Tensor) -> Tensor:
-    """Return 1 - erf(x)."""
-    return 1.0 - erf(x)
-
-
-def logit(x: Tensor, eps: float | None = None) -> Tensor:
-    """Return log(x / (1 - x)), x first clamped to [eps, 1 - eps] if eps is given."""
-    if eps is not None:
-        x = clamp(x, eps, 1.0 - eps)
-    return log(x / (1.0 - x))
-
-
-def logaddexp(x: Tensor, other: Tensor) -> Tensor:
-    """Return log(exp(x) + exp(other)), without overflow."""
-    high, low = maximum(x, other), minimum(x, other)
-    same = high == low
-    rest = log1p(exp(where(same, high * 0.0, low - high)))
-    return where(same, high + math.log(2.0), high + rest)  # type: ignore[no-any-return]
-
-
-@macro
+# -- bounds ------------------------------------------------------------------------------------
 def relu(x: Tensor) -> Tensor:
     """Return max(x, 0); the gradient at 0 is 0."""
     zero = constant(0, x.element_type)

@@ -7,7 +7,7 @@ that a number depends on the seed and on the calls before it alone, never on thr
 from __future__ import annotations
 
 import math
-import secrets
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from tenor.ir.node import Shape, size
 from tenor.tensor.conversion import concrete, from_array
 from tenor.tensor.creation import extents, on_cpu
 from tenor.tensor.device import CPU
-from tenor.tensor.elementwise import ceil, cos, exp, floor, log, maximum_, minimum_, sqrt, tan
+from tenor.tensor.elementwise import ceil, cos, exp, floor, log, maximum_, minimum_, sqrt
 from tenor.tensor.gradient import requires_grad_
 from tenor.tensor.operands import broadcast_shapes, cast, constant, expand, slot
 from tenor.tensor.ordering import searchsorted, topk
@@ -74,7 +74,7 @@ class Generator:
 
     def seed(self) -> int:
         """Begin a stream from a seed of the operating system; return the seed."""
-        made = secrets.randbits(63)
+        made = int.from_bytes(os.urandom(8), "little") >> 1
         self.manual_seed(made)
         return made
 

@@ -9,9 +9,10 @@ from tenor.errors import ShapeError
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
 from tenor.tensor.dims import aliased, axis
-from tenor.tensor.elementwise import isnan, logaddexp, where
+from tenor.tensor.elementwise import isnan, where
 from tenor.tensor.operands import broadcast_shapes, cast
 from tenor.tensor.reduction import ValuesIndices, only_floats, summable, widened
+from tenor.tensor.transcendental import logaddexp
 
 if TYPE_CHECKING:
     from collections.abc import Callable

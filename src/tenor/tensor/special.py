@@ -13,8 +13,10 @@ from tenor.tensor.elementwise import (
 )
 from tenor.tensor.elementwise import (
     clamp,
+    cos,
     erf,
     exp,
+    floor,
     isnan,
     log,
     log1p,
@@ -37,8 +39,8 @@ if TYPE_CHECKING:
 __all__ = [
     "acos", "acosh", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh",
     "asin", "asinh", "atan", "atan2", "atanh", "bitwise_left_shift", "bitwise_right_shift",
-    "clamp_max", "clamp_min", "copysign", "deg2rad", "erfinv", "fix", "float_power", "fmax", "fmin",
-    "hypot", "isneginf", "isposinf", "isreal", "ldexp", "logaddexp2", "positive", "rad2deg", "rsub",
+    "clamp_max", "clamp_min", "copysign", "deg2rad", "digamma", "erfinv", "fix", "float_power", "fmax", "fmin",
+    "hypot", "isneginf", "isposinf", "isreal", "ldexp", "lgamma", "logaddexp2", "positive", "rad2deg", "rsub",
     "sgn", "signbit", "sinc", "xlogy",
 ]  # fmt: skip
 
@@ -306,6 +308,62 @@ def erfinv(x: Tensor) -> Tensor:
         y = y - (erf(y) - inner) * exp(y * y) * (math.sqrt(math.pi) / 2)
     outer = _chosen(wide == 1.0, math.inf, _chosen(wide == -1.0, -math.inf, math.nan))
     return cast(_chosen(ends, outer, y), x.element_type)
+
+
+# Stirling's series: lgamma(z) - (z - 1/2) log z + z - log(2 pi)/2 in 1/z, and digamma(z) - log z.
+STIRLING = (-691 / 360360, 1 / 1188, -1 / 1680, 1 / 1260, -1 / 360, 1 / 12)
+DIGAMMA = (691 / 32760, -1 / 132, 1 / 240, -1 / 252, 1 / 120, -1 / 12)
+FAR = 10.0  # where the series are exact to the last bits
+
+
+def _raised_argument(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return which arguments are too small for a series, and all of them moved up where it holds."""
+    near = x < FAR
+    return near, _chosen(near, x + FAR, x)
+
+
+def lgamma(x: Tensor) -> Tensor:
+    """Return the logarithm of |gamma(x)|; infinite at 0, -1, -2 ..."""
+    x = floating(x)
+    wide = _wide(x)
+    low = wide < 0.5
+    a = _chosen(low, 1.0 - wide, wide)
+    near, z = _raised_argument(a)
+    product = a
+    for k in range(1, int(FAR)):
+        product = product * (a + float(k))
+    inverse = 1.0 / z
+    tail = _polynomial(inverse * inverse, STIRLING) * inverse
+    value = (z - 0.5) * log(z) - z + (0.5 * math.log(2 * math.pi)) + tail
+    value = value - log(_chosen(near, product, 1.0))
+    value = _chosen(a == math.inf, math.inf, value)
+    # |gamma(x) gamma(1 - x)| = pi / |sin(pi x)|
+    turn = magnitude(sin((wide - floor(wide)) * math.pi))
+    mirrored = math.log(math.pi) - log(_chosen(low, turn, 1.0)) - value
+    return cast(_chosen(wide == -math.inf, math.inf, _chosen(low, mirrored, value)), x.element_type)
+
+
+def digamma(x: Tensor) -> Tensor:
+    """Return the derivative of lgamma; NaN at -1, -2 ... and infinite at 0."""
+    x = floating(x)
+    wide = _wide(x)
+    low = wide < 0.5
+    a = _chosen(low, 1.0 - wide, wide)
+    near, z = _raised_argument(a)
+    below = 1.0 / a
+    for k in range(1, int(FAR)):
+        below = below + 1.0 / (a + float(k))
+    inverse = 1.0 / z
+    square = inverse * inverse
+    value = log(z) - inverse * 0.5 + _polynomial(square, DIGAMMA) * square
+    value = value - _chosen(near, below, 0.0)
+    part = wide - floor(wide)
+    whole = part == 0
+    turn = _chosen(low & ~whole, part, 0.25) * math.pi
+    value = _chosen(low, value - cos(turn) / sin(turn) * math.pi, value)
+    value = _chosen(low & whole, math.nan, value)
+    zero = _chosen(signbit(wide), math.inf, -math.inf)
+    return cast(_chosen(wide == 0, zero, value), x.element_type)
 
 
 # -- bounds and small variants --------------------------------------------------------------------

@@ -37,6 +37,7 @@ from tenor.tensor import (
     scattering,
     special,
     statistics,
+    transcendental,
 )
 from tenor.tensor.dims import Size, axis
 from tenor.tensor.inplace import in_place
@@ -125,6 +126,7 @@ class Tensor(Handle):
         """Return the bytes of one element."""
         return self.element_type.itemsize
 
+    is_cpu, is_cuda, is_sparse = True, False, False
     device = property(conversion.device_of)
     nbytes = property(conversion.nbytes)
     itemsize = property(element_size)
@@ -194,15 +196,15 @@ class Tensor(Handle):
     remainder, fmod, pow = elementwise.remainder, elementwise.fmod, elementwise.power
     neg = negative = elementwise.neg
     square, reciprocal, sign = elementwise.square, elementwise.reciprocal, elementwise.sign
-    exp, exp2, expm1 = elementwise.exp, elementwise.exp2, elementwise.expm1
+    exp, exp2, expm1 = elementwise.exp, transcendental.exp2, elementwise.expm1
     log, log2, log10, log1p = (
-        elementwise.log, elementwise.log2, elementwise.log10, elementwise.log1p,
+        elementwise.log, transcendental.log2, transcendental.log10, elementwise.log1p,
     )  # fmt: skip
     sqrt, rsqrt, sin, cos, tan = (
-        elementwise.sqrt, elementwise.rsqrt, elementwise.sin, elementwise.cos, elementwise.tan,
+        elementwise.sqrt, elementwise.rsqrt, elementwise.sin, elementwise.cos, transcendental.tan,
     )  # fmt: skip
-    sinh, cosh, tanh = elementwise.sinh, elementwise.cosh, elementwise.tanh
-    erf, erfc, logit = elementwise.erf, elementwise.erfc, elementwise.logit
+    sinh, cosh, tanh = transcendental.sinh, transcendental.cosh, elementwise.tanh
+    erf, erfc, logit = elementwise.erf, transcendental.erfc, transcendental.logit
     sigmoid, relu = elementwise.sigmoid, elementwise.relu
     floor, ceil, trunc, frac, round = (
         elementwise.floor, elementwise.ceil, elementwise.trunc, elementwise.frac,
@@ -212,7 +214,7 @@ class Tensor(Handle):
     nan_to_num, lerp = elementwise.nan_to_num, elementwise.lerp
     addcmul, addcdiv = elementwise.addcmul, elementwise.addcdiv
     maximum, minimum = elementwise.maximum, elementwise.minimum
-    logaddexp, heaviside = elementwise.logaddexp, elementwise.heaviside
+    logaddexp, heaviside = transcendental.logaddexp, elementwise.heaviside
     eq, ne, lt = elementwise.eq, elementwise.ne, elementwise.lt
     le, gt, ge = elementwise.le, elementwise.gt, elementwise.ge
     greater, greater_equal, less = elementwise.gt, elementwise.ge, elementwise.lt
@@ -237,6 +239,7 @@ class Tensor(Handle):
     clamp_min, clamp_max, fmin, fmax = (
         special.clamp_min, special.clamp_max, special.fmin, special.fmax,
     )  # fmt: skip
+    lgamma, digamma = special.lgamma, special.digamma
     hypot, sinc, xlogy, erfinv = special.hypot, special.sinc, special.xlogy, special.erfinv
     float_power, ldexp, logaddexp2, fix = (
         special.float_power, special.ldexp, special.logaddexp2, special.fix,
@@ -371,17 +374,17 @@ class Tensor(Handle):
     nan_to_num_ = in_place("nan_to_num_", elementwise.nan_to_num)
     logical_not_ = in_place("logical_not_", elementwise.logical_not)
     bitwise_not_ = in_place("bitwise_not_", elementwise.bitwise_not)
-    exp2_ = in_place("exp2_", elementwise.exp2)
+    exp2_ = in_place("exp2_", transcendental.exp2)
     expm1_ = in_place("expm1_", elementwise.expm1)
-    log2_ = in_place("log2_", elementwise.log2)
-    log10_ = in_place("log10_", elementwise.log10)
+    log2_ = in_place("log2_", transcendental.log2)
+    log10_ = in_place("log10_", transcendental.log10)
     log1p_ = in_place("log1p_", elementwise.log1p)
-    tan_ = in_place("tan_", elementwise.tan)
-    sinh_ = in_place("sinh_", elementwise.sinh)
-    cosh_ = in_place("cosh_", elementwise.cosh)
+    tan_ = in_place("tan_", transcendental.tan)
+    sinh_ = in_place("sinh_", transcendental.sinh)
+    cosh_ = in_place("cosh_", transcendental.cosh)
     erf_ = in_place("erf_", elementwise.erf)
-    erfc_ = in_place("erfc_", elementwise.erfc)
-    logit_ = in_place("logit_", elementwise.logit)
+    erfc_ = in_place("erfc_", transcendental.erfc)
+    logit_ = in_place("logit_", transcendental.logit)
     frac_ = in_place("frac_", elementwise.frac)
     fmod_ = in_place("fmod_", elementwise.fmod)
     logical_and_ = in_place("logical_and_", elementwise.logical_and)

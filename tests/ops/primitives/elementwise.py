@@ -150,9 +150,9 @@ CASES = {
     "sign": unary(ops.SIGN, NUMBERS, tolerance=Tolerance(zero_sign=False)),
     **{
         name: unary(ops.OPS[name], FLOATS, tolerance=bounded(name))
-        for name in "exp expm1 log log1p rsqrt sin cos tanh erf sigmoid".split()
+        for name in ["exp", "expm1", "log", "log1p", "rsqrt", "sin", "cos", "tanh", "erf", "sigmoid"]
     },
-    **{name: unary(ops.OPS[name], FLOATS) for name in "sqrt floor ceil trunc round".split()},
+    **{name: unary(ops.OPS[name], FLOATS) for name in ["sqrt", "floor", "ceil", "trunc", "round"]},
     "not": unary(ops.NOT, BITS),
     "cast": Case(dt.ALL, casts),
     "wrap_index": Case((dt.int64,), wraps),
@@ -165,8 +165,8 @@ CASES = {
     "pow": binary(ops.POW, NUMBERS, b=exponents, tolerance=bounded("pow")),
     "maximum": binary(ops.MAXIMUM, dt.ALL, tolerance=Tolerance(zero_sign=False)),
     "minimum": binary(ops.MINIMUM, dt.ALL, tolerance=Tolerance(zero_sign=False)),
-    **{name: binary(ops.OPS[name], dt.ALL) for name in "eq ne lt le".split()},
-    **{name: binary(ops.OPS[name], BITS) for name in "and or xor".split()},
+    **{name: binary(ops.OPS[name], dt.ALL) for name in ["eq", "ne", "lt", "le"]},
+    **{name: binary(ops.OPS[name], BITS) for name in ["and", "or", "xor"]},
     "shl": binary(ops.SHL, INTEGERS, b=shift_counts),
     "shr": binary(ops.SHR, INTEGERS, b=shift_counts),
     "where": Case(dt.ALL, samples(ops.WHERE, (small, numbers, numbers))),

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
-from tests.ops.differential import EXACT, HALF, Case, Leaf, Sample, Tolerance, numbers, repeated, small
+from tests.ops.differential import (
+    EXACT,
+    HALF,
+    Case,
+    Leaf,
+    Sample,
+    Tolerance,
+    numbers,
+    repeated,
+    small,
+)
 
 SHAPES = ((0,), (1,), (5,), (33,), (1000,), (7, 13), (1, 40), (40, 1), (3, 0, 2), (4, 6, 5))
 

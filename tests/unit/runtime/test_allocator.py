@@ -1,6 +1,7 @@
 """Memory: aligned, reused, counted, given back."""
 
 import gc
+import itertools
 import threading
 
 import numpy as np
@@ -28,7 +29,7 @@ def test_memory_is_aligned_and_large_enough(nbytes):
         assert buffer.capacity >= max(nbytes, ALIGN)
         assert buffer.nbytes == nbytes
     spans = sorted((b.pointer, b.pointer + b.capacity) for b in held)
-    assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
 
 
 @pytest.mark.parametrize("nbytes", [1, 1000, 4097, 5000, 70_000, 10**6, 10**7])

@@ -265,7 +265,8 @@ class Printer:
         """Pick lanes of two vectors."""
         a, b = instr.args
         picks = ", ".join(f"i32 {i}" for i in instr.attrs[0])
-        return f"shufflevector {self.typed(a)}, {self.typed(b)}, <{len(instr.attrs[0])} x i32> <{picks}>"
+        count = len(instr.attrs[0])
+        return f"shufflevector {self.typed(a)}, {self.typed(b)}, <{count} x i32> <{picks}>"
 
     def iota(self, instr: Instr) -> str:
         """Count lanes, as the sum of a constant vector and zero."""
@@ -314,7 +315,8 @@ class Printer:
         """Ask for a cache line."""
         self.declare("void", "llvm.prefetch.p0", "ptr", "i32 immarg", "i32 immarg", "i32 immarg")
         write = int(instr.attrs[0])
-        self.line(f"call void @llvm.prefetch.p0({self.typed(instr.args[0])}, i32 {write}, i32 3, i32 1)")
+        place = self.typed(instr.args[0])
+        self.line(f"call void @llvm.prefetch.p0({place}, i32 {write}, i32 3, i32 1)")
 
     def call(self, instr: Instr) -> None:
         """Call another function of the module."""
@@ -349,15 +351,17 @@ class Printer:
         latch = self.label
         self.line(f"br i1 {again}, label %{head}, label %{done}")
         arms = [(index, low, after)]
-        arms += [(p, c, self.name(y)) for p, c, y in zip(params, carried, block.yields, strict=True)]
+        passed = zip(params, carried, block.yields, strict=True)
+        arms += [(p, c, self.name(y)) for p, c, y in passed]
         for i, (param, first, later) in enumerate(arms):
-            phi = f"phi {type_name(param.type)} [ {self.name(first)}, %{entry} ], [ {later}, %{latch} ]"
+            ways = f"[ {self.name(first)}, %{entry} ], [ {later}, %{latch} ]"
+            phi = f"phi {type_name(param.type)} {ways}"
             self.lines[slots + i] = f"  {self.name(param)} = {phi}"
         self.start(done)
-        for result, first, later in zip(instr.results, carried, block.yields, strict=True):
-            arms_ = [] if runs else [f"[ {self.name(first)}, %{entry} ]"]
-            arms_.append(f"[ {self.name(later)}, %{latch} ]")
-            self.line(f"{self.name(result)} = phi {type_name(result.type)} {', '.join(arms_)}")
+        for result, before, end in zip(instr.results, carried, block.yields, strict=True):
+            ways = [] if runs else [f"[ {self.name(before)}, %{entry} ]"]
+            ways.append(f"[ {self.name(end)}, %{latch} ]")
+            self.line(f"{self.name(result)} = phi {type_name(result.type)} {', '.join(ways)}")
 
     def while_(self, instr: Instr) -> None:
         """Print a loop whose condition is computed before each round."""
@@ -373,7 +377,8 @@ class Printer:
         tested = self.label
         self.start(inside)
         for param, seen in zip(body.params, before.params, strict=True):
-            self.line(f"{self.name(param)} = phi {type_name(param.type)} [ {self.name(seen)}, %{tested} ]")
+            way = f"[ {self.name(seen)}, %{tested} ]"
+            self.line(f"{self.name(param)} = phi {type_name(param.type)} {way}")
         self.block(body)
         latch = self.label
         self.branch(head)
@@ -383,7 +388,8 @@ class Printer:
             self.lines[slots + i] = f"  {self.name(param)} = phi {type_name(param.type)} {phi}"
         self.start(done)
         for result, seen in zip(instr.results, before.params, strict=True):
-            self.line(f"{self.name(result)} = phi {type_name(result.type)} [ {self.name(seen)}, %{tested} ]")
+            way = f"[ {self.name(seen)}, %{tested} ]"
+            self.line(f"{self.name(result)} = phi {type_name(result.type)} {way}")
 
     def if_(self, instr: Instr) -> None:
         """Print two branches that meet again."""
@@ -402,7 +408,27 @@ class Printer:
             self.line(f"{self.name(result)} = phi {type_name(result.type)} {arms}")
 
 
-COMPARISONS: Final = "eq ne slt sle sgt sge ult ule ugt uge oeq une olt ole ogt oge uno ord one".split()
+COMPARISONS: Final = [
+    "eq",
+    "ne",
+    "slt",
+    "sle",
+    "sgt",
+    "sge",
+    "ult",
+    "ule",
+    "ugt",
+    "uge",
+    "oeq",
+    "une",
+    "olt",
+    "ole",
+    "ogt",
+    "oge",
+    "uno",
+    "ord",
+    "one",
+]
 VALUES: Final[dict[str, Callable[[Printer, Instr], str]]] = {
     "fma": Printer.fma, "ctlz": Printer.bits, "cttz": Printer.bits, "fneg": Printer.negate,
     "fmin": Printer.extreme, "fmax": Printer.extreme, "select": Printer.select,

@@ -60,7 +60,6 @@ def to_bits(f: Function, dtype: DType, x: Value) -> Value:
     return f.convert("fptrunc", x, vector("f16", count)) if dtype is dt.float16 else x
 
 
-
 # -- casts ------------------------------------------------------------------------------------
 def cast(f: Function, x: Value, source: DType, dtype: DType) -> Value:
     """Convert a register between dtypes; a float goes to an integer by truncation."""

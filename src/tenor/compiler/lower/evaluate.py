@@ -8,6 +8,7 @@ outside of it by construction.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tenor.compiler.lower.element import (
@@ -197,7 +198,8 @@ class Evaluator:
         return cast(self.f, raw, source, expr.dtype)
 
     def _op_reduced(self, expr: Expr, _args: list[Value]) -> Value:
-        return self.reduced[expr.attrs[0]]
+        found: Value = self.reduced[expr.attrs[0]]
+        return found
 
     def _op_iota(self, expr: Expr, _args: list[Value]) -> Value:
         return cast(self.f, self._index(expr.attrs[0]), dt.int64, expr.dtype)
@@ -240,7 +242,7 @@ class Evaluator:
         for lane in range(lanes(kind)):
             flag = f.extract(bad, lane) if lanes(kind) > 1 else bad
             at = f.extract(x, lane) if lanes(kind) > 1 else x
-            f.if_(flag, lambda at=at: self._report(code, at, expr.dtype))
+            f.if_(flag, partial(self._report, code, at, expr.dtype))
         return f.select(good, moved, f.const(0, kind))
 
     def _report(self, code: int, at: Value, dtype: DType) -> None:
@@ -355,7 +357,7 @@ class Evaluator:
             if self.mask is None:
                 f.store(one, pointer, where)
             else:
-                f.if_(f.extract(self.mask, lane), lambda o=one, w=where: f.store(o, pointer, w))
+                f.if_(f.extract(self.mask, lane), partial(f.store, one, pointer, where))
 
 
 def f_zero(type_: str) -> Value:

@@ -62,7 +62,13 @@ def over_rows(
 
 
 def over_vectors(
-    e: Evaluator, dim: int, low: Value, high: Value, unroll: int, level: int, body: Callable[[], None]
+    e: Evaluator,
+    dim: int,
+    low: Value,
+    high: Value,
+    unroll: int,
+    level: int,
+    body: Callable[[], None],
 ) -> None:
     """Run `body()` over [low, high) of the vector dim: whole vectors first, masked ones after.
 

@@ -401,4 +401,3 @@ class _Outer(_Loops):
             where = f.splat(self.position(), e.width) if accumulator.indexed else None
             taken += accumulator.take(e, values, value, where)
         return taken
-

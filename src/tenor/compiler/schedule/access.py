@@ -147,9 +147,7 @@ def _reshape(node: Node, coords: Coords, rank: int) -> Moved:
     return Moved(tuple(moved))
 
 
-def _group(
-    old: Shape, new: Shape, i: int, j: int
-) -> tuple[range, range, int, int]:
+def _group(old: Shape, new: Shape, i: int, j: int) -> tuple[range, range, int, int]:
     """Return the next runs of old and new dims that hold as many elements as each other."""
     a, b = i, j
     left = right = 1
@@ -169,9 +167,7 @@ def _group(
     return range(a, i), range(b, j), i, j
 
 
-def _split(
-    extents: list[int], coords: list[tuple[Affine, int]], rank: int
-) -> list[Affine] | None:
+def _split(extents: list[int], coords: list[tuple[Affine, int]], rank: int) -> list[Affine] | None:
     """Split grouped coordinates over the old dims, where old dims are products of new ones."""
     parts: list[Affine] = []
     k = 0

@@ -20,7 +20,8 @@ from tenor.ir.kernel import Affine, Buffer, Expr, Guard, Kernel, Store
 from tenor.ir.node import Graph, Node, Shape, size
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence, Set as AbstractSet
+    from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
 
     from tenor.compiler.schedule.fuse import Item
     from tenor.ir.dtype import DType
@@ -98,7 +99,8 @@ class Expressions:
         key = (node, coords, guards, self.domain if node in self.here else None)
         found = self.memo.get(key)
         if found is None:
-            if node in self.stored or node.op is ops.LEAF:
+            literal = node.op is ops.CONST  # wherever it is stored, `pow` shall know it
+            if (node in self.stored and not literal) or node.op is ops.LEAF:
                 found = self._load(node, coords, guards)
             else:
                 found = self.compute(node, coords, guards)

@@ -27,11 +27,27 @@ ALWAYS_STORED: Final = frozenset((ops.CONCAT, ops.SLICE_UPDATE, ops.RANDOM_BITS)
 IN_PIECES: Final = frozenset((ops.CONCAT, ops.SLICE_UPDATE))
 """Written by several items: no item's own index says that the value there is final."""
 COSTLY: Final = frozenset(
-    "exp expm1 log log1p sin cos tanh erf sigmoid pow div sqrt rsqrt floordiv mod".split()
+    [
+        "exp",
+        "expm1",
+        "log",
+        "log1p",
+        "sin",
+        "cos",
+        "tanh",
+        "erf",
+        "sigmoid",
+        "pow",
+        "div",
+        "sqrt",
+        "rsqrt",
+        "floordiv",
+        "mod",
+    ]
 )
-RECOMPUTE: Final = 6   # inline cost up to which a value with several readers is computed again
-DEEP: Final = 96       # inlined operations in a row after which one is stored
-WIDE: Final = 512      # operations a kernel holds at most
+RECOMPUTE: Final = 6  # inline cost up to which a value with several readers is computed again
+DEEP: Final = 96  # inlined operations in a row after which one is stored
+WIDE: Final = 512  # operations a kernel holds at most
 
 
 @dataclass
@@ -140,10 +156,10 @@ class Fusion:
             r.op is ops.EXPAND and size(r.shape) > 2 * size(node.shape)
             for r in self.readers.get(node, ())
         )
-        if (repeated and cost > RECOMPUTE) or (spread and cost >= 4) or depth > DEEP:
-            if node.shape != () or cost > RECOMPUTE:
-                self.stored.add(node)
-                cost = depth = 0
+        dear = (repeated and cost > RECOMPUTE) or (spread and cost >= 4) or depth > DEEP
+        if dear and (node.shape != () or cost > RECOMPUTE):
+            self.stored.add(node)
+            cost = depth = 0
         self.cost[node], self.depth[node] = cost, depth
 
     # -- kernels ------------------------------------------------------------------------------
@@ -301,7 +317,8 @@ def _choose(
     for group in groups:
         if group.weight + weight > WIDE:
             continue
-        if group.kind == "reduce" and item.node.op.family != "reduce" and group.domain == item.domain:
+        reads_after = group.kind == "reduce" and item.node.op.family != "reduce"
+        if reads_after and group.domain == item.domain:
             continue
         # A reduction cannot read in its loop what the loop's end gives.
         inside = item.node.op.family != "reduce"
@@ -338,10 +355,10 @@ def _donations(graph: Graph, groups: list[Group]) -> dict[int, Node]:
             continue
         group = groups[writers[0]]
         plain = group.kind == "map" and group.domain == leaf.shape == output.shape
-        if plain and output.op not in ALWAYS_STORED and all(
-            i < writers[0] or (i == writers[0] and group.reads[leaf]) for i in readers
+        if (
+            plain
+            and output.op not in ALWAYS_STORED
+            and all(i < writers[0] or (i == writers[0] and group.reads[leaf]) for i in readers)
         ):
             donated[at] = leaf
     return donated
-
-

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.schedule.access import NotAffine, identity, linear, push
 from tenor.ir import op as ops
-from tenor.ir.node import Node
+
+if TYPE_CHECKING:
+    from tenor.ir.node import Node
 
 __all__ = ["Operand", "operand_nodes", "settle", "strided"]
 

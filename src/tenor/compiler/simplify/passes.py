@@ -195,7 +195,8 @@ def distinct(graph: Graph, _target: Target | None = None) -> Graph:
 
     ::
 
-        return %0, %1, %1  (%0 a leaf)   ->   %2 = barrier (%0);  %3 = barrier (%1);  return %2, %1, %3
+        return %0, %1, %1  (%0 a leaf)
+        ->   %2 = barrier (%0);  %3 = barrier (%1);  return %2, %1, %3
     """
     nodes = list(graph.nodes)
     outputs: list[Node] = []
