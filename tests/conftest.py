@@ -1,4 +1,4 @@
-"""Counts what tests compared, and says so when they are done: `ops: 4711 cases (op x dtype x ...)`."""
+"""Counts what tests compared, and says so at the end: `ops: 4711 cases (op x dtype x ...)`."""
 
 from __future__ import annotations
 

@@ -77,11 +77,12 @@ def test_only_config_reads_the_environment():
 
 def test_only_the_command_line_prints():
     allowed = ("cli/",)
-    printing = []
-    for path in FILES:
-        for node in ast.walk(tree(path)):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print":
-                printing.append(name_of(path))
+    printing = [
+        name_of(path)
+        for path in FILES
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"
+    ]
     assert [p for p in printing if not p.startswith(allowed)] == []
 
 

@@ -16,7 +16,6 @@ from tenor.ir import dtype as dt
 from tenor.ir import op as ops
 from tenor.ir.bfloat16 import from_bfloat16, to_bfloat16
 from tenor.ir.build import GraphBuilder
-from tenor.ir.node import Graph
 from tenor.runtime import allocator, cpu, executable
 
 if TYPE_CHECKING:
@@ -123,7 +122,11 @@ def small(rng, shape, dtype):
 def repeated(rng, shape, dtype):
     """Draw few different numbers, so that there are ties; among floats NaN now and then."""
     if dtype.kind == "float":
-        return rng.choice([-1.5, -0.0, 0.0, 2.0, 2.0, 7.0, math.nan], shape, p=[0.2, 0.1, 0.2, 0.2, 0.15, 0.1, 0.05])
+        return rng.choice(
+            [-1.5, -0.0, 0.0, 2.0, 2.0, 7.0, math.nan],
+            shape,
+            p=[0.2, 0.1, 0.2, 0.2, 0.15, 0.1, 0.05],
+        )
     return small(rng, shape, dtype)
 
 
@@ -269,5 +272,7 @@ def complaint(sample, mode, tolerance=EXACT, seed=0):
 
 def stated_ulps():
     """Return the bounds docs/numerics.md states: {function: (float32, float64)}."""
-    rows = re.findall(r"^\| (\w+) \| ([\d.]+) \| ([\d.]+) \|", (DOCS / "numerics.md").read_text(), re.M)
+    rows = re.findall(
+        r"^\| (\w+) \| ([\d.]+) \| ([\d.]+) \|", (DOCS / "numerics.md").read_text(), re.M
+    )
     return {name: (float(a), float(b)) for name, a, b in rows}

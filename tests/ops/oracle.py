@@ -26,12 +26,12 @@ def name(dtype):
     return str(dtype).split(".")[1]
 
 
-def agree(got, want, tolerance=None):
+def agree(got, want, tolerance=None, absolute=None):
     """Compare values, shapes and dtypes; tuples one by one."""
     if isinstance(want, (tuple, list)):
         assert len(got) == len(want)
         for g, w in zip(got, want, strict=True):
-            agree(g, w, tolerance)
+            agree(g, w, tolerance, absolute)
         return
     if not isinstance(want, torch.Tensor):
         assert got == want
@@ -42,7 +42,7 @@ def agree(got, want, tolerance=None):
         tolerance = TOLERANCE.get(want.dtype, 0)
     a = got.detach().to(tn.float64).numpy()
     b = want.detach().to(torch.float64).numpy()
-    np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance if absolute is None else absolute)
 
 
 def gradients_agree(ours, theirs, inputs, tolerance=1e-4):

@@ -97,6 +97,14 @@ def test_generators_are_apart():
     assert tn.manual_seed(-1).initial_seed() == tn.manual_seed(2**64 - 1).initial_seed()
 
 
+def test_scripts_may_ask_for_devices():
+    assert not tn.cuda.is_available()
+    assert tn.cuda.device_count() == 0
+    tn.cuda.manual_seed_all(9)
+    assert tn.initial_seed() == 9
+    assert not tn.ones(1).is_cuda
+
+
 def test_threads_take_different_blocks():
     found = []
 

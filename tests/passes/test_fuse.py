@@ -146,7 +146,10 @@ def test_a_leaf_is_overwritten_where_its_update_allows_it():
 
 
 def test_a_leaf_read_at_another_index_is_not_overwritten():
-    for line in ("slice f32[50] (%0) starts=[49] sizes=[50] steps=[-1]", "permute f32[50] (%0) dims=[0]"):
+    for line in (
+        "slice f32[50] (%0) starts=[49] sizes=[50] steps=[-1]",
+        "permute f32[50] (%0) dims=[0]",
+    ):
         body = f"""
             %0 = leaf f32[50]
             %1 = {line}

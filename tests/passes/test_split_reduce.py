@@ -59,4 +59,10 @@ def test_all_kinds_that_may_be_done_in_parts_are():
             %1 = {name} f32[2,1] (%0) dims=[1]{more}
             return %1
         """)
-        assert [n.op.name for n in split_reduce(start).nodes] == ["leaf", "reshape", name, name, "reshape"]
+        assert [n.op.name for n in split_reduce(start).nodes] == [
+            "leaf",
+            "reshape",
+            name,
+            name,
+            "reshape",
+        ]

@@ -32,7 +32,9 @@ class Maker:
         extents: What dims are drawn from.
     """
 
-    def __init__(self, seed: int, *, exact: bool, limit: int = SMALL, extents: Any = EXTENTS) -> None:
+    def __init__(
+        self, seed: int, *, exact: bool, limit: int = SMALL, extents: Any = EXTENTS
+    ) -> None:
         self.rng = np.random.default_rng(seed)
         self.exact = exact
         self.limit = limit
@@ -42,7 +44,9 @@ class Maker:
         self.scalars: list[tuple[dt.DType, Any]] = []
         self.pool: list[Node] = []
         self.rows = [getattr(self, name) for name in dir(self) if name.startswith("_op_")]
-        self.rows += 5 * [self._op_binary] + 4 * [self._op_unary] + 3 * [self._op_normalise, self._op_reduce]
+        self.rows += (
+            5 * [self._op_binary] + 4 * [self._op_unary] + 3 * [self._op_normalise, self._op_reduce]
+        )
 
     def graph(self, count: int) -> Graph:
         """Return a graph of about `count` operations."""
@@ -110,7 +114,9 @@ class Maker:
     # -- keeping results exact ----------------------------------------------------------------
     def signless(self, x: Node) -> Node:
         """Return x with +0 for -0."""
-        return self.b.add(x, self.const(0, x.dtype)) if self.exact and x.dtype.kind == "float" else x
+        return (
+            self.b.add(x, self.const(0, x.dtype)) if self.exact and x.dtype.kind == "float" else x
+        )
 
     def tame(self, x: Node, most: int = 4) -> Node:
         """Return whole numbers of at most that size, whose sums are exact."""
@@ -143,7 +149,9 @@ class Maker:
         names = {"float": ["add", "sub", "mul", "div", "maximum", "minimum"], "bool": ["and", "or", "xor"],
                  "int": ["add", "sub", "mul", "and", "xor", "maximum", "floordiv"]}  # fmt: skip
         names["uint"] = names["int"]
-        name = self.pick(names[kind] if self.exact or kind != "float" else [*names[kind], "pow", "mod"])
+        name = self.pick(
+            names[kind] if self.exact or kind != "float" else [*names[kind], "pow", "mod"]
+        )
         if name in ("maximum", "minimum"):
             x, y = self.signless(x), self.signless(y)
         pair = (x, y) if self.rng.random() < 0.5 else (y, x)
@@ -184,7 +192,9 @@ class Maker:
         if y is None or y.dtype is not x.dtype:
             return None
         spread = self.b.expand(y, x.shape)
-        return self.b.emit(ops.XOR, (x, spread)) if x.dtype.kind == "bool" else self.b.sub(x, spread)
+        return (
+            self.b.emit(ops.XOR, (x, spread)) if x.dtype.kind == "bool" else self.b.sub(x, spread)
+        )
 
     def _op_twins(self, x: Node) -> Node | None:
         """Reduce one tensor in two dtypes: what might share a kernel."""
@@ -247,7 +257,9 @@ class Maker:
             return None
         zero = {"float": 0.0, "bool": False}.get(x.dtype.kind, 0)
         y, gap = self.like(x), int(self.pick([-1, 0, 1]))
-        low, high = ([k if d == dim else 0 for d in range(len(x.shape))] for k in (0, x.shape[dim] + gap))
+        low, high = (
+            [k if d == dim else 0 for d in range(len(x.shape))] for k in (0, x.shape[dim] + gap)
+        )
         if min(high, default=0) < 0:
             return None
         return self.b.add(self.b.pad(x, low, high, zero), self.b.pad(y, high, low, zero))
@@ -291,7 +303,11 @@ class Maker:
 
     def _op_cumsum(self, x: Node) -> Node | None:
         dim = self.dim(x)
-        return None if dim is None else self.b.cumsum(self.tame(x), dim, reverse=bool(self.pick([0, 1])))
+        return (
+            None
+            if dim is None
+            else self.b.cumsum(self.tame(x), dim, reverse=bool(self.pick([0, 1])))
+        )
 
     def _op_sort(self, x: Node) -> Node | None:
         dim = self.dim(x)
@@ -320,10 +336,10 @@ class Maker:
     def _op_constant(self, x: Node) -> Node | None:
         if self.rng.random() < 0.5:
             return self.b.iota(int(self.pick(self.extents)), self.pick((dt.float32, dt.int64)))
-        words = self.b.emit(ops.RANDOM_BITS, (self.b.const(7, dt.int64), self.b.const(3, dt.int64)), ((5, 7),))
+        words = self.b.emit(
+            ops.RANDOM_BITS, (self.b.const(7, dt.int64), self.b.const(3, dt.int64)), ((5, 7),)
+        )
         return self.b.cast(words, dt.int64)
 
     def _op_tape(self, x: Node) -> Node | None:
         return self.b.emit(self.pick([ops.BARRIER, ops.DETACH]), (x,))
-
-

@@ -35,7 +35,9 @@ def check(graph, got, want, story):
     """Fail where outputs differ in a bit; all NaN are alike."""
     for k, (node, x, y) in enumerate(zip(graph.outputs, got, want, strict=True)):
         bad = differing(x, y, node.dtype, EXACT)
-        assert not np.any(bad), f"{story}: output {k}, {np.sum(bad)} of {bad.size} differ\n{to_text(graph)}"
+        assert not np.any(bad), (
+            f"{story}: output {k}, {np.sum(bad)} of {bad.size} differ\n{to_text(graph)}"
+        )
 
 
 def ran(graph, arrays, scalars, skip=()):
@@ -84,7 +86,9 @@ def small_tiles(monkeypatch):
 @pytest.mark.parametrize("first", WIDE_SEEDS)
 def test_threads_and_repetition_change_no_bit(first, threads, small_tiles, count):
     for seed in range(first, first + BATCH):
-        graph, arrays, scalars = made(seed, exact=False, limit=20_000, extents=(1, 3, 17, 64, 100, 130))
+        graph, arrays, scalars = made(
+            seed, exact=False, limit=20_000, extents=(1, 3, 17, 64, 100, 130)
+        )
         ready = compiled(graph)
         pool.set_num_threads(1)
         want, _ = run(graph, ready, arrays, scalars)
@@ -99,7 +103,9 @@ def test_threads_and_repetition_change_no_bit(first, threads, small_tiles, count
 @pytest.mark.parametrize("first", WIDE_SEEDS)
 def test_the_size_of_tiles_changes_no_bit(first, monkeypatch, count):
     for seed in range(first, first + BATCH):
-        graph, arrays, scalars = made(seed, exact=False, limit=20_000, extents=(1, 3, 17, 64, 100, 130))
+        graph, arrays, scalars = made(
+            seed, exact=False, limit=20_000, extents=(1, 3, 17, 64, 100, 130)
+        )
         want = ran(graph, arrays, scalars)
         with monkeypatch.context() as patch:
             for module in (map_module, reduce_module):

@@ -564,3 +564,62 @@ def test_immediate_mode_agrees_and_raises_at_the_line(rng):
         assert a.tobytes() == b.tobytes()
     with tn.immediate(), pytest.raises(IndexError):
         tn.arange(3)[tn.tensor([5])]
+
+
+def test_data_and_detach_write_behind_the_tape(rng):
+    start = rng.standard_normal((3, 4))
+
+    def run(lib):
+        p = lib.tensor(start, requires_grad=True)
+        p.data.mul_(0.5)
+        p.data[1] = 7.0
+        p.detach()[0, 0] = -1.0
+        y = p * 2
+        y.detach().add_(1)
+        (y * 3).sum().backward()
+        return p.detach().numpy(), y.detach().numpy(), p.grad.numpy(), p.is_leaf, y.requires_grad
+
+    for ours, theirs in zip(run(tn), run(torch), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_memory_is_shared_with_numpy_while_an_array_lives():
+    x = tn.arange(4, dtype=tn.float32)
+    array = x.numpy()[1:]
+    x += 1
+    assert array.tolist() == [2, 3, 4]
+    assert x.buffer.shared
+    del array
+    assert not x.buffer.shared
+    x += 1
+    assert x.tolist() == [2, 3, 4, 5]
+
+
+def test_writes_recorded_after_a_bad_index_are_not_done():
+    table, weight = tn.arange(3), tn.tensor([1.0, 1.0])
+    before = tn.tensor([1.0, 1.0])
+    before.mul_(3)
+    bad = table[tn.tensor([9])]
+    weight.mul_(5)
+    with pytest.raises(IndexError):
+        bad.tolist()
+    assert before.tolist() == [3, 3]
+    assert weight.tolist() == [1, 1]
+
+
+def test_a_mistake_in_the_compiler_spoils_one_trace_only(monkeypatch):
+    from tenor.engine import flush
+    from tenor.errors import CompileError
+
+    def broken(graph):
+        raise KeyError("a bug")
+
+    x = tn.tensor([1.0, 1.0, 1.0])
+    y = x * 1234.5 - 77
+    with monkeypatch.context() as patch:
+        patch.setattr(flush, "load", broken)
+        with pytest.raises(CompileError, match="a bug"):
+            y.tolist()
+    assert (x + 1).tolist() == [2, 2, 2]
+    with pytest.raises(CompileError, match="a bug"):
+        y.tolist()

@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tenor.engine.trace import Trace, advance, local, record, refresh, state_of
+from tenor.engine.trace import (
+    FunctionCall,
+    Trace,
+    advance,
+    handle_of,
+    local,
+    record,
+    refresh,
+    state_of,
+)
 from tenor.engine.trie import meta
 from tenor.errors import GradientError
 from tenor.ir import op as ops
@@ -48,7 +57,8 @@ def write(target: Handle, value: Handle) -> None:
     """
     trace = local.trace
     owner = target if target.base is None else target.base
-    if trace.grad and owner.needs_grad and is_leaf(owner):
+    detached = any(op is ops.DETACH for op, _ in target.chain)
+    if trace.grad and owner.needs_grad and is_leaf(owner) and not detached:
         raise GradientError(
             "in-place: a leaf tensor that requires a gradient cannot be written while gradients "
             "are recorded.",
@@ -151,8 +161,15 @@ def _inverse_expand(base: Handle, attrs: tuple[Any, ...], value: Handle) -> Hand
     return value
 
 
-def _identity(_base: Handle, _attrs: tuple[Any, ...], value: Handle) -> Handle:
-    return value
+def _inverse_detach(base: Handle, _attrs: tuple[Any, ...], value: Handle) -> Handle:
+    """Write behind the tape's back: the base keeps its history, as in PyTorch."""
+    trace = local.trace
+    inner = advance(trace, ops.DETACH, (state_of(value),), ())
+    source = state_of(base)
+    if source.requires_grad and not is_leaf(base) and trace.grad:
+        inner = advance(trace, ops.FUNCTION, (inner, source), (0,))
+        trace.functions[inner] = FunctionCall([inner], list)
+    return handle_of(inner)
 
 
 def _inverse_unfold(_base: Handle, _attrs: tuple[Any, ...], _value: Handle) -> Handle:
@@ -169,6 +186,6 @@ INVERSE = {
     "slice": _inverse_slice,
     "expand": _inverse_expand,
     "unfold": _inverse_unfold,
-    "detach": _identity,
+    "detach": _inverse_detach,
 }
 """How a value is written back through each kind of view."""

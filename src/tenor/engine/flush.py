@@ -20,7 +20,7 @@ from tenor.engine.backend import Runner, interpret, load
 from tenor.engine.tape import FREED, Segment, needed_values
 from tenor.engine.trace import Trace, install, local, reset_trie
 from tenor.engine.trie import State, meta, path
-from tenor.errors import IndexRangeError, LabelError, TenorError
+from tenor.errors import CompileError, IndexRangeError, LabelError, TenorError
 from tenor.ir import op as ops
 from tenor.ir.node import Graph, Node
 
@@ -196,9 +196,27 @@ def bind(trace: Trace) -> tuple[list[Handle], Binding]:
     live = _collect(trace)
     try:
         return live, _bind(trace, live, _needing(trace, live))
+    except Exception as error:  # noqa: BLE001 - whatever goes wrong in the compiler is ours
+        _lose(trace, live, error)
     except BaseException:
         _restore(trace, live)
         raise
+
+
+def _lose(trace: Trace, live: list[Handle], error: Exception) -> NoReturn:
+    """Leave a trace that cannot be compiled, so that it does not spoil the next."""
+    failure = CompileError(
+        "compile: what was recorded should have compiled; the mistake is Tenor's.",
+        came=f"{type(error).__name__}: {error}".splitlines()[0],
+        fix="please report it; TENOR_BACKEND=reference computes it meanwhile",
+    )
+    for handle in live:
+        handle.trace = None
+        if handle.buffer is None:
+            handle.buffer = Lost(failure)
+            handle.meta = meta(handle.state.shape, handle.state.dtype)
+    _retire(trace)
+    raise failure from error
 
 
 def finish(trace: Trace, live: list[Handle], binding: Binding) -> None:
@@ -360,7 +378,13 @@ def _abandon(trace: Trace, live: list[Handle], plan: Plan, code: int, value: int
     what was written in place from it keeps the value it had.
     """
     error = plan.error(code, value, trace.leaves, trace.scalars)
-    bad = _dependents(trace.state, plan.states[code - 1])
+    failed = plan.states[code - 1]
+    bad = _dependents(trace.state, failed)
+    # Had it failed at its line, later writes would not have been reached.
+    unreached = [
+        h for h in trace.rebound.values() if h.buffer is not None and h.state.depth > failed.depth
+    ]
+    bad.update(h.state for h in unreached)
     while True:
         good = [h for h in live if root_of(h.state) not in bad and h.state not in bad]
         roots = sorted({root_of(h.state) for h in good}, key=lambda s: s.depth)
@@ -374,7 +398,7 @@ def _abandon(trace: Trace, live: list[Handle], plan: Plan, code: int, value: int
         state = handle.state
         root = root_of(state)
         handle.trace = None
-        if root in found or root.op is ops.LEAF:
+        if state not in bad and (root in found or root.op is ops.LEAF):
             handle.buffer = found[root] if root in found else trace.leaves[root.leaves - 1]
             handle.meta = meta(state.shape, state.dtype, state.requires_grad)
         elif handle.buffer is None:

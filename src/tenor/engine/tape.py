@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tenor.autograd.vjp import VJP
 from tenor.engine.alias import is_leaf, version_of, write
-from tenor.engine.trace import Trace, advance, enter, handle_of, local, record, state_of
+from tenor.engine.trace import FunctionCall, Trace, advance, enter, handle_of, local, record, state_of
 from tenor.engine.trie import State, meta, path
 from tenor.errors import GradientError
 from tenor.ir import op as ops
@@ -36,19 +36,6 @@ class TraceBuilder(Builder):
     def emit(self, op: Op, inputs: tuple[Node, ...], attrs: tuple[Any, ...] = ()) -> Node:
         """Record one operation and return its state."""
         return advance(local.trace, op, inputs, attrs)  # type: ignore[arg-type]
-
-
-@dataclass
-class FunctionCall:
-    """One call of a custom Function: asked for input gradients when its outputs' are known.
-
-    Attributes:
-        outputs: The states of its outputs, first to last.
-        backward: From the outputs' gradients (None where none flows) to the inputs'.
-    """
-
-    outputs: list[State]
-    backward: Callable[[list[Handle | None]], Sequence[Handle | None]]
 
 
 @dataclass(eq=False)

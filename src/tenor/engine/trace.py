@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from tenor.engine.trie import State, made, meta, new_root, step
@@ -12,14 +13,14 @@ from tenor.ir import dtype as dt
 from tenor.ir import op as ops
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tenor.engine.handle import Handle
     from tenor.ir.dtype import DType
     from tenor.ir.op import Op
 
 __all__ = [
-    "Trace", "advance", "emit_scalar", "enter", "handle_of", "install", "local", "record",
+    "FunctionCall", "Trace", "advance", "emit_scalar", "enter", "handle_of", "install", "local", "record",
     "refuse_observation", "reset_trie", "state_of",
 ]  # fmt: skip
 
@@ -86,6 +87,19 @@ class Trace:
         self.grad = grad
         self.serial = next(_SERIAL)
         self.done = False
+
+
+@dataclass
+class FunctionCall:
+    """One call of a custom Function: asked for input gradients when its outputs' are known.
+
+    Attributes:
+        outputs: The states of its outputs, first to last.
+        backward: From the outputs' gradients (None where none flows) to the inputs'.
+    """
+
+    outputs: list[State]
+    backward: Callable[[list[Handle | None]], Sequence[Handle | None]]
 
 
 class Local(threading.local):

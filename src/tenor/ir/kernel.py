@@ -74,9 +74,7 @@ class Expr:
     attrs: tuple[Any, ...]
     dtype: DType
 
-    def __new__(
-        cls, op: str, args: tuple[Expr, ...], attrs: tuple[Any, ...], dtype: DType
-    ) -> Self:
+    def __new__(cls, op: str, args: tuple[Expr, ...], attrs: tuple[Any, ...], dtype: DType) -> Self:
         """Return the one expression of its kind."""
         # repr tells 0.0 from -0.0 and True from 1.
         key = (op, args, repr(attrs) if op == "const" else attrs, dtype)

@@ -193,14 +193,16 @@ class Optimizer:
         """
         if pinned():
             self._guard()
+        taken = set() if taken is None else taken
         with no_grad():
             for group in self.param_groups:
-                self._record_group(group, set() if taken is None else taken)
+                self._record_group(group, taken)
 
     def _record_group(self, group: dict[str, Any], taken: set[StepCount]) -> None:
         emitted: dict[tuple[StepCount, DType], list[Tensor]] = {}
-        active = [p for p in group["params"] if p.grad is not None]
+        active = [p for p in group["params"] if p._grad is not None]
         self._prepare(group, active)
+        stateful = self.counted or bool(self.kept(group))
         updates: list[tuple[Tensor, Tensor, dict[str, Any], list[Tensor]]] = []
         tensors: list[Tensor] = []
         for p in active:
@@ -211,8 +213,7 @@ class Optimizer:
                 taken.add(count)
                 n = emitted[count, dtype] = numbers.emit(dtype)
                 tensors += n
-            state, g = self.state[p], p.grad
-            assert g is not None
+            state, g = self.state[p] if stateful else {}, p._grad
             updates.append((p, g, state, n))
             tensors += (p, g)
             if state:

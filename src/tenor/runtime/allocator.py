@@ -34,9 +34,10 @@ class Buffer:
         nbytes: Its size.
         owner: What keeps the memory alive.
         shared: Whether somebody else (a NumPy array, another library) may write it at any time.
+        lent: How many arrays it is lent to at this moment.
     """
 
-    __slots__ = ("__weakref__", "capacity", "nbytes", "owner", "pointer", "shared")
+    __slots__ = ("__weakref__", "capacity", "lent", "nbytes", "owner", "pointer", "shared")
 
     def __init__(self, pointer: int, nbytes: int, owner: Any, capacity: int = 0) -> None:
         self.pointer = pointer
@@ -44,6 +45,7 @@ class Buffer:
         self.owner = owner
         self.capacity = capacity
         self.shared = False
+        self.lent = 0
 
     def __del__(self) -> None:
         # Memory somebody may still look at through a NumPy view is not reused.
@@ -62,6 +64,10 @@ class Buffer:
             return np.empty(shape, dtype)
         return np.asarray(_View(self, dtype, shape))
 
+    def lend(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+        """Return a NumPy view that may be written; the buffer is shared while any such lives."""
+        return np.asarray(_Loan(self, dtype, shape))
+
     def snapshot(self) -> Buffer:
         """Return a copy nobody else can see."""
         made = allocate(self.nbytes)
@@ -77,6 +83,7 @@ class Buffer:
         """Borrow a C-contiguous array's memory, without a copy."""
         made = cls(array.ctypes.data, array.nbytes, array)
         made.shared = True
+        made.lent = 1
         return made
 
 
@@ -90,6 +97,22 @@ class _View:
         self.__array_interface__ = {
             "data": (buffer.pointer, False), "shape": shape, "typestr": dtype.str, "version": 3,
         }  # fmt: skip
+
+
+class _Loan(_View):
+    """A view whose end is noticed: slices of the array, and their slices, keep it alive."""
+
+    __slots__ = ()
+
+    def __init__(self, buffer: Buffer, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+        super().__init__(buffer, dtype, shape)
+        buffer.lent += 1
+        buffer.shared = True
+
+    def __del__(self) -> None:
+        self.buffer.lent -= 1
+        if not self.buffer.lent:
+            self.buffer.shared = False
 
 
 def _recycle(capacity: int, pointer: int, owner: Any) -> None:

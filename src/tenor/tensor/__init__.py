@@ -63,8 +63,8 @@ from tenor.tensor.transcendental import *  # noqa: F403
 device = Device
 
 __all__ = [  # noqa: PLE0604 - the modules' own lists follow
-    "Device", "Size", "Tensor", "autograd", "cuda", "device", "einsum", "from_array", "get_printoptions",
-    "printoptions", "set_printoptions",
+    "Device", "Size", "Tensor", "autograd", "cuda", "device", "einsum", "from_array",
+    "get_printoptions", "printoptions", "set_printoptions",
     *counting.__all__, *creation.__all__, *diagonals.__all__, *dtypes.__all__,
     *elementwise.__all__, *indexing.__all__, *joining.__all__, *linear.__all__, *modes.__all__,
     *movement.__all__, *ordering.__all__, *protocol.__all__, *random_numbers.__all__,

@@ -147,15 +147,27 @@ def tolist(x: Tensor) -> Any:
     return concrete(x, "tolist()").tolist()
 
 
+def _lent(x: Tensor) -> NDArray[Any]:
+    """Return the elements where they are kept, for anybody to write."""
+    if x.base is None:
+        _own(x)
+        lend = x.buffer.lend if x.numel() else x.buffer.array
+        found: NDArray[Any] = lend(x.element_type.numpy, x.shape_tuple)
+        return found
+    array = _lent(x.base)  # type: ignore[arg-type]
+    for op, attrs in x.chain:
+        array = LOOKS[op.name](array, *attrs)
+    return array
+
+
 def _own(x: Tensor) -> None:
-    """Give a tensor a buffer nobody else holds, so that sharing it shares nothing more."""
+    """Give a tensor a buffer nobody else holds, so that lending it lends nothing more."""
     if x.trace is not None:
         local.flush()
     buffer = x.buffer
     # The tensor, the local name and the call's argument.
     if not buffer.shared and sys.getrefcount(buffer) > 3:
         x.buffer = buffer.snapshot()
-    x.buffer.shared = True
 
 
 def numpy(x: Tensor, *, force: bool = False) -> NDArray[Any]:
@@ -180,8 +192,7 @@ def numpy(x: Tensor, *, force: bool = False) -> NDArray[Any]:
         raise DTypeError(
             "numpy: NumPy has no bfloat16.", came="bfloat16", fix="call x.float().numpy()"
         )
-    _own(x if x.base is None else x.base)  # type: ignore[arg-type]
-    return _stored(x)
+    return _lent(x)
 
 
 def array_protocol(

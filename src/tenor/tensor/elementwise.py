@@ -17,6 +17,7 @@ from tenor.tensor.operands import (
     constant,
     fitted,
     floating,
+    refuse_bools,
     result_type,
     slot,
     spread,
@@ -116,8 +117,8 @@ negative = neg
 
 # -- operators: a tensor, and a tensor or a number ------------------------------------------------
 add_ = binary("add", ops.ADD, "Return a + b.")
-sub_ = binary("sub", ops.SUB, "Return a - b.")
-rsub_ = binary("sub", ops.SUB, "Return b - a.", swap=True)
+sub_ = binary("sub", ops.SUB, "Return a - b.", kinds="numbers")
+rsub_ = binary("sub", ops.SUB, "Return b - a.", kinds="numbers", swap=True)
 mul_ = binary("mul", ops.MUL, "Return a * b.")
 div_ = binary("div", ops.DIV, "Return a / b, in floats.", kinds="float")
 rdiv_ = binary("div", ops.DIV, "Return b / a, in floats.", kinds="float", swap=True)
@@ -146,17 +147,34 @@ minimum_ = binary("minimum", ops.MINIMUM, "Return the smaller; NaN if either is.
 
 # -- arithmetic by name -------------------------------------------------------------------------
 def add(x: Tensor, other: Tensor | Number, *, alpha: Number = 1) -> Tensor:
-    """Return x + alpha * other."""
-    return x + other if alpha == 1 else x + _scaled(other, alpha)
+    """Return x + alpha * other.
+
+    Raises:
+        DTypeError: alpha is a float and the result holds integers.
+    """
+    return x + (other if alpha == 1 else _scaled("add", x, other, alpha))
 
 
 def sub(x: Tensor, other: Tensor | Number, *, alpha: Number = 1) -> Tensor:
-    """Return x - alpha * other."""
-    return x - other if alpha == 1 else x - _scaled(other, alpha)
+    """Return x - alpha * other.
+
+    Raises:
+        DTypeError: an operand is bool, or alpha is a float and the result holds integers.
+    """
+    refuse_bools("sub", x, other)
+    return x - (other if alpha == 1 else _scaled("sub", x, other, alpha))
 
 
-def _scaled(x: Tensor | Number, alpha: Number) -> Tensor | Number:
-    return x * alpha
+def _scaled(name: str, x: Tensor, other: Tensor | Number, alpha: Number) -> Tensor:
+    """Return alpha * other in the dtype of x and other together, which alpha has no say in."""
+    dtype = result_type(x, other)
+    if isinstance(alpha, float) and dtype.kind != "float":
+        raise DTypeError(
+            f"{name}: alpha must be an integer where the result holds integers.",
+            came=f"alpha={alpha} for {dtype.name}",
+            fix="multiply the operand first, which makes it floating",
+        )
+    return fitted(other, dtype) * (bool(alpha) if dtype is dt.bool_ else alpha)
 
 
 def mul(x: Tensor, other: Tensor | Number) -> Tensor:
@@ -200,8 +218,15 @@ def remainder(x: Tensor, other: Tensor | Number) -> Tensor:
 
 def fmod(x: Tensor, other: Tensor | Number) -> Tensor:
     """Return x - trunc(x / other) * other: C's fmod, of the dividend's sign."""
-    rest = abs(x) % (abs(other) if isinstance(other, Handle) else _magnitude(other))
-    return where(x < 0, -rest, rest)  # type: ignore[no-any-return]
+    dtype = result_type(x, other)
+    x, divisor = cast(x, dtype), fitted(other, dtype)
+    if dtype.kind == "float":
+        rest = abs(x) % abs(divisor)
+        return where((x < 0) | (1.0 / where(x == 0, x, 1.0) < 0), -rest, rest)  # type: ignore[no-any-return]
+    rest = x % divisor
+    if dtype.kind == "uint":
+        return rest
+    return where((rest != 0) & ((x < 0) ^ (divisor < 0)), rest - divisor, rest)  # type: ignore[no-any-return]
 
 
 def _magnitude(number: Number) -> Number:
@@ -231,11 +256,14 @@ def power(x: Tensor, exponent: Any) -> Tensor:
         if static is not None and x.element_type.kind != "bool":
             found: Tensor = static(x if isinstance(exponent, int) else floating(x))
             return found
+    if result_type(x, exponent) is dt.bool_:
+        return truth(x) | logical_not(truth(exponent))  # 0 ** 0 is 1
     return power_(x, exponent)
 
 
 def square(x: Tensor) -> Tensor:
-    """Return x * x."""
+    """Return x * x; bools count as integers."""
+    x = cast(x, dt.int64) if x.element_type is dt.bool_ else x
     return x * x
 
 
@@ -274,8 +302,12 @@ def addcdiv(x: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -
 
 @macro
 def lerp(x: Tensor, end: Tensor, weight: Tensor | Number) -> Tensor:
-    """Return x + weight * (end - x)."""
-    return x + (end - x) * weight
+    """Return x + weight * (end - x); worked out from the nearer end, so that both are exact."""
+    apart = end - x
+    if not isinstance(weight, Handle):
+        return x + apart * weight if weight < 0.5 else end - apart * (1.0 - weight)
+    near: Tensor = where(weight < 0.5, x + apart * weight, end - apart * (1.0 - weight))
+    return near
 
 
 # -- rounding and sign --------------------------------------------------------------------------
@@ -309,8 +341,15 @@ def round(x: Tensor, *, decimals: int = 0) -> Tensor:
     """Return the nearest number of so many decimals; a half goes to the even neighbour."""
     if decimals == 0:
         return _whole(x, ops.ROUND)
-    scale = 10.0 ** _magnitude(decimals)
-    return round(x * scale) / scale if decimals > 0 else round(x / scale) * scale
+    if x.element_type.kind != "float":
+        raise DTypeError(
+            "round: decimals are for floating dtypes.",
+            came=f"decimals={decimals} for {x.element_type.name}",
+            fix="convert with .float() first",
+        )
+    scale, wide = 10.0 ** _magnitude(decimals), cast(x, x.element_type.compute)
+    near = round(wide * scale) / scale if decimals > 0 else round(wide / scale) * scale
+    return cast(near, x.element_type)
 
 
 def abs(x: Tensor) -> Tensor:
@@ -321,9 +360,11 @@ def abs(x: Tensor) -> Tensor:
 
 
 def sign(x: Tensor) -> Tensor:
-    """Return -1, 0 or 1; the gradient is 0."""
-    made: Tensor = x.clone() if x.element_type is dt.bool_ else record(ops.SIGN, (x,))
-    return made
+    """Return -1, 0 or 1, and 0 for NaN as in PyTorch; the gradient is 0."""
+    if x.element_type is dt.bool_:
+        return x.clone()
+    made: Tensor = record(ops.SIGN, (x,))
+    return where(x == x, made, 0) if x.element_type.kind == "float" else made  # type: ignore[no-any-return]
 
 
 def heaviside(x: Tensor, values: Tensor) -> Tensor:
@@ -333,7 +374,13 @@ def heaviside(x: Tensor, values: Tensor) -> Tensor:
 
 # -- bounds ------------------------------------------------------------------------------------
 def relu(x: Tensor) -> Tensor:
-    """Return max(x, 0); the gradient at 0 is 0."""
+    """Return max(x, 0); the gradient at 0 is 0.
+
+    Raises:
+        DTypeError: x is bool.
+    """
+    if x.element_type is dt.bool_:
+        raise DTypeError("relu: is defined for numbers.", came="bool", fix="convert with .float()")
     zero = constant(0, x.element_type)
     made: Tensor = record(ops.WHERE, (record(ops.LE, (x, zero)), zero, x))
     return made

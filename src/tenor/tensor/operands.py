@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NUMBERS", "Number", "broadcast_shapes", "cast", "constant", "expand", "fitted", "floating",
-    "lowered", "prepare", "raised", "result_type", "slot", "spread",
+    "lowered", "prepare", "raised", "refuse_bools", "result_type", "slot", "spread",
 ]  # fmt: skip
 
 Number = float | int | bool
@@ -172,6 +172,20 @@ def spread(name: str, operands: Sequence[Tensor]) -> tuple[Tensor, ...]:
     return tuple([x if x.shape_tuple == () else expand(x, shape) for x in operands])
 
 
+def refuse_bools(name: str, *operands: Tensor | Number) -> None:
+    """Refuse operands that are bool.
+
+    Raises:
+        DTypeError: one is.
+    """
+    if dt.bool_ in map(_dtype_of, operands):
+        raise DTypeError(
+            f"{name}: is not defined for bools.",
+            came=" and ".join(_dtype_of(x).name for x in operands),
+            fix="use ^ or ~ to turn a mask round, or convert with .long() or .float()",
+        )
+
+
 def prepare(name: str, a: Tensor | Number, b: Tensor | Number, kinds: str) -> tuple[Tensor, ...]:
     """Return two operands in one dtype and shape.
 
@@ -179,7 +193,8 @@ def prepare(name: str, a: Tensor | Number, b: Tensor | Number, kinds: str) -> tu
         name: The operation, for messages.
         a: A tensor or number.
         b: A tensor or number.
-        kinds: "any"; "float", where integers become floats; "bits", where floats are refused.
+        kinds: "any"; "float", where integers become floats; "bits", where floats are refused;
+            "numbers", where bools are.
 
     Raises:
         DTypeError: the dtypes do not go together, or the operation is not defined for them.
@@ -194,4 +209,6 @@ def prepare(name: str, a: Tensor | Number, b: Tensor | Number, kinds: str) -> tu
             came=dtype.name,
             fix="compare first, or convert with .long() or .bool()",
         )
+    if kinds == "numbers":
+        refuse_bools(name, a, b)
     return spread(name, (fitted(a, dtype), fitted(b, dtype)))

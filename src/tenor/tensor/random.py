@@ -28,6 +28,7 @@ from tenor.tensor.gradient import requires_grad_
 from tenor.tensor.operands import broadcast_shapes, cast, constant, expand, slot
 from tenor.tensor.ordering import searchsorted, topk
 from tenor.tensor.running import cumsum, part
+from tenor.tensor.transcendental import tan
 
 if TYPE_CHECKING:
     from tenor.ir.dtype import DType

@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 __all__ = [
     "acos", "acosh", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh",
     "asin", "asinh", "atan", "atan2", "atanh", "bitwise_left_shift", "bitwise_right_shift",
-    "clamp_max", "clamp_min", "copysign", "deg2rad", "digamma", "erfinv", "fix", "float_power", "fmax", "fmin",
-    "hypot", "isneginf", "isposinf", "isreal", "ldexp", "lgamma", "logaddexp2", "positive", "rad2deg", "rsub",
-    "sgn", "signbit", "sinc", "xlogy",
+    "clamp_max", "clamp_min", "copysign", "deg2rad", "digamma", "erfinv", "fix", "float_power",
+    "fmax", "fmin", "hypot", "isneginf", "isposinf", "isreal", "ldexp", "lgamma", "logaddexp2",
+    "positive", "rad2deg", "rsub", "sgn", "signbit", "sinc", "xlogy",
 ]  # fmt: skip
 
 
@@ -317,7 +317,7 @@ FAR = 10.0  # where the series are exact to the last bits
 
 
 def _raised_argument(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return which arguments are too small for a series, and all of them moved up where it holds."""
+    """Return which arguments are too small for a series, and all of them moved up."""
     near = x < FAR
     return near, _chosen(near, x + FAR, x)
 

@@ -50,10 +50,28 @@ def samples(op, draws, attrs=()):
         for shape in STRIDED:
             leaves = tuple(Leaf(shape, d, draw) for d, draw in zip(dtypes, draws, strict=True))
             yield Sample(f"{shape}", leaves, build, modes=("strided",))
+        yield from _literals(dtypes, build)
         yield from _scalars(dtypes, draws, build)
         yield from _expanded(dtypes, draws, build)
 
     return of
+
+
+def _literals(dtypes, build):
+    """Yield samples whose operands are all known while recording, extremes of integers included."""
+    rows = {
+        "float": ((1.5, 2.0, -0.25), (-3.0, -0.0, 4.0)),
+        "bool": ((True, False, True), (False, True, True)),
+        "int": ((7, 2, 3), (100, 3, 1)),
+        "uint": ((7, 2, 3), (200, 3, 1)),
+    }
+    for row in rows[dtypes[-1].kind]:
+
+        def known(b, row=row):
+            made = build(b, *(b.const(v, d) for v, d in zip(row, dtypes, strict=False)))
+            return b.expand(made, (3,)), made
+
+        yield Sample(f"literals {row}", (), known, modes=("plain", "apart"))
 
 
 def _scalars(dtypes, draws, build):
@@ -93,7 +111,7 @@ def binary(op, dtypes, a=numbers, b=numbers, tolerance=EXACT):
 
 
 def bounded(name):
-    """Return the tolerance docs/numerics.md states; the oracle's float64 is off by some ulps too."""
+    """Return the tolerance docs/numerics.md states; the oracle is off by some ulps too."""
     f32, f64 = stated_ulps()[name]
     return Tolerance({"float32": math.ceil(f32), "float64": math.ceil(f64) + 3, **HALF})
 
@@ -143,6 +161,18 @@ def exponents(rng, shape, dtype):
     return rng.integers(0 if dtype.kind == "uint" else -3, 12, shape)
 
 
+def powers(dtype):
+    """Return samples of powers, of which some exponents are written in the program."""
+    yield from samples(ops.POW, (numbers, exponents))(dtype)
+    whole = (0, 1, 2, 3, 5) if dtype.kind == "uint" else (-2, -1, 0, 1, 2, 3, 5)
+    for k in (*whole, 0.5, -0.5, 1.5) if dtype.kind == "float" else whole:
+
+        def build(b, x, k=k):
+            return b.pow(x, b.expand(b.const(k, dtype), (40,))), b.pow(x, b.const(k, dtype))
+
+        yield Sample(f"to the {k}", (Leaf((40,), dtype, numbers),), build, modes=("plain", "fed"))
+
+
 FLOATS = dt.FLOATS
 CASES = {
     "neg": unary(ops.NEG, NUMBERS),
@@ -150,7 +180,18 @@ CASES = {
     "sign": unary(ops.SIGN, NUMBERS, tolerance=Tolerance(zero_sign=False)),
     **{
         name: unary(ops.OPS[name], FLOATS, tolerance=bounded(name))
-        for name in ["exp", "expm1", "log", "log1p", "rsqrt", "sin", "cos", "tanh", "erf", "sigmoid"]
+        for name in [
+            "exp",
+            "expm1",
+            "log",
+            "log1p",
+            "rsqrt",
+            "sin",
+            "cos",
+            "tanh",
+            "erf",
+            "sigmoid",
+        ]
     },
     **{name: unary(ops.OPS[name], FLOATS) for name in ["sqrt", "floor", "ceil", "trunc", "round"]},
     "not": unary(ops.NOT, BITS),
@@ -162,7 +203,7 @@ CASES = {
     "div": binary(ops.DIV, FLOATS),
     "floordiv": binary(ops.FLOORDIV, NUMBERS, tolerance=Tolerance(zero_sign=False)),
     "mod": binary(ops.MOD, NUMBERS, tolerance=Tolerance(zero_sign=False)),
-    "pow": binary(ops.POW, NUMBERS, b=exponents, tolerance=bounded("pow")),
+    "pow": Case(NUMBERS, powers, bounded("pow")),
     "maximum": binary(ops.MAXIMUM, dt.ALL, tolerance=Tolerance(zero_sign=False)),
     "minimum": binary(ops.MINIMUM, dt.ALL, tolerance=Tolerance(zero_sign=False)),
     **{name: binary(ops.OPS[name], dt.ALL) for name in ["eq", "ne", "lt", "le"]},

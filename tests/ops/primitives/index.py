@@ -13,8 +13,8 @@ TAKES = (
 )  # fmt: skip
 ALONG = (
     ((10,), 0, (10,)), ((10,), 0, (33,)), ((10,), 0, (0,)), ((7, 13), 0, (20, 13)),
-    ((7, 13), 1, (7, 1)), ((7, 13), 1, (5, 40)), ((4, 6, 5), 1, (4, 9, 3)), ((4, 6, 5), 2, (1, 2, 3)),
-    ((1, 1), 0, (4, 1)), ((3, 40), 0, (1, 40)),
+    ((7, 13), 1, (7, 1)), ((7, 13), 1, (5, 40)), ((4, 6, 5), 1, (4, 9, 3)),
+    ((4, 6, 5), 2, (1, 2, 3)), ((1, 1), 0, (4, 1)), ((3, 40), 0, (1, 40)),
 )  # fmt: skip
 
 
@@ -41,7 +41,11 @@ def writes(op, rows, source_shape):
             for mode in ("set", "add"):
                 draw = numbers if mode == "set" else small
                 source = Leaf(source_shape(shape, dim, index), dtype, draw)
-                leaves = (Leaf(shape, dtype, draw), Leaf(index, dt.int64, between(0, shape[dim])), source)
+                leaves = (
+                    Leaf(shape, dtype, draw),
+                    Leaf(index, dt.int64, between(0, shape[dim])),
+                    source,
+                )
 
                 def build(b, x, i, v, dim=dim, mode=mode):
                     return b.emit(op, (x, i, v), (dim, mode))

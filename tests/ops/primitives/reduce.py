@@ -40,7 +40,10 @@ def over_dims(op, draw, *attrs, empty):
     def of(dtype):
         shapes = SHAPES + (EMPTY if empty else ())
         every = [
-            (s, dims) for s in shapes for k in range(1, len(s) + 1) for dims in combinations(range(len(s)), k)
+            (s, dims)
+            for s in shapes
+            for k in range(1, len(s) + 1)
+            for dims in combinations(range(len(s)), k)
         ]
         for shape, dims in every + [(s, tuple(range(len(s)))) for s in LONG] + [((1100, 70), (0,))]:
             leaf = Leaf(shape, dtype, draw)

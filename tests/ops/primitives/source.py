@@ -18,14 +18,29 @@ def leaves(dtype):
     for shape in SHAPES:
         leaf = Leaf(shape, dtype, numbers)
         yield Sample(f"{shape}", (leaf,), lambda b, x: x)
-        yield Sample(f"{shape} twice", (leaf, leaf), lambda b, x, y: (y, y), modes=("plain", "apart"))
+        yield Sample(
+            f"{shape} twice", (leaf, leaf), lambda b, x, y: (y, y), modes=("plain", "apart")
+        )
         yield Sample(f"{shape} beside another", (leaf, leaf), lambda b, x, y: (y, x))
 
 
 def values(dtype):
     """Return numbers of a dtype."""
     if dtype.kind == "float":
-        return (0.0, -0.0, 1.0, 0.1, -1 / 3, math.inf, -math.inf, math.nan, 1e-45, 3e38, 65519.9, 1e300)
+        return (
+            0.0,
+            -0.0,
+            1.0,
+            0.1,
+            -1 / 3,
+            math.inf,
+            -math.inf,
+            math.nan,
+            1e-45,
+            3e38,
+            65519.9,
+            1e300,
+        )
     if dtype.kind == "bool":
         return (False, True)
     info = np.iinfo(dtype.numpy)
@@ -36,11 +51,16 @@ def constants(dtype):
     """Return samples of literals, alone and spread."""
     for value in values(dtype):
         yield Sample(f"{value}", (), lambda b, v=value: b.const(v, dtype), modes=("plain", "fed"))
-        yield Sample(f"{value} (5,)", (), lambda b, v=value: b.full((5,), v, dtype), modes=("plain", "fed"))
+        yield Sample(
+            f"{value} (5,)", (), lambda b, v=value: b.full((5,), v, dtype), modes=("plain", "fed")
+        )
     every = values(dtype)
     yield Sample("all at once", (), lambda b: tuple(b.full((3,), v, dtype) for v in every))
     yield Sample(
-        "joined", (), lambda b: b.concat([b.full((2,), v, dtype) for v in every], 0), modes=("plain", "apart")
+        "joined",
+        (),
+        lambda b: b.concat([b.full((2,), v, dtype) for v in every], 0),
+        modes=("plain", "apart"),
     )
 
 
@@ -65,7 +85,9 @@ def scalars(dtype):
 def iotas(dtype):
     """Return samples of counting: alone, along a dim, and through movement."""
     for length in (0, 1, 5, 33, 100):
-        yield Sample(f"{length}", (), lambda b, n=length: b.iota(n, dtype), modes=("plain", "apart", "fed"))
+        yield Sample(
+            f"{length}", (), lambda b, n=length: b.iota(n, dtype), modes=("plain", "apart", "fed")
+        )
 
     def grid(b):
         return b.expand(b.reshape(b.iota(40, dtype), (40, 1)), (40, 7))

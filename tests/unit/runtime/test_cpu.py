@@ -33,7 +33,11 @@ def compiled_and_read(text):
     """Return the object of a text, and how many were compiled and read for it."""
     before = dict(cpu.stats)
     body = cpu.object_code(text, cpu.host_target())
-    return body, cpu.stats["compiled"] - before["compiled"], cpu.stats["from_disk"] - before["from_disk"]
+    return (
+        body,
+        cpu.stats["compiled"] - before["compiled"],
+        cpu.stats["from_disk"] - before["from_disk"],
+    )
 
 
 def test_an_object_is_compiled_once_and_then_read(cache):
@@ -94,7 +98,10 @@ def test_objects_for_other_targets_have_names_of_their_own(cache):
 
 
 def test_symbols_are_linked_once():
-    texts, symbols = [TEXT.format("linked_a", 6), TEXT.format("linked_b", 7)], ["linked_a", "linked_b"]
+    texts, symbols = (
+        [TEXT.format("linked_a", 6), TEXT.format("linked_b", 7)],
+        ["linked_a", "linked_b"],
+    )
     first = cpu.addresses_of(texts, symbols)
     before = cpu.stats["linked"]
     assert cpu.addresses_of(texts, symbols) == first
@@ -182,8 +189,8 @@ def test_code_for_other_machines_is_valid(name, cache):
     index = b.emit(ops.WRAP_INDEX, (i,), (37, "index"))
     graph = b.graph(
         b.matmul(x, y), b.sum(b.sin(x), (0,)), b.argmax(x, 1), b.pow(x, b.neg(x)), b.add(h, h),
-        b.take(x, index, 0), b.cumsum(x, 1), b.emit(ops.ARGSORT, (x,), (1, False)), b.permute(x, (1, 0)),
-        b.cast(x, dt.float16), b.cast(x, dt.int32), b.emit(ops.MOD, (x, x)), b.emit(ops.ERF, (x,)),
+        b.take(x, index, 0), b.cumsum(x, 1), b.emit(ops.ARGSORT, (x,), (1, False)),
+        b.permute(x, (1, 0)), b.cast(x, dt.float16), b.cast(x, dt.int32), b.emit(ops.MOD, (x, x)), b.emit(ops.ERF, (x,)),
     )  # fmt: skip
     program = compile(graph, target)
     assert len(program.texts) >= 8

@@ -50,7 +50,12 @@ def test_no_launch_follows_a_bad_index():
 def test_a_good_run_after_a_bad_one_is_good():
     ready = loaded(checked_take())
     x = np.arange(10, dtype=np.float32)
-    for index, wanted in (([10] * 6, True), ([1] * 6, False), ([-11] * 6, True), ([-10] * 6, False)):
+    for index, wanted in (
+        ([10] * 6, True),
+        ([1] * 6, False),
+        ([-11] * 6, True),
+        ([-10] * 6, False),
+    ):
         _, code, _ = ready.run(buffers(x, np.array(index)), [])
         assert bool(code) == wanted
 

@@ -359,9 +359,9 @@ class Printer:
             self.lines[slots + i] = f"  {self.name(param)} = {phi}"
         self.start(done)
         for result, before, end in zip(instr.results, carried, block.yields, strict=True):
-            ways = [] if runs else [f"[ {self.name(before)}, %{entry} ]"]
-            ways.append(f"[ {self.name(end)}, %{latch} ]")
-            self.line(f"{self.name(result)} = phi {type_name(result.type)} {', '.join(ways)}")
+            routes = [] if runs else [f"[ {self.name(before)}, %{entry} ]"]
+            routes.append(f"[ {self.name(end)}, %{latch} ]")
+            self.line(f"{self.name(result)} = phi {type_name(result.type)} {', '.join(routes)}")
 
     def while_(self, instr: Instr) -> None:
         """Print a loop whose condition is computed before each round."""

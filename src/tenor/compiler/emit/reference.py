@@ -156,7 +156,9 @@ def _wrap_index(node: Node, x: NDArray[Any]) -> NDArray[Any]:
 def _pow(_node: Node, a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
     """Return a**b; a negative power of an integer truncates to 0 unless the base is 1 or -1."""
     if a.dtype.kind == "f":
-        return np.asarray(np.power(_wide(a), _wide(b)))
+        # NumPy takes a lone exponent 0.5 for a square root, which is NaN for -inf.
+        root = np.isneginf(a) & (b == 0.5)
+        return np.where(root, np.inf, np.power(_wide(a), _wide(b)))
     power = np.power(a, np.where(b < 0, np.zeros_like(b), b))
     if a.dtype.kind == "u":
         return np.asarray(power)

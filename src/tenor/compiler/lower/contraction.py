@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tenor.compiler.lower.convolution import conv, conv_input, conv_weight
+from tenor.compiler.lower.convolution import conv, conv_input
 from tenor.compiler.lower.matmul import matmul
+from tenor.compiler.lower.weight_gradient import conv_weight
 
 if TYPE_CHECKING:
     from collections.abc import Callable

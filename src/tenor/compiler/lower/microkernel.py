@@ -37,7 +37,7 @@ class Micro:
     Attributes:
         a, b, c: The dtypes in memory.
         rows: Where each row of A begins, in elements from A's pointer.
-        a_step: Elements from one k to the next in A; None: a table of offsets is given.
+        a_step: Elements from one k to the next in A; None: a table of int32 offsets is given.
         b_step: The same in B.
         vectors: Vectors of the tile's columns.
         width: Lanes of a vector.
@@ -80,7 +80,7 @@ def micro_kernel(name: str, spec: Micro) -> Function:
 
     def at(pointer: Value, k: Value, step: int | None, table: Value | None, kind: str) -> Value:
         if table is not None:
-            return f.gep(pointer, f.load("i64", table, k), kind)
+            return f.gep(pointer, f.convert("sext", f.load("i32", table, k), "i64"), kind)
         return f.gep(pointer, f.mul(k, step or 0), kind)
 
     def step(k: Value, held: list[Value]) -> list[Value]:

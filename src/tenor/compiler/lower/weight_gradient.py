@@ -1,0 +1,313 @@
+"""The weight gradient of a convolution: a matrix product for each channel, over all places.
+
+w[o, c, t] = sum over images and places p of g[n, o, p] x[n, c, p stride + t dilation - low]. The
+rows of a tile are taps of one or a few channels, each at a fixed offset from the place in a padded
+copy; its columns are channels of g, which is packed with its channels side by side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import ceil, prod
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from tenor.compiler.lower.blocking import DEPTH, lanes_of, parted
+from tenor.compiler.lower.matmul import Product, multiply
+from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
+from tenor.compiler.lower.packing import Layout, mover
+from tenor.compiler.lower.storage import compute_type, entry, memory_type, store_element
+from tenor.compiler.lower.window import Padded, flat, nested, padded_copy, unflat
+from tenor.ir.loops import Function, Value
+from tenor.ir.program import Lowered
+
+if TYPE_CHECKING:
+    from tenor.ir.kernel import Kernel
+    from tenor.ir.target import Target
+
+__all__ = ["conv_weight"]
+
+ROWS: Final = 12
+"""Rows of a tile at the most."""
+HEIGHT: Final = 96
+"""Rows of the gradient a tile has at the least, so that packing g for it pays."""
+COPY: Final = 128 * 1024
+"""Bytes of the padded copy a tile should stay below."""
+TILES: Final = 8
+"""Tiles a large gradient has at least."""
+GRAIN: Final = 1_000_000
+"""Multiply-adds a tile does at the least, where there is a choice."""
+
+
+def conv_weight(kernel: Kernel, target: Target) -> Lowered:
+    """Lower the gradient of a convolution's weight.
+
+    Buffers: x, g, w. A block of k is about `DEPTH` places: rows of an image, or whole images.
+    """
+    p = kernel.params
+    if p["groups"] == 1 and p["kernel"] == p["spatial_in"] and prod(p["spatial_out"]) == 1 and (
+        not any(v for pair in p["padding"] for v in pair)
+    ):  # fmt: skip
+        k, co = p["channels_in"] * prod(p["kernel"]), p["channels_out"]
+        product = Product((), co, k, p["n"], (1, co), (k, 1), (k, 1), (0, 0, 0))
+        return multiply(kernel, product, target, (1, 0, 2))
+    return _Writer(kernel, target).write()
+
+
+class _Writer:
+    """A weight gradient being written."""
+
+    def __init__(self, kernel: Kernel, target: Target) -> None:
+        p = kernel.params
+        self.kernel, self.dtype = kernel, kernel.buffers[0].dtype
+        self.compute = self.dtype.compute
+        self.width = lanes_of(self.dtype, target)
+        self.n, self.groups = p["n"], p["groups"]
+        self.ci, self.co = p["channels_in"] // self.groups, p["channels_out"] // self.groups
+        self.out, self.taps = p["spatial_out"], p["kernel"]
+        reach = [(k - 1) * d for k, d in zip(self.taps, p["dilation"], strict=True)]
+        extents = tuple(n + r // s for n, r, s in zip(self.out, reach, p["stride"], strict=True))
+        low = tuple(before for before, _ in p["padding"])
+        self.shape = Padded(p["spatial_in"], p["stride"], extents, low)
+        if 0 not in (self.groups, self.ci, self.co, prod(self.out), prod(self.taps)):
+            self._cut(p, target)
+
+    def _rows(self, p: dict[str, Any]) -> None:
+        """Choose the rows of a tile: taps of the last dims, of several channels if few."""
+        shape, rank = self.shape, len(self.taps)
+        inner = 0
+        while inner < rank and prod(self.taps[rank - inner - 1 :]) <= ROWS:
+            inner += 1
+        self.outer = self.taps[: rank - inner]
+        self.near = self.taps[rank - inner :]
+        self.strides, self.dilation = p["stride"], p["dilation"]
+        offsets = [self._offset((0,) * len(self.outer) + tap) for tap in np.ndindex(*self.near)]
+        together = 1 if self.outer else max(1, min(self.ci, ROWS // max(1, len(offsets))))
+        self.together = together
+        self.rows = [c * shape.channel + o for c in range(together) for o in offsets]
+
+    def _offset(self, tap: tuple[int, ...]) -> int:
+        """Return the place of a tap in a channel of the padded copy."""
+        shape, plane, at = self.shape, 0, 0
+        for t, d, s, pitch in zip(tap, self.dilation, self.strides, shape.pitches, strict=True):
+            plane = plane * s + t * d % s
+            at += t * d // s * pitch
+        return plane * shape.plane + at
+
+    def _cut(self, p: dict[str, Any], target: Target) -> None:
+        """Cut the channels into tiles, and the images into blocks of k: rows, or a few images."""
+        size = self.compute.itemsize
+        self.lanes = min(self.width, 1 << max(0, self.co - 1).bit_length())
+        self._blocks()
+        self._rows(p)
+        height = len(self.rows)
+        room = max(1, (target.registers - 2) // (height + 1))
+        all_vectors = ceil(self.co / self.lanes)
+        self.vectors = ceil(all_vectors / ceil(all_vectors / min(room, 6)))
+        self.columns = self.vectors * self.lanes
+        work = self.n * prod(self.out) * self.groups * self.ci * self.co * prod(self.taps)
+        self.work = work
+        wanted = min(TILES, max(1, work // GRAIN))
+        each = self.images * self.shape.channel * size
+        least = ceil(self.ci / max(self.together, COPY // each))
+        # Packing g costs more than copying x: other threads get other channels of g first.
+        across = min(ceil(wanted / (self.groups * least)), ceil(self.co / self.columns))
+        self.oc = parted(self.co, self.columns, self.co, across)
+        self.across = ceil(self.co / self.oc)
+        parts = min(ceil(wanted / (self.groups * self.across)), self.ci * prod(self.taps) // HEIGHT)
+        self.cc = parted(self.ci, self.together, self.ci, max(least, parts))
+        self.parts = ceil(self.ci / self.cc)
+        self.tiles = self.groups * self.across * self.parts
+        self.c_row = self.oc
+
+    def _blocks(self) -> None:
+        """Choose a block of k: some rows of places, or some whole images."""
+        line = max(1, prod(self.out[1:]))
+        self.chunk = min(self.out[0], max(1, DEPTH // line))
+        self.chunk = ceil(self.out[0] / max(1, ceil(self.out[0] / self.chunk)))
+        self.line, self.places = line, self.chunk * line
+        halo = self.shape.extents[0] - self.out[0]
+        self.shape = replace(self.shape, extents=(self.chunk + halo, *self.shape.extents[1:]))
+        whole = self.chunk == self.out[0]
+        self.images = max(1, min(self.n, DEPTH // self.places)) if whole else 1
+        self.more = self.n > self.images or not whole
+
+    def write(self) -> Lowered:
+        """Write the function."""
+        kernel = self.kernel
+        if 0 in (self.groups, self.ci, self.co, prod(self.taps)):
+            return Lowered(entry(kernel)[0], 0)
+        if 0 in (self.n, *self.out):
+            return self._zeros()
+        f, (x, g, w), begin, end, scratch = entry(kernel)
+        self.f, self.x, self.g, self.w = f, x, g, w
+        size, depth = self.compute.itemsize, self.images * self.places
+        sizes = {
+            "offsets": 4 * depth,
+            "copy": (self.images * self.cc * self.shape.channel + 2 * self.width) * size,
+            "packed": depth * self.c_row * size,
+            "sums": self.cc * prod(self.taps) * self.c_row * size,
+        }
+        self.at, used = {}, 0
+        for name, count in sizes.items():
+            self.at[name] = f.gep(scratch, used, "i8")
+            used += ceil(count / 64) * 64
+        tables = self._tables()
+        f.if_(f.compare("slt", begin, end), lambda: f.call(tables, [self.at["offsets"]]))
+        self.micros: dict[tuple[int, int], Function] = {}
+        f.loop(begin, end, 1, self._tile)
+        return Lowered(f, self.tiles, used, self.work * 8 // (self.width * 20) + 1)
+
+    def _zeros(self) -> Lowered:
+        """Write the gradient of no image at all."""
+        f, (_, _, w), begin, end, _ = entry(self.kernel)
+        zero, count = f.const(0, compute_type(self.dtype)), self.kernel.buffers[2].size
+        f.loop(begin, end, count, lambda _t, _: f.loop(
+            0, count, 1, lambda i, _: store_element(f, self.dtype, zero, w, i)))  # fmt: skip
+        return Lowered(f, 1)
+
+    def _tables(self) -> Function:
+        """Return the function that writes where each image and place of a block lies."""
+        f = Function("tables", [("offsets", "ptr")])
+        extents = (self.images, self.chunk, *self.out[1:])
+        steps = (self.cc * self.shape.channel, *self.shape.pitches)
+
+        def place(index: list[Value]) -> None:
+            at: Value = f.const(0, "i64")
+            for i, step in zip(index, steps, strict=True):
+                at = f.add(at, f.mul(i, step))
+            f.store(f.convert("trunc_int", at, "i32"), f.params[0], flat(f, index, extents))
+
+        nested(f, extents, place)
+        return f
+
+    def _tile(self, t: Value, _: list[Value]) -> None:
+        f = self.f
+        group, across, part = unflat(f, t, (self.groups, self.across, self.parts))
+        first = f.mul(part, self.cc)
+        self.o = f.mul(across, self.oc)
+        count_o: Value = f.const(self.oc, "i64")
+        if self.co % self.oc:
+            count_o = f.op("smin", count_o, f.sub(f.const(self.co, "i64"), self.o))
+        self.wide = Extent(count_o, self.columns, self.co % self.columns)
+        left: Value = f.const(self.cc, "i64")
+        if self.ci % self.cc:
+            left = f.op("smin", left, f.sub(f.const(self.ci, "i64"), first))
+        channels = Extent(left, self.together, self.ci % self.together)
+
+        def block(q: Value, _: list[Value]) -> None:
+            count: Value = f.const(self.images, "i64")
+            if self.n % self.images:
+                count = f.op("smin", count, f.sub(f.const(self.n, "i64"), q))
+
+            def lines(r: Value, _: list[Value]) -> None:
+                height: Value = f.const(self.chunk, "i64")
+                if self.out[0] % self.chunk:
+                    height = f.op("smin", height, f.sub(f.const(self.out[0], "i64"), r))
+                places = f.mul(height, self.line)
+                self._fill((q, count), (r, places), group, first, left)
+                self._block(f.add(q, r), f.mul(count, places), channels)
+
+            f.loop(0, self.out[0], self.chunk, lines)
+
+        f.loop(0, self.n, self.images, block)
+        self._deliver(group, first, left)
+
+    def _fill(
+        self, images: tuple[Value, Value], places: tuple[Value, Value], group: Value,
+        first: Value, left: Value,
+    ) -> None:  # fmt: skip
+        """Copy what a block needs: x padded, g with its channels side by side."""
+        f = self.f
+        (q, count), (r, run) = images, places
+        kind, packed = memory_type(self.dtype), compute_type(self.dtype)
+        copier = padded_copy("copy", self.shape, self.dtype, self.width)
+        depth = self.images * self.places
+
+        def image(i: Value, _: list[Value]) -> None:
+            which = f.add(f.mul(f.add(q, i), self.groups), group)
+            at = f.mul(f.add(f.mul(which, self.ci), first), prod(self.shape.image))
+            to = f.mul(i, self.cc * self.shape.channel)
+            f.call(copier, [f.gep(self.x, at, kind), f.gep(self.at["copy"], to, packed),
+                            r, left])  # fmt: skip
+
+            def panel(j: Value, size: int) -> None:
+                move = mover(f"pack{size}", Layout(self.dtype, 1, prod(self.out)),
+                             Layout(self.compute, self.columns, 1), size, self.lanes,
+                             padded=ceil(size / self.lanes) * self.lanes)  # fmt: skip
+                at = f.mul(f.add(f.mul(which, self.co), f.add(self.o, j)), prod(self.out))
+                at = f.add(at, f.mul(r, self.line))
+                to = f.add(f.mul(j, depth), f.mul(i, self.places * self.columns))
+                f.call(move, [f.gep(self.g, at, kind), f.gep(self.at["packed"], to, packed),
+                              run])  # fmt: skip
+
+            sweep(f, self.wide, panel)
+
+        f.loop(0, count, 1, image)
+
+    def _block(self, q: Value, depth: Value, channels: Extent) -> None:
+        """Write the sums of one block."""
+        f = self.f
+        packed = compute_type(self.dtype)
+        whole = self.images * self.places
+
+        def several(c: Value, together: int) -> None:
+            def taps(index: list[Value]) -> None:
+                at = f.add(f.mul(c, self.shape.channel), self._far(index))
+                a = f.gep(self.at["copy"], at, packed)
+                row = f.mul(f.add(f.mul(c, prod(self.outer)), flat(f, index, self.outer)),
+                            prod(self.near))  # fmt: skip
+
+                def right(j: Value, size: int) -> None:
+                    b = f.gep(self.at["packed"], f.mul(j, whole), packed)
+                    to = f.gep(self.at["sums"], f.add(f.mul(row, self.c_row), j), packed)
+                    more = [q] if self.more else []
+                    height = together * prod(self.near)
+                    f.call(self._micro(height, size), [depth, a, b, to, self.at["offsets"], *more])
+
+                sweep(f, self.wide, right)
+
+            nested(f, self.outer, taps)
+
+        sweep(f, channels, several)
+
+    def _far(self, index: list[Value]) -> Value:
+        """Return the offset of the outer part of a tap."""
+        f, shape = self.f, self.shape
+        planes: Value = f.const(0, "i64")
+        at: Value = f.const(0, "i64")
+        rows = zip(index, self.dilation, self.strides, shape.pitches, strict=False)
+        for d, (t, dilation, s, pitch) in enumerate(rows):
+            far = f.mul(t, dilation)
+            planes = f.add(planes, f.mul(f.op("urem", far, s) if s > 1 else f.const(0, "i64"),
+                                         prod(self.strides[d + 1 :])))  # fmt: skip
+            at = f.add(at, f.mul(f.op("udiv", far, s) if s > 1 else far, pitch))
+        return f.add(at, f.mul(planes, shape.plane))
+
+    def _micro(self, height: int, size: int) -> Function:
+        if (height, size) not in self.micros:
+            vectors = ceil(size / self.lanes)
+            spec = Micro(
+                a=self.compute, b=self.compute, c=self.compute, rows=tuple(self.rows[:height]),
+                a_step=None, b_step=self.columns, vectors=vectors, width=self.lanes,
+                last=self.lanes, c_row=self.c_row, more=self.more,
+                padded_b=True, padded_c=True,
+            )  # fmt: skip
+            self.micros[height, size] = micro_kernel(f"multiply{height}x{vectors}", spec)
+        return self.micros[height, size]
+
+    def _deliver(self, group: Value, first: Value, left: Value) -> None:
+        """Write the sums of a tile to the weight."""
+        f, taps = self.f, prod(self.taps)
+
+        def right(j: Value, size: int) -> None:
+            move = mover(f"deliver{size}", Layout(self.compute, self.c_row, 1),
+                         Layout(self.dtype, 1, self.ci * taps), size, self.lanes)  # fmt: skip
+            o = f.add(f.mul(group, self.co), f.add(self.o, j))
+            channel = f.add(f.mul(o, self.ci), first)
+            to = f.gep(self.w, f.mul(channel, taps), memory_type(self.dtype))
+            from_ = f.gep(self.at["sums"], j, compute_type(self.dtype))
+            f.call(move, [from_, to, f.mul(left, taps)])
+
+        sweep(f, self.wide, right)

@@ -1,0 +1,174 @@
+"""Windows over an image: where their taps fall, and the padded copy they are read from.
+
+The copy holds, for each channel, one plane for each residue of a position modulo the stride, so
+that the same tap of neighbouring windows is always a neighbour in memory; rows follow each other
+without a gap, so a run of windows may go on from one row into the next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+from typing import TYPE_CHECKING
+
+from tenor.compiler.lower.storage import compute_type, load_element, memory_type, store_element
+from tenor.ir.loops import Function, Value, vector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tenor.ir.dtype import DType
+
+__all__ = ["Padded", "flat", "nested", "padded_copy", "unflat"]
+
+
+def flat(f: Function, index: Sequence[Value], extents: Sequence[int]) -> Value:
+    """Return the row-major position of an index."""
+    at: Value = f.const(0, "i64")
+    for i, n in zip(index, extents, strict=True):
+        at = f.add(f.mul(at, n), i)
+    return at
+
+
+def unflat(f: Function, at: Value, extents: Sequence[int]) -> list[Value]:
+    """Return the index of a row-major position."""
+    index = []
+    for d, n in reversed(list(enumerate(extents))):
+        if n == 1:
+            index.append(f.const(0, "i64"))
+            continue
+        index.append(f.op("urem", at, n) if d else at)
+        at = f.op("udiv", at, n) if d else at
+    return index[::-1]
+
+
+def nested(f: Function, extents: Sequence[int], body: Callable[[list[Value]], None]) -> None:
+    """Run `body(index)` over an index space, row-major."""
+
+    def level(index: list[Value]) -> None:
+        if len(index) == len(extents):
+            body(index)
+        elif extents[len(index)] == 1:
+            level([*index, f.const(0, "i64")])
+        else:
+            f.loop(0, extents[len(index)], 1, lambda i, _: level([*index, i]))
+
+    level([])
+
+
+@dataclass(frozen=True)
+class Padded:
+    """The padded copy of some channels of an image.
+
+    Position h of plane r holds the image's position phases * h + r - low, or 0 beyond its edges.
+
+    Attributes:
+        image: The image's extents.
+        phases: Planes, for each dim.
+        extents: Of a plane.
+        low: Where the image begins, for each dim.
+    """
+
+    image: tuple[int, ...]
+    phases: tuple[int, ...]
+    extents: tuple[int, ...]
+    low: tuple[int, ...]
+
+    @property
+    def pitches(self) -> tuple[int, ...]:
+        """Elements from one position to the next, for each dim."""
+        return tuple(prod(self.extents[d + 1 :]) for d in range(len(self.extents)))
+
+    @property
+    def plane(self) -> int:
+        """Elements of a plane."""
+        return prod(self.extents)
+
+    @property
+    def channel(self) -> int:
+        """Elements of a channel: all of its planes."""
+        return prod(self.phases) * self.plane
+
+    def run(self, windows: Sequence[int]) -> int:
+        """Return the length of the run of positions that holds windows of these extents."""
+        return 1 + sum((n - 1) * p for n, p in zip(windows, self.pitches, strict=True))
+
+
+def padded_copy(name: str, shape: Padded, dtype: DType, width: int) -> Function:
+    """Return the function (from, to, first, channels) that copies channels of an image.
+
+    `first` is the position of the first dim the copy begins at. Vectors are stored whole and the
+    next row overwrites what is too much: the copy needs a vector's room behind it.
+    """
+    f = Function(name, [("from", "ptr"), ("to", "ptr"), ("first", "i64"),
+                        ("channels", "i64")])  # fmt: skip
+    from_, to, first, channels = f.params
+    *outer, _ = shape.extents
+    rank = len(shape.extents)
+
+    def row(index: list[Value]) -> None:
+        channel, *rest = index
+        phase, place = rest[:rank], rest[rank:]
+        line = flat(f, [channel, *phase, *place], (1, *shape.phases, *outer))
+        target = f.mul(line, shape.extents[-1])
+        if rank > 1:
+            place[0] = f.add(place[0], first)
+        met = [
+            f.sub(f.add(f.mul(h, s), r), low)
+            for h, s, r, low in zip(place, shape.phases, phase, shape.low, strict=False)
+        ]
+        start = f.sub(phase[-1], shape.low[-1])
+        if rank == 1:
+            start = f.add(start, f.mul(first, shape.phases[-1]))
+        good: Value = f.const(1, "i1")
+        for at, n in zip(met, shape.image, strict=False):
+            good = f.op("and", good, f.compare("ult", at, n))
+        where = f.mul(flat(f, [channel, *met], (1, *shape.image[:-1])), shape.image[-1])
+        source = f.gep(from_, where, _kind(dtype))
+        extent = f.select(good, f.const(shape.image[-1], "i64"), f.const(0, "i64"))
+        _line(f, dtype, source, f.gep(to, target, _kind(dtype.compute)), start, extent,
+              shape.phases[-1], shape.extents[-1], width)  # fmt: skip
+
+    f.loop(0, channels, 1, lambda c, _: nested(
+        f, (*shape.phases, *outer), lambda index: row([c, *index])))  # fmt: skip
+    return f
+
+
+def _kind(dtype: DType) -> str:
+    return memory_type(dtype)
+
+
+def _one(f: Function, dtype: DType, pointer: Value) -> list[Value]:
+    return [load_element(f, dtype, pointer, 0)]
+
+
+def _line(
+    f: Function, dtype: DType, source: Value, target: Value, start: Value, extent: Value,
+    step: int, count: int, width: int,
+) -> None:  # fmt: skip
+    """Copy elements start, start + step, ... of a row; 0 for those outside [0, extent)."""
+    if step > 2:
+        width = 1
+    wide = vector("i64", width)
+
+    def part(i: Value, _: list[Value]) -> None:
+        at = f.add(start, f.mul(i, step))
+        pieces = []
+        for piece in range(step if width > 1 else 1):
+            lane = f.splat(f.add(at, piece * width), width)
+            if width > 1:
+                lane = f.add(lane, f.iota(wide))
+            good = f.compare("ult", lane, f.splat(extent, width))
+            from_ = f.gep(source, f.add(at, piece * width), _kind(dtype))
+            if width == 1:
+                zero = f.const(0, compute_type(dtype))
+                pieces += f.if_(good, partial(_one, f, dtype, from_), lambda: [zero])  # noqa: B023
+            else:
+                pieces.append(load_element(f, dtype, from_, 0, width, mask=good))
+        x = pieces[0]
+        if len(pieces) == 2:
+            x = f.shuffle(pieces[0], pieces[1], range(0, 2 * width, 2))
+        store_element(f, dtype.compute, x, target, i)
+
+    f.loop(0, count, width, part)

@@ -1,0 +1,204 @@
+"""Reduce kernels: the documented order, bit for bit; any split, any width."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from tenor.ir import dtype as dt
+from tenor.ir import op as ops
+from tenor.ir.bfloat16 import from_bfloat16, to_bfloat16
+from tests.unit.compiler.lower.kernels import (
+    only_kernel,
+    random_splits,
+    run,
+    same,
+    tiles_of,
+    widths,
+)
+
+F32 = dt.float32
+
+
+# -- the order, as the module's docstring gives it, in NumPy ------------------------------------
+def joined(parts):
+    """Join accumulators i and i + half, halving until one is left."""
+    while len(parts) > 1:
+        half = len(parts) // 2
+        parts = parts[:half] + parts[half:]
+    return parts[0]
+
+
+def inner_sum(rows, total):
+    """Sum rows [outer, n] with `total` accumulators that take the elements of each row in turn."""
+    held = np.zeros(total, rows.dtype)
+    for row in rows:
+        for at in range(0, len(row), total):
+            part = row[at : at + total]
+            held[: len(part)] = held[: len(part)] + part
+    return joined(held)
+
+
+def outer_sum(values):
+    """Sum in order, with one accumulator."""
+    held = values.dtype.type(0)
+    for v in values:
+        held = held + v
+    return held
+
+
+def model(x, dims):
+    """Return the sum over dims by the rules."""
+    kept = [d for d in range(x.ndim) if d not in dims]
+    real = [d for d in range(x.ndim) if x.shape[d] > 1]
+    count = int(np.prod([x.shape[d] for d in dims]))
+    inner = (
+        bool(real) and real[-1] in dims and (count > 16 or not any(x.shape[d] > 1 for d in kept))
+    )
+    out = np.zeros([1 if d in dims else n for d, n in enumerate(x.shape)], x.dtype)
+    reduced = [d for d in dims if x.shape[d] > 1]
+    for place in product(*(range(x.shape[d]) for d in kept)):
+        index = [slice(None)] * x.ndim
+        for d, i in zip(kept, place, strict=True):
+            index[d] = i
+        values = x[tuple(index)]
+        at = tuple(0 if d in dims else place[kept.index(d)] for d in range(x.ndim))
+        last = x.shape[reduced[-1]] if reduced else 1
+        total = 16 if x.dtype.itemsize == 8 else 32
+        out[at] = inner_sum(values.reshape(-1, last), total) if inner else outer_sum(values.ravel())
+    return out
+
+
+SHAPES = [
+    ((5,), (0,)), ((16,), (0,)), ((33,), (0,)), ((1000,), (0,)), ((3, 40), (1,)), ((3, 16), (1,)),
+    ((3, 17), (1,)), ((40, 3), (0,)), ((200, 37), (0,)), ((4, 5, 33), (0, 2)), ((4, 5, 33), (1, 2)),
+    ((4, 5, 33), (0, 1)), ((4, 5, 33), (1,)), ((2, 3, 4, 50), (1, 3)), ((64, 1, 9), (0, 2)),
+    ((3, 50, 1), (1,)), ((2, 2, 4), (1, 2)), ((130, 70), (0,)), ((7, 300), (0, 1)),
+]  # fmt: skip
+
+
+def given(shape, dtype=np.float32, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
+
+
+def summing(dims):
+    return lambda b, x: b.sum(x, dims)
+
+
+@pytest.mark.parametrize("dtype", [dt.float32, dt.float64], ids=lambda d: d.name)
+@pytest.mark.parametrize(("shape", "dims"), SHAPES, ids=str)
+def test_sums_are_taken_in_the_documented_order(shape, dims, dtype):
+    x = given(shape, dtype.numpy)
+    kernel, nodes = only_kernel(summing(dims), (shape, dtype))
+    got = run(kernel, nodes, [x])[0]
+    assert got.tobytes() == model(x, dims).tobytes()
+
+
+@pytest.mark.parametrize(("shape", "dims"), SHAPES, ids=str)
+def test_any_vector_width_and_split_gives_the_same_bits(shape, dims):
+    x = given(shape)
+    kernel, nodes = only_kernel(summing(dims), (shape, F32))
+    want = run(kernel, nodes, [x])
+    for target in widths():
+        tiles = tiles_of(kernel, target)
+        for seed in range(2):
+            assert same(run(kernel, nodes, [x], target, random_splits(tiles, seed)), want)
+
+
+@pytest.mark.parametrize(("shape", "dims"), SHAPES, ids=str)
+def test_layout_and_neighbours_change_no_bit(shape, dims):
+    x = given(shape)
+    order = tuple(reversed(range(len(shape))))
+    want = run(*only_kernel(summing(dims), (shape, F32)), [x])[0]
+    turned = only_kernel(
+        lambda b, y: b.sum(b.permute(y, order), dims), (tuple(reversed(shape)), F32)
+    )
+    assert run(*turned, [x.T])[0].tobytes() == want.tobytes()
+
+    def several(b, y):
+        return b.sum(y, dims), b.max(y, dims), b.sum(b.mul(y, y), dims), b.prod(y, dims)
+
+    assert run(*only_kernel(several, (shape, F32)), [x])[0].tobytes() == want.tobytes()
+
+    def computed(b, y):
+        return b.sqrt(b.abs(b.sum(b.neg(b.neg(y)), dims)))
+
+    assert (
+        run(*only_kernel(computed, (shape, F32)), [x])[0].tobytes()
+        == np.sqrt(np.abs(want)).tobytes()
+    )
+
+
+@pytest.mark.parametrize("dtype", [dt.float16, dt.bfloat16], ids=lambda d: d.name)
+def test_halves_are_added_up_in_float32_and_rounded_once(dtype):
+    for shape, dims in SHAPES:
+        values = given(shape)
+        bits = to_bfloat16(values) if dtype is dt.bfloat16 else values.astype(np.float16)
+        wide = from_bfloat16(bits) if dtype is dt.bfloat16 else bits.astype(np.float32)
+        total = model(wide, dims)
+        want = to_bfloat16(total) if dtype is dt.bfloat16 else total.astype(np.float16)
+        kernel, nodes = only_kernel(summing(dims), (shape, dtype))
+        assert run(kernel, nodes, [bits])[0].tobytes() == want.tobytes()
+
+
+@pytest.mark.parametrize("n", [1, 5, 16, 17, 31, 32, 33, 100, 1000])
+@pytest.mark.parametrize("op", [ops.ARGMAX, ops.ARGMIN], ids=lambda o: o.name)
+def test_the_first_of_equal_extremes_is_found_anywhere(op, n):
+    kernel, nodes = only_kernel(lambda b, x: b.emit(op, (x,), (1,)), ((6, n), F32))
+    rng = np.random.default_rng(n)
+    function = np.argmax if op is ops.ARGMAX else np.argmin
+    for _ in range(20):
+        x = rng.integers(-1, 2, (6, n)).astype(np.float32)
+        got = run(kernel, nodes, [x])[0]
+        assert np.array_equal(got, function(x, axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("n", [1, 16, 33, 100])
+def test_nan_beats_everything_and_the_first_nan_wins(n):
+    def build(b, x):
+        return b.argmax(x, 1), b.argmin(x, 1), b.max(x, (1,))
+
+    kernel, nodes = only_kernel(build, ((8, n), F32))
+    rng = np.random.default_rng(n)
+    x = rng.normal(size=(8, n)).astype(np.float32)
+    x[rng.random((8, n)) < 0.2] = np.nan
+    x[rng.random((8, n)) < 0.2] = np.inf
+    high, low, top = run(kernel, nodes, [x])
+    assert np.array_equal(high, np.argmax(x, 1, keepdims=True))
+    assert np.array_equal(low, np.argmin(x, 1, keepdims=True))
+    assert np.array_equal(top, np.max(x, 1, keepdims=True), equal_nan=True)
+
+
+def test_extremes_where_all_are_the_worst():
+    def build(b, x):
+        return b.argmax(x, 1), b.max(x, (1,))
+
+    for dtype, worst in ((dt.float32, -np.inf), (dt.int32, -(2**31)), (dt.uint8, 0), (dt.bool_, 0)):
+        kernel, nodes = only_kernel(build, ((3, 50), dtype))
+        position, value = run(kernel, nodes, [np.full((3, 50), worst).astype(dtype.numpy)])
+        assert not position.any()
+        assert (value == np.array(worst).astype(dtype.numpy)).all()
+
+
+def test_infinities_and_nan_go_through_sums():
+    x = given((4, 100))
+    x[0, 50], x[1, 3], x[2, 7], x[2, 90] = np.inf, np.nan, np.inf, -np.inf
+    got = run(*only_kernel(summing((1,)), ((4, 100), F32)), [x])[0].ravel()
+    assert got[0] == np.inf
+    assert np.isnan(got[1:3]).all()
+    assert np.isfinite(got[3])
+
+
+def test_elements_of_other_widths_have_kernels_of_their_own():
+    def build(b, x):
+        return b.sum(x, (1,)), b.sum(b.cast(x, dt.float64), (1,))
+
+    with pytest.raises(AssertionError, match="sum"):
+        only_kernel(build, ((4, 100), F32))
+
+
+def test_a_large_reduction_has_tiles():
+    many, _ = only_kernel(summing((1,)), ((1000, 1000), F32))
+    assert tiles_of(many) >= 64
+    columns, _ = only_kernel(summing((0,)), ((1000, 1000), F32))
+    assert tiles_of(columns) > 1
