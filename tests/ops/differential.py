@@ -265,8 +265,8 @@ def complaint(sample, mode, tolerance=EXACT, seed=0):
         bad = differing(x, y, node.dtype, tolerance, scale)
         if np.any(bad):
             first = tuple(int(i) for i in np.argwhere(bad)[0]) if bad.ndim else ()
-            shown = wide(x, node.dtype)[first], wide(y, node.dtype)[first]
-            return f"output {k}: {np.sum(bad)} of {bad.size} differ, at {first} {shown[0]!r} for {shown[1]!r}"
+            shown = f"{wide(x, node.dtype)[first]!r} for {wide(y, node.dtype)[first]!r}"
+            return f"output {k}: {np.sum(bad)} of {bad.size} differ, at {first} {shown}"
     return None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import warnings
 import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,9 +33,10 @@ INTS = ("int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8"
 ALL = (*FLOATS, *INTS, "bool")
 EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 EVERYWHERE = ("float32", "int64", "bool")
-WIDE = {"float16": torch.float32, "bfloat16": torch.float32, "uint16": torch.int64,
-        "uint32": torch.int64, "uint64": torch.int64}  # fmt: skip
-"""What PyTorch is asked in instead where it has no kernel for a dtype."""
+FLOATING, WHOLE = (torch.float32, torch.float64), (torch.int64, torch.uint8)
+WIDE = {torch.float16: FLOATING, torch.bfloat16: FLOATING, torch.uint16: WHOLE,
+        torch.uint32: WHOLE, torch.uint64: WHOLE}  # fmt: skip
+"""What PyTorch is asked in instead where it has no kernel for a dtype, and for comparison."""
 
 
 class Sample(NamedTuple):
@@ -186,28 +188,42 @@ def two(call, domains=("any", "any"), numbers=(2, 2.5, True), pairs=tuple(PAIRS)
 
 
 # -- running ------------------------------------------------------------------------------------
+REFUSALS = (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError)
+
+
 def outcome(sample):
     """Return what PyTorch makes of a sample, or the exception it raises."""
-    try:
-        return sample.call(torch, *sample.leaves)
-    except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
-        late = {name(x.dtype) for x in sample.leaves} & set(WIDE)
-        missing = "not implemented for" in str(error) or "Promotion for uint" in str(error)
-        if not late or not missing:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return sample.call(torch, *sample.leaves)
+        except REFUSALS as error:
+            late = {x.dtype for x in sample.leaves} & set(WIDE)
+            missing = "not implemented for" in str(error) or "Promotion for uint" in str(error)
+            if not late or not missing:
+                return error
+            (narrow,) = late
+        try:
+            return _widely(sample, narrow)
+        except REFUSALS as error:
             return error
-        (narrow,) = late
-        return _widely(sample, getattr(torch, narrow), WIDE[narrow])
 
 
-def _widely(sample, narrow, wide):
-    leaves = [x.to(wide) if x.dtype is narrow else x for x in sample.leaves]
-    try:
-        found = sample.call(torch, *leaves)
-    except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
-        return error
-    several = isinstance(found, (tuple, list))
-    back = [x.to(narrow) if x.dtype is wide else x for x in (found if several else [found])]
-    return tuple(back) if several else back[0]
+def _widely(sample, narrow):
+    """Return what PyTorch makes of it in a wider dtype, brought back to the narrow one.
+
+    A result that changes dtype with the operands is the operands' dtype; the others are what they
+    are.
+    """
+    first, second = (
+        listed(sample.call(torch, *[x.to(wide) if x.dtype is narrow else x for x in sample.leaves]))
+        for wide in WIDE[narrow]
+    )
+    back = [
+        a.to(narrow) if (a.dtype, b.dtype) == WIDE[narrow] else a
+        for a, b in zip(first, second, strict=True)
+    ]
+    return tuple(back)
 
 
 def listed(found):

@@ -2,13 +2,20 @@
 
 import pytest
 
+from tenor.ir import dtype as dt
 from tenor.ir.op import OPS
 from tests.ops.differential import AXES, complaint, seed_of
 from tests.ops.primitives import contraction, elementwise, index, movement, order, reduce, source
 
 FAMILIES = (source, elementwise, reduce, movement, index, contraction, order)
 CASES = {name: case for family in FAMILIES for name, case in family.CASES.items()}
-PAIRS = [(name, dtype) for name, case in CASES.items() for dtype in case.dtypes]
+# The dtypes of the fast tier: each kind, each way to compute, one and several bytes.
+QUICK = (dt.float32, dt.bfloat16, dt.int64, dt.uint8, dt.bool_)
+PAIRS = [
+    pytest.param(name, dtype, marks=() if dtype in QUICK else pytest.mark.slow)
+    for name, case in CASES.items()
+    for dtype in case.dtypes
+]
 
 
 def missing(cases):

@@ -12,8 +12,8 @@ from tenor.ir.build import GraphBuilder
 from tenor.ir.node import Graph, Node, size
 from tests.ops.differential import Leaf, between, numbers, small
 
-DTYPES = (dt.float32, dt.float32, dt.float32, dt.float64, dt.float16, dt.bfloat16, dt.int64, dt.int32,
-          dt.uint8, dt.int16, dt.bool_)  # fmt: skip
+DTYPES = (dt.float32, dt.float32, dt.float32, dt.float64, dt.float16, dt.bfloat16, dt.int64,
+          dt.int32, dt.uint8, dt.int16, dt.bool_)  # fmt: skip
 DRAWS = (small, small, numbers)
 SMALL = 600
 EXTENTS = (1, 1, 2, 3, 4, 5, 7, 8, 13, 16, 17, 33)
@@ -146,8 +146,11 @@ class Maker:
     def _op_binary(self, x: Node) -> Node | None:
         y = self.like(x) if self.rng.random() < 0.8 else self.number(x.dtype)
         kind = x.dtype.kind
-        names = {"float": ["add", "sub", "mul", "div", "maximum", "minimum"], "bool": ["and", "or", "xor"],
-                 "int": ["add", "sub", "mul", "and", "xor", "maximum", "floordiv"]}  # fmt: skip
+        names = {
+            "float": ["add", "sub", "mul", "div", "maximum", "minimum"],
+            "int": ["add", "sub", "mul", "and", "xor", "maximum", "floordiv"],
+            "bool": ["and", "or", "xor"],
+        }
         names["uint"] = names["int"]
         name = self.pick(
             names[kind] if self.exact or kind != "float" else [*names[kind], "pow", "mod"]
@@ -268,8 +271,11 @@ class Maker:
         dim = self.dim(x)
         if dim is None:
             return None
-        rest = [n for n in self.pool if n.dtype is x.dtype and len(n.shape) == len(x.shape)
-                and n.shape[:dim] + n.shape[dim + 1 :] == x.shape[:dim] + x.shape[dim + 1 :]]  # fmt: skip
+
+        def others(n: Node) -> Any:
+            return n.dtype, len(n.shape), n.shape[:dim], n.shape[dim + 1 :]
+
+        rest = [n for n in self.pool if others(n) == others(x)]
         return self.b.emit(ops.CONCAT, (x, self.pick(rest), x)[: int(self.pick([2, 3]))], (dim,))
 
     def _op_update(self, x: Node) -> Node | None:

@@ -7,6 +7,7 @@ and vectors as "f32x8". Integers carry no sign; the operation does ("sdiv", "udi
 
 from __future__ import annotations
 
+import functools
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +17,19 @@ if TYPE_CHECKING:
 __all__ = ["Block", "Function", "Instr", "Value", "element", "lanes", "vector"]
 
 
+@functools.cache
 def vector(elem: str, count: int) -> str:
     """Return the vector type of `count` lanes, or the scalar type for one lane."""
     return elem if count == 1 else f"{elem}x{count}"
 
 
+@functools.cache
 def element(type_: str) -> str:
     """Return the scalar type of a scalar or vector type."""
     return type_.partition("x")[0]
 
 
+@functools.cache
 def lanes(type_: str) -> int:
     """Return the number of lanes; 1 for a scalar type."""
     return int(type_.partition("x")[2] or 1)

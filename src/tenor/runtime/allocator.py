@@ -48,6 +48,8 @@ class Buffer:
         self.lent = 0
 
     def __del__(self) -> None:
+        if not _held:  # the interpreter is going down
+            return
         # Memory somebody may still look at through a NumPy view is not reused.
         capacity = self.capacity
         if capacity and not self.shared:

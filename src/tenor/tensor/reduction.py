@@ -15,7 +15,7 @@ from tenor.ir.node import size
 from tenor.tensor.dims import Dims, aliased, axes, axis
 from tenor.tensor.elementwise import abs as magnitude
 from tenor.tensor.elementwise import exp, log, maximum_, minimum_, ne_, sqrt, truth, where
-from tenor.tensor.operands import Number, cast, constant, expand, raised
+from tenor.tensor.operands import Number, cast, constant, expand, floating, raised
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +30,13 @@ __all__ = [
     "log_softmax", "logsumexp", "max", "mean", "min", "norm", "prod", "softmax", "std", "std_mean",
     "sum", "var", "var_mean",
 ]  # fmt: skip
+
+
+class MinMax(NamedTuple):
+    """The smallest and the largest value."""
+
+    min: Tensor
+    max: Tensor
 
 
 class ValuesIndices(NamedTuple):
@@ -199,21 +206,47 @@ def std(
     return cast(sqrt(found), x.element_type)
 
 
+@macro
 @aliased
 def var_mean(
-    x: Tensor, dim: Dims = None, keepdim: bool = False, *, correction: Number = 1
+    x: Tensor,
+    dim: Dims = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: Number = 1,
 ) -> tuple[Tensor, Tensor]:
-    """Return the variance and the mean over dims."""
-    found, middle = _spread_of(x, "var_mean", dim, correction, keepdim)
+    """Return the variance and the mean over dims; arguments as for `var`.
+
+    Raises:
+        DTypeError: x is not floating.
+    """
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    free = _correction(unbiased, correction)
+    found, middle = _spread_of(x, "var_mean", dim, free, keepdim)
     return cast(found, x.element_type), cast(middle, x.element_type)
 
 
+@macro
 @aliased
 def std_mean(
-    x: Tensor, dim: Dims = None, keepdim: bool = False, *, correction: Number = 1
+    x: Tensor,
+    dim: Dims = None,
+    unbiased: bool | None = None,
+    keepdim: bool = False,
+    *,
+    correction: Number = 1,
 ) -> tuple[Tensor, Tensor]:
-    """Return the standard deviation and the mean over dims."""
-    found, middle = _spread_of(x, "std_mean", dim, correction, keepdim)
+    """Return the standard deviation and the mean over dims; arguments as for `var`.
+
+    Raises:
+        DTypeError: x is not floating.
+    """
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    free = _correction(unbiased, correction)
+    found, middle = _spread_of(x, "std_mean", dim, free, keepdim)
     return cast(sqrt(found), x.element_type), cast(middle, x.element_type)
 
 
@@ -239,9 +272,13 @@ def amin(x: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
 
 
 @aliased
-def aminmax(x: Tensor, *, dim: int | None = None, keepdim: bool = False) -> tuple[Tensor, Tensor]:
-    """Return the minimum and the maximum, over a dim or all."""
-    return amin(x, dim, keepdim), amax(x, dim, keepdim)
+def aminmax(x: Tensor, *, dim: int | None = None, keepdim: bool = False) -> MinMax:
+    """Return the minimum and the maximum, over a dim or all.
+
+    Raises:
+        ShapeError: there is nothing to take them of.
+    """
+    return MinMax(amin(x, dim, keepdim), amax(x, dim, keepdim))
 
 
 @aliased
@@ -397,7 +434,8 @@ def _peak(x: Tensor, name: str, dim: Dims) -> Tensor:
 @macro
 @aliased
 def logsumexp(x: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
-    """Return log(sum(exp(x))) over dims, without overflow."""
+    """Return log(sum(exp(x))) over dims, without overflow; -inf over no elements."""
+    x = floating(x)
     wide = widened(x)
     if counted(x, "logsumexp", dim) == 0:
         return cast(log(sum(exp(wide), dim, keepdim)), x.element_type)

@@ -7,6 +7,7 @@ Function alone, so that equal kernels have equal text.
 
 from __future__ import annotations
 
+import functools
 import struct
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,6 +46,7 @@ def emit(function: Function, symbol: str, target: Target) -> str:
     return module.text()
 
 
+@functools.cache
 def type_name(type_: str) -> str:
     """Return LLVM's name of a type."""
     scalar, count = element(type_), lanes(type_)
@@ -52,6 +54,7 @@ def type_name(type_: str) -> str:
     return name if count == 1 else f"<{count} x {name}>"
 
 
+@functools.cache
 def suffix(type_: str) -> str:
     """Return the type's part of an intrinsic's name."""
     count = lanes(type_)
@@ -145,9 +148,7 @@ class Printer:
             return f"%v{value.number}"
         scalar, count = element(value.type), lanes(value.type)
         one = literal(value.const, scalar)
-        if count == 1:
-            return one
-        return "<" + ", ".join([f"{SCALARS.get(scalar, scalar)} {one}"] * count) + ">"
+        return one if count == 1 else f"splat ({SCALARS.get(scalar, scalar)} {one})"
 
     def typed(self, value: Value) -> str:
         """Return a value with its type."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tenor.ir.dtype import DType
     from tenor.ir.target import Target
 
-__all__ = ["Shape", "depth_of", "lanes_of", "parted", "register_tile", "turned_tile"]
+__all__ = ["Shape", "cycles_of", "depth_of", "lanes_of", "parted", "register_tile", "turned_tile"]
 
 DEPTH: Final = 512
 """Longest run of k that goes through one accumulator before it is added to C."""
@@ -46,7 +46,6 @@ class Shape:
 
 def register_tile(m: int, n: int, width: int, target: Target) -> Shape:
     """Return the tile that takes the fewest cycles on an m x n result."""
-    wide = target.vector_bits >= 512
     room = target.registers - 1
     best, fewest = Shape(1, 1, min(width, _power(n))), float("inf")
     for lanes in {width, min(width, _power(n))}:
@@ -56,7 +55,7 @@ def register_tile(m: int, n: int, width: int, target: Target) -> Shape:
             for rows in range(1, min(m, 14) + 1):
                 if rows * vectors + vectors > room:
                     break
-                cycles = _cycles(m, n, Shape(rows, vectors, lanes), wide)
+                cycles = cycles_of(m, n, Shape(rows, vectors, lanes), target)
                 if cycles < fewest:
                     best, fewest = Shape(rows, vectors, lanes), cycles
     return best
@@ -74,9 +73,9 @@ def _power(n: int) -> int:
     return 1 << max(0, n - 1).bit_length()
 
 
-def _cycles(m: int, n: int, tile: Shape, wide: bool) -> float:
+def cycles_of(m: int, n: int, tile: Shape, target: Target) -> float:
     """Return cycles of one step of k over the whole result, and a price for odd edges."""
-    each = 1.0 if wide else 0.5
+    each = 1.0 if target.vector_bits >= 512 else 0.5
 
     def step(rows: int, vectors: int) -> float:
         if not rows or not vectors:

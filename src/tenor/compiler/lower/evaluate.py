@@ -20,6 +20,7 @@ from tenor.compiler.lower.element import (
     rounded,
     to_bits,
 )
+from tenor.compiler.lower.formats import any_lane
 from tenor.compiler.lower.math import philox
 from tenor.compiler.lower.storage import memory_type
 from tenor.ir import dtype as dt
@@ -54,12 +55,16 @@ class Evaluator:
         width: Lanes of a vector.
         mask: Valid lanes, or None for all.
         shift: Elements by which the vector dim's index is moved (unrolling).
+        turned: Loads whose vectors stand in scratch, and at which element.
     """
 
-    def __init__(self, f: Function, kernel: Kernel, buffers: list[Value], status: Value) -> None:
+    def __init__(
+        self, f: Function, kernel: Kernel, buffers: list[Value], scratch: Value, status: Value
+    ) -> None:
         self.f = f
         self.kernel = kernel
         self.buffers = buffers
+        self.scratch = scratch
         self.status = status
         self.axes: dict[int, Axis] = {}
         self.vector_dim = -1
@@ -67,6 +72,7 @@ class Evaluator:
         self.mask: Value | None = None
         self.shift = 0
         self.reduced: list[Value] = []
+        self.turned: dict[Expr, Value] = {}
         self.blocks: list[Block] = [f.block]
         self.memo: list[dict[object, Value]] = [{}]
         self.levels: dict[int, int] = {}
@@ -239,16 +245,23 @@ class Evaluator:
         bad = f.op("xor", good, 1)
         if self.mask is not None and lanes(kind) > 1:
             bad = f.op("and", bad, self.mask)
-        for lane in range(lanes(kind)):
-            flag = f.extract(bad, lane) if lanes(kind) > 1 else bad
-            at = f.extract(x, lane) if lanes(kind) > 1 else x
-            f.if_(flag, partial(self._report, code, at, expr.dtype))
+        if lanes(kind) == 1:
+            f.if_(bad, lambda: self._report(code, x))
+        else:
+            f.if_(any_lane(f, bad), lambda: self._report_lanes(code, x, bad))
         return f.select(good, moved, f.const(0, kind))
 
-    def _report(self, code: int, at: Value, dtype: DType) -> None:
+    def _report_lanes(self, code: int, x: Value, bad: Value) -> None:
         f = self.f
-        f.store(cast(f, at, dtype, dt.int64), self.status, 1)
-        f.store(Value("i64", const=code), self.status, 0)
+
+        def lane(i: Value, _: object) -> None:
+            f.if_(f.extract(bad, i), lambda: self._report(code, f.extract(x, i)))
+
+        f.loop(0, lanes(x.type), 1, lane)
+
+    def _report(self, code: int, at: Value) -> None:
+        self.f.store(at, self.status, 1)
+        self.f.store(Value("i64", const=code), self.status, 0)
 
     # -- guards and loads -----------------------------------------------------------------------
     def _op_inside(self, expr: Expr, _args: list[Value]) -> Value:
@@ -271,6 +284,9 @@ class Evaluator:
     def _op_load(self, expr: Expr, args: list[Value]) -> Value:
         number, affine, guards, strides = expr.attrs
         dtype = expr.dtype
+        if expr in self.turned:
+            kind = vector(memory_type(dtype), self.width)
+            return from_bits(self.f, dtype, self.f.load(kind, self.scratch, self.turned[expr]))
         vary = any(lanes(a.type) > 1 for a in args)
         wide = self.width > 1 and (vary or self._varies(affine) or any(
             self._varies(g.affine) for g in guards))  # fmt: skip
@@ -285,7 +301,7 @@ class Evaluator:
             mask = self.mask if mask is None else self.f.op("and", *self._alike([mask, self.mask]))
         if mask is not None and lanes(mask.type) == 1:
             mask = self.f.splat(mask, count)
-        if not vary and affine.strides[self.vector_dim] == 1:
+        if not vary and abs(affine.strides[self.vector_dim]) == 1:
             return self._load_run(dtype, pointer, affine, args, strides, mask)
         return self._load_lanes(dtype, pointer, affine, args, strides, mask)
 
@@ -306,15 +322,21 @@ class Evaluator:
         self, dtype: DType, pointer: Value, affine: Affine, args: list[Value],
         strides: tuple[int, ...], mask: Value | None,
     ) -> Value:  # fmt: skip
-        """Load adjacent elements as one vector."""
+        """Load adjacent elements as one vector, read backwards where the stride is -1."""
         f = self.f
         at = self.affine(affine, skip=self.vector_dim)
         for arg, stride in zip(args, strides, strict=True):
             at = f.add(at, f.mul(arg, stride))
         base = f.gep(pointer, at, memory_type(dtype))
         index = f.add(self.axes[self.vector_dim].index, self.shift)
-        raw = f.load(vector(memory_type(dtype), self.width), base, index, mask=mask)
-        return from_bits(f, dtype, raw)
+        kind = vector(memory_type(dtype), self.width)
+        if affine.strides[self.vector_dim] == 1:
+            return from_bits(f, dtype, f.load(kind, base, index, mask=mask))
+        backwards = range(self.width - 1, -1, -1)
+        if mask is not None:
+            mask = f.shuffle(mask, mask, backwards)
+        raw = f.load(kind, base, f.sub(1 - self.width, index), mask=mask)
+        return from_bits(f, dtype, f.shuffle(raw, raw, backwards))
 
     def _load_lanes(
         self, dtype: DType, pointer: Value, affine: Affine, args: list[Value],

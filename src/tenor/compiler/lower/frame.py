@@ -22,9 +22,9 @@ GRAIN: Final = 8192
 def begin(kernel: Kernel) -> tuple[Evaluator, Value, Value]:
     """Start a kernel's function; return its evaluator, and the range of tiles."""
     f = Function(kernel.kind, ABI, exported=True)
-    args, low, high, _scratch, status = f.params
+    args, low, high, scratch, status = f.params
     buffers = [f.load("ptr", args, i) for i in range(len(kernel.buffers))]
-    return Evaluator(f, kernel, buffers, status), low, high
+    return Evaluator(f, kernel, buffers, scratch, status), low, high
 
 
 def over_rows(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from tenor.compiler.lower.evaluate import Evaluator, expr_cost
 from tenor.compiler.lower.frame import GRAIN, begin, over_rows, over_vectors
 from tenor.compiler.lower.index import simplify
+from tenor.compiler.lower.transpose import blocks, plan
 from tenor.ir.loops import Value
 from tenor.ir.node import size
 from tenor.ir.program import Lowered
@@ -40,6 +41,10 @@ def lower_map(kernel: Kernel, target: Target) -> Lowered:
         e.width = 1
         e.f.loop(low, high, 1, lambda _i, _c: _store_all(e, kernel))
         return Lowered(e.f, 1, 0, weight)
+    turn = plan(kernel, e.width)
+    if turn is not None:
+        tiles, scratch = blocks(e, kernel, turn, low, high, lambda: _store_all(e, kernel))
+        return Lowered(e.f, tiles, scratch, cost)
     unroll = 4 if weight <= 6 else 2 if weight <= 16 else 1
     if len(kernel.domain) == 1:
         over_vectors(e, 0, low, high, unroll, 1, lambda: _store_all(e, kernel))

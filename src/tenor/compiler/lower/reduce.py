@@ -8,6 +8,10 @@ target's vectors:
   and i + 16 are joined, then i and i + 8, and so on down to one.
 * *outer*: the last dim is kept, or the whole reduction has at most 16 elements. The reduced dims
   are walked in row-major order with one accumulator; vectors run along a kept dim.
+
+A float sum of more than STRETCH elements to an accumulator is a sum of sums: each stretch, and
+each long walk over inner dims, begins at 0 and is then added on. A million elements lose no more
+than a few hundred do.
 """
 
 from __future__ import annotations
@@ -35,6 +39,8 @@ __all__ = ["lower_reduce"]
 
 SHORT: Final = 16
 ACCUMULATORS: Final = 32
+STRETCH: Final = 256
+WORTH_A_JOIN: Final = 16
 UNROLLED: Final = 16
 """Elements up to which a walk over reduced dims is written out."""
 
@@ -72,6 +78,7 @@ class Accumulator:
         self.op = op
         self.dtype = dtype
         self.indexed = op.startswith("arg")
+        self.drifts = op == "sum" and dtype.kind == "float"
 
     def first(self, count: int) -> list[Value]:
         """Return the values before the first element."""
@@ -140,7 +147,68 @@ class _Loops:
         dims = set(kernel.reduce_dims)
         self.kept = [d for d in range(len(kernel.domain)) if d not in dims]
         self.reduced = list(kernel.reduce_dims)
+        self.layout: list[Accumulator] = []
+        self.taking = 1
 
+    # -- long sums ----------------------------------------------------------------------------
+    def over(
+        self, n: int, step: int, taking: int, body: Callable[[Value, list[Value]], list[Value]],
+        held: list[Value],
+    ) -> list[Value]:  # fmt: skip
+        """Run `body(i, held)` for i in range(0, n, step), long sums in stretches of their own.
+
+        Args:
+            n: The end of the range.
+            step: Its step.
+            taking: How many elements an accumulator takes at each call.
+            body: Takes the elements at i.
+            held: The accumulators' values, in the order of `layout`.
+        """
+        f, count = self.e.f, -(-n // step)
+        if count * taking <= STRETCH or not any(a.drifts for a in self.layout):
+            return f.loop(0, n, step, body, held)
+
+        def alone(i: Value, before: list[Value]) -> list[Value]:
+            return self._together(before, body(i, self._afresh(before)))
+
+        once = alone if taking >= WORTH_A_JOIN else body
+        span = STRETCH * step
+        if count <= STRETCH:
+            return f.loop(0, n, step, once, held)
+
+        def stretch(i: Value, before: list[Value]) -> list[Value]:
+            end = f.add(i, span)
+            end = f.op("smin", end, n) if n % span else end
+            return self._together(before, f.loop(i, end, step, once, self._afresh(before)))
+
+        return f.loop(0, n, span, stretch, held)
+
+    def _afresh(self, held: list[Value]) -> list[Value]:
+        """Return the values before the first element for sums, those held for the rest."""
+        made: list[Value] = []
+        for accumulator, values in self._laid_out(held):
+            start = accumulator.first(lanes(values[0].type)) if accumulator.drifts else values
+            made += start
+        return made
+
+    def _together(self, before: list[Value], part: list[Value]) -> list[Value]:
+        """Return what was held with the sums of a part added on."""
+        made: list[Value] = []
+        for (accumulator, old), (_, new) in zip(
+            self._laid_out(before), self._laid_out(part), strict=True
+        ):
+            made += accumulator.join(self.e, old, new) if accumulator.drifts else new
+        return made
+
+    def _laid_out(self, flat: list[Value]) -> list[tuple[Accumulator, list[Value]]]:
+        groups, at = [], 0
+        for accumulator in self.layout:
+            n = 2 if accumulator.indexed else 1
+            groups.append((accumulator, flat[at : at + n]))
+            at += n
+        return groups
+
+    # -- walks --------------------------------------------------------------------------------
     def walk(
         self, dims: Sequence[int], level: int, held: list[Value],
         body: Callable[[int, list[Value]], list[Value]],
@@ -162,7 +230,8 @@ class _Loops:
             e.enter(level)
             return self.walk(dims[1:], level + 1, carried, body)
 
-        return e.f.loop(0, n, 1, step, held)
+        inside = size(self.kernel.domain[d] for d in dims[1:])
+        return self.over(n, 1, inside * self.taking, step, held)
 
     def position(self) -> Value:
         """Return the row-major number of the element being taken, its last dim as a scalar."""
@@ -217,7 +286,9 @@ class _Inner(_Loops):
 
     def _row(self, _unit: Value) -> None:
         e = self.e
-        start = [v for a in self.accumulators for _ in range(self.parts) for v in a.first(e.width)]
+        self.layout = [a for a in self.accumulators for _ in range(self.parts)]
+        self.taking = -(-self.kernel.domain[self.last] // self.total)
+        start = [v for a in self.layout for v in a.first(e.width)]
         held = self.walk(self.reduced[:-1], 2, start, self._line)
         e.width, saved = 1, e.width
         e.vector_dim = -1
@@ -236,7 +307,7 @@ class _Inner(_Loops):
             return self._block(carried, None)
 
         if whole:
-            held = e.f.loop(0, whole, self.total, block, held)
+            held = self.over(whole, self.total, 1, block, held)
         if n % self.total:
             e.axes[self.last] = Axis(Value("i64", const=whole), level)
             e.enter(level)
@@ -370,7 +441,8 @@ class _Outer(_Loops):
         e = self.e
         mask, vector_dim = e.mask, e.vector_dim
         each = sum(2 if a.indexed else 1 for a in self.accumulators)
-        start = [v for _ in range(unroll) for a in self.accumulators for v in a.first(e.width)]
+        self.layout = [a for _ in range(unroll) for a in self.accumulators]
+        start = [v for a in self.layout for v in a.first(e.width)]
 
         def body(_level: int, held: list[Value]) -> list[Value]:
             taken: list[Value] = []

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tenor.ir.dtype import DType
 
-__all__ = ["Padded", "flat", "nested", "padded_copy", "unflat"]
+__all__ = ["Padded", "Spread", "flat", "folded", "nested", "padded_copy", "spread_out", "unflat"]
 
 
 def flat(f: Function, index: Sequence[Value], extents: Sequence[int]) -> Value:
@@ -55,6 +55,21 @@ def nested(f: Function, extents: Sequence[int], body: Callable[[list[Value]], No
             f.loop(0, extents[len(index)], 1, lambda i, _: level([*index, i]))
 
     level([])
+
+
+def folded(
+    f: Function, extents: Sequence[int], start: Value,
+    body: Callable[[list[Value], Value], Value],
+) -> Value:  # fmt: skip
+    """Return body folded over an index space, row-major: total = body(index, total)."""
+
+    def level(index: list[Value], total: Value) -> Value:
+        if len(index) == len(extents):
+            return body(index, total)
+        n = extents[len(index)]
+        return f.loop(0, n, 1, lambda i, held: [level([*index, i], held[0])], [total])[0]
+
+    return level([], start)
 
 
 @dataclass(frozen=True)
@@ -172,3 +187,82 @@ def _line(
         store_element(f, dtype.compute, x, target, i)
 
     f.loop(0, count, width, part)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Sums of windows, and the places of a result they belong to.
+
+    Attributes:
+        windows: Extents of the windows there are sums of.
+        pitches: Elements from one window's sum to the next, for each dim.
+        row: Elements from one channel's sums to the next.
+        out: The result's extents.
+        steps: Places from one window to the next, for each dim.
+    """
+
+    windows: tuple[int, ...]
+    pitches: tuple[int, ...]
+    row: int
+    out: tuple[int, ...]
+    steps: tuple[int, ...]
+
+
+def spread_out(name: str, spread: Spread, dtype: DType, width: int) -> Function:
+    """Return the function (sums, out, channels, first, residue of each dim) that writes results.
+
+    Window h of dim d goes to place h * steps[d] + residue, and to none beyond the result; those of
+    the first dim are counted from window `first` on.
+    """
+    residues = [(f"r{d}", "i64") for d in range(len(spread.out))]
+    params = [("sums", "ptr"), ("out", "ptr"), ("channels", "i64"), ("first", "i64"), *residues]
+    f = Function(name, params)
+    sums, out, channels, first, *residue = f.params
+    starts = [f.add(f.mul(first, spread.steps[0]), residue[0]), *residue[1:]]
+    *windows, _ = spread.windows
+
+    def line(o: Value, index: list[Value]) -> None:
+        place = [
+            f.add(f.mul(h, s), start)
+            for h, s, start in zip(index, spread.steps, starts, strict=False)
+        ]
+        good: Value = f.const(1, "i1")
+        for at, n in zip(place, spread.out, strict=False):
+            good = f.op("and", good, f.compare("slt", at, n))
+
+        def write() -> None:
+            at = f.mul(o, spread.row)
+            for h, pitch in zip(index, spread.pitches, strict=False):
+                at = f.add(at, f.mul(h, pitch))
+            where = f.mul(flat(f, [o, *place], (1, *spread.out[:-1])), spread.out[-1])
+            from_ = f.gep(sums, at, _kind(dtype.compute))
+            to = f.gep(out, f.add(where, starts[-1]), _kind(dtype))
+            _row(f, spread, dtype, width, from_, to, starts[-1])
+
+        f.if_(good, write)
+
+    f.loop(0, channels, 1, lambda o, _: nested(f, windows, lambda index: line(o, index)))
+    return f
+
+
+def _row(
+    f: Function, spread: Spread, dtype: DType, width: int, from_: Value, to: Value, start: Value
+) -> None:
+    """Write one row of sums, whose first place is `start`."""
+    step, kind = spread.steps[-1], _kind(dtype.compute)
+    left = f.sub(f.const(spread.out[-1] + step - 1, "i64"), start)
+    count = f.op("smin", f.op("udiv", left, step), spread.windows[-1])
+    if step > 1 or dtype is not dtype.compute or width == 1:
+        f.loop(0, count, 1, lambda i, _: store_element(
+            f, dtype, f.load(kind, from_, i), to, f.mul(i, step)))  # fmt: skip
+        return
+    whole = f.sub(count, f.op("urem", count, width))
+    wide = vector(kind, width)
+    f.loop(0, whole, width, lambda i, _: f.store(f.load(wide, from_, i), to, i))
+
+    def rest(i: Value, _: list[Value]) -> None:
+        lane = f.add(f.splat(i, width), f.iota(vector("i64", width)))
+        mask = f.compare("slt", lane, f.splat(count, width))
+        f.store(f.load(wide, from_, i), to, i, mask=mask)
+
+    f.loop(whole, count, width, rest)

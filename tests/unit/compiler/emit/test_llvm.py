@@ -78,9 +78,10 @@ def test_halves_and_integers_are_literals():
 
 
 BINARY = {
-    "add": np.add, "sub": np.subtract, "mul": np.multiply, "and": np.bitwise_and, "or": np.bitwise_or,
-    "xor": np.bitwise_xor, "smin": np.minimum, "smax": np.maximum, "sdiv": lambda a, b: (a / b).astype(a.dtype),
-    "srem": np.fmod, "shl": np.left_shift, "ashr": np.right_shift,
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "and": np.bitwise_and,
+    "or": np.bitwise_or, "xor": np.bitwise_xor, "smin": np.minimum, "smax": np.maximum,
+    "sdiv": lambda a, b: (a / b).astype(a.dtype), "srem": np.fmod,
+    "shl": np.left_shift, "ashr": np.right_shift,
 }  # fmt: skip
 
 
@@ -156,12 +157,16 @@ def test_no_operation_may_be_reassociated():
 
 
 CASTS = [
-    ("sext", "i8", "i64", [-3, 5], np.int8, np.int64), ("zext", "i8", "i64", [-3, 5], np.int8, np.uint64),
-    ("trunc_int", "i64", "i16", [70000, -1], np.int64, np.int16), ("sitofp", "i32", "f32", [-3, 7], np.int32, np.float32),
-    ("uitofp", "i8", "f64", [-1, 7], np.int8, np.float64), ("fptosi", "f32", "i32", [-2.7, 3.9], np.float32, np.int32),
-    ("fpext", "f16", "f32", [0.1, -2], np.float16, np.float32), ("fptrunc", "f64", "f32", [0.1, 1e30], np.float64, np.float32),
+    ("sext", "i8", "i64", [-3, 5], np.int8, np.int64),
+    ("zext", "i8", "i64", [-3, 5], np.int8, np.uint64),
+    ("trunc_int", "i64", "i16", [70000, -1], np.int64, np.int16),
+    ("sitofp", "i32", "f32", [-3, 7], np.int32, np.float32),
+    ("uitofp", "i8", "f64", [-1, 7], np.int8, np.float64),
+    ("fptosi", "f32", "i32", [-2.7, 3.9], np.float32, np.int32),
+    ("fpext", "f16", "f32", [0.1, -2], np.float16, np.float32),
+    ("fptrunc", "f64", "f32", [0.1, 1e30], np.float64, np.float32),
     ("bitcast", "f32", "i32", [1.0, -0.0], np.float32, np.int32),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "source", "target", "values", "numpy_in", "numpy_out"), CASTS)

@@ -1,14 +1,19 @@
 """Convolution and its gradients against plain NumPy sums in float64."""
 
+import copy
 import math
+from dataclasses import replace
 
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
+from tenor.compiler.emit.llvm import emit
 from tenor.compiler.lower.contraction import TEMPLATES
 from tenor.ir import dtype as dt
 from tenor.ir.bfloat16 import from_bfloat16, to_bfloat16
 from tenor.ir.kernel import Buffer, Kernel
+from tenor.ir.target import Target
 from tests.jit import host, run_kernel
 
 TOLERANCE = {dt.float32: 2e-6, dt.float64: 1e-14, dt.float16: 2e-3, dt.bfloat16: 1e-2}
@@ -123,14 +128,14 @@ CASES = {
 EVERY = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
 
-def prepared(kind, case, arrays, dtype):
+def prepared(kind, case, arrays, dtype, target=None):
     """Return the kernel's lowering and its arrays."""
     first, second, last = ROLES[kind]
     out = np.full(case.shapes[last], 7, dtype.numpy)
     arrays = [*arrays, out]
     buffers = [Buffer(dtype, x.size) for x in arrays]
     kernel = Kernel(kind, out.shape, buffers, params=case.params())
-    return TEMPLATES[kind](kernel, host()), arrays
+    return TEMPLATES[kind](kernel, target or host()), arrays
 
 
 def operands(kind, case, dtype):
@@ -165,3 +170,98 @@ def test_a_convolution_is_the_plain_sum(kind, case):
 def test_a_convolution_is_the_plain_sum_in_every_dtype(kind, dtype):
     for name in ("padded", "strided", "grouped"):
         check(kind, CASES[name], dtype)
+
+
+def result(kind, case, arrays, dtype, target=None):
+    """Return what our kernel computes."""
+    lowered, arrays = prepared(kind, case, arrays, dtype, target)
+    run_kernel(lowered, arrays, target=target)
+    return arrays[-1]
+
+
+LARGE = {
+    "rows in several tiles": Case(2, (16, 20), (40, 44), (3, 3), padding=1),
+    "strided rows in several tiles": Case(1, (24, 16), (61, 47), (3, 3), stride=2, padding=1),
+    "packed columns": Case(5, (40, 72), (7, 7), (3, 3), padding=1),
+    "several blocks of k": Case(2, (130, 16), (6, 5), (3, 3), padding=(1, 0)),
+    "many places": Case(3, (3, 33), (30, 33), (5, 5), padding=2),
+    "many taps": Case(1, (2, 18), (24, 23), (7, 7), stride=3, padding=3),
+    "patches": Case(2, (3, 20), (24, 24), (8, 8), stride=8),
+    "long line": Case(2, (6, 10), (3000,), (9,), stride=2, padding=4),
+    "pointwise": Case(4, (33, 18), (9, 9), (1, 1)),
+    "grouped pointwise": Case(3, (8, 12), (5, 7), (1, 1), groups=4),
+    "whole image": Case(6, (4, 19), (5, 6), (5, 6)),
+}
+BIG = pytest.mark.parametrize("case", LARGE.values(), ids=LARGE.keys())
+
+
+@KINDS
+@BIG
+def test_a_large_convolution_is_the_plain_sum(kind, case):
+    check(kind, case, dt.float32)
+
+
+@KINDS
+@BIG
+@pytest.mark.parametrize("dtype", [dt.float32, dt.bfloat16], ids=lambda d: d.name)
+def test_any_split_of_the_tiles_gives_the_same_bits(kind, case, dtype):
+    lowered, arrays = prepared(kind, case, operands(kind, case, dtype), dtype)
+    run_kernel(lowered, arrays)
+    whole = arrays[-1].copy()
+    arrays[-1][...] = 7
+    cut = lowered.tiles // 3
+    run_kernel(lowered, arrays, cut, lowered.tiles)
+    run_kernel(lowered, arrays, 0, cut)
+    np.testing.assert_array_equal(arrays[-1], whole)
+
+
+@pytest.mark.parametrize("kind", ["conv", "conv_input"])
+@pytest.mark.parametrize("dtype", [dt.float32, dt.float64, dt.float16], ids=lambda d: d.name)
+@pytest.mark.parametrize("name", ["packed columns", "patches", "long line", "whole image",
+                                  "pointwise", "several blocks of k"])  # fmt: skip
+def test_an_image_has_the_same_bits_alone_and_in_any_batch(kind, dtype, name):
+    case = LARGE[name]
+    images, weight = operands(kind, case, dtype)
+    whole = result(kind, case, [images, weight], dtype)
+    for count in {1, case.n - 1}:
+        part = copy.copy(case)
+        part.n, part.shapes = count, {k: (count, *v[1:]) for k, v in case.shapes.items()}
+        part.shapes["w"] = case.shapes["w"]
+        alone = result(kind, part, [images[:count].copy(), weight], dtype)
+        np.testing.assert_array_equal(alone, whole[:count])
+
+
+@KINDS
+@pytest.mark.parametrize("name", ["strided", "grouped", "depthwise", "solid", "line"])
+@pytest.mark.parametrize("dtype", dt.ALL, ids=lambda d: d.name)
+def test_nothing_beyond_the_result_is_written(kind, name, dtype):
+    case = CASES[name]
+    lowered, arrays = prepared(kind, case, operands(kind, case, dtype), dtype)
+    size = arrays[-1].size
+    room = np.ones(size + 64, dtype.numpy)
+    run_kernel(lowered, [*arrays[:2], room[32:]])
+    np.testing.assert_array_equal(room[:32], 1)
+    np.testing.assert_array_equal(room[32 + size :], 1)
+
+
+@KINDS
+@pytest.mark.parametrize(
+    "target", [Target.x86_64_avx2(), Target.x86_64_avx512(), Target.aarch64(), Target.wasm32()],
+    ids=["avx2", "avx512", "neon", "wasm"],
+)  # fmt: skip
+def test_it_compiles_for_every_target(kind, target):
+    for case in (CASES["strided"], LARGE["packed columns"]):
+        lowered, _ = prepared(kind, case, operands(kind, case, dt.float32), dt.float32, target)
+        llvm.parse_assembly(emit(lowered.function, "kernel", target)).verify()
+
+
+@pytest.mark.skipif(host().vector_bits < 256, reason="needs AVX2")
+@pytest.mark.parametrize("kind", ["conv", "conv_input"])
+def test_narrower_vectors_give_the_same_bits(kind):
+    narrow_target = replace(host(), vector_bits=128, registers=16)
+    for name in ("packed columns", "strided rows in several tiles"):
+        case = LARGE[name]
+        arrays = operands(kind, case, dt.float32)
+        wide_bits = result(kind, case, arrays, dt.float32)
+        narrow_bits = result(kind, case, arrays, dt.float32, narrow_target)
+        np.testing.assert_array_equal(narrow_bits, wide_bits)
