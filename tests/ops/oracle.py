@@ -42,7 +42,9 @@ def agree(got, want, tolerance=None, absolute=None):
         tolerance = TOLERANCE.get(want.dtype, 0)
     a = got.detach().to(tn.float64).numpy()
     b = want.detach().to(torch.float64).numpy()
-    np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance if absolute is None else absolute)
+    np.testing.assert_allclose(
+        a, b, rtol=tolerance, atol=tolerance if absolute is None else absolute
+    )
 
 
 def gradients_agree(ours, theirs, inputs, tolerance=1e-4):

@@ -34,8 +34,13 @@ ALL = (*FLOATS, *INTS, "bool")
 EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 EVERYWHERE = ("float32", "int64", "bool")
 FLOATING, WHOLE = (torch.float32, torch.float64), (torch.int64, torch.uint8)
-WIDE = {torch.float16: FLOATING, torch.bfloat16: FLOATING, torch.uint16: WHOLE,
-        torch.uint32: WHOLE, torch.uint64: WHOLE}  # fmt: skip
+WIDE = {
+    torch.float16: FLOATING,
+    torch.bfloat16: FLOATING,
+    torch.uint16: WHOLE,
+    torch.uint32: WHOLE,
+    torch.uint64: WHOLE,
+}
 """What PyTorch is asked in instead where it has no kernel for a dtype, and for comparison."""
 
 

@@ -45,7 +45,13 @@ def made(label, *shapes, domain="any"):
 
 def with_mask(call):
     def samples(draw):
-        for shape, mask in (((3, 5), (3, 5)), ((3, 5), (5,)), ((3, 1), (1, 4)), ((), ()), ((0, 3), (3,))):
+        for shape, mask in (
+            ((3, 5), (3, 5)),
+            ((3, 5), (5,)),
+            ((3, 1), (1, 4)),
+            ((), ()),
+            ((0, 3), (3,)),
+        ):
             flags = torch.tensor(draw.random.integers(0, 2, mask).astype(bool))
             yield Sample(f"mask {mask} on {shape}", (draw(shape), flags), call)
 
@@ -62,7 +68,9 @@ ROWS = {
     "ceil": Row(named("ceil"), takes=("bool",)),
     "trunc": Row(named("trunc"), takes=("bool",)),
     "frac": Row(named("frac"), takes=INTS),
-    "round": Row(several(named("round"), one(lambda m, x: m.round(x, decimals=1))), takes=("bool",)),
+    "round": Row(
+        several(named("round"), one(lambda m, x: m.round(x, decimals=1))), takes=("bool",)
+    ),
     "square": Row(named("square")),
     "reciprocal": Row(named("reciprocal", domain="nonzero")),
     "exp": Row(named("exp")),
@@ -83,41 +91,64 @@ ROWS = {
     "erf": Row(named("erf")),
     "erfc": Row(named("erfc")),
     "sigmoid": Row(named("sigmoid")),
-    "logit": Row(several(named("logit", domain="unit"), one(lambda m, x: m.logit(x, 0.1), domain="unit"))),
+    "logit": Row(
+        several(named("logit", domain="unit"), one(lambda m, x: m.logit(x, 0.1), domain="unit"))
+    ),
     "relu": Row(named("relu")),
     "isnan": Row(named("isnan")),
     "isinf": Row(named("isinf")),
     "isfinite": Row(named("isfinite")),
     "logical_not": Row(named("logical_not")),
     "bitwise_not": Row(named("bitwise_not")),
-    "nan_to_num": Row(several(named("nan_to_num"), one(lambda m, x: m.nan_to_num(x, 1.5, 9.0, -7.0)))),
+    "nan_to_num": Row(
+        several(named("nan_to_num"), one(lambda m, x: m.nan_to_num(x, 1.5, 9.0, -7.0)))
+    ),
     "add": Row(several(paired("add"), two(lambda m, a, b: m.add(a, b, alpha=2)))),
     "sub": Row(several(paired("sub"), two(lambda m, a, b: m.sub(a, b, alpha=2)))),
     "subtract": Row(paired("subtract")),
     "mul": Row(paired("mul")),
     "multiply": Row(paired("multiply")),
-    "div": Row(several(
-        paired("div", domains=("any", "nonzero")),
-        two(lambda m, a, b: m.div(a, b, rounding_mode="floor"), domains=("any", "nonzero")),
-        two(lambda m, a, b: m.div(a, b, rounding_mode="trunc"), domains=("any", "nonzero")),
-    )),
+    "div": Row(
+        several(
+            paired("div", domains=("any", "nonzero")),
+            two(lambda m, a, b: m.div(a, b, rounding_mode="floor"), domains=("any", "nonzero")),
+            two(lambda m, a, b: m.div(a, b, rounding_mode="trunc"), domains=("any", "nonzero")),
+        )
+    ),
     "divide": Row(paired("divide", domains=("any", "nonzero"))),
     "true_divide": Row(paired("true_divide", domains=("any", "nonzero"))),
     "floor_divide": Row(paired("floor_divide", domains=("any", "nonzero"))),
     "remainder": Row(paired("remainder", domains=("any", "nonzero"))),
     "fmod": Row(paired("fmod", domains=("any", "nonzero"))),
-    "pow": Row(several(paired("pow", domains=("positive", "few")),
-                       *[two(lambda m, a, b, n=n: m.pow(a, n), numbers=(), domains=("positive", "any"))
-                         for n in (0, 1, 2, 3, 0.5, -0.5, 1.5, 4)]), takes=("bool",)),
+    "pow": Row(
+        several(
+            paired("pow", domains=("positive", "few")),
+            *[
+                two(lambda m, a, b, n=n: m.pow(a, n), numbers=(), domains=("positive", "any"))
+                for n in (0, 1, 2, 3, 0.5, -0.5, 1.5, 4)
+            ],
+        ),
+        takes=("bool",),
+    ),
     "maximum": Row(tensors("maximum")),
     "minimum": Row(tensors("minimum")),
-    "eq": Row(paired("eq")), "ne": Row(paired("ne")), "not_equal": Row(paired("not_equal")),
-    "lt": Row(paired("lt")), "less": Row(paired("less")),
-    "le": Row(paired("le")), "less_equal": Row(paired("less_equal")),
-    "gt": Row(paired("gt")), "greater": Row(paired("greater")),
-    "ge": Row(paired("ge")), "greater_equal": Row(paired("greater_equal")),
-    "isclose": Row(several(tensors("isclose", domains=("few", "few")),
-                           made("equal_nan", (4,))(lambda m, x: m.isclose(x / 0, x / 0, equal_nan=True)))),
+    "eq": Row(paired("eq")),
+    "ne": Row(paired("ne")),
+    "not_equal": Row(paired("not_equal")),
+    "lt": Row(paired("lt")),
+    "less": Row(paired("less")),
+    "le": Row(paired("le")),
+    "less_equal": Row(paired("less_equal")),
+    "gt": Row(paired("gt")),
+    "greater": Row(paired("greater")),
+    "ge": Row(paired("ge")),
+    "greater_equal": Row(paired("greater_equal")),
+    "isclose": Row(
+        several(
+            tensors("isclose", domains=("few", "few")),
+            made("equal_nan", (4,))(lambda m, x: m.isclose(x / 0, x / 0, equal_nan=True)),
+        )
+    ),
     "logical_and": Row(tensors("logical_and")),
     "logical_or": Row(tensors("logical_or")),
     "logical_xor": Row(tensors("logical_xor")),
@@ -126,26 +157,60 @@ ROWS = {
     "bitwise_xor": Row(paired("bitwise_xor", numbers=(2, True))),
     "logaddexp": Row(tensors("logaddexp"), ulps=LOOSE, takes=(*INTS, "bool")),
     "heaviside": Row(tensors("heaviside", domains=("few", "any"))),
-    "lerp": Row(several(two(lambda m, a, b: m.lerp(a, b, 0.25), numbers=()),
-                        made("weight", (3, 5), (5,), (3, 1))(lambda m, a, b, w: m.lerp(a, b, w))), takes=INTS),
-    "addcmul": Row(several(made("broadcast", (3, 5), (5,), (3, 1))(lambda m, a, b, c: m.addcmul(a, b, c)),
-                           made("value", (3, 5), (5,), (3, 1))(lambda m, a, b, c: m.addcmul(a, b, c, value=3))), takes=("bool",)),
-    "addcdiv": Row(several(
-        made("broadcast", (3, 5), (5,), (3, 1), domain="nonzero")(lambda m, a, b, c: m.addcdiv(a, b, c)),
-        made("value", (3, 5), (5,), (3, 1), domain="nonzero")(lambda m, a, b, c: m.addcdiv(a, b, c, value=3))), takes=(*INTS, "bool")),
-    "clamp": Row(several(
-        one(lambda m, x: m.clamp(x, 1, 2)), one(lambda m, x: m.clamp(x, max=1)), one(lambda m, x: m.clamp(x, -0.5)),
-        one(lambda m, x: m.clamp(x, 2, 1)),
-        two(lambda m, a, b: m.clamp(a, b), numbers=()), two(lambda m, a, b: m.clamp(a, max=b), numbers=()),
-        made("both tensors", (3, 5), (5,), (3, 1))(lambda m, x, a, b: m.clamp(x, a, b))), takes=("bool",)),
+    "lerp": Row(
+        several(
+            two(lambda m, a, b: m.lerp(a, b, 0.25), numbers=()),
+            made("weight", (3, 5), (5,), (3, 1))(lambda m, a, b, w: m.lerp(a, b, w)),
+        ),
+        takes=INTS,
+    ),
+    "addcmul": Row(
+        several(
+            made("broadcast", (3, 5), (5,), (3, 1))(lambda m, a, b, c: m.addcmul(a, b, c)),
+            made("value", (3, 5), (5,), (3, 1))(lambda m, a, b, c: m.addcmul(a, b, c, value=3)),
+        ),
+        takes=("bool",),
+    ),
+    "addcdiv": Row(
+        several(
+            made("broadcast", (3, 5), (5,), (3, 1), domain="nonzero")(
+                lambda m, a, b, c: m.addcdiv(a, b, c)
+            ),
+            made("value", (3, 5), (5,), (3, 1), domain="nonzero")(
+                lambda m, a, b, c: m.addcdiv(a, b, c, value=3)
+            ),
+        ),
+        takes=(*INTS, "bool"),
+    ),
+    "clamp": Row(
+        several(
+            one(lambda m, x: m.clamp(x, 1, 2)),
+            one(lambda m, x: m.clamp(x, max=1)),
+            one(lambda m, x: m.clamp(x, -0.5)),
+            one(lambda m, x: m.clamp(x, 2, 1)),
+            two(lambda m, a, b: m.clamp(a, b), numbers=()),
+            two(lambda m, a, b: m.clamp(a, max=b), numbers=()),
+            made("both tensors", (3, 5), (5,), (3, 1))(lambda m, x, a, b: m.clamp(x, a, b)),
+        ),
+        takes=("bool",),
+    ),
     "clip": Row(one(lambda m, x: m.clip(x, 1, 2))),
-    "where": Row(several(
-        with_mask(lambda m, x, c: m.where(c, x, 2)), with_mask(lambda m, x, c: m.where(c, 2.5, x)),
-        with_mask(lambda m, x, c: m.where(c, x, x)), with_mask(lambda m, x, c: m.where(c, 1, 2)),
-        with_mask(lambda m, x, c: x.where(c, x * 0)))),
-    "masked_fill": Row(several(with_mask(lambda m, x, c: m.masked_fill(x, c, 1)),
-                               with_mask(lambda m, x, c: x.masked_fill(c, 0)))),
-}  # fmt: skip
+    "where": Row(
+        several(
+            with_mask(lambda m, x, c: m.where(c, x, 2)),
+            with_mask(lambda m, x, c: m.where(c, 2.5, x)),
+            with_mask(lambda m, x, c: m.where(c, x, x)),
+            with_mask(lambda m, x, c: m.where(c, 1, 2)),
+            with_mask(lambda m, x, c: x.where(c, x * 0)),
+        )
+    ),
+    "masked_fill": Row(
+        several(
+            with_mask(lambda m, x, c: m.masked_fill(x, c, 1)),
+            with_mask(lambda m, x, c: x.masked_fill(c, 0)),
+        )
+    ),
+}
 
 
 def test_every_function_has_a_row():
@@ -192,9 +257,14 @@ def test_integers_wrap(dtype):
     a = np.array([info.min, info.max, 0, 1], dtype)
     with np.errstate(all="ignore"):
         for got, want in (
-            (x + 1, a + a.dtype.type(1)), (x * x, a * a), (-x, -a), (x.abs(), np.abs(a)), (~x, ~a),
-            (x.fmod(x + 2), np.fmod(a, a + a.dtype.type(2))), (x.square(), a * a),
-        ):  # fmt: skip
+            (x + 1, a + a.dtype.type(1)),
+            (x * x, a * a),
+            (-x, -a),
+            (x.abs(), np.abs(a)),
+            (~x, ~a),
+            (x.fmod(x + 2), np.fmod(a, a + a.dtype.type(2))),
+            (x.square(), a * a),
+        ):
             assert np.array_equal(got.numpy(), want)
 
 
@@ -209,7 +279,9 @@ def test_logarithms_are_exact_at_powers(dtype):
 
 def test_functions_keep_relative_accuracy_in_their_tails():
     for dtype, tolerance in ((torch.float64, 1e-13), (torch.float32, 1e-6)):
-        x = torch.tensor([-9.0, -1.0, -1e-3, 0.0, 1e-3, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 9.0], dtype=dtype)
+        x = torch.tensor(
+            [-9.0, -1.0, -1e-3, 0.0, 1e-3, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 9.0], dtype=dtype
+        )
         agree(tn.erfc(given(x)), torch.erfc(x.double()).to(dtype), tolerance, absolute=0)
         y = torch.tensor([1e-6, -1e-6, 1e-3, 1.0, 60.0, 88.9, -88.9], dtype=dtype)
         agree(tn.sinh(given(y)), torch.sinh(y.double()).to(dtype), tolerance, absolute=0)
@@ -222,31 +294,66 @@ def test_lerp_meets_both_ends():
     assert torch.equal(torch.tensor(tn.lerp(given(a), given(b), 1.0).numpy()), b)
     assert torch.equal(torch.tensor(tn.lerp(given(a), given(b), 0.0).numpy()), a)
     weight = torch.tensor([0.0, 1.0]).repeat(25)
-    assert torch.equal(torch.tensor(tn.lerp(given(a), given(b), given(weight)).numpy()), torch.where(weight > 0, b, a))
+    assert torch.equal(
+        torch.tensor(tn.lerp(given(a), given(b), given(weight)).numpy()),
+        torch.where(weight > 0, b, a),
+    )
 
 
 OPERATORS = {
-    "+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b, "/": lambda a, b: a / b,
-    "**": lambda a, b: a**b, "==": lambda a, b: a == b, "!=": lambda a, b: a != b, "<": lambda a, b: a < b,
-    "<=": lambda a, b: a <= b, ">": lambda a, b: a > b, ">=": lambda a, b: a >= b,
-    "reflected +": lambda a, b: b + a, "reflected -": lambda a, b: b - a, "reflected *": lambda a, b: b * a,
-    "reflected /": lambda a, b: b / a, "reflected **": lambda a, b: b**a, "reflected //": lambda a, b: b // a,
-    "reflected %": lambda a, b: b % a, "reflected <": lambda a, b: b < a,
-}  # fmt: skip
+    "+": lambda a, b: a + b,
+    "-": lambda a, b: a - b,
+    "*": lambda a, b: a * b,
+    "/": lambda a, b: a / b,
+    "**": lambda a, b: a**b,
+    "==": lambda a, b: a == b,
+    "!=": lambda a, b: a != b,
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+    "reflected +": lambda a, b: b + a,
+    "reflected -": lambda a, b: b - a,
+    "reflected *": lambda a, b: b * a,
+    "reflected /": lambda a, b: b / a,
+    "reflected **": lambda a, b: b**a,
+    "reflected //": lambda a, b: b // a,
+    "reflected %": lambda a, b: b % a,
+    "reflected <": lambda a, b: b < a,
+}
 BITWISE = {
-    "&": lambda a, b: a & b, "|": lambda a, b: a | b, "^": lambda a, b: a ^ b, "<<": lambda a, b: a << b,
-    ">>": lambda a, b: a >> b, "reflected &": lambda a, b: b & a, "reflected |": lambda a, b: b | a,
-    "reflected ^": lambda a, b: b ^ a, "reflected <<": lambda a, b: b << a,
-}  # fmt: skip
+    "&": lambda a, b: a & b,
+    "|": lambda a, b: a | b,
+    "^": lambda a, b: a ^ b,
+    "<<": lambda a, b: a << b,
+    ">>": lambda a, b: a >> b,
+    "reflected &": lambda a, b: b & a,
+    "reflected |": lambda a, b: b | a,
+    "reflected ^": lambda a, b: b ^ a,
+    "reflected <<": lambda a, b: b << a,
+}
 
 
 @pytest.mark.parametrize("dtype", ALL)
 def test_operators(dtype, count):
     for name, operator in (OPERATORS | BITWISE).items():
         floats = name in BITWISE and dtype in FLOATS
-        numbers = () if floats else (2, True) if name in BITWISE or "%" in name or "//" in name else (2, 2.5)
-        row = Row(two(lambda m, a, b, f=operator: f(a, b), domains=("positive", "positive"), numbers=numbers,
-                      pairs=("same shape", "column and row", "no dims and a matrix")), takes=("bool",))
+        numbers = (
+            ()
+            if floats
+            else (2, True)
+            if name in BITWISE or "%" in name or "//" in name
+            else (2, 2.5)
+        )
+        row = Row(
+            two(
+                lambda m, a, b, f=operator: f(a, b),
+                domains=("positive", "positive"),
+                numbers=numbers,
+                pairs=("same shape", "column and row", "no dims and a matrix"),
+            ),
+            takes=("bool",),
+        )
         found = problems(name, row, dtype, modes=("recorded", "immediate"), count=count)
         assert not found, name + "\n" + "\n".join(found[:12])
 
@@ -277,7 +384,7 @@ def test_errors_say_what_was_wanted_what_came_and_what_to_do():
         (lambda: whole.round(decimals=2), DTypeError, ("decimals", "int64")),
         (lambda: flags.relu(), DTypeError, ("relu", "bool")),
         (lambda: tn.ones(1, dtype=tn.uint64) + whole, DTypeError, ("uint64", "int64")),
-    ):  # fmt: skip
+    ):
         with pytest.raises(kind) as caught:
             call()
         for word in words:

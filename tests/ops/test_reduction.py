@@ -30,7 +30,9 @@ PLACES = {
 EMPTY = {"no rows": ((0, 3), PLAIN, (0, 1, None)), "empty vector": ((0,), PLAIN, (0, None))}
 
 
-def folds(call, *, domain="any", places=PLACES, several=True, without=True, whole=True, specials=True):
+def folds(
+    call, *, domain="any", places=PLACES, several=True, without=True, whole=True, specials=True
+):
     """Return samples of `call(m, x, dim, keepdim)`; dim None is left out unless `without`.
 
     With `whole` a reduction of all dims may keep them.
@@ -48,7 +50,9 @@ def folds(call, *, domain="any", places=PLACES, several=True, without=True, whol
                     if dim is None and keepdim and not whole:
                         continue
                     use = lambda m, x, v=view, d=dim, k=keepdim: call(m, v(x), d, k)  # noqa: E731
-                    yield Sample(f"{label}, dim={dim}, keepdim={keepdim}", (draw(shape, domain),), use)
+                    yield Sample(
+                        f"{label}, dim={dim}, keepdim={keepdim}", (draw(shape, domain),), use
+                    )
         if specials and draw.kind == "float":
             rows = draw.specials()[:9].reshape(3, 3)
             yield Sample("specials", (rows,), lambda m, x: call(m, x, 1, False))
@@ -108,15 +112,21 @@ def spread(name):
         yield Sample("unbiased", (draw((3, 5)),), lambda m, x: getattr(m, name)(x, unbiased=False))
         yield Sample("a bool for a dim", (draw((3, 5)),), lambda m, x: getattr(m, name)(x, False))
         yield Sample("dim, unbiased", (draw((3, 5)),), lambda m, x: getattr(m, name)(x, 1, False))
-        yield Sample("correction 2", (draw((3, 5)),), lambda m, x: getattr(m, name)(x, 1, correction=2))
+        yield Sample(
+            "correction 2", (draw((3, 5)),), lambda m, x: getattr(m, name)(x, 1, correction=2)
+        )
         yield Sample("one element", (draw((1, 5)),), lambda m, x: getattr(m, name)(x, 0))
 
-    return several(folds(call, places=PLACES | EMPTY, specials=False),
-                   folds(biased, specials=False, places={"matrix": PLACES["matrix"]}), more)  # fmt: skip
+    return several(
+        folds(call, places=PLACES | EMPTY, specials=False),
+        folds(biased, specials=False, places={"matrix": PLACES["matrix"]}),
+        more,
+    )
 
 
 def norms(draw):
     for p in ("fro", 2, 1, 0, 3, 0.5, math.inf, -math.inf):
+
         def call(m, x, dim, keepdim, p=p):
             return m.norm(x, p, dim, keepdim)
 
@@ -137,7 +147,9 @@ def along(name):
                     use = lambda m, x, v=view, d=dim: getattr(m, name)(v(x), d)  # noqa: E731
                     yield Sample(f"{label}, dim={dim}", (draw(shape),), use)
         if draw.kind == "float":
-            rows = torch.tensor([[1e4, -1e4, 0], [math.inf, 0, 1], [-math.inf, 0, 1], [-math.inf] * 3])
+            rows = torch.tensor(
+                [[1e4, -1e4, 0], [math.inf, 0, 1], [-math.inf, 0, 1], [-math.inf] * 3]
+            )
             yield Sample("extremes", (rows.to(draw.dtype),), lambda m, x: getattr(m, name)(x, 1))
         yield Sample("dtype", (draw((3, 5)),), lambda m, x: getattr(m, name)(x, 1, dtype=m.float64))
 
@@ -148,9 +160,16 @@ def with_dtype(name):
     def samples(draw):
         for dtype in ("float64", "float32", "int32", "float16"):
             leaves = (draw((3, 5), "few"),)
-            yield Sample(f"dtype={dtype}", leaves, lambda m, x, d=dtype: getattr(m, name)(x, dtype=getattr(m, d)))
-            yield Sample(f"dim, dtype={dtype}", leaves,
-                         lambda m, x, d=dtype: getattr(m, name)(x, 1, dtype=getattr(m, d)))  # fmt: skip
+            yield Sample(
+                f"dtype={dtype}",
+                leaves,
+                lambda m, x, d=dtype: getattr(m, name)(x, dtype=getattr(m, d)),
+            )
+            yield Sample(
+                f"dim, dtype={dtype}",
+                leaves,
+                lambda m, x, d=dtype: getattr(m, name)(x, 1, dtype=getattr(m, d)),
+            )
 
     return samples
 
@@ -175,7 +194,10 @@ def aminmax(m, x, dim, keepdim):
 HALF_SUMS = {"float64": 40, "float32": 40, "float16": 4, "bfloat16": 4}
 ROWS = {
     "sum": Row(several(reduced("sum"), with_dtype("sum")), ulps=HALF_SUMS),
-    "prod": Row(several(reduced("prod", several=False, whole=False, domain="unit"), with_dtype("prod")), ulps=60),
+    "prod": Row(
+        several(reduced("prod", several=False, whole=False, domain="unit"), with_dtype("prod")),
+        ulps=60,
+    ),
     "mean": Row(several(reduced("mean"), with_dtype("mean")), ulps=HALF_SUMS),
     "var": Row(spread("var"), ulps=20),
     "std": Row(spread("std"), ulps=20),
@@ -192,7 +214,9 @@ ROWS = {
     "all": Row(quantified("all")),
     "count_nonzero": Row(folds(count_nonzero, domain="few", places=PLACES | EMPTY)),
     "norm": Row(norms, ulps=40, takes=(*INTS, "bool")),
-    "logsumexp": Row(folds(lambda m, x, d, k: m.logsumexp(x, d, k), without=False, places=PLACES | EMPTY)),
+    "logsumexp": Row(
+        folds(lambda m, x, d, k: m.logsumexp(x, d, k), without=False, places=PLACES | EMPTY)
+    ),
     "softmax": Row(along("softmax"), refuses=(*INTS, "bool")),
     "log_softmax": Row(along("log_softmax"), ulps=8, refuses=(*INTS, "bool")),
 }
@@ -210,7 +234,21 @@ def test_values(function, dtype, count):
 
 
 # -- what a table does not say -----------------------------------------------------------------
-KEEPING = ("sum", "prod", "mean", "var", "std", "amax", "amin", "argmax", "argmin", "any", "all", "norm", "logsumexp")
+KEEPING = (
+    "sum",
+    "prod",
+    "mean",
+    "var",
+    "std",
+    "amax",
+    "amin",
+    "argmax",
+    "argmin",
+    "any",
+    "all",
+    "norm",
+    "logsumexp",
+)
 
 
 @pytest.mark.parametrize("name", KEEPING)
@@ -224,7 +262,10 @@ def test_numpys_names_for_the_dim(name):
 def test_numpys_names_where_results_are_several():
     x = tn.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 7.0]])
     for name in ("max", "min", "var_mean", "std_mean"):
-        got, want = getattr(tn, name)(x, axis=0, keepdims=True), getattr(tn, name)(x, dim=0, keepdim=True)
+        got, want = (
+            getattr(tn, name)(x, axis=0, keepdims=True),
+            getattr(tn, name)(x, dim=0, keepdim=True),
+        )
         assert all(tn.equal(a, b) for a, b in zip(got, want, strict=True))
     assert tn.equal(tn.softmax(x, axis=0), tn.softmax(x, dim=0))
     assert tn.equal(tn.log_softmax(x, axis=0), tn.log_softmax(x, dim=0))
@@ -281,7 +322,7 @@ ERRORS = (
     (lambda x: tn.ones(0, 3).amax(0), ShapeError, ("amax",)),
     (lambda x: tn.ones(0, 3).max(0), ShapeError, ("max",)),
     (lambda x: tn.ones(0).argmin(), ShapeError, ("argmin",)),
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("case", range(len(ERRORS)))

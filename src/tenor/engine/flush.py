@@ -19,7 +19,7 @@ from tenor.engine.alias import version_of
 from tenor.engine.backend import Runner, interpret, load
 from tenor.engine.tape import FREED, Segment, needed_values
 from tenor.engine.trace import Trace, install, local, reset_trie
-from tenor.engine.trie import State, meta, path
+from tenor.engine.trie import Meta, State, meta, path
 from tenor.errors import CompileError, IndexRangeError, LabelError, TenorError
 from tenor.ir import op as ops
 from tenor.ir.node import Graph, Node
@@ -134,10 +134,21 @@ def _first_outside(
 
 @dataclass
 class Binding:
-    """A plan as one live set uses it."""
+    """A plan as one live set uses it.
+
+    Attributes:
+        plan: The plan.
+        places: For each live handle the place of its value.
+        metas: What each will be.
+        linked: Whether a gradient flows back through each.
+        needing: Whether a backward pass may still start from one of them.
+        saved: The values that pass will read, and their places.
+    """
 
     plan: Plan
     places: list[tuple[str, int]]
+    metas: list[Meta]
+    linked: list[bool]
     needing: bool = False
     saved: list[tuple[State, tuple[str, int]]] = field(default_factory=list)
 
@@ -280,7 +291,11 @@ def _make_binding(trace: Trace, live: list[Handle], needing: list[State]) -> Bin
         kept = {r for r in [*roots, *map(root_of, saved)] if r.op is ops.LEAF}
         plan = _build(trace, live, stored, kept)
     places = [plan.where[r] for r in roots]
-    return Binding(plan, places, bool(needing), [(s, plan.where[root_of(s)]) for s in saved])
+    states = [h.state for h in live]
+    metas = [meta(s.shape, s.dtype, s.requires_grad) for s in states]
+    linked = [s.requires_grad and s.op not in (ops.VARIABLE, ops.LEAF) for s in states]
+    kept_values = [(s, plan.where[root_of(s)]) for s in saved]
+    return Binding(plan, places, metas, linked, bool(needing), kept_values)
 
 
 def _superset(end: State, stored: set[State]) -> Plan | None:
@@ -330,17 +345,19 @@ def _execute(trace: Trace, live: list[Handle], binding: Binding) -> None:
     if code:
         _abandon(trace, live, plan, code, value)
     segment = _segment(trace, live, binding, leaves, outputs) if binding.needing else None
-    for handle, (space, at) in zip(live, binding.places, strict=True):
-        state = handle.state
+    for handle, (space, at), what, linked in zip(
+        live, binding.places, binding.metas, binding.linked, strict=True
+    ):
         buffer = outputs[at] if space == "output" else leaves[at]
         old = handle.buffer
         if old is not None and old.shared and old.nbytes == buffer.nbytes:
             old.assign(buffer)
             buffer = old
         handle.buffer = buffer
-        handle.meta = meta(state.shape, state.dtype, state.requires_grad)
+        handle.meta = what
         handle.trace = None
-        if state.requires_grad and state.op is not ops.VARIABLE and state.op is not ops.LEAF:
+        if linked:
+            state = handle.state
             handle.segment = FREED if state in trace.freed else segment
             handle.origin = state
 

@@ -110,7 +110,9 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             fix=_linear_fix(tuple(shape), wanted),
             operands=(input, weight),
         )
-    out = input @ (weight.t() if weight.ndim == 2 else weight)
+    # Not weight.t(): a view would have to be told of every step the optimizer takes.
+    turned = record(ops.PERMUTE, (weight,), ((1, 0),)) if weight.ndim == 2 else weight
+    out = input @ turned
     return out if bias is None else out + lowered(bias)[0]
 
 

@@ -194,9 +194,12 @@ class Optimizer:
         if pinned():
             self._guard()
         taken = set() if taken is None else taken
-        with no_grad():
+        mode, local.trace.grad = local.trace.grad, False
+        try:
             for group in self.param_groups:
                 self._record_group(group, taken)
+        finally:
+            local.trace.grad = mode
 
     def _record_group(self, group: dict[str, Any], taken: set[StepCount]) -> None:
         emitted: dict[tuple[StepCount, DType], list[Tensor]] = {}

@@ -79,20 +79,24 @@ class SGD(Optimizer):
         return ("momentum_buffer",) if group["momentum"] else ()
 
     def numbers(self, group: Mapping[str, Any], t: int) -> tuple[float, ...]:
-        """Return the step size, momentum, what of the gradient counts, and the decay."""
+        """Return the step size; then the decay; then momentum and what counts of the gradient."""
         taken = 1.0 if t == 1 else 1.0 - group["dampening"]
-        return float(group["lr"]), group["momentum"], taken, group["weight_decay"]
+        decay = (group["weight_decay"],) if group["weight_decay"] else ()
+        momentum = (group["momentum"], taken) if group["momentum"] else ()
+        return float(group["lr"]), *decay, *momentum
 
     def update(
         self, p: Tensor, g: Tensor, state: dict[str, Any], n: list[Tensor], group: dict[str, Any]
     ) -> None:
         """Record one descent."""
-        lr, momentum, taken, decay = n
+        lr, *others = n
         if group["maximize"]:
             g = -g
         if group["weight_decay"]:
+            decay, *others = others
             g = g + p * decay
         if group["momentum"]:
+            momentum, taken = others
             buffer = state["momentum_buffer"]
             buffer.mul_(momentum).add_(g * taken)
             g = g + buffer * momentum if group["nesterov"] else buffer

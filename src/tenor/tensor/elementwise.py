@@ -364,7 +364,7 @@ def sign(x: Tensor) -> Tensor:
     if x.element_type is dt.bool_:
         return x.clone()
     made: Tensor = record(ops.SIGN, (x,))
-    return where(x == x, made, 0) if x.element_type.kind == "float" else made  # type: ignore[no-any-return]
+    return where(x == x, made, 0) if x.element_type.kind == "float" else made
 
 
 def heaviside(x: Tensor, values: Tensor) -> Tensor:

@@ -14,8 +14,8 @@ from tenor.engine.macro import macro
 from tenor.engine.trace import record
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
+from tenor.tensor.elementwise import abs as magnitude
 from tenor.tensor.elementwise import (
-    abs,
     clamp,
     erf,
     exp,
@@ -24,12 +24,12 @@ from tenor.tensor.elementwise import (
     log1p,
     maximum,
     minimum,
-    round,
     rpow_,
     sin,
     where,
 )
 from tenor.tensor.elementwise import cos as cosine
+from tenor.tensor.elementwise import round as nearest
 from tenor.tensor.operands import cast, constant, floating, prepare
 
 if TYPE_CHECKING:
@@ -38,8 +38,16 @@ if TYPE_CHECKING:
     from tenor.tensor.tensor import Tensor
 
 __all__ = [
-    "cosh", "erfc", "exp2", "log2", "log10", "logaddexp", "logit", "sinh", "tan",
-]  # fmt: skip
+    "cosh",
+    "erfc",
+    "exp2",
+    "log2",
+    "log10",
+    "logaddexp",
+    "logit",
+    "sinh",
+    "tan",
+]
 
 
 def widened(x: Tensor) -> Tensor:
@@ -62,8 +70,8 @@ def rounded_once(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Ten
 def _at_powers(base: float, x: Tensor) -> Tensor:
     """Return the logarithm to a base, exact where x is a whole power of it."""
     found = log(x) * (1.0 / math.log(base))
-    whole = round(found.detach())
-    power_of = (rpow_(whole, base) == x) & (abs(whole) < math.inf)
+    whole = nearest(found.detach())
+    power_of = (rpow_(whole, base) == x) & (magnitude(whole) < math.inf)
     correction: Tensor = where(power_of, whole - found, 0.0)
     return found + correction.detach()
 
@@ -103,28 +111,46 @@ def sinh(x: Tensor) -> Tensor:
 def cosh(x: Tensor) -> Tensor:
     """Return (exp(x) + exp(-x)) / 2, without early overflow."""
     root = exp(x * 0.5)
-    return _finite(x, root * 0.5 * root + 0.5 / root / root, abs(x))
+    return _finite(x, root * 0.5 * root + 0.5 / root / root, magnitude(x))
 
 
 def _finite(x: Tensor, value: Tensor, otherwise: Tensor) -> Tensor:
     """Return a value where x is finite."""
-    return where(abs(x) < math.inf, value, otherwise)  # type: ignore[no-any-return]
+    return where(magnitude(x) < math.inf, value, otherwise)  # type: ignore[no-any-return]
 
 
 # log(erfc(z) / t) + z^2 for t = 2 / (2 + z), a Chebyshev series in 2 t - 1; worked out with 50
 # digits. The last terms kept are below half a unit of float64.
 TAIL = (
-    -6.51326859890854717e-01, 6.41969792356490260e-01, 1.94764732041858363e-02,
-    -9.56151478680863164e-03, -9.46595344482036866e-04, 3.66839497852761452e-04,
-    4.25233248069077716e-05, -2.02785781125342432e-05, -1.62429000464702551e-06,
-    1.30365583558052320e-06, 1.56264417220661432e-08, -8.52380959149265425e-08,
-    6.52905443909885150e-09, 5.05934349555146894e-09, -9.91364156493033087e-10,
-    -2.27365122293183586e-10, 9.64679110201552680e-11, 2.39403808303911474e-12,
-    -6.88602752649755340e-12, 8.94487927309072572e-13, 3.13092139934295808e-13,
-    -1.12708223613672524e-13, 3.81090525518923206e-16, 7.10609761360923699e-15,
-    -1.52302820145710430e-15, -9.45749457129123400e-17, 1.21023718922427899e-16,
+    -6.51326859890854717e-01,
+    6.41969792356490260e-01,
+    1.94764732041858363e-02,
+    -9.56151478680863164e-03,
+    -9.46595344482036866e-04,
+    3.66839497852761452e-04,
+    4.25233248069077716e-05,
+    -2.02785781125342432e-05,
+    -1.62429000464702551e-06,
+    1.30365583558052320e-06,
+    1.56264417220661432e-08,
+    -8.52380959149265425e-08,
+    6.52905443909885150e-09,
+    5.05934349555146894e-09,
+    -9.91364156493033087e-10,
+    -2.27365122293183586e-10,
+    9.64679110201552680e-11,
+    2.39403808303911474e-12,
+    -6.88602752649755340e-12,
+    8.94487927309072572e-13,
+    3.13092139934295808e-13,
+    -1.12708223613672524e-13,
+    3.81090525518923206e-16,
+    7.10609761360923699e-15,
+    -1.52302820145710430e-15,
+    -9.45749457129123400e-17,
+    1.21023718922427899e-16,
     -2.81666308774717697e-17,
-)  # fmt: skip
+)
 
 
 def _series(u: Tensor, coefficients: tuple[float, ...]) -> Tensor:
@@ -146,7 +172,7 @@ def erfc(x: Tensor) -> Tensor:
     # The halves and float32 need fewer terms than float64 is summed to.
     terms = TAIL if x.element_type is dt.float64 else TAIL[:17]
     here = wide.detach()
-    z = abs(here)
+    z = magnitude(here)
     t = 2.0 / (z + 2.0)
     tail = t * exp(_series(t * 2.0 - 1.0, terms) - z * z)
     value: Tensor = where(here < 0, 2.0 - tail, tail)

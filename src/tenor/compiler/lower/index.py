@@ -24,29 +24,22 @@ class Merge:
         return Affine(tuple(affine.strides[run[-1]] for run in self.runs), affine.offset)
 
 
-def simplify(kernel: Kernel, *, merge_last_reduced: bool = True) -> Kernel:
+def simplify(kernel: Kernel) -> Kernel:
     """Return an equal kernel over as few dims as possible.
 
-    Two neighbouring dims are merged where every affine steps through them as through one, and
-    both are kept or both are reduced. The order of elements never changes.
-
-    Args:
-        kernel: A map or reduce kernel.
-        merge_last_reduced: Whether the last reduced dim may take part: where lanes run along it,
-            merging would make the order of a sum depend on the layout.
+    Two neighbouring dims that are kept are merged where every affine steps through them as
+    through one. Reduced dims are not: the order of a sum would depend on the layout.
     """
     affines = list(dict.fromkeys(_affines(kernel)))
     reduced = set(kernel.reduce_dims)
     dims = [d for d, n in enumerate(kernel.domain) if n != 1]
-    frozen = max((d for d in dims if d in reduced), default=-1)
     runs: list[list[int]] = []
     for d in dims:
         if runs:
             last = runs[-1][-1]
-            same = (d in reduced) == (last in reduced)
-            free = merge_last_reduced or d != frozen
+            kept = d not in reduced and last not in reduced
             n = kernel.domain[d]
-            if same and free and all(a.strides[last] == n * a.strides[d] for a in affines):
+            if kept and all(a.strides[last] == n * a.strides[d] for a in affines):
                 runs[-1].append(d)
                 continue
         runs.append([d])

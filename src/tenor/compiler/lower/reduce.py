@@ -53,7 +53,7 @@ def lower_reduce(kernel: Kernel, target: Target) -> Lowered:
     real = [d for d, n in enumerate(domain) if n > 1]
     last_reduced = bool(real) and real[-1] in dims
     inner = last_reduced and (count > SHORT or not kept)
-    kernel = simplify(kernel, merge_last_reduced=not inner)
+    kernel = simplify(kernel)
     e, low, high = begin(kernel)
     if size(kept) == 0:
         return Lowered(e.f, 0)
@@ -172,16 +172,21 @@ class _Loops:
             return self._together(before, body(i, self._afresh(before)))
 
         once = alone if taking >= WORTH_A_JOIN else body
-        span = STRETCH * step
-        if count <= STRETCH:
-            return f.loop(0, n, step, once, held)
 
-        def stretch(i: Value, before: list[Value]) -> list[Value]:
-            end = f.add(i, span)
-            end = f.op("smin", end, n) if n % span else end
-            return self._together(before, f.loop(i, end, step, once, self._afresh(before)))
+        def run(low: Value | int, high: Value | int, most: int, held: list[Value]) -> list[Value]:
+            if most <= STRETCH:
+                return f.loop(low, high, step, once, held)
+            part = STRETCH
+            while part * STRETCH < most:
+                part *= STRETCH
 
-        return f.loop(0, n, span, stretch, held)
+            def stretch(i: Value, before: list[Value]) -> list[Value]:
+                end = f.op("smin", f.add(i, part * step), high)
+                return self._together(before, run(i, end, part, self._afresh(before)))
+
+            return f.loop(low, high, part * step, stretch, held)
+
+        return run(0, n, count, held)
 
     def _afresh(self, held: list[Value]) -> list[Value]:
         """Return the values before the first element for sums, those held for the rest."""
