@@ -359,6 +359,7 @@ def abs(x: Tensor) -> Tensor:
     return made
 
 
+@macro
 def sign(x: Tensor) -> Tensor:
     """Return -1, 0 or 1, and 0 for NaN as in PyTorch; the gradient is 0."""
     if x.element_type is dt.bool_:
@@ -367,12 +368,14 @@ def sign(x: Tensor) -> Tensor:
     return where(x == x, made, 0) if x.element_type.kind == "float" else made
 
 
+@macro
 def heaviside(x: Tensor, values: Tensor) -> Tensor:
     """Return 0 below 0, values at 0, and 1 above."""
     return where(x == 0, values, cast(x > 0, x.element_type))  # type: ignore[no-any-return]
 
 
 # -- bounds ------------------------------------------------------------------------------------
+@macro
 def relu(x: Tensor) -> Tensor:
     """Return max(x, 0); the gradient at 0 is 0.
 
@@ -409,6 +412,7 @@ def clamp(
     return x if high is None else where(x > high, high, x)
 
 
+@macro
 def nan_to_num(
     x: Tensor, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
 ) -> Tensor:
@@ -459,11 +463,13 @@ def ge(x: Tensor, other: Tensor | Number) -> Tensor:
     return ge_(x, other)
 
 
+@macro
 def isnan(x: Tensor) -> Tensor:
     """Return where x is not a number."""
     return ne_(x, x)
 
 
+@macro
 def isinf(x: Tensor) -> Tensor:
     """Return where x is an infinity."""
     if x.element_type.kind != "float":
@@ -471,6 +477,7 @@ def isinf(x: Tensor) -> Tensor:
     return eq_(abs(x), math.inf)
 
 
+@macro
 def isfinite(x: Tensor) -> Tensor:
     """Return where x is neither an infinity nor NaN."""
     if x.element_type.kind != "float":
@@ -478,6 +485,7 @@ def isfinite(x: Tensor) -> Tensor:
     return lt_(abs(x), math.inf)
 
 
+@macro
 def isclose(
     x: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
 ) -> Tensor:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from tenor.compiler.schedule.access import NotAffine, identity, linear
 from tenor.compiler.schedule.contract import TEMPLATES
 from tenor.compiler.schedule.expression import Expressions
+from tenor.compiler.schedule.layout import lies_across
 from tenor.compiler.schedule.operand import operand_nodes
 from tenor.ir import op as ops
 from tenor.ir.kernel import Affine, Kernel
@@ -227,7 +228,9 @@ class Fusion:
         if item.source is item.node:
             probe.compute(item.node)
         else:
-            probe.value(item.source, identity(item.domain), ())
+            read = probe.value(item.source, identity(item.domain), ())
+            if item.node.op.family == "reduce" and lies_across(read, item.domain):
+                raise NotAffine(item.source)  # affine, but slow: a copy comes first
         return probe.reads
 
     def _place(
