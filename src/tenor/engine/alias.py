@@ -9,25 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tenor.engine.trace import (
-    FunctionCall,
-    Trace,
-    advance,
-    handle_of,
-    local,
-    record,
-    refresh,
-    state_of,
-)
-from tenor.engine.trie import meta
+from tenor.engine.trace import FunctionCall, Trace, advance, local, record, refresh, state_of
+from tenor.engine.trie import meta, path
 from tenor.errors import GradientError
 from tenor.ir import op as ops
 
 if TYPE_CHECKING:
     from tenor.engine.handle import Handle
+    from tenor.engine.trie import State
     from tenor.ir.op import Op
 
-__all__ = ["is_leaf", "record_view", "version_of", "write"]
+__all__ = ["is_leaf", "leave_history", "record_view", "version_of", "write"]
 
 _STALE = Trace(grad=True)
 _STALE.done = True
@@ -37,14 +29,17 @@ def record_view(op: Op, source: Handle, attrs: tuple[Any, ...]) -> Any:
     """Record a movement op whose result shares storage with its source, as PyTorch's views do."""
     result = record(op, (source,), attrs)
     base = source.base
+    chain: tuple[tuple[Op, tuple[Any, ...]], ...] = ((op, attrs),)
+    if not local.trace.grad and source.needs_grad:
+        chain = ((op, attrs), (ops.DETACH, ()))  # derived again later, it still has no gradient
     if base is None:
         result.base = source
-        result.chain = ((op, attrs),)
+        result.chain = chain
         source.viewed = True
         result.seen = source.version
     else:
         result.base = base
-        result.chain = (*source.chain, (op, attrs))
+        result.chain = (*source.chain, *chain)
         result.seen = base.version
     return result
 
@@ -69,19 +64,38 @@ def write(target: Handle, value: Handle) -> None:
     if target.base is None:
         _rebind(target, value)
     else:
-        if target.seen != target.base.version:
-            refresh(target)
-        whole = _put_back(target.base, target.chain, value)
-        _rebind(target.base, whole)
-        _rebind(target, value)
-        target.seen = target.base.version
+        _write_view(target, target.base, value, detached)
     if owner.viewed:
         for handle in local.trace.outs:
             if handle.base is owner and handle is not target:
-                handle.trace = _STALE
-                handle.meta = handle.meta or _meta_of(handle)
+                _make_stale(handle)
     if shared or local.immediate:
         local.flush()
+
+
+def _write_view(target: Handle, owner: Handle, value: Handle, detached: bool) -> None:
+    if target.seen != owner.version:
+        refresh(target)
+    mode = local.trace.grad
+    local.trace.grad = mode and not detached
+    try:
+        _rebind(owner, _put_back(owner, target.chain, value))
+    finally:
+        local.trace.grad = mode
+    if detached or owner.needs_grad == value.needs_grad:
+        _rebind(target, value)
+        target.seen = owner.version
+    else:
+        _make_stale(target)
+
+
+def _make_stale(view: Handle) -> None:
+    """Have a view derived from its base again when it is next used."""
+    trace = local.trace
+    if view.trace is trace:
+        trace.overwritten.add(view.state)
+        view.meta = _meta_of(view)
+        view.trace = _STALE
 
 
 def _meta_of(handle: Handle) -> Any:
@@ -107,20 +121,62 @@ def is_leaf(handle: Handle) -> bool:
 def _rebind(target: Handle, value: Handle) -> None:
     state = state_of(value)
     trace = local.trace
-    was_variable = target.needs_grad and is_leaf(target)
+    if target.needs_grad and not state.requires_grad:
+        state = _with_history(trace, target, state)
     if target.trace is trace:
         trace.overwritten.add(target.state)
         if target.state.op is ops.LEAF:
             trace.donors.setdefault(id(target), target.state)
-    if was_variable and not state.requires_grad:
-        # A parameter written under no_grad is still a parameter.
-        state = advance(trace, ops.VARIABLE, (state,), ())
-        trace.variables[state] = target
+    elif target.buffer is not None and target.buffer.shared:
+        trace.overwritten.update(_entries(trace, target))
+    leave_history(trace, target)
     target.trace = trace
     target.state = state
     target.version += 1
-    target.segment = None
     trace.rebound[id(target)] = target
+
+
+def _with_history(trace: Trace, target: Handle, state: State) -> State:
+    """Return a value without a gradient as one of a tensor that has one."""
+    if is_leaf(target):
+        # A parameter written under no_grad is still a parameter.
+        state = advance(trace, ops.VARIABLE, (state,), ())
+        trace.variables[state] = target
+        if target.hooks:
+            trace.hooks[state] = target.hooks
+        return state
+    before, mode = state_of(target), trace.grad
+    trace.grad = True
+    if mode:
+        # Nothing of the old value is left, so what flows back to it is zeros.
+        dims = len(state.shape)
+        state = advance(trace, ops.SLICE_UPDATE, (before, state), ((0,) * dims, (1,) * dims))
+    else:
+        # Behind the tape's back: the gradient is the old value's, as in PyTorch.
+        state = advance(trace, ops.FUNCTION, (state, before), (0,))
+        trace.functions[state] = FunctionCall([state], list)
+    trace.grad = mode
+    return state
+
+
+def leave_history(trace: Trace, target: Handle) -> None:
+    """Let a tensor go on without its history, which stays with what was computed from it."""
+    if target.segment is None:
+        if target.hooks and not is_leaf(target):
+            target.hooks = None  # they belong to the value it had
+        return
+    if target.trace is trace and trace.variables.get(target.state) is target:
+        ghost = trace.variables[target.state] = local.make()
+        ghost.trace, ghost.state = trace, target.state
+        ghost.buffer, ghost.meta = target.buffer, target.meta
+        ghost.segment, ghost.origin = target.segment, target.origin
+    target.segment = target.origin = target.hooks = None
+
+
+def _entries(trace: Trace, handle: Handle) -> list[State]:
+    """Return the leaf states of a tensor that was entered afresh at each use."""
+    leaves = [s for s in path(trace.state) if s.op is ops.LEAF]
+    return [s for s, owner in zip(leaves, trace.owners, strict=True) if owner is handle]
 
 
 def _put_back(base: Handle, view: tuple[tuple[Op, tuple[Any, ...]], ...], value: Handle) -> Handle:
@@ -161,15 +217,8 @@ def _inverse_expand(base: Handle, attrs: tuple[Any, ...], value: Handle) -> Hand
     return value
 
 
-def _inverse_detach(base: Handle, _attrs: tuple[Any, ...], value: Handle) -> Handle:
-    """Write behind the tape's back: the base keeps its history, as in PyTorch."""
-    trace = local.trace
-    inner = advance(trace, ops.DETACH, (state_of(value),), ())
-    source = state_of(base)
-    if source.requires_grad and not is_leaf(base) and trace.grad:
-        inner = advance(trace, ops.FUNCTION, (inner, source), (0,))
-        trace.functions[inner] = FunctionCall([inner], list)
-    return handle_of(inner)
+def _inverse_detach(_base: Handle, _attrs: tuple[Any, ...], value: Handle) -> Handle:
+    return value
 
 
 def _inverse_unfold(_base: Handle, _attrs: tuple[Any, ...], _value: Handle) -> Handle:

@@ -369,13 +369,16 @@ def _segment(
         state: outputs[at] if space == "output" else leaves[at]
         for state, (space, at) in binding.saved
     }
-    variables = {s: (h, h.version) for s, h in trace.variables.items()}
+    entered = trace.variables.items()
+    variables = {s: (h, h.version) for s, h in entered if h.segment is None}
+    links = {s: (h.segment, h.origin) for s, h in entered if h.segment is not None}
     holders = {h.state: h for h in live}
     holders.update({s: trace.owners[s.leaves - 1] for s in saved if s.op is ops.LEAF})
     watched = {s: (ref(h), version_of(h)) for s, h in holders.items() if s in saved}
     return Segment(
-        trace.serial, trace.state, saved, variables, trace.functions, trace.hooks, watched
-    )
+        trace.serial, trace.state, saved, variables, links, trace.functions, trace.hooks,
+        trace.overwritten, watched,
+    )  # fmt: skip
 
 
 class Lost:

@@ -52,6 +52,13 @@ class Result:
 
 
 @dataclass
+class Same:
+    """A tensor returned as it came: the number of an argument, or a captured tensor."""
+
+    source: int | Handle
+
+
+@dataclass
 class Pin:
     """A recorded call.
 
@@ -62,7 +69,7 @@ class Pin:
         guards: (owner, attribute, value) that must still hold.
         scalars: The run-time numbers of the first call.
         providers: Which of them are asked for again.
-        returned: The returned structure, with Results for tensors.
+        returned: The returned structure, with a Result or Same for each tensor.
         written: Captured tensors written in place.
         gradients: Captured tensors whose `.grad` was set; a place of None clears it.
     """
@@ -113,13 +120,19 @@ class Pin:
             saved = {state: buffer(place) for state, place in self.binding.saved}
             variables = {s: (owners[i], owners[i].version) for s, i in self.variables}
             assert self.end is not None
-            segment = Segment(self.serial, self.end, saved, variables, {}, {})
+            segment = Segment(self.serial, self.end, saved, variables, {}, {}, {})
         for owner, result in self.written:
             owner.buffer, owner.meta, owner.trace = buffer(result.place), result.meta, None
             owner.version += 1
-        for owner, answer in self.gradients:
-            owner._grad = None if answer is None else _make(answer, buffer(answer.place), None)
-        return _map(self.returned, lambda r: _make(r, buffer(r.place), segment), Result)
+        for owner, gradient in self.gradients:
+            owner._grad = None if gradient is None else _make(gradient, buffer(gradient.place), None)
+
+        def answer(r: Result | Same) -> Handle:
+            if isinstance(r, Result):
+                return _make(r, buffer(r.place), segment)
+            return r.source if isinstance(r.source, Handle) else tensors[r.source]
+
+        return _map(self.returned, answer, (Result, Same))
 
 
 def _make(result: Result, buffer: Any, segment: Segment | None) -> Handle:
@@ -197,20 +210,21 @@ class Compiled(Generic[P, R]):
         def result_of(handle: Handle) -> Result:
             assert handle.meta is not None
             if id(handle) not in places:
-                at = next((i for i, s in enumerate(sources) if s is handle
-                           or s == numbers.get(id(handle))), None)  # fmt: skip
-                if at is None:
-                    raise ArgumentError(
-                        "tn.compile: the function returns a tensor it did not compute.",
-                        came=f"a tensor of shape {handle.meta.shape} made elsewhere",
-                        fix="return it from the caller, or return x.clone()",
-                    )
-                return Result(("leaf", at), handle.meta, handle.state)
+                raise ArgumentError(
+                    "tn.compile: the function returns a tensor it did not compute.",
+                    came=f"a tensor of shape {handle.meta.shape} made elsewhere",
+                    fix="return it from the caller, or return x.clone()",
+                )
             return Result(places[id(handle)], handle.meta, states[id(handle)])
+
+        def returned(handle: Handle) -> Result | Same:
+            if id(handle) in numbers:
+                return Same(numbers[id(handle)])
+            return Same(handle) if any(handle is h for h in owners) else result_of(handle)
 
         pin = Pin(binding, sources, metas, list(local.guards), scalars, providers)
         pin.end, pin.serial, pin.variables = end, serial, variables
-        pin.returned = _map(result, result_of, Handle)
+        pin.returned = _map(result, returned, Handle)
         pin.written = [(h, result_of(h)) for h in owners if id(h) in written_ids]
         pin.gradients = [(h, result_of(h._grad)) for h in with_grad]
         cleared = [h for h in owners if h.meta and h.meta.requires_grad and h._grad is None]
@@ -243,7 +257,7 @@ def _signature(value: Any, tensors: list[Handle]) -> Any:
     return (type(value), value)
 
 
-def _map(value: Any, function: Callable[[Any], Any], kind: type) -> Any:
+def _map(value: Any, function: Callable[[Any], Any], kind: type | tuple[type, ...]) -> Any:
     """Apply a function to every `kind` in a nest."""
     if isinstance(value, kind):
         return function(value)

@@ -47,7 +47,8 @@ class Segment:
         end: Its last state.
         saved: The values its derivative reads, by state.
         variables: Its leaves that require a gradient, with their version when it was run.
-        functions, hooks: As in `Trace`.
+        links: Where its other inputs that require a gradient were computed.
+        functions, hooks, overwritten: As in `Trace`.
         watched: Who holds a saved value under a name, and its version when it was run.
         freed: Whether a backward pass has let its values go.
     """
@@ -56,13 +57,15 @@ class Segment:
     end: State
     saved: dict[State, Any]
     variables: dict[State, tuple[Handle, int]]
+    links: dict[State, tuple[Segment, State]]
     functions: dict[State, FunctionCall]
-    hooks: dict[State, Handle]
+    hooks: dict[State, list[Callable[[Any], Any]]]
+    overwritten: set[State] = field(default_factory=set)
     watched: dict[State, tuple[weakref.ref[Handle], int]] = field(default_factory=dict)
     freed: bool = False
 
 
-FREED: Final[Any] = Segment(0, None, {}, {}, {}, {}, freed=True)  # type: ignore[arg-type]
+FREED: Final[Any] = Segment(0, None, {}, {}, {}, {}, {}, freed=True)  # type: ignore[arg-type]
 """The segment of tensors whose history a backward pass has let go."""
 
 
@@ -221,6 +224,8 @@ class RecordingWalk(Walk):
     def _saved(self, segment: Segment, state: State) -> Node:
         if segment.freed:
             raise _twice()
+        if state in segment.overwritten:
+            raise _overwritten(state)
         found = segment.variables.get(state)
         if found is not None:
             owner, version = found
@@ -244,18 +249,26 @@ class RecordingWalk(Walk):
 
     # -- cotangents -----------------------------------------------------------------------------
     def arrive(self, state: State, g: State) -> State | None:
-        """Run the tensor's hooks, then hand a leaf its gradient."""
-        stretch = self.segment or self.source
-        holder = stretch.hooks.get(state)
-        if holder is not None:
-            for hook in tuple(holder.hooks or ()):
-                given = handle_of(g)
-                changed = self.sweep.ask(hook, given)
-                g = state_of(given if changed is None else changed)
+        """Run the tensor's hooks, or hand a leaf its gradient, or carry it to an older segment."""
+        segment = self.segment
+        if segment is not None:
+            owner = segment.variables.get(state, (None,))[0]
+            link: Any = segment.links.get(state)
+            hooks = segment.hooks.get(state)
+        else:
+            owner = self.source.variables.get(state)  # type: ignore[assignment]
+            link = None
+            if owner is not None and owner.segment is not None:
+                link = (owner.segment, owner.origin)
+            hooks = self.source.hooks.get(state)
+        if link:
+            self.sweep.carry(*link, g)
+        elif owner is not None:
+            self.sweep.deliver(owner, g)
+        elif hooks:
+            for hook in tuple(hooks):
+                g = self.sweep.passed(hook, g)
             self.cotangents[state] = g
-        owner: Any = stretch.variables.get(state)
-        if owner is not None:
-            self.sweep.deliver(owner[0] if self.segment else owner, g)
         return g
 
     def function(self, state: State) -> bool:
@@ -304,21 +317,21 @@ class Sweep:
 
     def locate(self, handle: Handle) -> tuple[Any, State]:
         """Return the stretch a tensor was recorded in, and its state there."""
-        if handle.trace is not self.trace and handle.segment is not None:
-            if handle.segment is FREED:
-                raise _twice()
-            assert handle.origin is not None
-            return handle.segment, handle.origin
-        return self.trace, state_of(handle)
+        if handle.segment is None:
+            return self.trace, state_of(handle)
+        if handle.segment is FREED:
+            raise _twice()
+        assert handle.origin is not None
+        return handle.segment, handle.origin
+
+    def carry(self, segment: Segment, origin: State, g: State) -> None:
+        """Carry a gradient on into the segment its tensor came from."""
+        if segment is FREED:
+            raise _twice()
+        self.pending.setdefault(segment, {}).setdefault(origin, []).append(g)
 
     def deliver(self, owner: Handle, g: State) -> None:
-        """Give a leaf its gradient, or carry it on into the segment the tensor came from."""
-        if owner.segment is not None:
-            if owner.segment is FREED:
-                raise _twice()
-            assert owner.origin is not None
-            self.pending.setdefault(owner.segment, {}).setdefault(owner.origin, []).append(g)
-            return
+        """Give a leaf its gradient."""
         before = self.leaves.get(id(owner))
         if before is not None:
             g = TraceBuilder().add(before[1], g)  # type: ignore[assignment]
@@ -335,8 +348,18 @@ class Sweep:
                     walk.add(state, part)
             self.walks[source] = walk
             walk.run()
+        for key, (owner, g) in list(self.leaves.items()):
+            for hook in tuple(owner.hooks or ()):
+                g = self.passed(hook, self.leaves[key][1])
+                self.leaves[key] = (owner, g)
         for walk in self.walks.values():
             del walk.sweep  # no cycle: handles only it holds would look alive until collected
+
+    def passed(self, hook: Callable[[Handle], Handle | None], g: State) -> State:
+        """Return a gradient as a hook leaves it."""
+        given = handle_of(g)
+        changed = self.ask(hook, given)
+        return state_of(given if changed is None else changed)
 
     def ask(self, function: Callable[..., Any], *given: Any) -> Any:
         """Call the user's code, which may look at values and so end the trace."""
@@ -404,6 +427,7 @@ def backward(root: Handle, grad: Handle | None, retain_graph: bool, create_graph
     start = trace.state
     sweep = _sweep([root], [grad], create_graph)
     simple = start is not trace.state and len(sweep.walks) == 1 and trace in sweep.walks
+    simple = simple and not any(owner.hooks for owner, _ in sweep.leaves.values())
     if not retain_graph:
         sweep.free()
     if simple and grad is None and not (create_graph or trace.hooks or trace.functions):
@@ -429,7 +453,7 @@ def _replay(trace: Trace, macro: Macro, retain_graph: bool) -> bool:
     """Take a macro's edge; False where this trace needs the long way (and its errors)."""
     owners = [trace.variables.get(leaf) for leaf, _ in macro.gradients]
     if (
-        any(owner is None or owner.segment is not None for owner in owners)
+        any(o is None or o.segment is not None or o.hooks for o in owners)
         or not trace.overwritten.isdisjoint(macro.values)
         or not trace.freed.isdisjoint(macro.freed)
     ):
@@ -498,8 +522,8 @@ def gradients(
 ) -> list[Handle | None]:
     """Return the gradients of outputs with respect to inputs; None where there is no path."""
     for handle in inputs:
-        if handle.trace is not local.trace and is_leaf(handle):
-            enter(local.trace, handle)
+        if is_leaf(handle):
+            state_of(handle)
     sweep = _sweep(outputs, grads, create_graph)
     found: list[Handle | None] = []
     for handle in inputs:

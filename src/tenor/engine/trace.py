@@ -43,7 +43,7 @@ class Trace:
         rebound: Handles written in place, by id; they are always kept.
         variables: Leaf states that require a gradient, and their tensors.
         functions: Contexts of custom Functions, by the state of each output.
-        hooks: Handles with gradient hooks, by state.
+        hooks: Gradient hooks by state; those of a leaf belong to the leaf and only show here.
         overwritten: States whose tensor was written in place after they were made.
         freed: States a backward pass went over and let go.
         grad: The grad mode.
@@ -81,7 +81,7 @@ class Trace:
         self.rebound: dict[int, Handle] = {}
         self.variables: dict[State, Handle] = {}
         self.functions: dict[State, Any] = {}
-        self.hooks: dict[State, Handle] = {}
+        self.hooks: dict[State, list[Callable[[Any], Any]]] = {}
         self.overwritten: set[State] = set()
         self.freed: set[State] = set()
         self.grad = grad
@@ -153,7 +153,8 @@ def enter(trace: Trace, handle: Handle) -> State:
     if handle.base is not None and handle.seen != handle.base.version:
         return refresh(handle).state
     buffer = handle.buffer
-    if buffer.shared:
+    shared = buffer.shared
+    if shared:
         buffer = buffer.snapshot()
     what = handle.meta
     assert what is not None
@@ -164,12 +165,13 @@ def enter(trace: Trace, handle: Handle) -> State:
     trace.state = state
     trace.leaves.append(buffer)
     trace.owners.append(handle)
-    handle.trace = trace
-    handle.state = state
+    if not shared:  # else another may write it before its next use, which then enters it again
+        handle.trace = trace
+        handle.state = state
     if what.requires_grad:
         trace.variables[state] = handle
-    if handle.hooks:
-        trace.hooks[state] = handle
+        if handle.hooks and handle.segment is None:
+            trace.hooks[state] = handle.hooks
     return state
 
 
@@ -190,16 +192,18 @@ def _foreign(trace: Trace, handle: Handle) -> State:
 
 
 def refresh(handle: Handle) -> Handle:
-    """Derive a view again after its base was written."""
+    """Derive a view again after its base was written; like entering, it never ends the trace."""
     base = handle.base
     assert base is not None
-    value = base
-    for op, attrs in handle.chain:
-        value = record(op, (value,), attrs)
-    handle.trace = value.trace
-    handle.state = value.state
-    handle.seen = base.version
+    state = state_of(base)
     trace = local.trace
+    mode, trace.grad = trace.grad, True  # a view has its base's gradient in any mode
+    for op, attrs in handle.chain:
+        state = advance(trace, op, (state,), attrs)
+    trace.grad = mode
+    handle.trace = trace
+    handle.state = state
+    handle.seen = base.version
     trace.rebound[id(handle)] = handle
     return handle
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tenor.engine import tape
 from tenor.engine.alias import is_leaf as made_by_nothing
-from tenor.engine.alias import record_view, write
+from tenor.engine.alias import leave_history, record_view, write
 from tenor.engine.handle import Handle
 from tenor.engine.trace import advance, local, state_of
 from tenor.engine.trie import meta
@@ -81,8 +81,9 @@ def requires_grad_(x: Tensor, requires_grad: bool = True) -> Tensor:
 
 def _mark(x: Tensor, requires_grad: bool) -> None:
     trace = local.trace
-    if x.trace is None or x.trace.done:
+    if _settled(x):
         x.meta = meta(x.shape_tuple, x.element_type, requires_grad)
+        x.trace = None
         return
     op = ops.VARIABLE if requires_grad else ops.DETACH
     state = advance(trace, op, (state_of(x),), ())
@@ -90,7 +91,12 @@ def _mark(x: Tensor, requires_grad: bool) -> None:
     if requires_grad:
         trace.variables[state] = x
         if x.hooks:
-            trace.hooks[state] = x
+            trace.hooks[state] = x.hooks
+
+
+def _settled(x: Tensor) -> bool:
+    """Tell whether a value is stored, so that nothing recorded has to say what it is."""
+    return x.trace is None or x.trace.done or (x.buffer is not None and x.state.op is ops.LEAF)
 
 
 def get_requires_grad(x: Tensor) -> bool:
@@ -212,12 +218,8 @@ def detach(x: Tensor) -> Tensor:
 def detach_(x: Tensor) -> Tensor:
     """Cut the tensor off from what it was computed from; return it."""
     if x.needs_grad:
-        if x.trace is not None and not x.trace.done:
-            x.state = advance(local.trace, ops.DETACH, (state_of(x),), ())
-        else:
-            x.meta = meta(x.shape_tuple, x.element_type, False)
-        x.segment = None
-        x.origin = None
+        leave_history(local.trace, x)
+        _mark(x, requires_grad=False)
     return x
 
 
@@ -247,10 +249,10 @@ def register_hook(x: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Removab
     if x.hooks is None:
         x.hooks = []
     x.hooks.append(hook)
-    if x.trace is None and x.segment is not None:
-        x.segment.hooks[x.origin] = x
+    if x.segment is not None:
+        x.segment.hooks[x.origin] = x.hooks
     elif x.trace is local.trace:
-        x.trace.hooks[x.state] = x
+        x.trace.hooks[x.state] = x.hooks
     return RemovableHandle(x.hooks, hook)
 
 

@@ -150,7 +150,9 @@ def tensor_split(x: Tensor, sections: int | Sequence[int], dim: int = 0) -> tupl
         low, more = divmod(extent, sections)
         return split(x, [low + (i < more) for i in range(sections)], dim)
     cuts = [0, *[slice(0, c).indices(extent)[1] for c in sections], extent]
-    return split(x, [builtins.max(b - a, 0) for a, b in itertools.pairwise(cuts)], dim)
+    dim = axis("tensor_split", dim, len(x.shape_tuple))
+    pairs = itertools.pairwise(cuts)
+    return tuple(sliced(x, dim, a, builtins.max(b - a, 0)) for a, b in pairs)
 
 
 def split_with_sizes(x: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
@@ -404,17 +406,26 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
         line = view(vector, [-1 if d == i else 1 for d in range(len(shape))])
         grids.append(expand(line, shape))
     if swap:
-        grids = [transpose(g, 0, 1) for g in grids]
         grids[:2] = grids[1::-1]
     return tuple(grids)
 
 
 def roll(x: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
-    """Return a copy with elements moved on by `shifts` along dims, the last coming in front."""
+    """Return a copy with elements moved on by `shifts` along dims, the last coming in front.
+
+    Raises:
+        ArgumentError: there are not as many shifts as dims.
+    """
     if dims is None:
         return reshape(roll(reshape(x, -1), shifts, 0), x.shape_tuple)
     by = [shifts] if isinstance(shifts, int) else list(shifts)
     along = [dims] if isinstance(dims, int) else list(dims)
+    if len(by) != len(along):
+        raise ArgumentError(
+            "roll: needs a shift for each dim.",
+            came=f"shifts={shifts}, dims={dims}",
+            fix="give as many shifts as dims",
+        )
     for shift, dim in zip(by, along, strict=True):
         extent = x.shape_tuple[axis("roll", dim, len(x.shape_tuple))]
         cut = (-shift) % extent if extent else 0

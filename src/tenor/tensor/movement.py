@@ -300,8 +300,17 @@ def flipud(x: Tensor) -> Tensor:
 
 
 def rot90(x: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
-    """Return a copy turned by k quarters, from the first of two dims towards the second."""
-    first, second = dims
+    """Return a copy turned by k quarters, from the first of two dims towards the second.
+
+    Raises:
+        ArgumentError: dims does not name two dims.
+    """
+    named = [axis("rot90", d, len(x.shape_tuple)) for d in dims]
+    if len(set(named)) != 2 or len(named) != 2:
+        raise ArgumentError(
+            "rot90: turns the plane of two dims.", came=f"dims={dims}", fix="name two different dims"
+        )
+    first, second = named
     turns = k % 4
     if turns == 0:
         return clone(x)

@@ -61,9 +61,9 @@ def register_tile(m: int, n: int, width: int, target: Target) -> Shape:
     return best
 
 
-def turned_tile(m: int, n: int, width: int, target: Target) -> Shape | None:
+def turned_tile(m: int, n: int, width: int) -> Shape | None:
     """Return the tile for a B that is transposed on the fly; None where packing it pays."""
-    if m > (8 if target.registers >= 32 else 5) or n < width or width < 4:
+    if m > 8 or n < width or width < 4:
         return None
     return Shape(m, 2 if m == 1 and width <= 8 and n > width else 1, width)
 

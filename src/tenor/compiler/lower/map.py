@@ -83,5 +83,3 @@ def _rows(e: Evaluator, kernel: Kernel, low: Value, high: Value, unroll: int) ->
 
     over_rows(e, low, high, dims, extents, per_tile, rows, row)
     return -(-rows // per_tile)
-
-

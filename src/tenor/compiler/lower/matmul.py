@@ -7,9 +7,10 @@ from math import ceil, prod
 from typing import TYPE_CHECKING, Any, Final
 
 from tenor.compiler.lower.blocking import depth_of, lanes_of, parted, register_tile, turned_tile
+from tenor.compiler.lower.dot import dot
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep, turned_kernel
 from tenor.compiler.lower.packing import Layout, mover
-from tenor.compiler.lower.storage import compute_type, entry, memory_type
+from tenor.compiler.lower.storage import compute_type, entry, memory_type, store_element
 from tenor.ir.program import Lowered
 
 if TYPE_CHECKING:
@@ -92,7 +93,10 @@ def multiply(
     f, buffers, begin, end, scratch = entry(kernel)
     a, b, c = (buffers[r] for r in roles)
     plan = _Plan(f, product, kernel.buffers[0].dtype, target)
-    plan.write(begin, end, a, b, c, scratch)
+    if product.m == product.n == 1 and plan.blocks > 1:
+        plan.write_dots(begin, end, a, b, c)
+    else:
+        plan.write(begin, end, a, b, c, scratch)
     work = prod(e for e, *_ in product.batch) * product.m * product.n * max(1, product.k)
     return Lowered(f, plan.tiles, plan.scratch_bytes, work * 8 // (width * 25) + 1)
 
@@ -102,7 +106,7 @@ def _better_turned(p: Product, width: int) -> bool:
     if p.n == 1:
         return p.m > 1
     along_k = p.b[0] == 1 and p.b[1] != 1
-    return along_k and p.m % width == 0 and p.m <= 4 * width and p.n > p.m
+    return along_k and p.m % width == 0 and 2 * width <= p.m <= 4 * width and p.n > p.m
 
 
 class _Plan:
@@ -112,7 +116,7 @@ class _Plan:
         self.f, self.p, self.dtype, self.compute = f, product, dtype, dtype.compute
         m, n, k = product.m, product.n, product.k
         width = lanes_of(dtype, target)
-        few = turned_tile(m, n, width, target) if product.b[0] == 1 != product.b[1] else None
+        few = turned_tile(m, n, width) if product.b[0] == 1 != product.b[1] else None
         self.turned = few is not None
         self.shape = few or register_tile(m, n, width, target)
         self.depth = depth_of(k)
@@ -164,6 +168,19 @@ class _Plan:
         self.scratch_bytes = at + 64 if at else 0
 
     # -- writing ------------------------------------------------------------------------------
+    def write_dots(self, begin: Value, end: Value, a: Value, b: Value, c: Value) -> None:
+        """Write the loop over products of one row and one column."""
+        f, p = self.f, self.p
+        kind = memory_type(self.dtype)
+
+        def tile(t: Value, _: list[Value]) -> None:
+            at_a, at_b, at_c = self._bases(t)
+            a_t, b_t = f.gep(a, at_a, kind), f.gep(b, at_b, kind)
+            total = dot(f, self.dtype, a_t, b_t, p.k, p.a[1], p.b[0])
+            store_element(f, self.dtype, total, c, at_c)
+
+        f.loop(begin, end, 1, tile)
+
     def write(self, begin: Value, end: Value, a: Value, b: Value, c: Value, scratch: Value) -> None:
         """Write the loop over tiles."""
         f, p = self.f, self.p

@@ -119,7 +119,7 @@ def test_operands_may_be_transposed_and_strided(dtype, shape, left, right):
     check(LAYOUTS[left](some(dtype, (m, k))), LAYOUTS[right](some(dtype, (k, n), 1)), dtype)
 
 
-@pytest.mark.parametrize("dtype", dt.FLOATS, ids=lambda d: d.name)
+@pytest.mark.parametrize("dtype", [dt.float32, dt.bfloat16], ids=lambda d: d.name)
 @SHAPES
 def test_the_layout_of_the_operands_is_not_in_the_bits(dtype, shape):
     m, n, k = shape
@@ -131,15 +131,15 @@ def test_the_layout_of_the_operands_is_not_in_the_bits(dtype, shape):
 
 
 @pytest.mark.parametrize("dtype", dt.FLOATS, ids=lambda d: d.name)
-@pytest.mark.parametrize("k", [1, 17, 784, 1100])
+@pytest.mark.parametrize("k", [17, 1100])
 @pytest.mark.parametrize("right", LAYOUTS)
 def test_a_row_has_the_same_bits_alone_and_in_any_batch(dtype, k, right):
     a, b = some(dtype, (65, k)), LAYOUTS[right](some(dtype, (k, 50), 1))
     whole = product(a, b, dtype)
-    for rows in (1, 2, 5, 8, 9, 32, 64):
+    for rows in (1, 5, 9, 32):
         np.testing.assert_array_equal(product(a[:rows], b, dtype), whole[:rows])
     np.testing.assert_array_equal(product(a[64:], b, dtype), whole[64:])
-    for columns in (1, 3, 16, 33):
+    for columns in (1, 33):
         np.testing.assert_array_equal(product(a, b[:, :columns], dtype), whole[:, :columns])
 
 
@@ -207,3 +207,17 @@ def test_narrower_vectors_give_the_same_bits(dtype):
         for right in LAYOUTS.values():
             wide_bits = product(a, right(b), dtype).copy()
             np.testing.assert_array_equal(product(a, right(b), dtype, narrow_target), wide_bits)
+
+
+@pytest.mark.parametrize("dtype", dt.ALL, ids=lambda d: d.name)
+@pytest.mark.parametrize("k", [512, 513, 4096, 5000])
+def test_a_dot_product_has_the_bits_it_has_in_a_larger_product(dtype, k):
+    a, b = some(dtype, (2, k)), some(dtype, (k, 3), 1)
+    whole = product(a, b, dtype)
+    alone = product(a[1:], transposed(b)[:, 2:], dtype)
+    np.testing.assert_array_equal(alone, whole[1:, 2:])
+
+
+def test_a_dot_product_keeps_the_sign_of_zero():
+    a, b = np.full((1, 600), -1e-30, np.float32), np.full((600, 1), 1e-30, np.float32)
+    assert np.signbit(product(a, b, dt.float32)[0, 0])

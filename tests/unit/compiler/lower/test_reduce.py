@@ -8,6 +8,8 @@ import pytest
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
 from tenor.ir.bfloat16 import from_bfloat16, to_bfloat16
+from tenor.ir.build import GraphBuilder
+from tests.ops import differential
 from tests.unit.compiler.lower.kernels import (
     only_kernel,
     random_splits,
@@ -105,28 +107,61 @@ def test_any_vector_width_and_split_gives_the_same_bits(shape, dims):
             assert same(run(kernel, nodes, [x], target, random_splits(tiles, seed)), want)
 
 
-@pytest.mark.parametrize(("shape", "dims"), SHAPES, ids=str)
+# Long enough for a sum to be taken in stretches.
+LARGE = [
+    ((20, 30, 40), (0, 1)), ((20, 30, 40), (0, 1, 2)), ((40, 50, 300), (1, 2)), ((600, 5), (0,)),
+    ((300, 20, 5), (0, 1)), ((3, 300, 400), (0, 2)), ((7, 9, 11, 300), (0, 1, 3)), ((9000,), (0,)),
+    ((70, 90), (0, 1)), ((3, 20_000), (1,)), ((20_000, 17), (0,)),
+]  # fmt: skip
+
+
+def whole(build, shape, x):
+    """Compile and run a graph of one leaf; return its first output."""
+    b = GraphBuilder()
+    made = build(b, b.leaf(shape, F32))
+    graph = b.graph(*(made if isinstance(made, tuple) else (made,)))
+    outputs, status = differential.run(graph, differential.compiled(graph), [x])
+    assert status == (0, 0)
+    return outputs[0]
+
+
+@pytest.mark.parametrize(("shape", "dims"), SHAPES + LARGE, ids=str)
 def test_layout_and_neighbours_change_no_bit(shape, dims):
     x = given(shape)
     order = tuple(reversed(range(len(shape))))
-    want = run(*only_kernel(summing(dims), (shape, F32)), [x])[0]
-    turned = only_kernel(
-        lambda b, y: b.sum(b.permute(y, order), dims), (tuple(reversed(shape)), F32)
-    )
-    assert run(*turned, [x.T])[0].tobytes() == want.tobytes()
+    want = whole(summing(dims), shape, x)
+    turned = whole(lambda b, y: b.sum(b.permute(y, order), dims), tuple(reversed(shape)), x.T)
+    assert turned.tobytes() == want.tobytes()
+
+    def inside(b, y):
+        part = b.slice(y, (1,) * len(shape), shape, (1,) * len(shape))
+        return b.sum(part, dims)
+
+    around = np.pad(x, 1)
+    assert whole(inside, around.shape, around).tobytes() == want.tobytes()
 
     def several(b, y):
         return b.sum(y, dims), b.max(y, dims), b.sum(b.mul(y, y), dims), b.prod(y, dims)
 
-    assert run(*only_kernel(several, (shape, F32)), [x])[0].tobytes() == want.tobytes()
+    assert whole(several, shape, x).tobytes() == want.tobytes()
 
     def computed(b, y):
         return b.sqrt(b.abs(b.sum(b.neg(b.neg(y)), dims)))
 
-    assert (
-        run(*only_kernel(computed, (shape, F32)), [x])[0].tobytes()
-        == np.sqrt(np.abs(want)).tobytes()
-    )
+    assert whole(computed, shape, x).tobytes() == np.sqrt(np.abs(want)).tobytes()
+
+
+@pytest.mark.parametrize(("shape", "dims"), LARGE, ids=str)
+def test_long_sums_have_the_same_bits_at_any_width_and_split(shape, dims):
+    x = given(shape)
+    kernel, nodes = only_kernel(summing(dims), (shape, F32))
+    want = run(kernel, nodes, [x])
+    exact = np.sum(x.astype(np.float64), axis=dims, keepdims=True)
+    size = np.sum(np.abs(x.astype(np.float64)), axis=dims, keepdims=True)
+    assert np.all(np.abs(want[0] - exact) <= 2.0**-23 * size)
+    for target in widths():
+        tiles = tiles_of(kernel, target)
+        assert same(run(kernel, nodes, [x], target, random_splits(tiles, 1)), want)
 
 
 @pytest.mark.parametrize("dtype", [dt.float16, dt.bfloat16], ids=lambda d: d.name)

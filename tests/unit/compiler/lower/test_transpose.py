@@ -52,7 +52,11 @@ def test_batches_and_more_dims(dims):
 
 
 def test_turned_and_straight_operands_meet():
-    x, y, row = given((40, 40), dt.float32), given((40, 40), dt.float32, 1), given((40,), dt.float32, 2)
+    x, y, row = (
+        given((40, 40), dt.float32),
+        given((40, 40), dt.float32, 1),
+        given((40,), dt.float32, 2),
+    )
 
     def build(b, x, y, row):
         both = b.add(b.permute(x, (1, 0)), b.permute(y, (1, 0)))
