@@ -59,3 +59,18 @@ def test_a_long_chain_that_uses_each_value_twice_is_told_apart_quickly():
         lines.append(f"%{k} = mul {shape} (%{k - 2}, %{k - 2})")
     assembly = after("emit", graph("\n".join([*lines, "return %240, %241"])))
     assert len(set(assembly.program.symbols)) == 1
+
+
+def test_templates_that_differ_in_the_sign_of_a_zero_are_different():
+    body = """
+        %0 = leaf i64[3]
+        %1 = leaf f32[3]
+        %2 = const f32[] value=0.0 dtype=f32
+        %3 = const f32[] value=-0.0 dtype=f32
+        %4 = expand f32[9] (%2) shape=[9]
+        %5 = expand f32[9] (%3) shape=[9]
+        %6 = put f32[9] (%4, %0, %1) dim=0 mode="set"
+        %7 = put f32[9] (%5, %0, %1) dim=0 mode="set"
+        return %6, %7
+    """
+    assert len(after("dedupe", graph(body)).bodies) == 2

@@ -173,3 +173,15 @@ def test_a_leaf_another_kernel_reads_later_is_not_overwritten():
         update %0 0
     """
     assert after("fuse", graph(body)).schedule.donated == {}
+
+
+def test_a_write_into_a_constant_needs_no_copy_of_it():
+    body = """
+        %0 = leaf i64[3]
+        %1 = leaf f32[3,4]
+        %2 = const f32[] value=0.0 dtype=f32
+        %3 = expand f32[9,4] (%2) shape=[9,4]
+        %4 = put f32[9,4] (%3, %0, %1) dim=0 mode="add"
+        return %4
+    """
+    assert kernels(body) == ["put"]

@@ -302,6 +302,8 @@ class Maker:
         if index is None:
             return None
         mode = self.pick(["set", "add"])
+        if self.rng.random() < 0.4:
+            x = self.b.full(x.shape, 1, x.dtype)
         source = self.like(x, (*x.shape[:dim], 4, *x.shape[dim + 1 :]))
         if mode == "add":
             x, source = self.tame(x), self.tame(source)

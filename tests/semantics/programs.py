@@ -13,8 +13,24 @@ import tenor as tn
 from tenor.errors import TenorError
 
 
+class Beyond(Exception):
+    """The program has come to where the libraries may differ."""
+
+
 class Different(AssertionError):
     """The two libraries disagree; carries the program up to there."""
+
+
+QUIRKS = (
+    "some elements of the input tensor and the written-to tensor refer to a single memory",
+    "created in no_grad mode",
+    "a leaf Variable that requires grad is being used",  # also of views that are no leaves
+    "Trying to backward through the graph a second time",  # also where no value was let go
+)
+"""Refusals of PyTorch that concern its memory, not the program."""
+
+OURS = ("share", "expanded tensor")
+"""Refusals of Tenor where PyTorch is content."""
 
 
 @dataclass
@@ -59,6 +75,12 @@ class Program:
                 ours = function(tn, *[o.ours for o in operands])
             except TenorError as error:
                 refused = error
+        if refused is None and any(quirk in str(failed) for quirk in QUIRKS):
+            raise Beyond
+        if failed is None and any(quirk in str(refused) for quirk in OURS):
+            raise Beyond
+        if any(".data." in x for x in self.lines) and "backward" in line:
+            raise Beyond  # PyTorch does not count writes to .data, and uses the new values
         if (failed is None) != (refused is None):
             raise Different(self.text(f"PyTorch: {failed}\nTenor: {refused}"))
         return None if failed is not None else (ours, theirs)
@@ -141,6 +163,8 @@ class Program:
 
     def view(self) -> None:
         x, name = self.pick(), self.new_name()
+        if x.theirs.requires_grad and not self.grad:
+            return  # PyTorch says such a view requires a gradient, though it has none
         shape = tuple(x.theirs.shape)
         options: list[tuple[str, Any]] = [
             ("{x}.unsqueeze(0)", lambda lib, a: a.unsqueeze(0)),
@@ -174,6 +198,9 @@ class Program:
     def write(self) -> None:
         x = self.pick()
         y = self.partner(x)
+        if x.theirs.untyped_storage().data_ptr() == y.theirs.untyped_storage().data_ptr():
+            y = Both("z", x.ours.detach() * 2, x.theirs.detach() * 2)  # PyTorch reads what it writes
+            self.lines.append(f"z = {x.name}.detach() * 2")
         number = round(self.random.uniform(-2, 2), 1)
         text, function = self.random.choice([
             (f"{{x}}.add_({number})", lambda lib, a, b: a.add_(number)),
@@ -224,7 +251,7 @@ class Program:
 
         ok = self.both(f"{x.name}.sum().backward(retain_graph={retain})", run, x)
         if ok is None:
-            raise StopIteration  # what a failed pass left in .grad is nobody's promise
+            raise Beyond  # what a failed pass left in .grad is nobody's promise
         self.gradients()
 
     def gradients(self) -> None:
@@ -244,10 +271,8 @@ class Program:
             for _ in range(length):
                 (step,) = self.random.choices(list(weights), list(weights.values()))
                 step()
-        except StopIteration:
-            pass
+        except Beyond:
+            return
         for h in self.held:
             self.lines.append(f"{h.name}.tolist()")
             self.same(h.name, h.ours, h.theirs)
-            if h.ours._version != h.theirs._version:
-                pass

@@ -100,7 +100,7 @@ def separate(assembly: Assembly, _target: Target) -> Assembly:
 
 
 def _key(kernel: Kernel) -> Any:
-    params = tuple(sorted(kernel.params.items()))
+    params = repr(sorted(kernel.params.items()))  # tells 0.0 from -0.0
     return (kernel.kind, kernel.domain, kernel.reduce_dims, tuple(kernel.buffers),
             tuple(kernel.stores), tuple(kernel.reductions), params)  # fmt: skip
 

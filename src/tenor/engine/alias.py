@@ -13,11 +13,15 @@ from tenor.engine.trace import FunctionCall, Trace, advance, local, record, refr
 from tenor.engine.trie import meta, path
 from tenor.errors import GradientError
 from tenor.ir import op as ops
+from tenor.ir.node import size
 
 if TYPE_CHECKING:
     from tenor.engine.handle import Handle
     from tenor.engine.trie import State
+    from tenor.ir.node import Shape
     from tenor.ir.op import Op
+
+    Chain = tuple[tuple[Op, tuple[Any, ...]], ...]
 
 __all__ = ["is_leaf", "leave_history", "record_view", "version_of", "write"]
 
@@ -29,23 +33,29 @@ def record_view(op: Op, source: Handle, attrs: tuple[Any, ...]) -> Any:
     """Record a movement op whose result shares storage with its source, as PyTorch's views do."""
     result = record(op, (source,), attrs)
     base = source.base
-    chain: tuple[tuple[Op, tuple[Any, ...]], ...] = ((op, attrs),)
+    chain: Chain = ((op, attrs),)
     if not local.trace.grad and source.needs_grad:
         chain = ((op, attrs), (ops.DETACH, ()))  # derived again later, it still has no gradient
     if base is None:
-        result.base = source
-        result.chain = chain
+        base = source
         source.viewed = True
-        result.seen = source.version
     else:
-        result.base = base
-        result.chain = (*source.chain, *chain)
-        result.seen = base.version
+        chain = (*source.chain, *chain)
+    result.base = base
+    result.chain = chain
+    result.seen = base.version
+    local.trace.views[id(base)].append(result)
     return result
 
 
-def write(target: Handle, value: Handle) -> None:
+def write(target: Handle, value: Handle, since: int | None = None) -> None:
     """Give a tensor a new value of its own shape and dtype; views and bases see it.
+
+    Args:
+        target: What is written.
+        value: Its new value.
+        since: How deep the trace was before the value was computed. What was recorded since then
+            may read the old value in its derivative; by default nothing may.
 
     Raises:
         GradientError: the target is a leaf that requires a gradient, or a view of one.
@@ -61,39 +71,52 @@ def write(target: Handle, value: Handle) -> None:
             fix="write it under tn.no_grad(), or work on x.clone()",
         )
     shared = owner.buffer is not None and owner.buffer.shared
+    if since is None:
+        since = trace.state.depth
     if target.base is None:
-        _rebind(target, value)
+        _rebind(target, value, since)
     else:
-        _write_view(target, target.base, value, detached)
+        _write_view(target, target.base, value, since, detached)
     if owner.viewed:
-        for handle in local.trace.outs:
-            if handle.base is owner and handle is not target:
-                _make_stale(handle)
+        for view in local.trace.views.pop(id(owner), ()):
+            if view is target:
+                local.trace.views[id(owner)].append(view)
+            else:
+                _make_stale(view, since)
     if shared or local.immediate:
         local.flush()
 
 
-def _write_view(target: Handle, owner: Handle, value: Handle, detached: bool) -> None:
+def _write_view(
+    target: Handle, owner: Handle, value: Handle, since: int, detached: bool
+) -> None:
     if target.seen != owner.version:
         refresh(target)
     mode = local.trace.grad
     local.trace.grad = mode and not detached
     try:
-        _rebind(owner, _put_back(owner, target.chain, value))
+        _rebind(owner, _put_back(owner, target.chain, value), since)
     finally:
         local.trace.grad = mode
     if detached or owner.needs_grad == value.needs_grad:
-        _rebind(target, value)
+        _rebind(target, value, since)
         target.seen = owner.version
     else:
-        _make_stale(target)
+        _make_stale(target, since)
 
 
-def _make_stale(view: Handle) -> None:
+def _make_stale(view: Handle, since: int) -> None:
     """Have a view derived from its base again when it is next used."""
     trace = local.trace
     if view.trace is trace:
-        trace.overwritten.add(view.state)
+        if view.state.requires_grad and any(op is ops.DETACH for op, _ in view.chain):
+            raise GradientError(
+                "in-place: a detached tensor that was given a gradient shares its elements with "
+                "one that has none, and both are written.",
+                came=f"a detached tensor of shape {view.shape_tuple}",
+                fix="work on x.detach().clone()",
+            )
+        trace.overwritten[view.state] = since
         view.meta = _meta_of(view)
         view.trace = _STALE
 
@@ -110,6 +133,8 @@ def version_of(handle: Handle) -> int:
 
 def is_leaf(handle: Handle) -> bool:
     """Tell whether no recorded operation made the tensor, as far as gradients go."""
+    if handle.base is not None and handle.seen != handle.base.version:
+        return not handle.needs_grad
     if handle.trace is None or handle.trace.done:
         return handle.segment is None
     state = handle.state
@@ -118,17 +143,17 @@ def is_leaf(handle: Handle) -> bool:
     return state.op is ops.VARIABLE or not state.requires_grad
 
 
-def _rebind(target: Handle, value: Handle) -> None:
+def _rebind(target: Handle, value: Handle, since: int) -> None:
     state = state_of(value)
     trace = local.trace
     if target.needs_grad and not state.requires_grad:
         state = _with_history(trace, target, state)
     if target.trace is trace:
-        trace.overwritten.add(target.state)
+        trace.overwritten[target.state] = since
         if target.state.op is ops.LEAF:
             trace.donors.setdefault(id(target), target.state)
     elif target.buffer is not None and target.buffer.shared:
-        trace.overwritten.update(_entries(trace, target))
+        trace.overwritten.update(dict.fromkeys(_entries(trace, target), since))
     leave_history(trace, target)
     target.trace = trace
     target.state = state
@@ -179,13 +204,28 @@ def _entries(trace: Trace, handle: Handle) -> list[State]:
     return [s for s, owner in zip(leaves, trace.owners, strict=True) if owner is handle]
 
 
-def _put_back(base: Handle, view: tuple[tuple[Op, tuple[Any, ...]], ...], value: Handle) -> Handle:
+def _put_back(base: Handle, view: Chain, value: Handle) -> Handle:
     """Return the base's value with `value` written where the view looks."""
     if not view:
         return value
     (op, attrs), rest = view[0], view[1:]
+    if op is ops.EXPAND and rest and rest[0][0] is ops.SLICE:
+        view = (*_sliced_first(base.shape_tuple, attrs[0], *rest[0][1]), *rest[1:])
+        (op, attrs), rest = view[0], view[1:]
     inner = record(op, (base,), attrs) if rest else value
     return INVERSE[op.name](base, attrs, _put_back(inner, rest, value) if rest else value)
+
+
+def _sliced_first(shape: Shape, wide: Shape, starts: Shape, sizes: Shape, steps: Shape) -> Chain:
+    """Return a slice of an expanded tensor as what is left to expand of a slice."""
+    head = len(wide) - len(shape)
+    repeated = [n != m for n, m in zip(shape, wide[head:], strict=True)]
+    inner = [
+        tuple(one if again else n for again, n in zip(repeated, cut[head:], strict=True))
+        for one, cut in ((0, starts), (1, sizes), (1, steps))
+    ]
+    back = ops.RESHAPE if size(inner[1]) == size(sizes) else ops.EXPAND
+    return ((ops.SLICE, tuple(inner)), (back, (sizes,)))
 
 
 def _inverse_reshape(base: Handle, _attrs: tuple[Any, ...], value: Handle) -> Handle:
@@ -218,7 +258,8 @@ def _inverse_expand(base: Handle, attrs: tuple[Any, ...], value: Handle) -> Hand
 
 
 def _inverse_detach(_base: Handle, _attrs: tuple[Any, ...], value: Handle) -> Handle:
-    return value
+    inner: Handle = record(ops.DETACH, (value,)) if value.needs_grad else value
+    return inner
 
 
 def _inverse_unfold(_base: Handle, _attrs: tuple[Any, ...], _value: Handle) -> Handle:

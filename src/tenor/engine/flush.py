@@ -143,6 +143,7 @@ class Binding:
         linked: Whether a gradient flows back through each.
         needing: Whether a backward pass may still start from one of them.
         saved: The values that pass will read, and their places.
+        readers: The states whose derivative reads each of them.
     """
 
     plan: Plan
@@ -151,6 +152,7 @@ class Binding:
     linked: list[bool]
     needing: bool = False
     saved: list[tuple[State, tuple[str, int]]] = field(default_factory=list)
+    readers: dict[State, set[State]] = field(default_factory=dict)
 
 
 def graph_of(
@@ -176,6 +178,7 @@ def _collect(trace: Trace) -> list[Handle]:
     base go before the base is looked at.
     """
     outs, rebound = trace.outs, trace.rebound
+    trace.views.clear()
     live = []
     while outs:
         handle = outs.pop()
@@ -255,6 +258,9 @@ def _needing(trace: Trace, live: list[Handle]) -> list[State]:
 
 def _restore(trace: Trace, live: list[Handle]) -> None:
     trace.outs.extend(reversed([h for h in live if id(h) not in trace.rebound]))
+    for handle in (*trace.owners, *trace.outs, *trace.rebound.values()):
+        if handle.base is not None and handle.trace is trace:
+            trace.views[id(handle.base)].append(handle)
 
 
 def _retire(trace: Trace) -> None:
@@ -283,7 +289,8 @@ def _bind(trace: Trace, live: list[Handle], needing: list[State]) -> Binding:
 
 def _make_binding(trace: Trace, live: list[Handle], needing: list[State]) -> Binding:
     end = trace.state
-    saved = sorted(needed_values(end, needing), key=lambda s: s.depth) if needing else []
+    readers = needed_values(end, needing) if needing else {}
+    saved = sorted(readers, key=lambda s: s.depth)
     roots = [root_of(h.state) for h in live]
     stored = {s for s in [*roots, *map(root_of, saved)] if s.op is not ops.LEAF}
     plan = None if trace.donors else _superset(end, stored)
@@ -295,7 +302,7 @@ def _make_binding(trace: Trace, live: list[Handle], needing: list[State]) -> Bin
     metas = [meta(s.shape, s.dtype, s.requires_grad) for s in states]
     linked = [s.requires_grad and s.op not in (ops.VARIABLE, ops.LEAF) for s in states]
     kept_values = [(s, plan.where[root_of(s)]) for s in saved]
-    return Binding(plan, places, metas, linked, bool(needing), kept_values)
+    return Binding(plan, places, metas, linked, bool(needing), kept_values, readers)
 
 
 def _superset(end: State, stored: set[State]) -> Plan | None:
@@ -373,11 +380,12 @@ def _segment(
     variables = {s: (h, h.version) for s, h in entered if h.segment is None}
     links = {s: (h.segment, h.origin) for s, h in entered if h.segment is not None}
     holders = {h.state: h for h in live}
-    holders.update({s: trace.owners[s.leaves - 1] for s in saved if s.op is ops.LEAF})
+    entries = [s for s in saved if s.op is ops.LEAF and s not in trace.overwritten]
+    holders.update({s: trace.owners[s.leaves - 1] for s in entries})
     watched = {s: (ref(h), version_of(h)) for s, h in holders.items() if s in saved}
     return Segment(
-        trace.serial, trace.state, saved, variables, links, trace.functions, trace.hooks,
-        trace.overwritten, watched,
+        trace.serial, trace.state, saved, binding.readers, variables, links, trace.functions,
+        trace.hooks, trace.overwritten, trace.freed, watched,
     )  # fmt: skip
 
 

@@ -44,6 +44,8 @@ def macro(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if local.immediate:
+            return function(*args, **kwargs)
         trace = local.trace
         parts: list[Any] = [function, trace.grad, local.lowered]
         for a in args:
@@ -124,13 +126,13 @@ class Writes(NamedTuple):
         end: Where it ended.
         new: (number of the tensor, its last state, how often it was written).
         variables: (state, number of the tensor) of every new leaf state on the way.
-        overwritten: The states that were written over.
+        overwritten: The states that were written over, as in `Trace`.
     """
 
     end: State
     new: list[tuple[int, State, int]]
     variables: list[tuple[State, int]]
-    overwritten: frozenset[State]
+    overwritten: dict[State, int]
 
 
 def written(name: Hashable, tensors: Sequence[Handle], procedure: Callable[[], object]) -> None:
@@ -173,9 +175,12 @@ def _alone(trace: Trace, tensors: Sequence[Handle]) -> bool:
             return False
     if not any(h.viewed for h in tensors):
         return True
-    # Three references are this function's own: the list's, the loop's and the call's.
-    live = {id(h.base) for h in trace.outs if h.base is not None and getrefcount(h) > 3}
-    return live.isdisjoint([id(h) for h in tensors])
+    for h in tensors:
+        for view in trace.views.get(id(h), ()):
+            # Four references are the recorder's: two lists', the loop's and the call's.
+            if view.trace is trace and getrefcount(view) > 4:
+                return False
+    return True
 
 
 def _record_writes(
@@ -201,7 +206,7 @@ def _record_writes(
         trace.state,
         new,
         [(s, numbers[id(h)]) for s, h in made.items()],
-        frozenset(trace.overwritten - overwritten),
+        {s: depth for s, depth in trace.overwritten.items() if s not in overwritten},
     )
 
 

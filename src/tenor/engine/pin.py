@@ -120,12 +120,16 @@ class Pin:
             saved = {state: buffer(place) for state, place in self.binding.saved}
             variables = {s: (owners[i], owners[i].version) for s, i in self.variables}
             assert self.end is not None
-            segment = Segment(self.serial, self.end, saved, variables, {}, {}, {})
+            segment = Segment(
+                self.serial, self.end, saved, self.binding.readers, variables, {}, {}, {}
+            )
         for owner, result in self.written:
             owner.buffer, owner.meta, owner.trace = buffer(result.place), result.meta, None
             owner.version += 1
         for owner, gradient in self.gradients:
-            owner._grad = None if gradient is None else _make(gradient, buffer(gradient.place), None)
+            owner._grad = (
+                None if gradient is None else _make(gradient, buffer(gradient.place), None)
+            )
 
         def answer(r: Result | Same) -> Handle:
             if isinstance(r, Result):
@@ -199,8 +203,11 @@ class Compiled(Generic[P, R]):
         states = {id(h): h.state for h in live}
         written_ids = set(trace.rebound)
         with_grad = [h for h in owners if h._grad is not None and id(h._grad) in places]
-        variables = [(s, _position(owners, h)) for s, h in trace.variables.items()
-                     if any(h is o for o in owners)]  # fmt: skip
+        variables = [
+            (s, _position(owners, h))
+            for s, h in trace.variables.items()
+            if any(h is o for o in owners)
+        ]
         end, serial = trace.state, trace.serial
         scalars, providers = list(trace.scalars), list(trace.providers)
         returned_ids: dict[int, Handle] = {}

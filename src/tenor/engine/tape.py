@@ -46,26 +46,34 @@ class Segment:
         serial: The number of its trace.
         end: Its last state.
         saved: The values its derivative reads, by state.
+        readers: The states whose derivative reads each of them.
         variables: Its leaves that require a gradient, with their version when it was run.
         links: Where its other inputs that require a gradient were computed.
         functions, hooks, overwritten: As in `Trace`.
+        spent: States whose values an earlier backward pass let go.
         watched: Who holds a saved value under a name, and its version when it was run.
-        freed: Whether a backward pass has let its values go.
     """
 
     serial: int
     end: State
     saved: dict[State, Any]
+    readers: dict[State, set[State]]
     variables: dict[State, tuple[Handle, int]]
     links: dict[State, tuple[Segment, State]]
     functions: dict[State, FunctionCall]
     hooks: dict[State, list[Callable[[Any], Any]]]
-    overwritten: set[State] = field(default_factory=set)
+    overwritten: dict[State, int] = field(default_factory=dict)
+    spent: set[State] = field(default_factory=set)
     watched: dict[State, tuple[weakref.ref[Handle], int]] = field(default_factory=dict)
-    freed: bool = False
+
+    def spend(self, walked: set[State]) -> None:
+        """Let values go that only states a backward pass went over read."""
+        self.spent |= walked
+        for state in [s for s in self.saved if not _fixed(s) and self.readers[s] <= self.spent]:
+            del self.saved[state]
 
 
-FREED: Final[Any] = Segment(0, None, {}, {}, {}, {}, {}, freed=True)  # type: ignore[arg-type]
+FREED: Final[Any] = Segment(0, None, {}, {}, {}, {}, {}, {})  # type: ignore[arg-type]
 """The segment of tensors whose history a backward pass has let go."""
 
 
@@ -85,6 +93,11 @@ def _overwritten(state: State) -> GradientError:
         fix="write to a copy (x = x + 1 instead of x += 1), or write after backward()",
         where=state.site,
     )
+
+
+def _fixed(state: State) -> bool:
+    """Tell whether a value is a number of the program: it is not let go, as there is nothing to."""
+    return not state.inputs and state.op is not ops.LEAF
 
 
 class Tape:
@@ -116,7 +129,6 @@ class Walk:
         self.builder = builder
         self.states = states
         self.cotangents: dict[State, State] = {}
-        self.read: set[State] = set()
 
     def value(self, node: State, state: State) -> Node:
         """Return a forward value where the derivative is being recorded."""
@@ -159,10 +171,11 @@ class DryWalk(Walk):
 
     def __init__(self, states: list[State]) -> None:
         super().__init__(GraphBuilder(), states)
+        self.readers: dict[State, set[State]] = defaultdict(set)
 
-    def value(self, node: State, state: State) -> Node:  # noqa: ARG002 - the walk's signature
+    def value(self, node: State, state: State) -> Node:
         """Note the value and stand a parameter in for it."""
-        self.read.add(state)
+        self.readers[state].add(node)
         assert isinstance(self.builder, GraphBuilder)
         return self.builder.leaf(state.shape, state.dtype)
 
@@ -180,14 +193,17 @@ class DryWalk(Walk):
         return True
 
 
-def needed_values(end: State, outputs: Iterable[State]) -> set[State]:
-    """Return the states whose values a backward pass from these outputs would read."""
+def needed_values(end: State, outputs: Iterable[State]) -> dict[State, set[State]]:
+    """Return the states whose values a backward pass from these outputs would read, and for what.
+
+    A value is read for the derivative of some other states.
+    """
     walk = DryWalk(path(end))
     assert isinstance(walk.builder, GraphBuilder)
     for output in outputs:
         walk.add(output, walk.builder.leaf(output.shape, output.dtype))
     walk.run()
-    return walk.read
+    return dict(walk.readers)
 
 
 class RecordingWalk(Walk):
@@ -203,6 +219,7 @@ class RecordingWalk(Walk):
         self.source = source
         self.segment = source if isinstance(source, Segment) else None
         self.sweep = sweep
+        self.read: set[State] = set()
         self.calls: dict[int, dict[int, Handle]] = defaultdict(dict)
         self.entered: dict[State, Handle] = {}
 
@@ -210,21 +227,25 @@ class RecordingWalk(Walk):
     def value(self, node: State, state: State) -> Node:
         """Return a forward value on the current trace, unless it was written over or let go."""
         if self.segment is not None:
-            return self._saved(self.segment, state)
+            return self._saved(self.segment, node, state)
+        if _fixed(state):
+            return state
         trace = self.source
         assert isinstance(trace, Trace)
         self.read.add(node)
         self.sweep.values.add(state)
-        if state in trace.overwritten:
+        if node.depth <= trace.overwritten.get(state, 0):
             raise _overwritten(state)
         if node in trace.freed:
             raise _twice()
         return state
 
-    def _saved(self, segment: Segment, state: State) -> Node:
-        if segment.freed:
-            raise _twice()
-        if state in segment.overwritten:
+    def _saved(self, segment: Segment, node: State, state: State) -> Node:
+        if not _fixed(state):
+            if node in segment.spent:
+                raise _twice()
+            self.read.add(node)
+        if node.depth <= segment.overwritten.get(state, 0):
             raise _overwritten(state)
         found = segment.variables.get(state)
         if found is not None:
@@ -270,6 +291,14 @@ class RecordingWalk(Walk):
                 g = self.sweep.passed(hook, g)
             self.cotangents[state] = g
         return g
+
+    def spent(self) -> set[State]:
+        """Return the states walked whose derivative read a value, or leads to one that did."""
+        found = set(self.read)
+        for state in self.states:
+            if state in self.cotangents and not found.isdisjoint(state.inputs):
+                found.add(state)
+        return found
 
     def function(self, state: State) -> bool:
         """Collect the outputs' cotangents; at the first output ask for the inputs'."""
@@ -396,11 +425,9 @@ class Sweep:
         """Let go what the pass has read."""
         for source, walk in self.walks.items():
             if isinstance(source, Trace):
-                source.freed |= walk.read
-                source.freed.update(s for s in walk.cotangents if s.op is not ops.LEAF)
+                source.freed |= walk.spent()
             else:
-                source.freed = True
-                source.saved = {}
+                source.spend(walk.spent())
 
 
 @dataclass
@@ -444,7 +471,7 @@ def _remember(trace: Trace, start: State, root: Handle, sweep: Sweep) -> None:
     start.macros["backward", root.state] = Macro(
         trace.state,
         [(by_owner[id(owner)], g) for owner, g in sweep.leaves.values()],
-        frozenset(walk.read) | {s for s in walk.cotangents if s.op is not ops.LEAF},
+        frozenset(walk.spent()),
         frozenset(sweep.values),
     )
 
@@ -454,7 +481,7 @@ def _replay(trace: Trace, macro: Macro, retain_graph: bool) -> bool:
     owners = [trace.variables.get(leaf) for leaf, _ in macro.gradients]
     if (
         any(o is None or o.segment is not None or o.hooks for o in owners)
-        or not trace.overwritten.isdisjoint(macro.values)
+        or not trace.overwritten.keys().isdisjoint(macro.values)
         or not trace.freed.isdisjoint(macro.freed)
     ):
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,7 +45,8 @@ class Trace:
         variables: Leaf states that require a gradient, and their tensors.
         functions: Contexts of custom Functions, by the state of each output.
         hooks: Gradient hooks by state; those of a leaf belong to the leaf and only show here.
-        overwritten: States whose tensor was written in place after they were made.
+        overwritten: States whose tensor was written in place, and how deep the trace was before.
+        views: Views met, by their base's id: to be derived again when it is written.
         freed: States a backward pass went over and let go.
         grad: The grad mode.
         serial: Later traces have larger numbers.
@@ -68,6 +70,7 @@ class Trace:
         "serial",
         "state",
         "variables",
+        "views",
     )  # fmt: skip
 
     def __init__(self, grad: bool) -> None:
@@ -82,7 +85,8 @@ class Trace:
         self.variables: dict[State, Handle] = {}
         self.functions: dict[State, Any] = {}
         self.hooks: dict[State, list[Callable[[Any], Any]]] = {}
-        self.overwritten: set[State] = set()
+        self.overwritten: dict[State, int] = {}
+        self.views: defaultdict[int, list[Handle]] = defaultdict(list)
         self.freed: set[State] = set()
         self.grad = grad
         self.serial = next(_SERIAL)
@@ -168,6 +172,8 @@ def enter(trace: Trace, handle: Handle) -> State:
     if not shared:  # else another may write it before its next use, which then enters it again
         handle.trace = trace
         handle.state = state
+        if handle.base is not None:
+            trace.views[id(handle.base)].append(handle)
     if what.requires_grad:
         trace.variables[state] = handle
         if handle.hooks and handle.segment is None:
@@ -205,6 +211,7 @@ def refresh(handle: Handle) -> Handle:
     handle.state = state
     handle.seen = base.version
     trace.rebound[id(handle)] = handle
+    trace.views[id(base)].append(handle)
     return handle
 
 

@@ -57,8 +57,11 @@ def from_array(array: NDArray[Any], dtype: DType | None = None) -> Tensor:
         held = to_bfloat16(np.asarray(array, np.float32))
     else:
         held = np.asarray(array, wanted.numpy)
-    buffer = allocator.copy_of(np.ascontiguousarray(held))
-    return adopt(buffer, array.shape, wanted)
+    made = adopt(allocator.copy_of(np.ascontiguousarray(held)), array.shape, wanted)
+    if local.pinning is None:
+        return made
+    # A compiled function makes it anew at each replay, whatever was written to it before.
+    return record(ops.RESHAPE, (made,), (array.shape,))  # type: ignore[no-any-return]
 
 
 # -- out ----------------------------------------------------------------------------------------

@@ -5,20 +5,25 @@ from __future__ import annotations
 import builtins
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tenor.engine.alias import write
 from tenor.engine.trace import record
 from tenor.errors import AxisError, ShapeError
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
 from tenor.ir.node import size
+from tenor.tensor.conversion import from_array
 from tenor.tensor.dims import axis
 from tenor.tensor.elementwise import where
 from tenor.tensor.joining import sliced
 from tenor.tensor.movement import clone, movedim, permute, viewed
-from tenor.tensor.operands import cast, constant, slot
+from tenor.tensor.operands import constant, slot
 from tenor.tensor.reduction import reshaped
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from tenor.tensor.operands import Number
     from tenor.tensor.tensor import Tensor
 
@@ -148,19 +153,18 @@ def fill_diagonal_(x: Tensor, fill_value: Number, wrap: bool = False) -> Tensor:
     return x
 
 
-def _triangle(keep: Tensor, dtype: Any) -> Tensor:
-    found = record(ops.PERMUTE, (keep.nonzero(),), ((1, 0),))
-    return cast(found, dt.int64 if dtype is None else dt.of(dtype))
+def _triangle(found: tuple[NDArray[Any], ...], dtype: Any) -> Tensor:
+    return from_array(np.stack(found), dt.int64 if dtype is None else dt.of(dtype))
 
 
 def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None) -> Tensor:
     """Return the rows and columns of a lower triangle's elements, shape [2, count]."""
-    return _triangle(_below(row, col, offset), dtype)
+    return _triangle(np.tril_indices(row, offset, col), dtype)
 
 
 def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None) -> Tensor:
     """Return the rows and columns of an upper triangle's elements, shape [2, count]."""
-    return _triangle(~_below(row, col, offset - 1), dtype)
+    return _triangle(np.triu_indices(row, offset, col), dtype)
 
 
 _diagonal = diagonal

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tenor.engine.alias import write
 from tenor.engine.handle import Handle
+from tenor.engine.trace import local
 from tenor.errors import DTypeError, ShapeError
 from tenor.tensor.movement import clone
 from tenor.tensor.operands import Number, broadcast_shapes, cast, constant, expand, slot
@@ -18,8 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["copy_", "fill_", "in_place", "overwrite", "zero_"]
 
 
-def overwrite(x: Tensor, value: Tensor, name: str) -> Tensor:
+def overwrite(x: Tensor, value: Tensor, name: str, since: int | None = None) -> Tensor:
     """Give x a new value of its shape, brought to its dtype; return x.
+
+    Args:
+        x: What is written.
+        value: What is written to it.
+        name: The method, for messages.
+        since: How deep the trace was before the value was computed; see `engine.alias.write`.
 
     Raises:
         ShapeError: the value has another shape.
@@ -38,7 +45,7 @@ def overwrite(x: Tensor, value: Tensor, name: str) -> Tensor:
             came=f"{given.name} for a tensor of {dtype.name}",
             fix="use the form without underscore, or convert the tensor first",
         )
-    write(x, cast(value, dtype))
+    write(x, cast(value, dtype), since)
     return x
 
 
@@ -49,10 +56,13 @@ def in_place(name: str, function: Callable[..., Any]) -> Callable[..., Tensor]:
     """Make a method that writes a function's result into its first operand."""
 
     def method(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        trace = local.trace
+        since = trace.state.depth
         result = function(x, *args, **kwargs)
         if result is NotImplemented:
             return result  # type: ignore[no-any-return]
-        return overwrite(x, clone(result) if result is x else result, name)
+        since = since if local.trace is trace else 0
+        return overwrite(x, clone(result) if result is x else result, name, since)
 
     method.__name__ = method.__qualname__ = name
     method.__doc__ = f"Write the result of `{name.strip('_')}` into the tensor; return it."
@@ -82,6 +92,8 @@ def copy_(x: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
         ShapeError: src does not broadcast to x's shape.
     """
     del non_blocking
+    if src is x:
+        return x
     shape = x.shape_tuple
     if broadcast_shapes("copy_", shape, src.shape_tuple) != shape:
         raise ShapeError(

@@ -22,7 +22,6 @@ from tenor.tensor.movement import (
     clone,
     expand,
     reshape,
-    transpose,
     view,
     viewed,
 )
@@ -36,11 +35,35 @@ if TYPE_CHECKING:
     from tenor.tensor.tensor import Tensor
 
 __all__ = [
-    "block_diag", "cartesian_prod", "cat", "chunk", "column_stack", "combinations", "concat",
-    "concatenate", "dsplit", "dstack", "hsplit", "hstack", "meshgrid", "narrow", "repeat",
-    "repeat_interleave", "roll", "row_stack", "select", "split", "split_with_sizes", "stack",
-    "tensor_split", "tile", "unbind", "unfold", "vsplit", "vstack",
-]  # fmt: skip
+    "block_diag",
+    "cartesian_prod",
+    "cat",
+    "chunk",
+    "column_stack",
+    "combinations",
+    "concat",
+    "concatenate",
+    "dsplit",
+    "dstack",
+    "hsplit",
+    "hstack",
+    "meshgrid",
+    "narrow",
+    "repeat",
+    "repeat_interleave",
+    "roll",
+    "row_stack",
+    "select",
+    "split",
+    "split_with_sizes",
+    "stack",
+    "tensor_split",
+    "tile",
+    "unbind",
+    "unfold",
+    "vsplit",
+    "vstack",
+]
 
 
 # -- parts --------------------------------------------------------------------------------------

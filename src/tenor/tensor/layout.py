@@ -105,7 +105,7 @@ def restrided(shape: Shape, strides: Strides, new: Shape) -> Strides | None:
 
 def is_contiguous(x: Handle) -> bool:
     """Return whether a tensor's elements lie in storage in row-major order."""
-    if x.base is None:
+    if x.base is None or size(x.shape_tuple) == 0:
         return True
     shape, strides = x.shape_tuple, strides_of(x)
     if strides is None:

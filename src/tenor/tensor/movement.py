@@ -10,7 +10,7 @@ from tenor.engine.trace import record
 from tenor.errors import ArgumentError, AxisError, ShapeError
 from tenor.ir import op as ops
 from tenor.ir.node import Shape, size
-from tenor.tensor.dims import aliased, axis, shape_of, solve
+from tenor.tensor.dims import aliased, axes, axis, shape_of, solve
 from tenor.tensor.layout import restrided, strides_of
 from tenor.tensor.operands import broadcast_shapes
 from tenor.tensor.reduction import reshaped
@@ -21,11 +21,35 @@ if TYPE_CHECKING:
     from tenor.tensor.tensor import Tensor
 
 __all__ = [
-    "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_tensors", "broadcast_to", "clone",
-    "expand", "expand_as", "flatten", "flip", "fliplr", "flipud", "moveaxis", "movedim", "permute",
-    "ravel", "reshape", "reshape_as", "rot90", "squeeze", "swapaxes", "swapdims", "t", "transpose",
-    "unflatten", "unsqueeze", "view", "view_as",
-]  # fmt: skip
+    "atleast_1d",
+    "atleast_2d",
+    "atleast_3d",
+    "broadcast_tensors",
+    "broadcast_to",
+    "clone",
+    "expand",
+    "expand_as",
+    "flatten",
+    "flip",
+    "fliplr",
+    "flipud",
+    "moveaxis",
+    "movedim",
+    "permute",
+    "ravel",
+    "reshape",
+    "reshape_as",
+    "rot90",
+    "squeeze",
+    "swapaxes",
+    "swapdims",
+    "t",
+    "transpose",
+    "unflatten",
+    "unsqueeze",
+    "view",
+    "view_as",
+]
 
 
 def clone(x: Tensor) -> Tensor:
@@ -279,9 +303,13 @@ def movedim(x: Tensor, source: int | Sequence[int], destination: int | Sequence[
 
 
 def flip(x: Tensor, *dims: int | Sequence[int]) -> Tensor:
-    """Return a copy with the order along dims reversed."""
-    shape = x.shape_tuple
-    turned = {axis("flip", d, len(shape)) for d in shape_of("flip", dims)}
+    """Return a copy with the order along dims reversed.
+
+    Raises:
+        ArgumentError: a dim is named twice.
+    """
+    shape, named = x.shape_tuple, shape_of("flip", dims)
+    turned = set(axes("flip", named, len(shape))) if named else set()
     back = [i in turned and n > 0 for i, n in enumerate(shape)]
     starts = tuple(n - 1 if b else 0 for n, b in zip(shape, back, strict=True))
     steps = tuple(-1 if b else 1 for b in back)
@@ -295,7 +323,15 @@ def fliplr(x: Tensor) -> Tensor:
 
 
 def flipud(x: Tensor) -> Tensor:
-    """Return a copy with the order along dim 0 reversed."""
+    """Return a copy with the order along dim 0 reversed.
+
+    Raises:
+        ShapeError: x has no dims.
+    """
+    if not x.shape_tuple:
+        raise ShapeError(
+            "flipud: expects a dim to reverse.", came="shape ()", fix="use reshape(1) first"
+        )
     return flip(x, 0)
 
 
@@ -308,7 +344,9 @@ def rot90(x: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
     named = [axis("rot90", d, len(x.shape_tuple)) for d in dims]
     if len(set(named)) != 2 or len(named) != 2:
         raise ArgumentError(
-            "rot90: turns the plane of two dims.", came=f"dims={dims}", fix="name two different dims"
+            "rot90: turns the plane of two dims.",
+            came=f"dims={dims}",
+            fix="name two different dims",
         )
     first, second = named
     turns = k % 4

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tenor.engine.handle import Handle
+from tenor.engine.macro import macro
 from tenor.engine.trace import local, record
 from tenor.errors import DTypeError
 from tenor.ir import dtype as dt
@@ -131,6 +132,8 @@ def binary(name: str, op: Op, doc: str, *, kinds: str = "any", swap: bool = Fals
         return slow(a, b)
 
     def slow(a: Any, b: Any) -> Any:
+        if isinstance(b, Handle) and isinstance(a, Handle):
+            return pair(a, b)
         if not isinstance(b, (Handle, *NUMBERS)):
             return NotImplemented
         if not isinstance(a, Handle):
@@ -139,7 +142,12 @@ def binary(name: str, op: Op, doc: str, *, kinds: str = "any", swap: bool = Fals
                 came=type(a).__name__,
                 fix="make one with tn.tensor()",
             )
-        x, y = prepare(name, a, b, kinds)  # type: ignore[arg-type]
+        return thorough(a, b)
+
+    def thorough(a: Any, b: Any) -> Any:
+        x, y = prepare(name, a, b, kinds)
         return record(op, (y, x) if swap else (x, y))
 
+    # With a number the macro would be as new as the number.
+    pair = macro(thorough)
     return named(operate, name, doc)  # type: ignore[no-any-return]

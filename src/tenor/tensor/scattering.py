@@ -23,9 +23,17 @@ if TYPE_CHECKING:
     from tenor.tensor.tensor import Tensor
 
 __all__ = [
-    "gather", "index_add", "index_copy", "index_fill", "index_select", "scatter", "scatter_add",
-    "scatter_reduce", "take", "take_along_dim",
-]  # fmt: skip
+    "gather",
+    "index_add",
+    "index_copy",
+    "index_fill",
+    "index_select",
+    "scatter",
+    "scatter_add",
+    "scatter_reduce",
+    "take",
+    "take_along_dim",
+]
 
 
 def _along(name: str, x: Tensor, dim: int, index: Tensor) -> tuple[Tensor, Tensor, int]:
@@ -36,6 +44,19 @@ def _along(name: str, x: Tensor, dim: int, index: Tensor) -> tuple[Tensor, Tenso
     if not index.shape_tuple:
         index = reshaped(index, (1,))
     return x, wrapped(index, x.shape_tuple[dim]), dim
+
+
+def _inside(name: str, x: Tensor, dim: int, index: Tensor) -> None:
+    """Refuse an index that has other dims than x, or is longer off `dim`."""
+    a, b = x.shape_tuple, index.shape_tuple
+    if len(a) != len(b) or any(
+        m > n for d, (n, m) in enumerate(zip(a, b, strict=True)) if d != dim
+    ):
+        raise ShapeError(
+            f"{name}: the index must have the tensor's dims and not exceed it off dim {dim}.",
+            came=[f"tensor {a}", f"index {b}"],
+            fix="expand or slice the index",
+        )
 
 
 @macro
@@ -49,6 +70,7 @@ def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
     """
     shape = index.shape_tuple
     x, index, dim = _along("gather", x, dim, index)
+    _inside("gather", x, dim, index)
     return reshaped(record(ops.TAKE_ALONG, (x, index), (dim,)), shape)
 
 
@@ -127,15 +149,21 @@ def _scattered(
 ) -> Tensor:
     shape = x.shape_tuple
     x, index, dim = _along(name, x, dim, index)
+    _inside(name, x, dim, index)
     filled = _fitting(name, index, source, x.element_type)
     return reshaped(record(ops.PUT_ALONG, (x, index, filled), (dim, mode)), shape)
 
 
 @aliased
 def scatter(
-    x: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Number | None = None,
+    x: Tensor,
+    dim: int,
+    index: Tensor,
+    src: Any = None,
+    *,
+    value: Number | None = None,
     reduce: str | None = None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Return x with src (or a number) written at the indices along a dim.
 
     Of equal indices the last in row-major order stays. reduce="add" adds instead.
@@ -205,8 +233,12 @@ def scatter_reduce(
 
 
 FOLDS = {
-    "sum": None, "mean": None, "prod": mul_, "amax": maximum_, "amin": minimum_,
-}  # fmt: skip
+    "sum": None,
+    "mean": None,
+    "prod": mul_,
+    "amax": maximum_,
+    "amin": minimum_,
+}
 """How two elements are folded into one; sums are the primitive's own."""
 
 

@@ -52,6 +52,13 @@ def writes(op, rows, source_shape):
 
                 yield Sample(f"{mode} {shape} dim {dim} at {index}", leaves, build)
 
+                def filled(b, i, v, dim=dim, mode=mode, shape=shape):
+                    x = b.full(shape, 1, v.dtype)
+                    return b.emit(op, (x, i, v), (dim, mode))
+
+                label = f"{mode} into ones {shape} dim {dim} at {index}"
+                yield Sample(label, leaves[1:], filled, modes=("plain", "apart"))
+
     return of
 
 

@@ -152,6 +152,20 @@ def test_a_failed_run_gives_the_pool_back(monkeypatch):
     pool.give_back(held)
 
 
+def test_which_bad_index_is_reported_does_not_depend_on_threads(monkeypatch):
+    monkeypatch.setattr(executable, "SERIAL_NS", 0)
+    ready = loaded(checked_take(10, 30_000))
+    rng = np.random.default_rng(4)
+    bad = np.where(rng.random(30_000) < 0.01, rng.integers(10, 10**6, 30_000), 0)
+    reports = set()
+    for threads in (1, 2, 3, 2, 3):
+        pool.set_num_threads(threads)
+        for _ in range(5):
+            _, *status = ready.run(buffers(np.ones(10, np.float32), bad), [])
+            reports.add(tuple(status))
+    assert len(reports) == 1
+
+
 def test_an_exception_in_between_gives_the_pool_back(monkeypatch):
     pool.set_num_threads(2)
     ready = loaded(wide_sum())

@@ -13,10 +13,16 @@ if TYPE_CHECKING:
     from tenor.ir.dtype import DType
     from tenor.ir.target import Target
 
-__all__ = ["Shape", "cycles_of", "depth_of", "lanes_of", "parted", "register_tile", "turned_tile"]
+__all__ = ["DEPTH", "Shape", "cycles_of", "depth_of", "lanes_of", "parted", "register_tile",
+           "tiles_for", "turned_tile"]  # fmt: skip
 
 DEPTH: Final = 512
 """Longest run of k that goes through one accumulator before it is added to C."""
+
+GRAIN: Final = 1_000_000
+"""Multiply-adds a tile does at the least, where there is a choice."""
+TILES: Final = 8
+"""Tiles a large contraction has at least."""
 
 
 def depth_of(k: int) -> int:
@@ -89,6 +95,12 @@ def cycles_of(m: int, n: int, tile: Shape, target: Target) -> float:
     for count, rows in ((full_m, tile.rows), (1, rest_m)):
         total += count * (full_n * step(rows, tile.vectors) + step(rows, edge))
     return total * (1 + 0.01 * bool(rest_m) + 0.01 * bool(rest_n))
+
+
+def tiles_for(work: int) -> int:
+    """Return how many tiles so many multiply-adds should be cut into at least: one, or even."""
+    tiles = min(TILES, work // GRAIN)
+    return tiles + tiles % 2 if tiles > 1 else 1
 
 
 def parted(count: int, piece: int, most: int, at_least: int = 1) -> int:

@@ -17,6 +17,7 @@ from tenor.compiler.lower.blocking import (
     lanes_of,
     parted,
     register_tile,
+    tiles_for,
 )
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
 from tenor.compiler.lower.storage import (
@@ -52,10 +53,6 @@ FAR: Final = 512 * 1024
 """Bytes of weights that are too many for a second-level cache."""
 COPY: Final = 192 * 1024
 """Bytes of the padded copy, and of the sums, that a tile should stay below."""
-GRAIN: Final = 1_000_000
-"""Multiply-adds a tile does at the least, where there is a choice."""
-TILES: Final = 8
-"""Tiles a large product has at least."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +121,7 @@ class _Writer:
         fits = max(1, min(full, most_copy, most_sums))
         if len(windows) == 1:
             fits = min(full, max(fits, 4 * self.width))
-        self.wanted = min(TILES, max(1, self.work // GRAIN))
+        self.wanted = tiles_for(self.work)
         parts = ceil(full / fits)
         self.far = g.rows * self.k * size > FAR
         if not self.far:

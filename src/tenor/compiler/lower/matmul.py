@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from math import ceil, prod
 from typing import TYPE_CHECKING, Any, Final
 
-from tenor.compiler.lower.blocking import depth_of, lanes_of, parted, register_tile, turned_tile
+from tenor.compiler.lower.blocking import (
+    depth_of,
+    lanes_of,
+    parted,
+    register_tile,
+    tiles_for,
+    turned_tile,
+)
 from tenor.compiler.lower.dot import dot
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep, turned_kernel
 from tenor.compiler.lower.packing import Layout, mover
@@ -25,10 +32,6 @@ PANELS: Final = 256 * 1024
 """Bytes of B packed at a time: half of a small second-level cache."""
 NEAR: Final = 16 * 1024
 """Bytes that are read where they lie, because the first-level cache holds them."""
-GRAIN: Final = 1_000_000
-"""Multiply-adds a tile does, about."""
-TILES: Final = 8
-"""Tiles a large product has at least."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ class _Plan:
         m, n = self.p.m, self.p.n
         work = m * n * max(1, self.p.k)
         most = PANELS // (max(1, self.depth) * self.compute.itemsize)
-        wanted = max(1, min(TILES, work * batch // GRAIN))
+        wanted = tiles_for(work * batch)
         each = ceil(wanted / max(1, batch))
         self.nc = parted(n, self.shape.columns, most, min(each, ceil(n / self.shape.columns)))
         across = ceil(n / self.nc)

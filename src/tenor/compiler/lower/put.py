@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower.storage import (
+    compute_type,
     entry,
     load_element,
     plus,
@@ -19,6 +20,7 @@ from tenor.compiler.lower.storage import (
     upper,
 )
 from tenor.ir import dtype as dt
+from tenor.ir.loops import vector
 from tenor.ir.node import size
 from tenor.ir.program import Lowered
 
@@ -47,6 +49,7 @@ class Lines:
     Attributes:
         f, dtype: The function under construction, and the dtype of its values.
         x, out, pointer: The input, the output, and where values stand meanwhile.
+        fill: What x holds everywhere, where it is no buffer; else None.
         length, inner: Extents of the written dim and of the dims after it.
         base: First row of the outer part: its number times length.
         low, high: The block of lines.
@@ -58,6 +61,7 @@ class Lines:
     f: Function
     dtype: DType
     x: Value
+    fill: float | None
     out: Value
     pointer: Value
     length: int
@@ -98,7 +102,10 @@ class Lines:
         """Copy x to where the values stand."""
 
         def copy(row: Value, i: Value, n: int) -> None:
-            value = load_element(self.f, self.dtype, self.x, self.place(row, i), n)
+            if self.fill is None:
+                value = load_element(self.f, self.dtype, self.x, self.place(row, i), n)
+            else:
+                value = self.f.const(self.fill, vector(compute_type(self.dtype), n))
             store_element(self.f, self.stands_as, value, self.pointer, self.meanwhile(row, i))
 
         self.each(copy)
@@ -140,8 +147,9 @@ def lower_lines(
     Extents: the dims before the written one, that one, the dims after it.
     """
     outer, length, inner = extents
-    f, (x, index, source, out), begin, end, scratch = entry(kernel)
-    dtype = kernel.buffers[0].dtype
+    f, (*given, index, source, out), begin, end, scratch = entry(kernel)
+    x, fill = given[0] if given else out, kernel.params.get("fill")
+    dtype = kernel.buffers[-1].dtype
     wide = kernel.params["mode"] == "add" and dtype.compute is not dtype
     block = block_of(outer, inner)
     across = -(-inner // block)
@@ -152,7 +160,7 @@ def lower_lines(
             o, low = f.op("sdiv", t, across), f.mul(f.op("srem", t, across), block)
             high = upper(f, low, block, inner)
         lines = Lines(
-            f, dtype, x, out, scratch if wide else out, length, inner, f.mul(o, length), low,
+            f, dtype, x, fill, out, scratch if wide else out, length, inner, f.mul(o, length), low,
             high, block, wide, target.lanes(8 * dtype.compute.itemsize),
         )  # fmt: skip
         lines.begin()
@@ -167,7 +175,8 @@ def lower_lines(
 def put(kernel: Kernel, target: Target) -> Lowered:
     """Lower put: out = x, then out[o, index[c], i] = (or +=) source[o, c, i], c ascending.
 
-    Params: outer, length, inner, count, mode ("set" or "add").
+    Params: outer, length, inner, count, mode ("set" or "add"), fill (the number x holds
+    everywhere, then x is no buffer; or None).
     Buffers: x [outer, length, inner], index [count] int64 in [0, length), source
     [outer, count, inner], out [outer, length, inner]. x and out may be one buffer.
     """
@@ -210,8 +219,8 @@ def relocate(f: Function, at: Value, big: Shape, small: Shape) -> tuple[Value | 
 def put_along(kernel: Kernel, target: Target) -> Lowered:
     """Lower torch.scatter: out = x, then out[..., index[j], ...] = (or +=) source[j], row by row.
 
-    Params: x_shape, index_shape, dim, mode ("set" or "add"). Off dim the index's extents do not
-    exceed x's.
+    Params: x_shape, index_shape, dim, mode ("set" or "add"), fill as for put. Off dim the
+    index's extents do not exceed x's.
     Buffers: x [x_shape], index [index_shape] int64 in [0, x_shape[dim]), source [index_shape],
     out [x_shape]. x and out may be one buffer.
     """

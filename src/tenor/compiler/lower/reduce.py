@@ -123,8 +123,10 @@ class Accumulator:
     def _beats(self, e: Evaluator, a: Value, b: Value) -> Value:
         """Tell whether a is strictly better than b; NaN beats everything but NaN."""
         f, kind = e.f, self.dtype.kind
-        names = {"argmax": {"float": "ogt", "int": "sgt", "uint": "ugt", "bool": "ugt"},
-                 "argmin": {"float": "olt", "int": "slt", "uint": "ult", "bool": "ult"}}  # fmt: skip
+        names = {
+            "argmax": {"float": "ogt", "int": "sgt", "uint": "ugt", "bool": "ugt"},
+            "argmin": {"float": "olt", "int": "slt", "uint": "ult", "bool": "ult"},
+        }
         test = f.compare(names[self.op][kind], a, b)
         if kind != "float":
             return test

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from tenor.compiler.lower.blocking import DEPTH, lanes_of, parted
+from tenor.compiler.lower.blocking import DEPTH, lanes_of, parted, tiles_for
 from tenor.compiler.lower.matmul import Product, multiply
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
 from tenor.compiler.lower.packing import Layout, mover
@@ -30,14 +30,10 @@ __all__ = ["conv_weight"]
 
 ROWS: Final = 12
 """Rows of a tile at the most."""
-HEIGHT: Final = 96
+HEIGHT: Final = 36
 """Rows of the gradient a tile has at the least, so that packing g for it pays."""
 COPY: Final = 128 * 1024
 """Bytes of the padded copy a tile should stay below."""
-TILES: Final = 8
-"""Tiles a large gradient has at least."""
-GRAIN: Final = 1_000_000
-"""Multiply-adds a tile does at the least, where there is a choice."""
 
 
 def conv_weight(kernel: Kernel, target: Target) -> Lowered:
@@ -108,7 +104,7 @@ class _Writer:
         self.columns = self.vectors * self.lanes
         work = self.n * prod(self.out) * self.groups * self.ci * self.co * prod(self.taps)
         self.work = work
-        wanted = min(TILES, max(1, work // GRAIN))
+        wanted = tiles_for(work)
         each = self.images * self.shape.channel * size
         least = ceil(self.ci / max(self.together, COPY // each))
         # Packing g costs more than copying x: other threads get other channels of g first.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from tenor.compiler.schedule.operand import settle, strided
+from tenor.compiler.schedule.operand import fill_of, operand_nodes, settle, strided
 from tenor.ir import op as ops
 from tenor.ir.kernel import Buffer, Kernel
 from tenor.ir.node import Node, Shape, size
@@ -91,20 +91,20 @@ def _fold(node: Node) -> Written:
 
 
 def _put(node: Node) -> Written:
-    x, index, source = node.inputs
+    x, index, _ = node.inputs
     dim, mode = node.attrs
     params = {
         "outer": size(x.shape[:dim]), "length": x.shape[dim], "inner": size(x.shape[dim + 1 :]),
-        "count": size(index.shape), "mode": mode,
+        "count": size(index.shape), "mode": mode, "fill": fill_of(x),
     }  # fmt: skip
-    return _kernel("put", node, [settle(x), settle(index), settle(source)], params)
+    return _kernel("put", node, operand_nodes(node), params)
 
 
 def _put_along(node: Node) -> Written:
-    x, index, source = node.inputs
+    x, index, _ = node.inputs
     dim, mode = node.attrs
     params = {"x_shape": x.shape, "index_shape": index.shape, "dim": dim, "mode": mode}
-    return _kernel("put_along", node, [settle(x), settle(index), settle(source)], params)
+    return _kernel("put_along", node, operand_nodes(node), params | {"fill": fill_of(x)})
 
 
 def _along(kind: str, flag: str) -> Callable[[Node], Written]:

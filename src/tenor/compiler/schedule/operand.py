@@ -11,7 +11,7 @@ from tenor.ir import op as ops
 if TYPE_CHECKING:
     from tenor.ir.node import Node
 
-__all__ = ["Operand", "operand_nodes", "settle", "strided"]
+__all__ = ["Operand", "fill_of", "operand_nodes", "settle", "strided"]
 
 VIEWS: Final = frozenset((ops.PERMUTE, ops.RESHAPE, ops.SLICE, ops.EXPAND))
 
@@ -64,12 +64,22 @@ def _copy(node: Node) -> Operand:
     return Operand(base, address.strides, 0)
 
 
+def fill_of(node: Node) -> float | int | bool | None:
+    """Return the number a node holds everywhere, if it is a literal spread out."""
+    while node.op in (ops.EXPAND, ops.RESHAPE, ops.BARRIER):
+        node = node.inputs[0]
+    return node.attrs[0] if node.op is ops.CONST else None
+
+
 def operand_nodes(node: Node) -> list[Node]:
     """Return the nodes that must have buffers for `node` to be computed."""
     if node.op is ops.MATMUL:
         return [strided(i).node for i in node.inputs]
     if node.op in (ops.TAKE, ops.TAKE_ALONG):
         return [settle(node.inputs[0])]
-    if node.op.family in ("contraction", "order") or node.op in (ops.FOLD, ops.PUT, ops.PUT_ALONG):
+    if node.op in (ops.PUT, ops.PUT_ALONG):
+        x, *others = node.inputs
+        return [settle(i) for i in (others if fill_of(x) is not None else node.inputs)]
+    if node.op.family in ("contraction", "order") or node.op is ops.FOLD:
         return [settle(i) for i in node.inputs]
     return []
