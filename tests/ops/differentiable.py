@@ -312,6 +312,7 @@ TIED = {
     "maximum": lambda m, x: m.maximum(x, x.flip(0)),
     "minimum": lambda m, x: m.minimum(x, x.flip(1)),
     "fmax": lambda m, x: m.fmax(x, x.flip(0)),
+    "fmin": lambda m, x: m.fmin(x, x.flip(1)),
     "max of all": lambda m, x: m.max(x),
     "min of all": lambda m, x: m.min(x),
     "max values": lambda m, x: m.max(x, 1)[0],

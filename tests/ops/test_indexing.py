@@ -282,7 +282,7 @@ class Chooser:
             if kind == "array" or kind == "mask":
                 picked = () if masked else wide
                 items.append(self.numbers.integers(-extent, extent, picked))
-            elif kind == "int":
+            elif kind == "int" and extent:
                 items.append(self.random.randrange(-extent, extent))
             elif kind == "slice":
                 items.append(self.cut(extent))

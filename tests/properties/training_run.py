@@ -23,9 +23,9 @@ class Network(nn.Module):
     def __init__(self):
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(6, 8, 3, stride=2), nn.BatchNorm2d(8), nn.GELU(), nn.Dropout(0.25),
-            nn.Flatten(),
+            nn.Conv2d(1, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(6, 8, 3, stride=2, bias=False), nn.BatchNorm2d(8), nn.GELU(),
+            nn.Dropout(0.25), nn.Flatten(),
         )  # fmt: skip
         self.head = nn.Sequential(
             nn.Linear(32, 33), nn.LayerNorm(33), nn.Tanh(), nn.Dropout(0.5), nn.Linear(33, 5)

@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tenor.engine.trace import FunctionCall, Trace, advance, local, record, refresh, state_of
+from tenor.engine.trace import (
+    FunctionCall,
+    Trace,
+    advance,
+    local,
+    record,
+    refresh,
+    refuse_detached,
+    state_of,
+)
 from tenor.engine.trie import meta, path
 from tenor.errors import GradientError
 from tenor.ir import op as ops
@@ -79,10 +88,10 @@ def write(target: Handle, value: Handle, since: int | None = None) -> None:
         _write_view(target, target.base, value, since, detached)
     if owner.viewed:
         for view in local.trace.views.pop(id(owner), ()):
-            if view is target:
-                local.trace.views[id(owner)].append(view)
-            else:
+            if view is not target:
                 _make_stale(view, since)
+        if target.trace is local.trace:
+            local.trace.views[id(owner)].append(target)
     if shared or local.immediate:
         local.flush()
 
@@ -109,13 +118,8 @@ def _make_stale(view: Handle, since: int) -> None:
     """Have a view derived from its base again when it is next used."""
     trace = local.trace
     if view.trace is trace:
-        if view.state.requires_grad and any(op is ops.DETACH for op, _ in view.chain):
-            raise GradientError(
-                "in-place: a detached tensor that was given a gradient shares its elements with "
-                "one that has none, and both are written.",
-                came=f"a detached tensor of shape {view.shape_tuple}",
-                fix="work on x.detach().clone()",
-            )
+        if view.state.requires_grad:
+            refuse_detached(view)
         trace.overwritten[view.state] = since
         view.meta = _meta_of(view)
         view.trace = _STALE

@@ -459,7 +459,8 @@ def backward(root: Handle, grad: Handle | None, retain_graph: bool, create_graph
         sweep.free()
     if simple and grad is None and not (create_graph or trace.hooks or trace.functions):
         _remember(trace, start, root, sweep)
-    for owner, fresh in [(owner, handle_of(g)) for owner, g in sweep.leaves.values()]:
+    arrived = [(owner, _answer(g, create_graph)) for owner, g in sweep.leaves.values()]
+    for owner, fresh in arrived:
         accumulate(owner, fresh, create_graph)
 
 
@@ -540,6 +541,16 @@ def accumulate(owner: Handle, fresh: Handle, create_graph: bool) -> None:
             local.trace.grad = mode
 
 
+def _answer(g: State, create_graph: bool) -> Handle:
+    """Return a handle on a gradient; one that is somebody's leaf stays linked to that leaf."""
+    trace = local.trace
+    if g.requires_grad and g.op in (ops.LEAF, ops.VARIABLE):
+        mode, trace.grad = trace.grad, create_graph
+        g = advance(trace, ops.RESHAPE, (g,), (g.shape,))
+        trace.grad = mode
+    return handle_of(g)
+
+
 def gradients(
     outputs: Sequence[Handle],
     inputs: Sequence[Handle],
@@ -556,12 +567,12 @@ def gradients(
     for handle in inputs:
         entry = sweep.leaves.get(id(handle))
         if entry is not None:
-            found.append(handle_of(entry[1]))
+            found.append(_answer(entry[1], create_graph))
             continue
         source, state = sweep.locate(handle)
         walk = sweep.walks.get(source)
         g = walk.cotangents.get(state) if walk is not None else None
-        found.append(None if g is None else handle_of(g))
+        found.append(None if g is None else _answer(g, create_graph))
     if not retain_graph:
         sweep.free()
     return found

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FunctionCall", "Trace", "advance", "emit_scalar", "enter", "handle_of", "install", "local", "record",
-    "refuse_observation", "reset_trie", "state_of",
+    "refuse_detached", "refuse_observation", "reset_trie", "state_of",
 ]  # fmt: skip
 
 _SERIAL: Final = itertools.count(1)
@@ -201,6 +201,9 @@ def refresh(handle: Handle) -> Handle:
     """Derive a view again after its base was written; like entering, it never ends the trace."""
     base = handle.base
     assert base is not None
+    if handle.segment is not None:
+        refuse_detached(handle)
+        handle.segment = handle.origin = None
     state = state_of(base)
     trace = local.trace
     mode, trace.grad = trace.grad, True  # a view has its base's gradient in any mode
@@ -213,6 +216,17 @@ def refresh(handle: Handle) -> Handle:
     trace.rebound[id(handle)] = handle
     trace.views[id(base)].append(handle)
     return handle
+
+
+def refuse_detached(view: Handle) -> None:
+    """Raise where a detached tensor has a gradient of its own and must be derived again."""
+    if any(op is ops.DETACH for op, _ in view.chain):
+        raise GradientError(
+            "in-place: a detached tensor that was given a gradient shares its elements with one "
+            "that has none, and both are written.",
+            came=f"a detached tensor of shape {view.state.shape}",
+            fix="work on x.detach().clone()",
+        )
 
 
 def state_of(handle: Handle) -> State:

@@ -368,13 +368,13 @@ def digamma(x: Tensor) -> Tensor:
 
 # -- bounds and small variants --------------------------------------------------------------------
 def fmax(x: Tensor, other: Tensor) -> Tensor:
-    """Return the larger; the other where one is NaN."""
-    return _chosen(isnan(x), other, _chosen(isnan(other), x, maximum(x, other)))
+    """Return the larger; the other where one is NaN. Where they tie, the gradient is x's."""
+    return _chosen((x >= other) | isnan(other), x, other)
 
 
 def fmin(x: Tensor, other: Tensor) -> Tensor:
-    """Return the smaller; the other where one is NaN."""
-    return _chosen(isnan(x), other, _chosen(isnan(other), x, minimum(x, other)))
+    """Return the smaller; the other where one is NaN. Where they tie, the gradient is x's."""
+    return _chosen((x <= other) | isnan(other), x, other)
 
 
 def clamp_min(x: Tensor, min: Tensor | Number) -> Tensor:
