@@ -27,6 +27,7 @@ class Config:
         threads: Worker threads of the CPU runtime, the caller included. TENOR_THREADS.
         cache_dir: Where compiled objects are kept between processes. TENOR_CACHE_DIR.
         cache: Whether compiled objects are kept on disk at all. TENOR_CACHE=0 turns it off.
+        cache_bytes: How much of the disk they may take; the oldest go first. TENOR_CACHE_BYTES.
         cpu: LLVM name of the CPU to compile for; "" means this one. TENOR_CPU.
         features: LLVM feature string to compile for; "" means this CPU's. TENOR_FEATURES.
         skip_passes: Names of optional compiler passes to leave out. TENOR_SKIP_PASSES=a,b.
@@ -39,6 +40,7 @@ class Config:
     threads: int = int(os.environ.get("TENOR_THREADS") or os.cpu_count() or 1)
     cache_dir: Path = field(default_factory=_cache_dir)
     cache: bool = os.environ.get("TENOR_CACHE", "1") != "0"
+    cache_bytes: int = int(os.environ.get("TENOR_CACHE_BYTES") or 1 << 30)
     cpu: str = os.environ.get("TENOR_CPU", "")
     features: str = os.environ.get("TENOR_FEATURES", "")
     skip_passes: frozenset[str] = frozenset(

@@ -497,8 +497,8 @@ LOOKING = {
     "index of tensors": lambda x: x[[0, 1]],
     "mask": lambda x: x[x > 3],
     "expand": lambda x: x[:, :1].expand(2, 4),
-    "unfold": lambda x: x.unfold(1, 2, 1),
-    "unfold apart": lambda x: x.unfold(1, 2, 2),
+    "unfold": lambda x: x.unfold(1, 2, 2),
+    "unfold with gaps": lambda x: x.unfold(1, 2, 3).unfold(0, 1, 1),
     "real copy of an expand": lambda x: x[:, :1].expand(2, 4).contiguous(),
 }
 
@@ -537,6 +537,18 @@ def test_who_sees_whose_writes(look, stored):
     mine.zero_()
     assert q.tolist() == p.tolist()
     assert mine.tolist() == theirs.tolist()
+
+
+def test_windows_that_overlap_are_read_only():
+    x = tn.arange(6.0)
+    windows = x.unfold(0, 3, 1)
+    with pytest.raises(GradientError, match="overlapping windows"):
+        windows.zero_()
+    x[2] = 9.0
+    assert windows.tolist() == [[0.0, 1.0, 9.0], [1.0, 9.0, 3.0], [9.0, 3.0, 4.0], [3.0, 4.0, 5.0]]
+    flags = tn.tensor([True] * 5)
+    flags.unfold(0, 2, 2)[1] = False
+    assert flags.tolist() == [True, True, False, False, True]
 
 
 def test_backwards_is_a_view():

@@ -22,6 +22,7 @@ from tenor.engine.trace import (
 from tenor.engine.trie import meta, path
 from tenor.errors import GradientError
 from tenor.ir import op as ops
+from tenor.ir.dtype import bool_, int32
 from tenor.ir.node import size
 
 if TYPE_CHECKING:
@@ -90,15 +91,13 @@ def write(target: Handle, value: Handle, since: int | None = None) -> None:
         for view in local.trace.views.pop(id(owner), ()):
             if view is not target:
                 _make_stale(view, since)
-        if target.trace is local.trace:
+        if target is not owner and target.trace is local.trace:
             local.trace.views[id(owner)].append(target)
     if shared or local.immediate:
         local.flush()
 
 
-def _write_view(
-    target: Handle, owner: Handle, value: Handle, since: int, detached: bool
-) -> None:
+def _write_view(target: Handle, owner: Handle, value: Handle, since: int, detached: bool) -> None:
     if target.seen != owner.version:
         refresh(target)
     mode = local.trace.grad
@@ -266,12 +265,24 @@ def _inverse_detach(_base: Handle, _attrs: tuple[Any, ...], value: Handle) -> Ha
     return inner
 
 
-def _inverse_unfold(_base: Handle, _attrs: tuple[Any, ...], _value: Handle) -> Handle:
-    raise GradientError(
-        "in-place: overlapping windows cannot be written.",
-        came="a view made by unfold()",
-        fix="write x.clone() instead",
+def _inverse_unfold(base: Handle, attrs: tuple[Any, ...], value: Handle) -> Handle:
+    dim, width, step, dilation = attrs
+    if step < (width - 1) * dilation + 1:
+        raise GradientError(
+            "in-place: overlapping windows cannot be written.",
+            came=f"a view made by unfold(), windows of {width} every {step}",
+            fix="write x.clone() instead",
+        )
+    shape = base.shape_tuple
+    ones = record(ops.EXPAND, (record(ops.CONST, (), (1, int32)),), (value.shape_tuple,))
+    narrow = value.element_type is bool_
+    folded = record(ops.CAST, (value,), (int32,)) if narrow else value
+    folded, met = (
+        record(ops.FOLD, (x,), (dim, shape[dim], step, dilation)) for x in (folded, ones)
     )
+    folded = record(ops.CAST, (folded,), (bool_,)) if narrow else folded
+    back: Handle = record(ops.WHERE, (record(ops.CAST, (met,), (bool_,)), folded, base))
+    return back
 
 
 INVERSE = {

@@ -17,6 +17,8 @@ from tenor.ir.target import Target
 __all__ = ["addresses_of", "assembly_of", "host_target", "machine", "object_code", "stats"]
 
 FORMAT: Final = b"tenor object 1\n"
+BETWEEN_PRUNES: Final = 512
+"""How many kernels a process compiles before it looks at the size of the cache again."""
 stats: Final = {"compiled": 0, "from_disk": 0, "linked": 0}
 """How many kernels were compiled, read from the disk, and linked; tests gate on these."""
 
@@ -99,6 +101,8 @@ def _write(digest: str, body: bytes) -> None:
     """Keep an object for other processes; a disk that cannot take it is no error."""
     path = _path(digest)
     with contextlib.suppress(OSError):
+        if stats["compiled"] % BETWEEN_PRUNES == 0:
+            prune(Path(config.cache_dir) / "objects", config.cache_bytes)
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent)
         try:
@@ -108,6 +112,26 @@ def _write(digest: str, body: bytes) -> None:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
+
+
+def prune(folder: Path, limit: int) -> None:
+    """Remove the oldest objects of a folder until they take no more than three quarters of a limit.
+
+    Nothing is done while they take less than the limit. Another process may be doing the same.
+    """
+    found = []
+    for path in folder.glob("*/*"):
+        with contextlib.suppress(OSError):
+            about = path.stat()
+            found.append((about.st_mtime, about.st_size, path))
+    total = sum(size for _, size, _ in found)
+    if total <= limit:
+        return
+    for _, size, path in sorted(found):
+        if total <= limit * 3 // 4:
+            return
+        path.unlink(missing_ok=True)
+        total -= size
 
 
 def object_code(text: str, target: Target) -> bytes:

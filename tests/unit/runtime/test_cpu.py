@@ -1,5 +1,6 @@
 """Machine code: the cache on disk, linking, and code for other machines."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -220,3 +221,22 @@ def test_a_loaded_program_stays_callable_when_others_are_loaded():
         loaded(b.graph(b.mul(y, b.const(k + 0.987, dt.float32))))
     made = values(first, ready.run(buffers(np.ones(7, np.float32)), [])[0])[0]
     assert np.array_equal(made, np.full(7, 1.2345, np.float32))
+
+
+def test_the_cache_is_kept_small_by_removing_the_oldest(tmp_path):
+    for i in range(10):
+        path = tmp_path / f"{i:02}" / "kernel.o"
+        path.parent.mkdir()
+        path.write_bytes(bytes(100))
+        os.utime(path, (i, i))
+    cpu.prune(tmp_path, 1000)
+    assert len(list(tmp_path.glob("*/*"))) == 10
+    cpu.prune(tmp_path, 800)
+    assert sorted(p.parent.name for p in tmp_path.glob("*/*")) == [
+        "04",
+        "05",
+        "06",
+        "07",
+        "08",
+        "09",
+    ]
