@@ -14,7 +14,7 @@ import tenor as tn
 from tenor import nn
 
 STEPS, BATCH, SEED = 3, 24, 5
-WAYS = ("recorded", "compiled", "immediate")
+WAYS = ("recorded", "compiled", "looked at")
 
 
 class Network(nn.Module):
@@ -23,7 +23,8 @@ class Network(nn.Module):
     def __init__(self):
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(1, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(1, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6), nn.ReLU(),
+            nn.MaxPool2d(2),
             nn.Conv2d(6, 8, 3, stride=2, bias=False), nn.BatchNorm2d(8), nn.GELU(),
             nn.Dropout(0.25), nn.Flatten(),
         )  # fmt: skip
@@ -31,8 +32,12 @@ class Network(nn.Module):
             nn.Linear(32, 33), nn.LayerNorm(33), nn.Tanh(), nn.Dropout(0.5), nn.Linear(33, 5)
         )
 
-    def forward(self, x):
-        return self.head(self.body(x))
+    def forward(self, x, look=False):
+        for layer in (*self.body, *self.head):
+            x = layer(x)
+            if look:
+                x.mean().item()
+        return x
 
 
 def batches():
@@ -43,14 +48,19 @@ def batches():
 
 
 def train(way="recorded"):
-    """Train from scratch; return the losses' and the trained tensors' bytes by name."""
+    """Train from scratch; return the losses, the trained tensors and gradients by name.
+
+    Args:
+        way: One of WAYS: plainly, by `tn.compile`, or with every activation looked at.
+    """
+    assert way in WAYS
     tn.manual_seed(SEED)
     model = Network()
     opt = tn.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.1)
 
     def step(x, y):
         opt.zero_grad()
-        loss = nn.functional.cross_entropy(model(x), y, label_smoothing=0.1)
+        loss = nn.functional.cross_entropy(model(x, way == "looked at"), y, label_smoothing=0.1)
         loss.backward()
         opt.step()
         return loss

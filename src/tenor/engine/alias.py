@@ -80,6 +80,8 @@ def write(target: Handle, value: Handle, since: int | None = None) -> None:
             came=f"a leaf of shape {owner.shape_tuple}",
             fix="write it under tn.no_grad(), or work on x.clone()",
         )
+    if detached and target.chain[-1][0] is not ops.DETACH and value.needs_grad:
+        refuse_detached(target)
     shared = owner.buffer is not None and owner.buffer.shared
     if since is None:
         since = trace.state.depth
@@ -149,11 +151,13 @@ def is_leaf(handle: Handle) -> bool:
 def _rebind(target: Handle, value: Handle, since: int) -> None:
     state = state_of(value)
     trace = local.trace
+    if state.op is ops.LEAF:  # the tensor's leaf is another's: it is no leaf itself
+        state = advance(trace, ops.RESHAPE, (state,), (state.shape,))
     if target.needs_grad and not state.requires_grad:
         state = _with_history(trace, target, state)
     if target.trace is trace:
         trace.overwritten[target.state] = since
-        if target.state.op is ops.LEAF:
+        if target.state.op is ops.LEAF and trace.owners[target.state.leaves - 1] is target:
             trace.donors.setdefault(id(target), target.state)
     elif target.buffer is not None and target.buffer.shared:
         trace.overwritten.update(dict.fromkeys(_entries(trace, target), since))

@@ -378,7 +378,7 @@ def _segment(
     }
     entered = trace.variables.items()
     variables = {s: (h, h.version) for s, h in entered if h.segment is None}
-    links = {s: (h.segment, h.origin) for s, h in entered if h.segment is not None}
+    links: Any = {s: (h.segment, h.origin) for s, h in entered if h.segment is not None}
     holders = {h.state: h for h in live}
     entries = [s for s in saved if s.op is ops.LEAF and s not in trace.overwritten]
     holders.update({s: trace.owners[s.leaves - 1] for s in entries})

@@ -160,7 +160,7 @@ def written(name: Hashable, tensors: Sequence[Handle], procedure: Callable[[], o
         trace.variables[state] = tensors[at]
     for at, state, times in known.new:
         target = tensors[at]
-        if states[at].op is ops.LEAF:
+        if states[at].op is ops.LEAF and trace.owners[states[at].leaves - 1] is target:
             trace.donors.setdefault(id(target), states[at])
         target.state = state
         target.version += times

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 from tenor.engine.flush import Binding, bind, finish, flush
 from tenor.engine.handle import Handle
 from tenor.engine.tape import Segment
-from tenor.engine.trace import local
+from tenor.engine.trace import local, refresh
 from tenor.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -194,6 +194,7 @@ class Compiled(Generic[P, R]):
 
     def _pin(self, tensors: list[Handle], result: Any) -> Pin:
         trace = local.trace
+        _map(result, _renewed, Handle)
         owners = trace.owners
         numbers = {id(t): i for i, t in enumerate(tensors)}
         sources: list[int | Handle] = [numbers.get(id(h), h) for h in owners]
@@ -237,6 +238,12 @@ class Compiled(Generic[P, R]):
         cleared = [h for h in owners if h.meta and h.meta.requires_grad and h._grad is None]
         pin.gradients += [(h, None) for h in cleared]
         return pin
+
+
+def _renewed(handle: Handle) -> None:
+    """Have a view whose base was written after it hold what it shows now."""
+    if handle.base is not None and handle.seen != handle.base.version:
+        refresh(handle)
 
 
 def _position(owners: list[Handle], handle: Handle) -> int:

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tenor.autograd.vjp import VJP
 from tenor.engine.alias import is_leaf, version_of, write
-from tenor.engine.trace import FunctionCall, Trace, advance, enter, handle_of, local, record, state_of
+from tenor.engine.trace import (
+    FunctionCall,
+    Trace,
+    advance,
+    handle_of,
+    local,
+    record,
+    state_of,
+)
 from tenor.engine.trie import State, meta, path
 from tenor.errors import GradientError
 from tenor.ir import op as ops
@@ -283,7 +291,7 @@ class RecordingWalk(Walk):
                 link = (owner.segment, owner.origin)
             hooks = self.source.hooks.get(state)
         if link:
-            self.sweep.carry(*link, g)
+            self.sweep.carry(link[0], link[1], g)
         elif owner is not None:
             self.sweep.deliver(owner, g)
         elif hooks:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from tenor.ir.op import Op
 
 __all__ = [
-    "FunctionCall", "Trace", "advance", "emit_scalar", "enter", "handle_of", "install", "local", "record",
-    "refuse_detached", "refuse_observation", "reset_trie", "state_of",
+    "FunctionCall", "Trace", "advance", "emit_scalar", "enter", "handle_of", "install", "local",
+    "record", "refuse_detached", "refuse_observation", "reset_trie", "state_of",
 ]  # fmt: skip
 
 _SERIAL: Final = itertools.count(1)
@@ -224,7 +224,7 @@ def refuse_detached(view: Handle) -> None:
         raise GradientError(
             "in-place: a detached tensor that was given a gradient shares its elements with one "
             "that has none, and both are written.",
-            came=f"a detached tensor of shape {view.state.shape}",
+            came=f"a detached tensor of shape {view.shape_tuple}",
             fix="work on x.detach().clone()",
         )
 

@@ -70,6 +70,7 @@ from tenor.nn.functional_space import (
     pad,
 )
 from tenor.tensor import bernoulli_mask, no_grad, ones, where
+from tenor.tensor.dims import aliased
 from tenor.tensor.indexing import one_hot, wrapped
 from tenor.tensor.operands import lowered
 
@@ -169,6 +170,7 @@ def _shorten(weight: Tensor, index: Tensor, max_norm: float, norm_type: float) -
 
 
 @macro
+@aliased
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """Return x1 x2 / (max(|x1|, eps) max(|x2|, eps)), products and norms along a dim."""
     lengths = x1.norm(2.0, dim=dim).clamp(min=eps) * x2.norm(2.0, dim=dim).clamp(min=eps)

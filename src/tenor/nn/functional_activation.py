@@ -9,6 +9,7 @@ from tenor.engine.macro import macro
 from tenor.errors import ArgumentError
 from tenor.ir import dtype as dt
 from tenor.tensor import where
+from tenor.tensor.dims import aliased
 
 if TYPE_CHECKING:
     from tenor.ir.dtype import DType
@@ -151,6 +152,7 @@ def softsign(input: Tensor) -> Tensor:
 
 
 @macro
+@aliased
 def softmax(input: Tensor, dim: int | None = None, dtype: DType | None = None) -> Tensor:
     """Return exp(x) scaled to sum to one along a dim.
 
@@ -163,6 +165,7 @@ def softmax(input: Tensor, dim: int | None = None, dtype: DType | None = None) -
 
 
 @macro
+@aliased
 def log_softmax(input: Tensor, dim: int | None = None, dtype: DType | None = None) -> Tensor:
     """Return the logarithm of softmax; the arguments are those of `softmax`."""
     return input.log_softmax(_usual(input, dim), dtype=None if dtype is None else dt.of(dtype))

@@ -12,6 +12,7 @@ import numpy as np
 from tenor.engine.macro import macro
 from tenor.errors import ShapeError
 from tenor.tensor import no_grad
+from tenor.tensor.dims import aliased
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -281,6 +282,7 @@ def group_norm(
 
 
 @macro
+@aliased
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
     """Return x / max(norm(x), eps) along a dim."""
     return input / input.norm(p, dim=dim, keepdim=True).clamp(min=eps)

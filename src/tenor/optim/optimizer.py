@@ -16,7 +16,8 @@ from tenor.engine.trace import local
 from tenor.errors import ArgumentError, ShapeError
 from tenor.ir import dtype as dt
 from tenor.optim.count import StepCount, StepNumbers
-from tenor.tensor.conversion import from_array
+from tenor.runtime import allocator
+from tenor.tensor.conversion import adopt, from_array
 from tenor.tensor.modes import enable_grad, no_grad
 
 if TYPE_CHECKING:
@@ -351,7 +352,9 @@ class Optimizer:
 
 
 def _zeros(p: Tensor) -> Tensor:
-    return from_array(np.zeros(p.shape_tuple, np.float32), p.element_type)
+    """Return zeros that are the optimizer's own, also where a function is being compiled."""
+    shape, dtype = p.shape_tuple, p.element_type
+    return adopt(allocator.copy_of(np.zeros(shape, dtype.numpy)), shape, dtype)
 
 
 def _saved(value: Any) -> Any:

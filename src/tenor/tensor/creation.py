@@ -31,10 +31,24 @@ if TYPE_CHECKING:
     from tenor.tensor.tensor import Tensor
 
 __all__ = [
-    "arange", "as_tensor", "asarray", "empty", "empty_like", "eye", "from_dlpack", "from_numpy",
-    "full", "full_like", "linspace", "logspace", "ones", "ones_like", "tensor", "zeros",
+    "arange",
+    "as_tensor",
+    "asarray",
+    "empty",
+    "empty_like",
+    "eye",
+    "from_dlpack",
+    "from_numpy",
+    "full",
+    "full_like",
+    "linspace",
+    "logspace",
+    "ones",
+    "ones_like",
+    "tensor",
+    "zeros",
     "zeros_like",
-]  # fmt: skip
+]
 
 
 # -- from data ----------------------------------------------------------------------------------
@@ -124,6 +138,8 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
 
 def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:
     """Return an object as a tensor; a copy only if needed, or if asked for."""
+    if copy and isinstance(obj, np.ndarray):
+        obj = obj.copy()
     made = as_tensor(obj, dtype, device)
     return made.clone() if copy and made is obj else made
 
@@ -253,9 +269,14 @@ def new_empty(
 
 
 def new_full(
-    x: Tensor, size: Sequence[int], fill_value: Number, *, dtype: Any = None, device: Any = None,
+    x: Tensor,
+    size: Sequence[int],
+    fill_value: Number,
+    *,
+    dtype: Any = None,
+    device: Any = None,
     requires_grad: bool = False,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Return one value in a shape, in x's dtype by default."""
     wanted = dtype or x.element_type
     return full(size, fill_value, dtype=wanted, device=device, requires_grad=requires_grad)
@@ -270,6 +291,21 @@ def new_tensor(
 
 
 # -- of a rule ----------------------------------------------------------------------------------
+def _counted(name: str, steps: int) -> int:
+    """Return a number of elements.
+
+    Raises:
+        ArgumentError: it is negative.
+    """
+    if steps < 0:
+        raise ArgumentError(
+            f"{name}: the number of elements is not negative.",
+            came=str(steps),
+            fix="give 0 or more",
+        )
+    return steps
+
+
 def _iota(length: int, dtype: DType) -> Tensor:
     made: Tensor = record(ops.IOTA, (), (length, dtype))
     return made
@@ -281,13 +317,19 @@ def _number(value: Any) -> Number:
 
 
 def arange(
-    start: Number, end: Number | None = None, step: Number = 1, *, dtype: Any = None,
-    device: Any = None, requires_grad: bool = False,
-) -> Tensor:  # fmt: skip
+    start: Number,
+    end: Number | None = None,
+    step: Number = 1,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Return start, start + step, ... below end; int64 if all three are integers, else float32.
 
     Raises:
         ArgumentError: the step is 0, or leads away from the end.
+        DTypeError: the dtype is bool.
     """
     on_cpu(device)
     if end is None:
@@ -301,6 +343,8 @@ def arange(
             fix="use a negative step to count down",
         )
     wanted = dt.of(dtype) if dtype is not None else dt.int64 if whole else dt.default_float
+    if wanted is dt.bool_:
+        raise DTypeError("arange: counts in numbers.", came="bool", fix="compare a range instead")
     length = math.ceil((end - start) / step)
     if not whole:
         made = cast(_iota(length, dt.float64) * float(step) + float(start), wanted)
@@ -312,16 +356,24 @@ def arange(
 
 
 def linspace(
-    start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None,
+    start: float,
+    end: float,
+    steps: int,
+    *,
+    dtype: Any = None,
+    device: Any = None,
     requires_grad: bool = False,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Return `steps` values evenly from start to end, both included.
 
     Worked out in float64 from the nearer end, so that both ends are exact.
+
+    Raises:
+        ArgumentError: the number of steps is negative.
     """
     on_cpu(device)
     wanted = dt.default_float if dtype is None else dt.of(dtype)
-    count = _iota(steps, dt.float64)
+    count = _iota(_counted("linspace", steps), dt.float64)
     stride = (float(end) - float(start)) / builtins.max(steps - 1, 1)
     rising = count * stride + float(start)
     falling = (count - float(steps - 1)) * stride + float(end)
@@ -330,9 +382,15 @@ def linspace(
 
 
 def logspace(
-    start: float, end: float, steps: int, base: float = 10.0, *, dtype: Any = None,
-    device: Any = None, requires_grad: bool = False,
-) -> Tensor:  # fmt: skip
+    start: float,
+    end: float,
+    steps: int,
+    base: float = 10.0,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """Return base to the powers of linspace(start, end, steps)."""
     wanted = dt.default_float if dtype is None else dt.of(dtype)
     powers = linspace(start, end, steps, dtype=dt.float64, device=device)
@@ -341,12 +399,21 @@ def logspace(
 
 
 def eye(
-    n: int, m: int | None = None, *, dtype: Any = None, device: Any = None,
+    n: int,
+    m: int | None = None,
+    *,
+    dtype: Any = None,
+    device: Any = None,
     requires_grad: bool = False,
-) -> Tensor:  # fmt: skip
-    """Return ones on the diagonal of an n by m matrix, zeros elsewhere."""
+) -> Tensor:
+    """Return ones on the diagonal of an n by m matrix, zeros elsewhere.
+
+    Raises:
+        ArgumentError: n or m is negative.
+    """
     on_cpu(device)
     wanted = dt.default_float if dtype is None else dt.of(dtype)
-    row = record(ops.RESHAPE, (_iota(n, dt.int64),), ((n, 1),))
-    made = cast(row == _iota(n if m is None else m, dt.int64), wanted)
+    rows, columns = _counted("eye", n), _counted("eye", n if m is None else m)
+    row = record(ops.RESHAPE, (_iota(rows, dt.int64),), ((rows, 1),))
+    made = cast(row == _iota(columns, dt.int64), wanted)
     return requires_grad_(made) if requires_grad else made

@@ -30,6 +30,7 @@ from tenor.tensor.operands import (
     fitted,
 )
 from tenor.tensor.reduction import fold, reshaped
+from tenor.tensor.window import window
 
 if TYPE_CHECKING:
     from tenor.tensor.tensor import Tensor
@@ -182,13 +183,22 @@ def _integer(item: Any, extent: int, dim: int) -> int:
     return index % extent
 
 
-def basic(x: Tensor, plan: Plan) -> Tensor:
-    """Return the view that integers, slices and None make; x itself if they change nothing."""
+def basic(x: Tensor, plan: Plan, take: bool = True) -> Tensor:
+    """Return the view that integers, slices and None make; x itself if they change nothing.
+
+    Args:
+        x: A tensor.
+        plan: The index.
+        take: Whether the view may be taken out of memory; not where it is only written.
+    """
     shape = x.shape_tuple
     sizes, steps = tuple(plan.sizes), tuple(plan.steps)
-    if sizes != shape or any(s != 1 for s in steps):
-        x = record_view(ops.SLICE, x, (tuple(plan.starts), sizes, steps))
     wanted = tuple(plan.shape)
+    if sizes != shape or any(s != 1 for s in steps):
+        cut = (tuple(plan.starts), sizes, steps)
+        if take:
+            return window(x, *cut, wanted)
+        x = record_view(ops.SLICE, x, cut)
     return x if wanted == sizes else record_view(ops.RESHAPE, x, (wanted,))
 
 
@@ -208,7 +218,7 @@ def put(x: Tensor, index: Any, value: Any) -> None:
         ShapeError: the value does not broadcast to what is indexed.
     """
     plan = plan_of(index, x.shape_tuple)
-    view = basic(x, plan)
+    view = basic(x, plan, take=False)
     source = _source(value, view.element_type)
     if not plan.picks:
         write(view, _fill("index", source, view.shape_tuple))
@@ -232,7 +242,7 @@ def index_put_(
         put(x, index, values)
         return x
     plan = plan_of(index, x.shape_tuple)
-    view = basic(x, plan)
+    view = basic(x, plan, take=False)
     write(view, Picking(view, plan).written(_source(values, view.element_type), "add"))
     return x
 

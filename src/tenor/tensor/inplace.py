@@ -70,8 +70,18 @@ def in_place(name: str, function: Callable[..., Any]) -> Callable[..., Tensor]:
 
 
 def fill_(x: Tensor, value: Tensor | Number) -> Tensor:
-    """Write one value everywhere; return the tensor."""
+    """Write one value everywhere; return the tensor.
+
+    Raises:
+        ShapeError: the value is a tensor with dims.
+    """
     if isinstance(value, Handle):
+        if value.shape_tuple:
+            raise ShapeError(
+                "fill_: the value must be a number or a tensor of no dims.",
+                came=f"shape {value.shape_tuple}",
+                fix="use copy_(), which broadcasts",
+            )
         filler = clone(cast(value, x.element_type))
     else:
         filler = slot(value, x.element_type)

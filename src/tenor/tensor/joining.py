@@ -28,6 +28,7 @@ from tenor.tensor.movement import (
 from tenor.tensor.operands import cast, result_type
 from tenor.tensor.operands import expand as expanded
 from tenor.tensor.reduction import reshaped, same_extent
+from tenor.tensor.window import window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,8 +74,7 @@ def sliced(x: Tensor, dim: int, start: int, length: int, step: int = 1) -> Tenso
     starts = (0,) * dim + (start,) + (0,) * (len(shape) - dim - 1)
     steps = (1,) * dim + (step,) + (1,) * (len(shape) - dim - 1)
     sizes = (*shape[:dim], length, *shape[dim + 1 :])
-    made: Tensor = record_view(ops.SLICE, x, (starts, sizes, steps))
-    return made
+    return window(x, starts, sizes, steps, sizes)
 
 
 @aliased
@@ -178,6 +178,7 @@ def tensor_split(x: Tensor, sections: int | Sequence[int], dim: int = 0) -> tupl
     return tuple(sliced(x, dim, a, builtins.max(b - a, 0)) for a, b in pairs)
 
 
+@aliased
 def split_with_sizes(x: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Return views of the sizes listed, one after another along a dim."""
     return split(x, list(split_sizes), dim)

@@ -12,7 +12,7 @@ from tenor.ir import dtype as dt
 from tenor.ir import op as ops
 from tenor.ir.node import size
 from tenor.tensor import diagonals, joining, reduction
-from tenor.tensor.dims import axis
+from tenor.tensor.dims import aliased, axis
 from tenor.tensor.operands import Number, broadcast_shapes, expand, lowered
 from tenor.tensor.reduction import reshaped
 
@@ -364,6 +364,7 @@ def kron(x: Tensor, other: Tensor) -> Tensor:
     return reshaped(coarse * fine, tuple(m * n for m, n in zip(a, b, strict=True)))
 
 
+@aliased
 def cross(x: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     """Return the cross products of vectors of three elements along a dim.
 

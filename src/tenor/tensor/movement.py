@@ -136,6 +136,7 @@ def ravel(x: Tensor) -> Tensor:
     return flatten(x)
 
 
+@aliased
 def unflatten(x: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """Return x with one dim split into several; one extent may be -1."""
     shape = x.shape_tuple

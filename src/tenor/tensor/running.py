@@ -182,6 +182,7 @@ def _steps(y: Tensor, x: Tensor | None, dx: Number, dim: int) -> Tensor:
     return both * width / 2
 
 
+@aliased
 def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: Number = 1, dim: int = -1) -> Tensor:
     """Return the integral along a dim by the trapezoidal rule.
 
@@ -195,6 +196,7 @@ def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: Number = 1, dim: int = 
     return _steps(y, x, dx, dim).sum(dim)
 
 
+@aliased
 def cumulative_trapezoid(
     y: Tensor, x: Tensor | None = None, *, dx: Number = 1, dim: int = -1
 ) -> Tensor:

@@ -74,6 +74,7 @@ def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
     return reshaped(record(ops.TAKE_ALONG, (x, index), (dim,)), shape)
 
 
+@aliased
 def take_along_dim(x: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
     """Return `gather`, with x and indices first broadcast off `dim`; flattened without one."""
     if dim is None:

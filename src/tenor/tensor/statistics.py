@@ -125,6 +125,7 @@ def dist(x: Tensor, other: Tensor, p: float = 2.0) -> Tensor:
     return reduction.norm(floating(x - other), p)
 
 
+@aliased
 def renorm(x: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     """Return x with each slice along a dim scaled down to a p-norm of `maxnorm` at most."""
     dim = dim % len(x.shape_tuple)

@@ -39,7 +39,7 @@ from tenor.tensor import (
     statistics,
     transcendental,
 )
-from tenor.tensor.dims import Size, axis
+from tenor.tensor.dims import Size, aliased, axis
 from tenor.tensor.inplace import in_place
 from tenor.tensor.operators import make_by
 
@@ -99,12 +99,14 @@ class Tensor(Handle):
         """Return the number of elements."""
         return elements(self.shape_tuple)
 
+    @aliased
     def size(self, dim: builtins.int | None = None) -> Any:
         """Return the shape, or the extent of one dim."""
         if dim is None:
             return self.shape
         return self.shape_tuple[axis("size", dim, self.ndim)] if self.ndim else axis("size", dim, 0)
 
+    @aliased
     def stride(self, dim: builtins.int | None = None) -> Any:
         """Return the strides in elements, or that of one dim."""
         strides = layout.strides_of(self) or layout.contiguous(self.shape_tuple)
