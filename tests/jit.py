@@ -28,7 +28,12 @@ def compile_function(function, target=None):
     module = llvm.parse_assembly(text)
     module.verify()
     machine = llvm.Target.from_triple(target.triple).create_target_machine(
-        cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="jitdefault", jit=True
+        cpu=target.cpu,
+        features=target.features,
+        opt=2,
+        reloc="pic",
+        codemodel="jitdefault",
+        jit=True,
     )
     engine = llvm.create_mcjit_compiler(module, machine)
     engine.finalize_object()
@@ -39,11 +44,18 @@ def compile_function(function, target=None):
 def run_kernel(lowered, arrays, begin=0, end=None, target=None):
     """Run tiles [begin, end) of a kernel on arrays (written in place); return the status pair."""
     address = compile_function(lowered.function, target)
-    call = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 1, ctypes.c_int64, ctypes.c_int64,
-                            ctypes.c_void_p, ctypes.c_void_p)(address)
+    call = ctypes.CFUNCTYPE(
+        None,
+        *[ctypes.c_void_p] * 1,
+        ctypes.c_int64,
+        ctypes.c_int64,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+    )(address)
     pointers = (ctypes.c_void_p * len(arrays))(*[a.ctypes.data for a in arrays])
     scratch = np.zeros(lowered.scratch + 128, np.uint8)
     at = scratch.ctypes.data + (-scratch.ctypes.data) % 64
     status = np.zeros(2, np.int64)
-    call(ctypes.addressof(pointers), begin, lowered.tiles if end is None else end, at, status.ctypes.data)
+    last = lowered.tiles if end is None else end
+    call(ctypes.addressof(pointers), begin, last, at, status.ctypes.data)
     return int(status[0]), int(status[1])

@@ -47,8 +47,8 @@ def test_the_map_in_the_architecture_page_is_the_layers_contract():
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     assert architecture_map.page(text) == text, "run: python docs/architecture_map.py"
     rooms = {name for row in architecture_map.layers() for name in row}
-    here = {p.stem if p.is_file() else p.name for p in PACKAGE.iterdir()
-            if (p.suffix == ".py" and p.stem != "__init__") or (p / "__init__.py").exists()}  # fmt: skip
+    files = {p.stem for p in PACKAGE.glob("*.py")} - {"__init__"}
+    here = files | {p.parent.name for p in PACKAGE.glob("*/__init__.py")}
     assert rooms == here
 
 

@@ -210,7 +210,7 @@ def bind(trace: Trace) -> tuple[list[Handle], Binding]:
     live = _collect(trace)
     try:
         return live, _bind(trace, live, _needing(trace, live))
-    except Exception as error:  # noqa: BLE001 - whatever goes wrong in the compiler is ours
+    except Exception as error:
         _lose(trace, live, error)
     except BaseException:
         _restore(trace, live)

@@ -79,6 +79,7 @@ from tenor.nn.transformer import (
     TransformerEncoder,
     TransformerEncoderLayer,
 )
+from tenor.nn.upsample import Upsample
 
 __all__ = [
     "ELU", "GELU", "GRU", "LSTM", "RNN", "SELU", "AdaptiveAvgPool1d", "AdaptiveAvgPool2d",
@@ -92,6 +93,6 @@ __all__ = [
     "Parameter",
     "ParameterDict", "ParameterList", "RMSNorm", "RNNCell", "ReLU", "ReLU6", "Sequential", "SiLU",
     "Sigmoid", "SmoothL1Loss", "Softmax", "Softplus", "Softsign", "Tanh", "TransformerDecoder",
-    "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer", "Unflatten",
+    "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer", "Unflatten", "Upsample",
     "functional", "init",
 ]  # fmt: skip

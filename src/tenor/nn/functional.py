@@ -53,6 +53,7 @@ from tenor.nn.functional_norm import (
     normalize,
     rms_norm,
 )
+from tenor.nn.functional_sample import grid_sample, interpolate
 from tenor.nn.functional_space import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -69,7 +70,7 @@ from tenor.nn.functional_space import (
     max_pool2d,
     pad,
 )
-from tenor.tensor import bernoulli_mask, no_grad, ones, where
+from tenor.tensor import bernoulli_mask, empty_like, no_grad, ones, where
 from tenor.tensor.dims import aliased
 from tenor.tensor.indexing import one_hot, wrapped
 from tenor.tensor.operands import lowered
@@ -82,11 +83,12 @@ __all__ = [
     "avg_pool1d", "avg_pool2d", "batch_norm", "binary_cross_entropy",
     "binary_cross_entropy_with_logits", "conv1d", "conv2d", "conv3d", "conv_transpose1d",
     "conv_transpose2d", "cosine_similarity", "cross_entropy", "dropout", "dropout1d", "dropout2d",
-    "elu", "embedding", "gelu", "group_norm", "hardsigmoid", "hardswish", "hardtanh", "huber_loss",
-    "instance_norm", "kl_div", "l1_loss", "layer_norm", "leaky_relu", "linear", "log_softmax",
-    "logsigmoid", "max_pool1d", "max_pool2d", "mish", "mse_loss", "nll_loss", "normalize",
-    "one_hot", "pad", "relu", "relu6", "rms_norm", "scaled_dot_product_attention", "selu",
-    "sigmoid", "silu", "smooth_l1_loss", "softmax", "softplus", "softsign", "tanh",
+    "elu", "embedding", "gelu", "grid_sample", "group_norm", "gumbel_softmax", "hardsigmoid",
+    "hardswish", "hardtanh", "huber_loss", "instance_norm", "interpolate", "kl_div", "l1_loss",
+    "layer_norm", "leaky_relu", "linear", "log_softmax", "logsigmoid", "max_pool1d", "max_pool2d",
+    "mish", "mse_loss", "nll_loss", "normalize", "one_hot", "pad", "relu", "relu6", "rms_norm",
+    "scaled_dot_product_attention", "selu", "sigmoid", "silu", "smooth_l1_loss", "softmax",
+    "softplus", "softsign", "tanh",
 ]  # fmt: skip
 
 
@@ -215,6 +217,31 @@ def dropout2d(
 ) -> Tensor:
     """Return x (N, C, H, W) or (C, H, W) with whole channels zeroed with probability p."""
     return _dropped("dropout2d", input, p, training, inplace, (*input.shape[:-2], 1, 1))
+
+
+def gumbel_softmax(
+    logits: Tensor, tau: float = 1.0, hard: bool = False, eps: float = 1e-10, dim: int = -1
+) -> Tensor:
+    """Return softmax((logits + g) / tau) for noise g: a draw of classes that has a gradient.
+
+    Args:
+        logits: Unnormalised log-probabilities.
+        tau: The temperature; the lower, the nearer to one class.
+        hard: Return 0 and 1, with the gradient of the soft draw.
+        eps: Accepted for PyTorch's sake.
+        dim: The classes' dim.
+
+    Source:
+        Jang, Gu and Poole 2017; Maddison, Mnih and Teh 2017.
+    """
+    del eps
+    noise = -empty_like(logits.detach()).exponential_().log()
+    soft = softmax((logits + noise) / tau, dim)
+    if not hard:
+        return soft
+    chosen = soft.detach().argmax(dim, keepdim=True)
+    picked = (soft.detach() * 0).scatter(dim, chosen, 1.0)
+    return picked - soft.detach() + soft
 
 
 # -- attention --------------------------------------------------------------------------------

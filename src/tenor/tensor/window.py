@@ -45,7 +45,7 @@ def window(x: Tensor, starts: Shape, sizes: Shape, steps: Shape, shape: Shape) -
 
 def _lies_in_memory(x: Tensor) -> bool:
     """Tell whether x is computed, is no part of the trace, and no gradient flows through it."""
-    if local.pinning is not None or local.immediate or x.trace is not None and not x.trace.done:
+    if local.pinning is not None or local.immediate or (x.trace is not None and not x.trace.done):
         return False
     return not x.needs_grad and (x.base is None or x.seen == x.base.version)
 

@@ -1,0 +1,58 @@
+"""Layers that resize images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tenor.nn.functional_sample import interpolate
+from tenor.nn.module import Module
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tenor.tensor import Tensor
+
+__all__ = ["Upsample"]
+
+
+class Upsample(Module):
+    """Resize (N, C, *S) to other extents of its spatial dims.
+
+    Args:
+        size: The new extents.
+        scale_factor: Or what to multiply the extents by.
+        mode: "nearest", "linear", "bilinear", "trilinear" or "bicubic".
+        align_corners: Whether the corners' centres stay where they are, not the corners.
+        recompute_scale_factor: Work the factor out again from the rounded extents.
+
+    Example:
+        >>> import tenor as tn
+        >>> tuple(tn.nn.Upsample(scale_factor=2, mode="bilinear")(tn.ones(1, 3, 4, 5)).shape)
+        (1, 3, 8, 10)
+    """
+
+    def __init__(
+        self,
+        size: int | Sequence[int] | None = None,
+        scale_factor: float | Sequence[float] | None = None,
+        mode: str = "nearest",
+        align_corners: bool | None = None,
+        recompute_scale_factor: bool | None = None,
+    ) -> None:
+        self.size = size
+        self.scale_factor = scale_factor
+        self.mode = mode
+        self.align_corners = align_corners
+        self.recompute_scale_factor = recompute_scale_factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x resized."""
+        return interpolate(
+            x, self.size, self.scale_factor, self.mode, self.align_corners,
+            self.recompute_scale_factor,
+        )  # fmt: skip
+
+    def extra_repr(self) -> str:
+        """Return the arguments to print between the brackets."""
+        what = "size" if self.scale_factor is None else "scale_factor"
+        return f"{what}={getattr(self, what)}, mode={self.mode!r}"
