@@ -6,11 +6,7 @@ position of the random numbers. Tensors go to safetensors, the rest is JSON: no 
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import tenor as tn
-from tenor import nn
 
 images, labels, *_ = tn.data.load_digits()
 x, y = tn.from_numpy(images).flatten(1), tn.from_numpy(labels)

@@ -166,6 +166,8 @@ def _rebind(target: Handle, value: Handle, since: int) -> None:
     target.state = state
     target.version += 1
     trace.rebound[id(target)] = target
+    if target.hooks and state.requires_grad:
+        trace.hooks[state] = target.hooks
 
 
 def _with_history(trace: Trace, target: Handle, state: State) -> State:
@@ -174,8 +176,6 @@ def _with_history(trace: Trace, target: Handle, state: State) -> State:
         # A parameter written under no_grad is still a parameter.
         state = advance(trace, ops.VARIABLE, (state,), ())
         trace.variables[state] = target
-        if target.hooks:
-            trace.hooks[state] = target.hooks
         return state
     before, mode = state_of(target), trace.grad
     trace.grad = True
@@ -193,16 +193,19 @@ def _with_history(trace: Trace, target: Handle, state: State) -> State:
 
 def leave_history(trace: Trace, target: Handle) -> None:
     """Let a tensor go on without its history, which stays with what was computed from it."""
+    hooks = target.hooks
+    if hooks and not is_leaf(target):
+        # They belong to the value it had; only what `retain_grad` put there goes with its name.
+        target.hooks = [hook for hook in hooks if hasattr(hook, "stays")]
+        hooks[:] = [hook for hook in hooks if not hasattr(hook, "stays")]
     if target.segment is None:
-        if target.hooks and not is_leaf(target):
-            target.hooks = None  # they belong to the value it had
         return
     if target.trace is trace and trace.variables.get(target.state) is target:
         ghost = trace.variables[target.state] = local.make()
         ghost.trace, ghost.state = trace, target.state
         ghost.buffer, ghost.meta = target.buffer, target.meta
         ghost.segment, ghost.origin = target.segment, target.origin
-    target.segment = target.origin = target.hooks = None
+    target.segment = target.origin = None
 
 
 def _entries(trace: Trace, handle: Handle) -> list[State]:

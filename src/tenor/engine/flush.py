@@ -6,8 +6,10 @@ the key of a compiled plan; a plan that stores more than is needed serves as wel
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, field
 from sys import getrefcount
+from time import sleep
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from weakref import ref
 
@@ -23,11 +25,12 @@ from tenor.engine.trie import Meta, State, meta, path
 from tenor.errors import CompileError, IndexRangeError, LabelError, TenorError
 from tenor.ir import op as ops
 from tenor.ir.node import Graph, Node
+from tenor.runtime.executable import Interrupted
 
 if TYPE_CHECKING:
     from tenor.engine.handle import Handle
 
-__all__ = ["Binding", "Plan", "bind", "counts", "evaluate", "finish", "flush", "graph_of"]
+__all__ = ["Binding", "Plan", "bind", "counts", "evaluate", "finish", "flush", "graph_of", "settle"]
 
 counts: Final = {"plans": 0, "flushes": 0}
 """How many plans were built and traces run; tests gate on these."""
@@ -207,6 +210,7 @@ def flush() -> None:
 def bind(trace: Trace) -> tuple[list[Handle], Binding]:
     """Return what is alive in a trace and the plan that stores it."""
     counts["flushes"] += 1
+    trace.sealed = True
     live = _collect(trace)
     try:
         return live, _bind(trace, live, _needing(trace, live))
@@ -227,10 +231,13 @@ def _lose(trace: Trace, live: list[Handle], error: Exception) -> NoReturn:
     for handle in live:
         handle.trace = None
         if handle.buffer is None:
-            handle.buffer = Lost(failure)
+            handle.buffer = Lost(copy(failure))
             handle.meta = meta(handle.state.shape, handle.state.dtype)
     _retire(trace)
-    raise failure from error
+    try:
+        raise failure from error
+    finally:
+        del failure, error  # no cycle with this frame, which holds every value of the trace
 
 
 def finish(trace: Trace, live: list[Handle], binding: Binding) -> None:
@@ -257,6 +264,7 @@ def _needing(trace: Trace, live: list[Handle]) -> list[State]:
 
 
 def _restore(trace: Trace, live: list[Handle]) -> None:
+    trace.sealed = False
     trace.outs.extend(reversed([h for h in live if id(h) not in trace.rebound]))
     for handle in (*trace.owners, *trace.outs, *trace.rebound.values()):
         if handle.base is not None and handle.trace is trace:
@@ -307,7 +315,7 @@ def _make_binding(trace: Trace, live: list[Handle], needing: list[State]) -> Bin
 
 def _superset(end: State, stored: set[State]) -> Plan | None:
     """Return a plan made for this position that stores all this and no more than twice it."""
-    for binding in end.plans.values():
+    for binding in list(end.plans.values()):  # other threads may add to them
         plan = getattr(binding, "plan", None)
         if plan is None or plan.donated:
             continue
@@ -348,9 +356,26 @@ def _execute(trace: Trace, live: list[Handle], binding: Binding) -> None:
         # Held here by the handle and by the list; anybody else would see it change.
         if getrefcount(leaves[i]) > 3:
             leaves[i] = leaves[i].snapshot()
-    outputs, code, value = plan.runner.run(leaves, scalars)
+    interrupt = None
+    try:
+        outputs, code, value = plan.runner.run(leaves, scalars)
+    except Interrupted as late:
+        (outputs, code, value), interrupt = late.results, late.__cause__
     if code:
         _abandon(trace, live, plan, code, value)
+    try:
+        _store(trace, live, binding, outputs)
+    except BaseException as late:  # what was run must not be run again: it may have written leaves
+        _store(trace, live, binding, outputs)
+        interrupt = late
+    if interrupt is not None:
+        _retire(trace)
+        raise interrupt
+
+
+def _store(trace: Trace, live: list[Handle], binding: Binding, outputs: list[Any]) -> None:
+    """Give every live handle its value."""
+    leaves = trace.leaves
     segment = _segment(trace, live, binding, leaves, outputs) if binding.needing else None
     for handle, (space, at), what, linked in zip(
         live, binding.places, binding.metas, binding.linked, strict=True
@@ -396,7 +421,7 @@ class Lost:
         self.error = error
 
     def __getattr__(self, name: str) -> NoReturn:
-        raise self.error
+        raise copy(self.error)  # one raised holds its frames, and they the value
 
 
 def _abandon(trace: Trace, live: list[Handle], plan: Plan, code: int, value: int) -> NoReturn:
@@ -430,12 +455,15 @@ def _abandon(trace: Trace, live: list[Handle], plan: Plan, code: int, value: int
             handle.buffer = found[root] if root in found else trace.leaves[root.leaves - 1]
             handle.meta = meta(state.shape, state.dtype, state.requires_grad)
         elif handle.buffer is None:
-            handle.buffer = Lost(error)
+            handle.buffer = Lost(copy(error))
             handle.meta = meta(state.shape, state.dtype)
         if state.requires_grad and state.op not in (ops.VARIABLE, ops.LEAF):
             handle.segment, handle.origin = FREED, state
     _retire(trace)
-    raise error
+    try:
+        raise error
+    finally:
+        del error  # no cycle with this frame, which holds every value of the trace
 
 
 def _dependents(end: State, start: State) -> set[State]:
@@ -447,22 +475,44 @@ def _dependents(end: State, start: State) -> set[State]:
     return found
 
 
-def evaluate(handle: Handle) -> Any:
-    """Compute one pending handle of another thread's trace without touching that trace."""
-    state = handle.state
-    trace = handle.trace
-    assert trace is not None
-    leaves, scalars = trace.leaves[: state.leaves], trace.scalars[: state.scalars]
+def evaluate(handle: Handle) -> tuple[Any, State]:
+    """Compute a pending handle of another thread's trace without touching that trace.
+
+    Returns:
+        The buffer, and the state whose value it holds.
+    """
+    while True:
+        trace, state = handle.trace, handle.state
+        if trace is None or trace.done:
+            return handle.buffer, state  # the other thread was faster
+        # Holding the leaves keeps them from being written over, unless that had begun before.
+        leaves, scalars = trace.leaves[: state.leaves], trace.scalars[: state.scalars]
+        if not trace.sealed:
+            break
+        sleep(0.0001)
     root = root_of(state)
     if root.op is ops.LEAF:
-        return leaves[root.leaves - 1]
+        return leaves[root.leaves - 1], state
     key = ("alone", root)
     plan = state.plans.get(key)
     if plan is None:
         graph = graph_of(state, [root])
-        plan = state.plans[key] = load(graph)
-    outputs, _, _ = plan.run(leaves, scalars)
-    return outputs[0]
+        plan = state.plans[key] = Plan(load(graph), {}, (), list(graph.nodes), graph)  # type: ignore[arg-type]
+    outputs, code, value = plan.runner.run(leaves, scalars)
+    if code:
+        raise plan.error(code, value, leaves, scalars)
+    return outputs[0], state
+
+
+def settle(handle: Handle) -> Any:
+    """Return a handle's buffer, computed first where it is pending in any thread."""
+    trace = handle.trace
+    if trace is not None and not trace.done:
+        if trace is local.trace:
+            flush()
+        elif handle.state.op is not ops.LEAF or handle.buffer is None:
+            return evaluate(handle)[0]
+    return handle.buffer
 
 
 install(flush=flush, evaluate=evaluate)

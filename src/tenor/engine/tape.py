@@ -376,6 +376,17 @@ class Sweep:
 
     def run(self, end: State) -> None:
         """Walk the newest stretch first, until nothing is left to walk."""
+        try:
+            self._walk_all(end)
+            for key, (owner, g) in list(self.leaves.items()):
+                for hook in tuple(owner.hooks or ()):
+                    g = self.passed(hook, self.leaves[key][1])
+                    self.leaves[key] = (owner, g)
+        finally:
+            for walk in self.walks.values():
+                del walk.sweep  # no cycle: handles only it holds would look alive until collected
+
+    def _walk_all(self, end: State) -> None:
         while self.pending:
             source = max(self.pending, key=lambda s: s.serial)
             seeds = self.pending.pop(source)
@@ -385,12 +396,6 @@ class Sweep:
                     walk.add(state, part)
             self.walks[source] = walk
             walk.run()
-        for key, (owner, g) in list(self.leaves.items()):
-            for hook in tuple(owner.hooks or ()):
-                g = self.passed(hook, self.leaves[key][1])
-                self.leaves[key] = (owner, g)
-        for walk in self.walks.values():
-            del walk.sweep  # no cycle: handles only it holds would look alive until collected
 
     def passed(self, hook: Callable[[Handle], Handle | None], g: State) -> State:
         """Return a gradient as a hook leaves it."""

@@ -47,8 +47,10 @@ class Trace:
         hooks: Gradient hooks by state; those of a leaf belong to the leaf and only show here.
         overwritten: States whose tensor was written in place, and how deep the trace was before.
         views: Views met, by their base's id: to be derived again when it is written.
+        foreign: States of tensors that another thread has in its trace, by the handle's id.
         freed: States a backward pass went over and let go.
         grad: The grad mode.
+        sealed: Whether it is being run: its leaves may be written over.
         serial: Later traces have larger numbers.
         done: Whether it has been flushed.
     """
@@ -56,6 +58,7 @@ class Trace:
     __slots__ = (
         "done",
         "donors",
+        "foreign",
         "freed",
         "functions",
         "grad",
@@ -67,6 +70,7 @@ class Trace:
         "providers",
         "rebound",
         "scalars",
+        "sealed",
         "serial",
         "state",
         "variables",
@@ -87,9 +91,11 @@ class Trace:
         self.hooks: dict[State, list[Callable[[Any], Any]]] = {}
         self.overwritten: dict[State, int] = {}
         self.views: defaultdict[int, list[Handle]] = defaultdict(list)
+        self.foreign: dict[int, State] = {}
         self.freed: set[State] = set()
         self.grad = grad
         self.serial = next(_SERIAL)
+        self.sealed = False
         self.done = False
 
 
@@ -116,12 +122,12 @@ class Local(threading.local):
         pinning: The function being compiled by `tn.compile`, where observation is an error.
         make: Makes an empty handle; `tensor` sets it to Tensor's.
         flush: Runs the trace; `engine.flush` sets it.
-        evaluate: Computes one pending handle of another thread; `engine.flush` sets it.
+        evaluate: Computes a pending handle of another thread; `engine.flush` sets it.
     """
 
     make: Callable[[], Handle]
     flush: Callable[..., None]
-    evaluate: Callable[[Handle], Any]
+    evaluate: Callable[[Handle], tuple[Any, State]]
 
     def __init__(self) -> None:
         self.trace = Trace(grad=True)
@@ -182,19 +188,36 @@ def enter(trace: Trace, handle: Handle) -> State:
 
 
 def _foreign(trace: Trace, handle: Handle) -> State:
-    """Use a value another thread has pending: compute it apart, without touching that thread."""
-    if handle.state.requires_grad:
-        raise GradientError(
-            "threads: a tensor that requires a gradient was recorded by another thread and not "
-            "computed yet.",
-            came=f"shape {handle.state.shape}",
-            fix="observe it in its own thread, or pass x.detach()",
-        )
-    copy = local.make()
-    copy.buffer = local.evaluate(handle)
-    copy.meta = meta(handle.state.shape, handle.state.dtype)
-    copy.trace = None
-    return enter(trace, copy)
+    """Enter a value another thread has in its trace, without touching the handle or that trace.
+
+    A value that is stored is used as it is; one still pending is computed apart.
+    """
+    known = trace.foreign.get(id(handle))
+    if known is not None:
+        return known
+    stored = handle.state.op is ops.LEAF and handle.buffer is not None
+    if stored:
+        buffer, what = handle.buffer, handle.meta
+    else:
+        if handle.state.requires_grad and handle.state.op is not ops.VARIABLE and trace.grad:
+            raise GradientError(
+                "threads: a tensor that requires a gradient was recorded by another thread and "
+                "not computed yet.",
+                came=f"shape {handle.state.shape}",
+                fix="observe it in its own thread, or pass x.detach()",
+            )
+        buffer, state = local.evaluate(handle)
+        what = meta(state.shape, state.dtype, state.op is ops.VARIABLE)
+    assert what is not None
+    state = step(trace.state, ops.LEAF, (), (what.shape, what.dtype), trace.grad, what)
+    trace.state = trace.foreign[id(handle)] = state
+    trace.leaves.append(buffer.snapshot() if buffer.shared else buffer)
+    trace.owners.append(handle)
+    if what.requires_grad:
+        trace.variables[state] = handle
+        if handle.hooks and handle.segment is None:
+            trace.hooks[state] = handle.hooks
+    return state
 
 
 def refresh(handle: Handle) -> Handle:

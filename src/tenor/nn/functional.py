@@ -219,6 +219,7 @@ def dropout2d(
     return _dropped("dropout2d", input, p, training, inplace, (*input.shape[:-2], 1, 1))
 
 
+@aliased
 def gumbel_softmax(
     logits: Tensor, tau: float = 1.0, hard: bool = False, eps: float = 1e-10, dim: int = -1
 ) -> Tensor:

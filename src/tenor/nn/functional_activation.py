@@ -10,8 +10,11 @@ from tenor.errors import ArgumentError
 from tenor.ir import dtype as dt
 from tenor.tensor import where
 from tenor.tensor.dims import aliased
+from tenor.tensor.inplace import in_place
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tenor.ir.dtype import DType
     from tenor.tensor import Tensor
 
@@ -24,14 +27,14 @@ __all__ = [
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
 
-def _into(input: Tensor, result: Tensor, inplace: bool) -> Tensor:
+def _into(input: Tensor, result: Callable[[], Tensor], inplace: bool) -> Tensor:
     """Return the result, written into the input where asked for."""
-    return input.copy_(result) if inplace else result
+    return in_place("inplace=True", lambda _: result())(input) if inplace else result()
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """Return max(x, 0); the gradient at 0 is 0."""
-    return _into(input, input.relu(), inplace)
+    return _into(input, input.relu, inplace)
 
 
 def sigmoid(input: Tensor) -> Tensor:
@@ -47,7 +50,7 @@ def tanh(input: Tensor) -> Tensor:
 @macro
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """Return x sigmoid(x); Elfwing et al. 2017."""
-    return _into(input, input * input.sigmoid(), inplace)
+    return _into(input, lambda: input * input.sigmoid(), inplace)
 
 
 @macro
@@ -76,7 +79,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """Return x where positive, else negative_slope x."""
-    return _into(input, where(input > 0, input, input * negative_slope), inplace)
+    return _into(input, lambda: where(input > 0, input, input * negative_slope), inplace)
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
@@ -84,7 +87,7 @@ def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     above = input > 0
     # The other branch never sees large x, whose exp would be inf and its gradient NaN.
     bent = where(above, 0.0, input).expm1() * alpha
-    return _into(input, where(above, input, bent), inplace)
+    return _into(input, lambda: where(above, input, bent), inplace)
 
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
@@ -93,7 +96,7 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
     Source:
         Klambauer et al. 2017, "Self-Normalizing Neural Networks".
     """
-    return _into(input, elu(input, SELU_ALPHA) * SELU_SCALE, inplace)
+    return _into(input, lambda: elu(input, SELU_ALPHA) * SELU_SCALE, inplace)
 
 
 @macro
@@ -120,7 +123,7 @@ def softplus_of(input: Tensor) -> Tensor:
 @macro
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """Return x tanh(softplus(x)); Misra 2019."""
-    return _into(input, input * softplus_of(input).tanh(), inplace)
+    return _into(input, lambda: input * softplus_of(input).tanh(), inplace)
 
 
 def hardtanh(
@@ -128,7 +131,9 @@ def hardtanh(
 ) -> Tensor:
     """Return x clamped to [min_val, max_val]; no gradient flows on the bounds."""
     inside = (input > min_val) & (input < max_val)
-    return _into(input, where(inside, input, input.detach().clamp(min_val, max_val)), inplace)
+    return _into(
+        input, lambda: where(inside, input, input.detach().clamp(min_val, max_val)), inplace
+    )
 
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
@@ -138,12 +143,12 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """Return clamp(x + 3, 0, 6) / 6."""
-    return _into(input, hardtanh(input + 3.0, 0.0, 6.0) / 6.0, inplace)
+    return _into(input, lambda: hardtanh(input + 3.0, 0.0, 6.0) / 6.0, inplace)
 
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """Return x clamp(x + 3, 0, 6) / 6; Howard et al. 2019."""
-    return _into(input, input * hardtanh(input + 3.0, 0.0, 6.0) / 6.0, inplace)
+    return _into(input, lambda: input * hardtanh(input + 3.0, 0.0, 6.0) / 6.0, inplace)
 
 
 def softsign(input: Tensor) -> Tensor:

@@ -150,7 +150,7 @@ def _weighed(x: Tensor, dim: int, taps: Taps) -> Tensor:
     """Return weighted sums of slices along a dim."""
     index, weights = taps
     if index.shape[1] == 1:
-        return index_select(x, dim, tensor(index[:, 0]))  # type: ignore[no-any-return]
+        return index_select(x, dim, tensor(index[:, 0]))
     shape = (-1,) + (1,) * (x.ndim - 1 - dim)
     parts = [
         index_select(x, dim, tensor(i)) * tensor(w).to(x.dtype).reshape(shape)
@@ -219,7 +219,8 @@ def _pixels(place: Tensor, n: int, aligned: bool) -> Tensor:
 
 
 def _border(place: Tensor, n: int, _aligned: bool) -> Tensor:
-    return place.clamp(0, n - 1)
+    kept: Tensor = place.clamp(0, n - 1)
+    return kept
 
 
 def _reflected(place: Tensor, n: int, aligned: bool) -> Tensor:
@@ -230,7 +231,7 @@ def _reflected(place: Tensor, n: int, aligned: bool) -> Tensor:
     rounds = (away / span).floor().detach()
     rest = away - rounds * span
     there = where(rounds % 2 == 0, rest, span - rest) + low
-    return there.clamp(0, n - 1)
+    return _border(there, n, aligned)
 
 
 FOLDS: Final[dict[str, Callable[[Tensor, int, bool], Tensor]]] = {
@@ -249,4 +250,5 @@ def _read(x: Tensor, column: Tensor, row: Tensor) -> Tensor:
     flat = at.reshape(n, 1, -1).expand(n, channels, math.prod(at.shape[1:]))
     found = x.reshape(n, channels, height * width).gather(2, flat)
     pixels: Tensor = found.reshape(n, channels, *at.shape[1:])
-    return where(inside.unsqueeze(1), pixels, pixels.detach() * 0)  # type: ignore[no-any-return]
+    visible: Tensor = where(inside.unsqueeze(1), pixels, pixels.detach() * 0)
+    return visible

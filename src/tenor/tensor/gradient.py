@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from tenor.engine import tape
 from tenor.engine.alias import is_leaf as made_by_nothing
@@ -228,9 +229,14 @@ def retain_grad(x: Tensor) -> None:
     if is_leaf(x):
         return
 
-    def keep(g: Tensor) -> None:
-        x._grad = g if x._grad is None else x._grad + g
+    holder = ref(x)
 
+    def keep(g: Tensor) -> None:
+        owner = holder()
+        if owner is not None:  # else nobody is left to look
+            owner._grad = g if owner._grad is None else owner._grad + g
+
+    keep.stays = True  # type: ignore[attr-defined]
     register_hook(x, keep)
 
 

@@ -28,7 +28,7 @@ from tenor.tensor.movement import (
 from tenor.tensor.operands import cast, result_type
 from tenor.tensor.operands import expand as expanded
 from tenor.tensor.reduction import reshaped, same_extent
-from tenor.tensor.window import window
+from tenor.tensor.window import joined, stacked, window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -278,7 +278,10 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
             fix="use stack() for a new dim, or unsqueeze() first",
         )
     parts = [cast(x, dtype) for x in parts]
-    return clone(parts[0]) if len(parts) == 1 else record(ops.CONCAT, tuple(parts), (dim,))
+    if len(parts) == 1:
+        return clone(parts[0])
+    made = joined(parts, dim)
+    return record(ops.CONCAT, tuple(parts), (dim,)) if made is None else made
 
 
 @aliased
@@ -295,6 +298,9 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     same_extent("stack", every)
     shape = every[0].shape_tuple
     dim = axis("stack", dim, len(shape) + 1)
+    made = stacked(every, dim)
+    if made is not None:
+        return made
     return cat([reshaped(x, (*shape[:dim], 1, *shape[dim:])) for x in every], dim)
 
 

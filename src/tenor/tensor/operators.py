@@ -16,7 +16,7 @@ from tenor.engine.trace import local, record
 from tenor.errors import DTypeError
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
-from tenor.tensor.operands import NUMBERS, floating, prepare
+from tenor.tensor.operands import NUMBERS, cast, fitted, floating, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["binary", "make_by", "unary"]
 
+HALVES = (dt.float16, dt.bfloat16)
+UNROUNDED = (ops.ADD, ops.SUB, ops.MUL, ops.DIV)
 SCALAR, INT64 = ops.SCALAR, dt.int64
 blank: Callable[[], Any] = partial(object.__new__, Handle)
 
@@ -38,6 +40,11 @@ def make_by(kind: type[Any]) -> Callable[[], Any]:
     global blank  # noqa: PLW0603 - operators are made before Tensor is
     blank = partial(object.__new__, kind)
     return blank
+
+
+def lone(operand: Any) -> bool:
+    """Tell whether an operand is a number or a tensor of no dims."""
+    return not isinstance(operand, Handle) or not operand.shape_tuple
 
 
 def named(function: Any, name: str, doc: str) -> Any:
@@ -146,7 +153,13 @@ def binary(name: str, op: Op, doc: str, *, kinds: str = "any", swap: bool = Fals
 
     def thorough(a: Any, b: Any) -> Any:
         x, y = prepare(name, a, b, kinds)
-        return record(op, (y, x) if swap else (x, y))
+        dtype = x.element_type
+        if dtype not in HALVES or op not in UNROUNDED or not (lone(a) or lone(b)):
+            return record(op, (y, x) if swap else (x, y))
+        # A number beside halves is not rounded to a half first: 0.1 is 0.1 in float32, as in
+        # PyTorch.
+        x, y = (fitted(v if lone(v) else w, dt.float32) for v, w in ((a, x), (b, y)))
+        return cast(record(op, (y, x) if swap else (x, y)), dtype)
 
     # With a number the macro would be as new as the number.
     pair = macro(thorough)

@@ -468,13 +468,20 @@ def multinomial(
     if not replacement:
         # The k largest of w / e, e exponential, are k draws without replacement.
         race = exponentials(shape, weights.element_type, generator)
-        return topk(weights / race, num_samples, -1).indices
+        return _drawn(topk(weights / race, num_samples, -1).indices)
     totals = cumsum(weights, -1)
     drawn = units((*shape[:-1], num_samples), weights.element_type, generator)
     most = part(totals, len(shape) - 1, shape[-1] - 1, 1)
     # A draw can be rounded up to the total: it is of the last position that has a weight.
     last = searchsorted(totals, most)
-    return minimum_(searchsorted(totals, drawn * most, right=True), last)
+    return _drawn(minimum_(searchsorted(totals, drawn * most, right=True), last))
+
+
+def _drawn(positions: Tensor) -> Tensor:
+    """Compute the positions at once: the weights were read, and what follows is a new trace."""
+    if local.pinning is None:
+        local.flush()
+    return positions
 
 
 def _check_weights(x: Tensor, needed: int) -> None:

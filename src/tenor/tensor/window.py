@@ -1,9 +1,9 @@
-"""Slices: of a value still to be computed they are recorded, of one in memory they are taken.
+"""Slices and joins of tensors that lie in memory: taken at once, and no part of a program.
 
 A recorded slice says in the program where it begins: the loop `for i in ...: step(x[i : i + 32])`
-would be another program, compiled anew, at every turn. A slice of a tensor that lies in memory is
-therefore taken at once, as a view with its bytes already there, and the program only sees a leaf of
-its shape. Taking bytes costs a copy, so large slices are recorded as long as they stay the same.
+would be another program, compiled anew, at every turn; so would `x = cat([x, step(x[-32:])])`, at
+every length. What lies in memory is therefore cut and joined there and then, and the program only
+sees a leaf of a shape. That costs a copy: large ones are recorded as long as they stay the same.
 """
 
 from __future__ import annotations
@@ -14,40 +14,98 @@ import numpy as np
 
 from tenor.engine.alias import record_view
 from tenor.engine.trace import local
-from tenor.engine.trie import meta
 from tenor.ir import op as ops
 from tenor.ir.node import Shape, size
 from tenor.runtime import allocator
 from tenor.tensor.conversion import LOOKS, adopt
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from tenor.tensor.tensor import Tensor
 
-__all__ = ["window"]
+__all__ = ["in_memory", "joined", "stacked", "window"]
 
 SMALL: Final = 1 << 20
-"""Bytes up to which a slice of a tensor in memory is always taken."""
+"""Bytes up to which tensors in memory are always cut and joined there."""
 
 KINDS: Final = 64
 """Sizes of large slices of one tensor that are recorded where they begin at one place."""
+
+
+GROWING: Final = 3
+"""Extents of what lies in memory after which a join with what is pending is done in memory."""
+
+FORMS: Final = 1024
+_extents: Final[dict[Any, set[Any]]] = {}
+
+
+def in_memory(x: Tensor) -> bool:
+    """Tell whether x is computed, is no part of the trace, and no gradient flows through it."""
+    if local.pinning is not None or local.immediate or (x.trace is not None and not x.trace.done):
+        return False
+    return not x.needs_grad and (x.base is None or x.seen == x.base.version)
 
 
 def window(x: Tensor, starts: Shape, sizes: Shape, steps: Shape, shape: Shape) -> Tensor:
     """Return the view of x that a slice makes, reshaped; recorded or taken."""
     cut = (ops.SLICE, (starts, sizes, steps))
     chain = (cut,) if shape == sizes else (cut, (ops.RESHAPE, (shape,)))
-    if _lies_in_memory(x) and _is_taken(x, starts, sizes, steps):
+    if in_memory(x) and _is_taken(x, starts, sizes, steps):
         return _taken(x, chain, shape)
     for op, attrs in chain:
         x = record_view(op, x, attrs)
     return x
 
 
-def _lies_in_memory(x: Tensor) -> bool:
-    """Tell whether x is computed, is no part of the trace, and no gradient flows through it."""
-    if local.pinning is not None or local.immediate or (x.trace is not None and not x.trace.done):
+def joined(parts: list[Tensor], dim: int) -> Tensor | None:
+    """Return tensors one after another along a dim, if they can be joined in memory; else None.
+
+    Args:
+        parts: Of one dtype and number of dims.
+        dim: The dim that grows.
+    """
+    first = parts[0].shape_tuple
+    rest = [x.shape_tuple[:dim] + x.shape_tuple[dim + 1 :] for x in parts]
+    shape = (*first[:dim], sum(x.shape_tuple[dim] for x in parts), *first[dim + 1 :])
+    dtype = parts[0].element_type
+    if size(shape) * dtype.itemsize > SMALL or any(r != rest[0] for r in rest):
+        return None
+    held = [in_memory(x) for x in parts]
+    if not all(held):
+        if not any(held) or not _grows(parts, held, dim):
+            return None
+        local.flush()
+        if not all(map(in_memory, parts)):
+            return None
+    array = np.concatenate([_elements(x) for x in parts], dim)
+    return adopt(allocator.copy_of(array), shape, dtype)
+
+
+def stacked(parts: list[Tensor], dim: int) -> Tensor | None:
+    """Return tensors of one shape along a new dim, if they are small and all in memory."""
+    first = parts[0]
+    shape, dtype = first.shape_tuple, first.element_type
+    if len(parts) * size(shape) * dtype.itemsize > SMALL or not all(map(in_memory, parts)):
+        return None
+    if any(x.element_type is not dtype for x in parts):
+        return None
+    array = np.stack([_elements(x) for x in parts], dim)
+    return adopt(allocator.copy_of(array), array.shape, dtype)
+
+
+def _grows(parts: list[Tensor], held: list[bool], dim: int) -> bool:
+    """Tell whether this is a join like earlier ones but for the extent of what lies in memory."""
+    if local.pinning is not None or local.immediate or any(x.needs_grad for x in parts):
         return False
-    return not x.needs_grad and (x.base is None or x.seen == x.base.version)
+    form = tuple([None if h else x.shape_tuple for x, h in zip(parts, held, strict=True)])
+    extents = tuple([x.shape_tuple for x, h in zip(parts, held, strict=True) if h])
+    known = _extents.setdefault((dim, parts[0].element_type, form), set())
+    if len(known) < GROWING:
+        known.add(extents)
+    if len(_extents) > FORMS:
+        del _extents[next(iter(_extents))]
+    return len(known) >= GROWING
 
 
 def _is_taken(x: Tensor, starts: Shape, sizes: Shape, steps: Shape) -> bool:
@@ -58,11 +116,8 @@ def _is_taken(x: Tensor, starts: Shape, sizes: Shape, steps: Shape) -> bool:
 
 
 def _taken(x: Tensor, chain: Any, shape: Shape) -> Tensor:
-    array = x.buffer.array(x.element_type.numpy, x.shape_tuple)
-    for op, attrs in chain:
-        array = LOOKS[op.name](array, *attrs)
+    array = _looked(_elements(x), chain)
     made = adopt(allocator.copy_of(np.ascontiguousarray(array)), shape, x.element_type)
-    made.meta = meta(shape, x.element_type)
     if x.base is None:
         made.base, made.chain = x, chain
     else:
@@ -70,3 +125,19 @@ def _taken(x: Tensor, chain: Any, shape: Shape) -> Tensor:
     made.base.viewed = True
     made.seen = made.base.version
     return made
+
+
+def _elements(x: Tensor) -> NDArray[Any]:
+    """Return the elements of a tensor in memory, as whoever shares it wrote them last."""
+    base = x.base
+    if base is not None and base.buffer is not None and base.buffer.shared:
+        whole = base.buffer.array(base.element_type.numpy, base.shape_tuple)
+        return _looked(whole, x.chain)
+    found: NDArray[Any] = x.buffer.array(x.element_type.numpy, x.shape_tuple)
+    return found
+
+
+def _looked(array: NDArray[Any], chain: Any) -> NDArray[Any]:
+    for op, attrs in chain:
+        array = LOOKS[op.name](array, *attrs)
+    return array
