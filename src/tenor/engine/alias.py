@@ -186,7 +186,7 @@ def _with_history(trace: Trace, target: Handle, state: State) -> State:
     else:
         # Behind the tape's back: the gradient is the old value's, as in PyTorch.
         state = advance(trace, ops.FUNCTION, (state, before), (0,))
-        trace.functions[state] = FunctionCall([state], list)
+        trace.functions[state] = FunctionCall([state], lambda given, _: given)
     trace.grad = mode
     return state
 

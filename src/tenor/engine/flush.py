@@ -47,13 +47,13 @@ def root_of(state: State) -> State:
 
 
 def _held_when_dead() -> int:
-    """Return the reference count `getrefcount` gives for an object nobody else holds.
+    """Return the reference count `getrefcount` gives for an object only its list holds.
 
     Calibrated rather than written down: it differs between CPython versions, which borrow
     references on the evaluation stack differently.
     """
     line = [object()]
-    item = line.pop()
+    item = line[-1]
     return getrefcount(item)
 
 
@@ -174,21 +174,20 @@ def graph_of(
     return Graph(nodes, outputs, pairs)
 
 
-def _collect(trace: Trace) -> list[Handle]:
-    """Empty the trace's list of handles and return those somebody else holds.
+def _collect(trace: Trace, live: list[Handle]) -> None:
+    """Empty the trace's list of handles, adding to `live` those somebody else holds.
 
     Last to first: a view is made after its base and holds it; when the view is dead it lets the
-    base go before the base is looked at.
+    base go before the base is looked at. An interrupt anywhere loses no handle.
     """
     outs, rebound = trace.outs, trace.rebound
     trace.views.clear()
-    live = []
     while outs:
-        handle = outs.pop()
+        handle = outs[-1]
         if getrefcount(handle) > DEAD and handle.trace is trace and id(handle) not in rebound:
             live.append(handle)
-    live.extend(rebound.values())
-    return live
+        del outs[-1]
+    live.extend([handle for handle in rebound.values() if handle.trace is trace])
 
 
 def flush() -> None:
@@ -211,8 +210,9 @@ def bind(trace: Trace) -> tuple[list[Handle], Binding]:
     """Return what is alive in a trace and the plan that stores it."""
     counts["flushes"] += 1
     trace.sealed = True
-    live = _collect(trace)
+    live: list[Handle] = []
     try:
+        _collect(trace, live)
         return live, _bind(trace, live, _needing(trace, live))
     except Exception as error:
         _lose(trace, live, error)

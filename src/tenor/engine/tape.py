@@ -35,7 +35,15 @@ if TYPE_CHECKING:
     from tenor.ir.node import Node
     from tenor.ir.op import Op
 
-__all__ = ["FunctionCall", "Segment", "TraceBuilder", "backward", "gradients", "needed_values"]
+__all__ = [
+    "FunctionCall",
+    "Segment",
+    "TraceBuilder",
+    "backward",
+    "gradients",
+    "let_go",
+    "needed_values",
+]
 
 
 class TraceBuilder(Builder):
@@ -85,7 +93,8 @@ FREED: Final[Any] = Segment(0, None, {}, {}, {}, {}, {}, {})  # type: ignore[arg
 """The segment of tensors whose history a backward pass has let go."""
 
 
-def _twice() -> GradientError:
+def let_go() -> GradientError:
+    """Return the error of a second backward pass."""
     return GradientError(
         "backward: the values this gradient needs were let go by an earlier backward pass.",
         came="a second backward through the same graph",
@@ -229,6 +238,7 @@ class RecordingWalk(Walk):
         self.sweep = sweep
         self.read: set[State] = set()
         self.calls: dict[int, dict[int, Handle]] = defaultdict(dict)
+        self.answered: list[FunctionCall] = []
         self.entered: dict[State, Handle] = {}
 
     # -- forward values -------------------------------------------------------------------------
@@ -245,13 +255,13 @@ class RecordingWalk(Walk):
         if node.depth <= trace.overwritten.get(state, 0):
             raise _overwritten(state)
         if node in trace.freed:
-            raise _twice()
+            raise let_go()
         return state
 
     def _saved(self, segment: Segment, node: State, state: State) -> Node:
         if not _fixed(state):
             if node in segment.spent:
-                raise _twice()
+                raise let_go()
             self.read.add(node)
         if node.depth <= segment.overwritten.get(state, 0):
             raise _overwritten(state)
@@ -319,13 +329,27 @@ class RecordingWalk(Walk):
         got = self.calls[id(call)]
         if g is not None:
             got[state.attrs[0]] = handle_of(g)
-        if state.attrs[0] == 0 and got:
+        first = next(s for s in call.outputs if s.op is ops.FUNCTION)
+        if state is first and got:
             given = [got.get(i) for i in range(len(call.outputs))]
-            answers = self.sweep.ask(call.backward, given)
+            self.answered.append(call)
+            answers = self.sweep.ask(
+                call.backward, given, lambda i, value: self.output(call.outputs[i], value)
+            )
             for source, answer in zip(state.inputs[1:], answers, strict=True):
                 if answer is not None and source.requires_grad:
                     self.add(source, state_of(answer))
         return True
+
+    def output(self, state: State, value: Handle) -> Handle:
+        """Return an output of a custom Function with its history."""
+        if self.segment is None:
+            return handle_of(state)
+        linked: Handle = local.make()
+        linked.trace, linked.buffer = None, value.buffer
+        linked.meta = meta(state.shape, state.dtype, state.requires_grad)
+        linked.segment, linked.origin = self.segment, state
+        return linked
 
 
 class Sweep:
@@ -357,14 +381,14 @@ class Sweep:
         if handle.segment is None:
             return self.trace, state_of(handle)
         if handle.segment is FREED:
-            raise _twice()
+            raise let_go()
         assert handle.origin is not None
         return handle.segment, handle.origin
 
     def carry(self, segment: Segment, origin: State, g: State) -> None:
         """Carry a gradient on into the segment its tensor came from."""
         if segment is FREED:
-            raise _twice()
+            raise let_go()
         self.pending.setdefault(segment, {}).setdefault(origin, []).append(g)
 
     def deliver(self, owner: Handle, g: State) -> None:
@@ -437,6 +461,8 @@ class Sweep:
     def free(self) -> None:
         """Let go what the pass has read."""
         for source, walk in self.walks.items():
+            for call in walk.answered:
+                call.release()
             if isinstance(source, Trace):
                 source.freed |= walk.spent()
             else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,15 +15,15 @@ from tenor.ir import dtype as dt
 from tenor.ir import op as ops
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from tenor.engine.handle import Handle
     from tenor.ir.dtype import DType
     from tenor.ir.op import Op
 
 __all__ = [
-    "FunctionCall", "Trace", "advance", "emit_scalar", "enter", "handle_of", "install", "local",
-    "record", "refuse_detached", "refuse_observation", "reset_trie", "state_of",
+    "FunctionCall", "Linked", "Trace", "advance", "emit_scalar", "enter", "handle_of", "install",
+    "local", "record", "refuse_detached", "refuse_observation", "reset_trie", "state_of",
 ]  # fmt: skip
 
 _SERIAL: Final = itertools.count(1)
@@ -99,17 +100,24 @@ class Trace:
         self.done = False
 
 
+Linked = Callable[[int, Any], Any]
+"""Makes a handle of an output of a custom Function, with its history, from its number and value."""
+
+
 @dataclass
 class FunctionCall:
     """One call of a custom Function: asked for input gradients when its outputs' are known.
 
     Attributes:
         outputs: The states of its outputs, first to last.
-        backward: From the outputs' gradients (None where none flows) to the inputs'.
+        backward: From the outputs' gradients (None where none flows) to the inputs'. It is also
+            given `Linked`.
+        release: Lets go what was kept for it.
     """
 
     outputs: list[State]
-    backward: Callable[[list[Handle | None]], Sequence[Handle | None]]
+    backward: Callable[[list[Handle | None], Linked], Sequence[Handle | None]]
+    release: Callable[[], object] = lambda: None
 
 
 class Local(threading.local):
@@ -192,6 +200,9 @@ def _foreign(trace: Trace, handle: Handle) -> State:
 
     A value that is stored is used as it is; one still pending is computed apart.
     """
+    base = handle.base
+    if base is not None and handle.seen != base.version:
+        return _derived(base, handle)
     known = trace.foreign.get(id(handle))
     if known is not None:
         return known
@@ -227,18 +238,25 @@ def refresh(handle: Handle) -> Handle:
     if handle.segment is not None:
         refuse_detached(handle)
         handle.segment = handle.origin = None
-    state = state_of(base)
+    state = _derived(base, handle)
     trace = local.trace
-    mode, trace.grad = trace.grad, True  # a view has its base's gradient in any mode
-    for op, attrs in handle.chain:
-        state = advance(trace, op, (state,), attrs)
-    trace.grad = mode
     handle.trace = trace
     handle.state = state
     handle.seen = base.version
     trace.rebound[id(handle)] = handle
     trace.views[id(base)].append(handle)
     return handle
+
+
+def _derived(base: Handle, view: Handle) -> State:
+    """Record what derives a view from its base."""
+    state = state_of(base)
+    trace = local.trace
+    mode, trace.grad = trace.grad, True  # a view has its base's gradient in any mode
+    for op, attrs in view.chain:
+        state = advance(trace, op, (state,), attrs)
+    trace.grad = mode
+    return state
 
 
 def refuse_detached(view: Handle) -> None:

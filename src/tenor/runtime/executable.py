@@ -16,12 +16,28 @@ if TYPE_CHECKING:
     from tenor.ir.program import Program
     from tenor.runtime.allocator import Buffer
 
-__all__ = ["Executable", "load"]
+__all__ = ["Executable", "Interrupted", "load"]
 
 SERIAL_NS: Final = 20_000
 """Below this a kernel is done before another thread has noticed it."""
 RELEASE_NS: Final = 50_000
 """Above this other Python threads may run meanwhile."""
+
+
+NOT_BEGUN: Final = -1
+"""The status before the native loop sets it to 0."""
+
+
+class Interrupted(BaseException):
+    """A run that ended, and was interrupted before it could hand its results over.
+
+    Attributes:
+        results: What `Executable.run` would have returned; the interrupt is the cause.
+    """
+
+    def __init__(self, results: tuple[list[Buffer], int, int]) -> None:
+        self.results = results
+        super().__init__("the run ended")
 
 
 def load(program: Program) -> Executable:
@@ -139,7 +155,11 @@ class Executable:
         return self.first_scalar + 1, at + offset
 
     def run(self, inputs: list[Any], scalars: list[Any]) -> tuple[list[Buffer], int, int]:
-        """Run on buffers and numbers; return the outputs, and (0, 0) or (code, index)."""
+        """Run on buffers and numbers; return the outputs, and (0, 0) or (code, index).
+
+        Raises:
+            Interrupted: a signal came while it ran.
+        """
         try:
             context = self.contexts.pop()
         except IndexError:
@@ -160,10 +180,17 @@ class Executable:
             self.pack_scalars(context.scalars, 0, *scalars)
         scratch = allocate(self.scratch) if self.scratch else None
         context.block[5] = scratch.pointer if scratch is not None else 0
-        code = self._call(context)
-        value = context.status[1] if code else 0
+        status = context.status
+        status[0] = NOT_BEGUN
+        try:
+            code = self._call(context)
+        except BaseException as error:
+            if status[0] == NOT_BEGUN:
+                raise
+            # Python handles a signal between bytecodes, and native code was run to its end.
+            raise Interrupted((outputs, status[0], status[1])) from error
         self.contexts.append(context)
-        return outputs, code, value
+        return outputs, code, status[1] if code else 0
 
     def _call(self, context: _Context) -> int:
         run = self.run_released if self.cost > RELEASE_NS else self.run_held

@@ -1,4 +1,4 @@
-"""`save` and `load`: a model or named tensors, to and from a file of either format."""
+"""`save` and `load`: a model, or tensors and plain data, to and from a file of either format."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 from tenor.errors import ArgumentError
 from tenor.save import safetensors
 from tenor.save.elements import restored, stored
-from tenor.save.loaded import LoadedModel, load_model
+from tenor.save.loaded import load_model
 from tenor.save.model import save_model
+from tenor.save.nest import NEST, is_nested, packed, unpacked
 from tenor.save.programs import MAX_BYTES
 from tenor.tensor import Tensor
 
@@ -35,13 +36,14 @@ def save(
     assets: Mapping[str, bytes] | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Save a model as a `.tnr` file, or tensors by name as a `.safetensors` file.
+    """Save a model as a `.tnr` file, or tensors and plain data as a `.safetensors` file.
 
     Whatever stood at `path` is replaced whole or not at all. `save_model` says what the other
     arguments mean; `metadata` is text for a `.safetensors` file.
 
     Args:
-        what: A module; or a dict of tensors or arrays, e.g. a `state_dict()`.
+        what: A module; or a dict of tensors or arrays, e.g. a `state_dict()`; or a checkpoint: a
+            nest of dicts, lists and tuples of tensors, strings, numbers and None.
         path: The file; its suffix decides the format.
 
     Raises:
@@ -55,29 +57,35 @@ def save(
         >>> save({"w": tn.ones(2)}, path)
         >>> load(path)["w"].tolist()
         [1.0, 1.0]
+        >>> save({"weights": [tn.ones(2)], "epoch": 3}, path)
+        >>> load(path)
+        {'weights': [tensor([1., 1.])], 'epoch': 3}
     """
     suffix = Path(path).suffix
     if suffix == ".safetensors":
-        state = what if isinstance(what, Mapping) else what.state_dict()
-        arrays = {k: stored(v) if isinstance(v, Tensor) else v for k, v in state.items()}
+        state = what.state_dict() if hasattr(what, "state_dict") else what
+        if isinstance(state, Mapping) and not is_nested(state):
+            arrays = {k: stored(v) if isinstance(v, Tensor) else v for k, v in state.items()}
+        else:
+            arrays, text = packed(state)
+            metadata = {**(metadata or {}), NEST: text}
         safetensors.save_file(arrays, path, metadata)
-    elif suffix == ".tnr" and not isinstance(what, Mapping):
+    elif suffix == ".tnr" and callable(what):
         save_model(
             what, path, example_inputs=example_inputs, signatures=signatures, name=name,
             version=version, description=description, dynamic=dynamic, assets=assets,
         )  # fmt: skip
     else:
         raise ArgumentError(
-            "save: a model to a .tnr file, or tensors by name to a .safetensors file.",
+            "save: a model to a .tnr file; tensors, and nests of them and plain data, to a "
+            ".safetensors file.",
             came=f"{type(what).__name__} to {Path(path).name!r}",
-            fix="choose the suffix by what is saved",
+            fix=f"call it {Path(path).with_suffix('.tnr' if callable(what) else '.safetensors').name!r}",
         )
 
 
-def load(
-    path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES
-) -> LoadedModel | dict[str, Tensor]:
-    """Load what `save` saved: a model that can be called, or tensors by name.
+def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Any:
+    """Load what `save` saved: a model that can be called, tensors by name, or a nest of them.
 
     The file may come from anywhere: nothing in it is run, or believed before it is checked.
 
@@ -94,4 +102,7 @@ def load(
     if first == ZIP:
         return load_model(path, max_bytes=max_bytes)
     found = safetensors.open_file(path)
+    text = found.metadata.get(NEST)
+    if text is not None:
+        return unpacked(text, found.typed())
     return {key: restored(value) for key, value in found.typed().items()}

@@ -8,8 +8,7 @@ import numpy as np
 
 from tenor.engine import tape
 from tenor.engine.handle import Handle
-from tenor.engine.tape import FunctionCall
-from tenor.engine.trace import advance, handle_of, local, state_of
+from tenor.engine.trace import FunctionCall, Linked, advance, handle_of, local, state_of
 from tenor.engine.trie import path
 from tenor.errors import ArgumentError, DTypeError, GradientError
 from tenor.ir import dtype as dt
@@ -112,13 +111,24 @@ class Context:
 
     Attributes:
         needs_input_grad: For each argument of forward, whether its gradient is wanted.
+        kept: The tensors kept, and `versions` of them when they were.
+        outputs: For each tensor kept that forward returned, the number of the output.
+        linked: Gives an output with its history, while backward runs.
+        released: Whether a backward pass has let the tensors kept go.
+        plain: Outputs that no gradient flows into, by id.
+        dirty: Arguments that forward writes in place and returns, by id.
+        fill: Whether backward is given zeros where no gradient flows into an output.
     """
 
     def __init__(self, needs_input_grad: tuple[bool, ...]) -> None:
         self.needs_input_grad = needs_input_grad
         self.kept: tuple[Any, ...] = ()
         self.versions: tuple[int, ...] = ()
+        self.outputs: dict[int, int] = {}
+        self.linked: Linked | None = None
+        self.released = False
         self.plain: set[int] = set()
+        self.dirty: set[int] = set()
         self.fill = True
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
@@ -131,8 +141,10 @@ class Context:
         """The tensors kept.
 
         Raises:
-            GradientError: one was written in place since.
+            GradientError: one was written in place since, or an earlier backward let them go.
         """
+        if self.released:
+            raise tape.let_go()
         for kept, version in zip(self.kept, self.versions, strict=True):
             if kept is not None and kept._version != version:
                 raise GradientError(
@@ -140,7 +152,20 @@ class Context:
                     came=f"shape {kept.shape_tuple} at version {kept._version}, kept at {version}",
                     fix="keep x.clone(), or write to a copy",
                 )
-        return self.kept
+        if self.linked is None or not local.trace.grad:
+            return self.kept
+        outputs, linked = self.outputs, self.linked
+        return tuple(
+            linked(outputs[i], kept) if i in outputs else kept for i, kept in enumerate(self.kept)
+        )
+
+    def release(self) -> None:
+        """Let the tensors kept go."""
+        self.released, self.kept = bool(self.kept), ()
+
+    def mark_dirty(self, *tensors: Tensor) -> None:
+        """Say that forward writes these arguments in place and returns them."""
+        self.dirty = {id(t) for t in tensors}
 
     def mark_non_differentiable(self, *outputs: Tensor) -> None:
         """Say that no gradient flows into these outputs."""
@@ -188,13 +213,19 @@ class Function:
             return result
         outputs = (result,) if isinstance(result, Handle) else tuple(result)
         where = [i for i, a in enumerate(args) if isinstance(a, Handle)]
+        numbers = {id(o): i for i, o in enumerate(outputs)}
+        ctx.outputs = {i: numbers[id(t)] for i, t in enumerate(ctx.kept) if id(t) in numbers}
 
-        def answer(given: list[Any]) -> list[Any]:
+        def answer(given: list[Any], linked: Linked) -> list[Any]:
             grads = [
                 zeros(o.shape_tuple, dtype=o.element_type) if g is None and ctx.fill else g
                 for g, o in zip(given, shapes, strict=True)
             ]
-            found = cls.backward(ctx, *grads)
+            ctx.linked = linked
+            try:
+                found = cls.backward(ctx, *grads)
+            finally:
+                ctx.linked = None
             found = found if isinstance(found, tuple) else (found,)
             if len(found) < len(args):
                 raise GradientError(
@@ -204,8 +235,11 @@ class Function:
                 )
             return [found[i] for i in where]
 
-        made = _attach(outputs, [args[i] for i in where], answer, ctx.plain)
+        made = _attach(outputs, [args[i] for i in where], answer, ctx.plain, ctx.release)
         shapes = [_Like(o) for o in outputs]
+        for i, output in enumerate(outputs):
+            if id(output) in ctx.dirty and output.trace is made[i].trace:
+                output.state, made[i] = made[i].state, output
         return made[0] if isinstance(result, Handle) else tuple(made)
 
 
@@ -218,7 +252,11 @@ class _Like:
 
 
 def _attach(
-    outputs: Sequence[Any], sources: Sequence[Any], answer: Callable[..., Any], plain: set[int]
+    outputs: Sequence[Any],
+    sources: Sequence[Any],
+    answer: Callable[..., Any],
+    plain: set[int],
+    release: Callable[[], object] = lambda: None,
 ) -> list[Any]:
     """Return the outputs as results of one recorded Function of the sources."""
     inner = [state_of(x) for x in sources]
@@ -230,7 +268,7 @@ def _attach(
         grad_free = id(output) in plain or output.element_type.kind != "float"
         op, inputs = (ops.DETACH, (value,)) if grad_free else (ops.FUNCTION, (value, *inner))
         states.append(advance(trace, op, inputs, () if grad_free else (i,)))
-    call = FunctionCall(states, answer)
+    call = FunctionCall(states, answer, release)
     for state in states:
         if state.op is ops.FUNCTION:
             trace.functions[state] = call
@@ -272,7 +310,7 @@ def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             fix="move print, item() and branches on values out of the function",
         )
 
-    def answer(given: list[Any]) -> list[Any]:
+    def answer(given: list[Any], _linked: Linked) -> list[Any]:
         inner = list(args)
         for i in where:
             # The barrier keeps what is computed again from being merged with the first time.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tenor.engine.flush import settle
 from tenor.engine.handle import Handle
 from tenor.engine.trace import local, record, refuse_observation
 from tenor.engine.trie import meta
@@ -79,9 +80,7 @@ def materialize(x: Tensor) -> Tensor:
 def _stored(x: Tensor) -> NDArray[Any]:
     """Return the elements where they are kept, bfloat16 as uint16; views look into their base."""
     if x.base is None:
-        if x.trace is not None:
-            local.flush()
-        found: NDArray[Any] = x.buffer.array(x.element_type.numpy, x.shape_tuple)
+        found: NDArray[Any] = settle(x).array(x.element_type.numpy, x.shape_tuple)
         return found
     array = _stored(x.base)  # type: ignore[arg-type]
     for op, attrs in x.chain:
@@ -165,9 +164,10 @@ def _lent(x: Tensor) -> NDArray[Any]:
 
 def _own(x: Tensor) -> None:
     """Give a tensor a buffer nobody else holds, so that lending it lends nothing more."""
-    if x.trace is not None:
-        local.flush()
-    buffer = x.buffer
+    buffer = settle(x)
+    if x.trace is not None and not x.trace.done:  # of another thread
+        x.meta = meta(x.shape_tuple, x.element_type, x.needs_grad)
+        x.buffer, x.trace = buffer, None
     # The tensor, the local name and the call's argument.
     if not buffer.shared and sys.getrefcount(buffer) > 3:
         x.buffer = buffer.snapshot()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tenor.engine.trace import local
@@ -16,9 +17,17 @@ if TYPE_CHECKING:
     from tenor.ir.dtype import DType
 
 __all__ = [
-    "Mode", "autocast", "enable_grad", "immediate", "inference_mode", "is_autocast_enabled",
-    "is_grad_enabled", "is_inference_mode_enabled", "no_grad", "set_grad_enabled",
-]  # fmt: skip
+    "Mode",
+    "autocast",
+    "enable_grad",
+    "immediate",
+    "inference_mode",
+    "is_autocast_enabled",
+    "is_grad_enabled",
+    "is_inference_mode_enabled",
+    "no_grad",
+    "set_grad_enabled",
+]
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -47,7 +56,9 @@ class Mode:
         self.restore(self.before.pop())
 
     def __call__(self, function: F) -> F:
-        """Return the function, always run in this mode."""
+        """Return the function, always run in this mode; a generator in its every step."""
+        if inspect.isgeneratorfunction(function):
+            return self._stepwise(function)  # type: ignore[return-value]
 
         @functools.wraps(function)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -55,6 +66,28 @@ class Mode:
                 return function(*args, **kwargs)
 
         return wrapped  # type: ignore[return-value]
+
+    def _stepwise(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            made = function(*args, **kwargs)
+            step = functools.partial(made.send, None)
+            while True:
+                try:
+                    with self:
+                        found = step()
+                except StopIteration as end:
+                    return end.value
+                try:
+                    step = functools.partial(made.send, (yield found))
+                except GeneratorExit:
+                    with self:
+                        made.close()
+                    raise
+                except BaseException as error:
+                    step = functools.partial(made.throw, error)
+
+        return wrapped
 
 
 def _grad(mode: bool) -> bool:

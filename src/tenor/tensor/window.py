@@ -34,7 +34,7 @@ KINDS: Final = 64
 
 
 GROWING: Final = 3
-"""Extents of what lies in memory after which a join with what is pending is done in memory."""
+"""Extents of the first part after which a join with what is pending is done in memory."""
 
 FORMS: Final = 1024
 _extents: Final[dict[Any, set[Any]]] = {}
@@ -73,7 +73,7 @@ def joined(parts: list[Tensor], dim: int) -> Tensor | None:
         return None
     held = [in_memory(x) for x in parts]
     if not all(held):
-        if not any(held) or not _grows(parts, held, dim):
+        if not _grows(parts, held, dim):
             return None
         local.flush()
         if not all(map(in_memory, parts)):
@@ -95,14 +95,20 @@ def stacked(parts: list[Tensor], dim: int) -> Tensor | None:
 
 
 def _grows(parts: list[Tensor], held: list[bool], dim: int) -> bool:
-    """Tell whether this is a join like earlier ones but for the extent of what lies in memory."""
+    """Tell whether this is a join like earlier ones but for the extent of its first part.
+
+    Such is `x = cat([x, new])` in a loop: everything that reads x has a new shape at every turn.
+    The join ends the trace, so that it is in no plan. Where nothing lies in memory yet, only
+    integers are looked at, as they are positions and tokens; a network may well join its values.
+    """
     if local.pinning is not None or local.immediate or any(x.needs_grad for x in parts):
         return False
-    form = tuple([None if h else x.shape_tuple for x, h in zip(parts, held, strict=True)])
-    extents = tuple([x.shape_tuple for x, h in zip(parts, held, strict=True) if h])
-    known = _extents.setdefault((dim, parts[0].element_type, form), set())
+    if not held[0] and parts[0].element_type.kind != "int":
+        return False
+    form = (dim, parts[0].element_type, *[x.shape_tuple for x in parts[1:]])
+    known = _extents.setdefault(form, set())
     if len(known) < GROWING:
-        known.add(extents)
+        known.add(parts[0].shape_tuple[dim])
     if len(_extents) > FORMS:
         del _extents[next(iter(_extents))]
     return len(known) >= GROWING

@@ -37,26 +37,24 @@ def test_batches_cut_anywhere_are_one_program():
     [
         lambda x, i: x[i],
         lambda x, i: x[:, i : i + 2],
-        lambda x, i: x[i::3, ::2],
+        lambda x, i: x[i : i + 7 : 3, ::2],
         lambda x, i: x[..., i, None],
         lambda x, i: x.narrow(0, i, 4),
         lambda x, i: x.select(1, i),
-        lambda x, i: x.flatten(1)[i + 1 :][:3],
     ],
 )
 def test_every_kind_of_cut_is_one_program(cut):
-    x, oracle = in_memory(16, 8, 2), torch.arange(256.0).reshape(16, 8, 2)
+    x, oracle = in_memory(16, 8, 8), torch.arange(1024.0).reshape(16, 8, 8)
     for i in range(2):
         (cut(x, i) + 1).tolist()
     for i in range(5):
         before = counts["plans"]
         found = (cut(x, i) + 1).tolist()
         assert found == (cut(oracle, i) + 1).tolist()
-        if cut(oracle, i).shape == cut(oracle, 0).shape:
-            assert counts["plans"] == before
+        assert counts["plans"] == before
 
 
-def test_a_stack_of_random_pieces_is_one_program(rng=None):
+def test_a_stack_of_random_pieces_is_one_program():
     rng = np.random.default_rng(0)
     data = tn.arange(500).materialize()
     table = tn.randn(500, 4).materialize()
