@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, field
 from sys import getrefcount
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar
 
 from tenor.engine.flush import Binding, bind, finish, flush
 from tenor.engine.handle import Handle
@@ -51,6 +51,12 @@ class Result:
     owner: Handle | None = None
 
 
+class GradOf(NamedTuple):
+    """What stands in a tensor's `.grad` at each call: of an argument, or of a captured tensor."""
+
+    owner: int | Handle
+
+
 @dataclass
 class Same:
     """A tensor returned as it came: the number of an argument, or a captured tensor."""
@@ -64,42 +70,51 @@ class Pin:
 
     Attributes:
         binding: Its plan.
-        sources: For each leaf: the number of a tensor argument, or the captured tensor.
-        metas: The captured tensors' metas, as guards.
+        sources: For each leaf: the number of a tensor argument, the captured tensor, or whose
+            gradient it is.
+        metas: The leaves' metas, as guards.
         guards: (owner, attribute, value) that must still hold.
         scalars: The run-time numbers of the first call.
         providers: Which of them are asked for again.
         returned: The returned structure, with a Result or Same for each tensor.
-        written: Captured tensors written in place.
-        gradients: Captured tensors whose `.grad` was set; a place of None clears it.
+        written: Leaves written in place, by number.
+        gradients: Tensors whose `.grad` was set; None clears it.
+        bare: Tensors whose `.grad` has to be None, as it was when the function read it.
     """
 
     binding: Binding
-    sources: list[int | Handle]
+    sources: list[int | Handle | GradOf]
     metas: list[Meta | None]
     guards: list[tuple[object, str, Any]]
     scalars: list[Any]
     providers: list[tuple[int, Callable[[], Any]]]
     returned: Any = None
-    written: list[tuple[Handle, Result]] = field(default_factory=list)
-    gradients: list[tuple[Handle, Result | None]] = field(default_factory=list)
+    written: list[tuple[int, Result]] = field(default_factory=list)
+    gradients: list[tuple[int | Handle, Result | None]] = field(default_factory=list)
+    bare: list[int | Handle] = field(default_factory=list)
     end: State | None = None
     serial: int = 0
     variables: list[tuple[State, int]] = field(default_factory=list)
 
-    def holds(self) -> bool:
+    def holds(self, tensors: list[Handle]) -> bool:
         """Tell whether everything the record depended on is as it was."""
         for source, wanted in zip(self.sources, self.metas, strict=True):
-            if isinstance(source, Handle):
-                if source.trace is not None and not source.trace.done:
-                    flush()
-                if source.meta is not wanted or source.buffer is None:
-                    return False
+            if isinstance(source, int):
+                continue
+            held = _found(source, tensors)
+            if held is None:
+                return False
+            if held.trace is not None and not held.trace.done:
+                flush()
+            if held.meta is not wanted or held.buffer is None:
+                return False
+        if any(_tensor(owner, tensors)._grad is not None for owner in self.bare):
+            return False
         return all(getattr(owner, name) == value for owner, name, value in self.guards)
 
     def run(self, tensors: list[Handle]) -> Any:
         """Replay on new arguments."""
-        owners = [s if isinstance(s, Handle) else tensors[s] for s in self.sources]
+        owners: list[Any] = [_found(s, tensors) for s in self.sources]
         leaves = [h.buffer.snapshot() if h.buffer.shared else h.buffer for h in owners]
         plan = self.binding.plan
         for i in plan.donated:
@@ -123,11 +138,12 @@ class Pin:
             segment = Segment(
                 self.serial, self.end, saved, self.binding.readers, variables, {}, {}, {}
             )
-        for owner, result in self.written:
+        for at, result in self.written:
+            owner = owners[at]
             owner.buffer, owner.meta, owner.trace = buffer(result.place), result.meta, None
             owner.version += 1
-        for owner, gradient in self.gradients:
-            owner._grad = (
+        for of, gradient in self.gradients:
+            _tensor(of, tensors)._grad = (
                 None if gradient is None else _make(gradient, buffer(gradient.place), None)
             )
 
@@ -137,6 +153,18 @@ class Pin:
             return r.source if isinstance(r.source, Handle) else tensors[r.source]
 
         return _map(self.returned, answer, (Result, Same))
+
+
+def _tensor(source: int | Handle, tensors: list[Handle]) -> Handle:
+    """Return an argument by its number, or the captured tensor."""
+    return source if isinstance(source, Handle) else tensors[source]
+
+
+def _found(source: int | Handle | GradOf, tensors: list[Handle]) -> Handle | None:
+    """Return what a leaf is at this call."""
+    if isinstance(source, GradOf):
+        return _tensor(source.owner, tensors)._grad
+    return _tensor(source, tensors)
 
 
 def _make(result: Result, buffer: Any, segment: Segment | None) -> Handle:
@@ -171,7 +199,7 @@ class Compiled(Generic[P, R]):
         tensors: list[Handle] = []
         key = (_signature((args, kwargs), tensors), local.trace.grad, local.lowered)
         for pin in self.pins.get(key, ()):
-            if pin.holds():
+            if pin.holds(tensors):
                 return pin.run(tensors)  # type: ignore[no-any-return]
         return self._record(key, tensors, args, kwargs)
 
@@ -179,12 +207,15 @@ class Compiled(Generic[P, R]):
         flush()
         self.recordings += 1
         local.guards = []
+        local.grads = {}
         local.pinning = getattr(self.function, "__name__", type(self.function).__name__)
         try:
             result = self.function(*args, **kwargs)
         finally:
             local.pinning = None
         pin = self._pin(tensors, result)
+        if pin is None:
+            return result
         pins = self.pins.setdefault(key, [])
         pins.insert(0, pin)
         del pins[4:]
@@ -192,18 +223,22 @@ class Compiled(Generic[P, R]):
             del self.pins[next(iter(self.pins))]
         return result
 
-    def _pin(self, tensors: list[Handle], result: Any) -> Pin:
+    def _pin(self, tensors: list[Handle], result: Any) -> Pin | None:
+        """Return the record of what was just run; None where it cannot be replayed."""
         trace = local.trace
         _map(result, _renewed, Handle)
         owners = trace.owners
         numbers = {id(t): i for i, t in enumerate(tensors)}
-        sources: list[int | Handle] = [numbers.get(id(h), h) for h in owners]
+        touched = [(numbers.get(id(h), h), before, read)
+                   for h, before, read in local.grads.values()]  # fmt: skip
+        grads = {id(before): GradOf(owner) for owner, before, _ in touched if before is not None}
+        sources = [numbers.get(id(h), grads.get(id(h), h)) for h in owners]
         metas = [h.meta for h in owners]
         live, binding = bind(trace)
         places = {id(h): p for h, p in zip(live, binding.places, strict=True)}
         states = {id(h): h.state for h in live}
         written_ids = set(trace.rebound)
-        with_grad = [h for h in owners if h._grad is not None and id(h._grad) in places]
+        of_a_view = any(t.base is not None and {id(t), id(t.base)} & written_ids for t in tensors)
         variables = [
             (s, _position(owners, h))
             for s, h in trace.variables.items()
@@ -214,6 +249,8 @@ class Compiled(Generic[P, R]):
         returned_ids: dict[int, Handle] = {}
         _map(result, lambda h: returned_ids.setdefault(id(h), h), Handle)
         finish(trace, live, binding)
+        if of_a_view:
+            return None  # what an argument is a view of is not known of the next one
 
         def result_of(handle: Handle) -> Result:
             assert handle.meta is not None
@@ -233,10 +270,15 @@ class Compiled(Generic[P, R]):
         pin = Pin(binding, sources, metas, list(local.guards), scalars, providers)
         pin.end, pin.serial, pin.variables = end, serial, variables
         pin.returned = _map(result, returned, Handle)
-        pin.written = [(h, result_of(h)) for h in owners if id(h) in written_ids]
-        pin.gradients = [(h, result_of(h._grad)) for h in with_grad]
-        cleared = [h for h in owners if h.meta and h.meta.requires_grad and h._grad is None]
-        pin.gradients += [(h, None) for h in cleared]
+        pin.written = [(i, result_of(h)) for i, h in enumerate(owners) if id(h) in written_ids]
+        for owner, before, read in touched:
+            after = _tensor(owner, tensors)._grad
+            if after is None:
+                pin.gradients.append((owner, None))
+            elif id(after) in places and after is not before:
+                pin.gradients.append((owner, result_of(after)))
+            if read and before is None:
+                pin.bare.append(owner)
         return pin
 
 

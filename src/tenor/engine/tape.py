@@ -566,6 +566,7 @@ def _sweep(roots: Sequence[Handle], grads: Sequence[Handle | None], create_graph
 
 def accumulate(owner: Handle, fresh: Handle, create_graph: bool) -> None:
     """Add a gradient to a leaf's `.grad`."""
+    touch_grad(owner, read=True)
     before = owner._grad
     if before is None:
         owner._grad = fresh

@@ -128,6 +128,7 @@ class Local(threading.local):
         immediate: Whether every operation is run at once.
         lowered: The dtype that products are computed in instead of float32 (`tn.autocast`).
         pinning: The function being compiled by `tn.compile`, where observation is an error.
+        grads: Tensors whose `.grad` it touched, what that was before, and whether it was read.
         make: Makes an empty handle; `tensor` sets it to Tensor's.
         flush: Runs the trace; `engine.flush` sets it.
         evaluate: Computes a pending handle of another thread; `engine.flush` sets it.
@@ -143,9 +144,16 @@ class Local(threading.local):
         self.lowered: DType | None = None
         self.pinning: str | None = None
         self.guards: list[tuple[object, str, Any]] = []
+        self.grads: dict[int, tuple[Handle, Handle | None, bool]] = {}
 
 
 local: Final = Local()
+
+
+def touch_grad(owner: Handle, *, read: bool) -> None:
+    """Note for `tn.compile` what a tensor's `.grad` was when the function first met it."""
+    if local.pinning is not None:
+        local.grads.setdefault(id(owner), (owner, owner._grad, read))
 
 
 def install(**functions: Callable[..., Any]) -> None:

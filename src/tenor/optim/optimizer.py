@@ -194,6 +194,9 @@ class Optimizer:
         """
         if pinned():
             self._guard()
+            for group in self.param_groups:
+                for p in group["params"]:
+                    touch_grad(p, read=True)
         taken = set() if taken is None else taken
         mode, local.trace.grad = local.trace.grad, False
         try:

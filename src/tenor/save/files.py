@@ -76,27 +76,37 @@ def save(
             version=version, description=description, dynamic=dynamic, assets=assets,
         )  # fmt: skip
     else:
+        suffix = ".tnr" if callable(what) else ".safetensors"
         raise ArgumentError(
             "save: a model to a .tnr file; tensors, and nests of them and plain data, to a "
             ".safetensors file.",
             came=f"{type(what).__name__} to {Path(path).name!r}",
-            fix=f"call it {Path(path).with_suffix('.tnr' if callable(what) else '.safetensors').name!r}",
+            fix=f"call it {Path(path).with_suffix(suffix).name!r}",
         )
 
 
-def load(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> Any:
+def load(
+    path: str | os.PathLike[str],
+    map_location: Any = None,
+    *,
+    weights_only: bool = True,
+    max_bytes: int = MAX_BYTES,
+) -> Any:
     """Load what `save` saved: a model that can be called, tensors by name, or a nest of them.
 
     The file may come from anywhere: nothing in it is run, or believed before it is checked.
 
     Args:
         path: A `.tnr` or `.safetensors` file; its first bytes decide.
+        map_location: Accepted for PyTorch's sake; everything is loaded to the CPU.
+        weights_only: Accepted for PyTorch's sake; there is never code in a file.
         max_bytes: For a model, the most memory that all values of one run together may have.
 
     Raises:
         FormatError: The file is damaged or of another kind; says why.
         OSError: It cannot be opened.
     """
+    del map_location, weights_only
     with Path(path).open("rb") as file:
         first = file.read(len(ZIP))
     if first == ZIP:

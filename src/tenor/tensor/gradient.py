@@ -139,6 +139,8 @@ def grad_fn(x: Tensor) -> GradientFunction | None:
 
 def get_grad(x: Tensor) -> Tensor | None:
     """The gradient that backward passes added up, or None."""
+    if local.pinning is not None:
+        touch_grad(x, read=True)
     return x._grad  # type: ignore[no-any-return]
 
 
@@ -158,6 +160,7 @@ def set_grad(x: Tensor, value: Tensor | None) -> None:
             came=[f"gradient {value.shape_tuple}", f"tensor {x.shape_tuple}"],
             fix="reshape it",
         )
+    touch_grad(x, read=False)
     x._grad = value
 
 
