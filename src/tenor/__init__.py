@@ -8,6 +8,9 @@ Never:  imports more than NumPy (and LLVM at the first computation) before it is
 from __future__ import annotations
 
 import importlib
+import math
+import sys
+import types
 from typing import TYPE_CHECKING, Any, Final
 
 from tenor import errors
@@ -30,14 +33,41 @@ __version__ = "0.1.0"
 
 __all__ = [  # noqa: PLE0604 - names of the tensor package follow
     "Compiled", "Model", "TenorError", "autograd", "compile", "config", "data", "errors", "explain",
-    "get_num_threads", "load", "memory_allocated", "memory_reserved", "metrics", "nn", "optim",
-    "save", "serve", "set_num_threads", "tensor", "tensorboard", "train", *_tensor_names,
+    "e", "get_num_threads", "inf", "load", "memory_allocated", "memory_reserved", "metrics", "nan",
+    "newaxis", "nn", "optim", "pi", "save", "serve", "set_num_threads", "tensor", "tensorboard",
+    "train", "utils", *_tensor_names,
 ]  # fmt: skip
 
 PACKAGES: Final = frozenset(
     ("data", "explain", "metrics", "nn", "optim", "save", "serve", "tensorboard", "train")
 )
 ELSEWHERE: Final = {"Model": "tenor.train", "load": "tenor.save"}
+PYTORCHS: Final[dict[str, dict[str, str]]] = {
+    "tenor.utils": {"data": "tenor.data", "checkpoint": "tenor.utils.checkpoint"},
+    "tenor.utils.checkpoint": {"checkpoint": "tenor.tensor.autograd:checkpoint"},
+    "tenor.utils.data": {"*": "tenor.data"},
+}
+"""What PyTorch's modules of other names hold here: packages, or `package:name`."""
+
+pi, e, inf, nan, newaxis = math.pi, math.e, math.inf, math.nan, None
+
+
+class _Elsewhere(types.ModuleType):
+    """A module PyTorch has under another name; looks up what it holds when it is asked."""
+
+    def __getattr__(self, name: str) -> Any:
+        held = PYTORCHS[self.__name__]
+        if "*" in held:
+            return getattr(importlib.import_module(held["*"]), name)
+        if name not in held:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        package, _, member = held[name].partition(":")
+        found = importlib.import_module(package)
+        return getattr(found, member) if member else found
+
+
+sys.modules.update({n: _Elsewhere(n, f"PyTorch's names for {n}.") for n in PYTORCHS})
+utils = sys.modules["tenor.utils"]
 
 
 def __getattr__(name: str) -> Any:

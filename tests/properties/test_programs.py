@@ -1,10 +1,10 @@
 """Random programs of tensor functions, run in every way there is, and by PyTorch.
 
 A program is drawn first, as data: which function of which earlier values, with which arguments.
-Then it is run. Recorded, replayed, looked at on the way, cut into short traces, compiled, and
-compiled again with other numbers: the same bits. Immediate mode: the same bits forwards, gradients
-within IMMEDIATE of a tensor's largest element, because recording adds a value's gradients in
-another order than going op by op does. PyTorch: within TOLERANCE.
+Then it is run. Recorded, replayed, compiled, and replayed by the compiled function with other
+numbers: the same bits. Looked at on the way, cut into short traces, and in immediate mode: the same
+bits forwards, gradients within REORDERED of a tensor's largest element, because the gradients of a
+value that is used in several traces are added up trace by trace. PyTorch: within TOLERANCE.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tenor.engine.trace import reset_trie
 from tests.ops.oracle import given
 
 AXES = "program x way of running x tensor"
-IMMEDIATE = 2.0**-20
+REORDERED = 2.0**-20
 TOLERANCE = {"value": 1e-4, "gradient": 2e-3}
 SHAPES = ((4,), (3, 4), (2, 3, 4), (3, 1), ())
 LENGTHS = (5, 30)
@@ -45,8 +45,8 @@ def written(how):
     """Return a step that writes to a copy, or to a view of it, and goes on with the whole."""
 
     def step(m, x, other):
-        base = x.clone()
-        how(m, base, joined(m, base, other))
+        base = x.contiguous().clone()
+        how(m, base, joined(m, x, other))
         return base
 
     return step
@@ -213,7 +213,8 @@ class Program:
             if look is not None and look.random() < 0.3:
                 values[look.randrange(i + 3)].sum().item()
         kept = [values[k] for k in self.kept]
-        loss = sum((tame(m, v) * (0.5 + 0.25 * k)).sum() for k, v in enumerate(kept))
+        ends = [*kept, *leaves[:2]]
+        loss = sum((tame(m, v) * (0.5 + 0.25 * k)).sum() for k, v in enumerate(ends))
         return loss, kept
 
     def tensors(self, m):
@@ -284,42 +285,43 @@ def other_numbers(program):
 
 
 @pytest.mark.parametrize("block", range(8))
-def test_a_program_has_the_same_bits_however_it_is_run(block, monkeypatch, count):
+def test_a_program_has_the_same_bits_replayed_and_compiled(block, count):
     for seed in range(block * 10, block * 10 + 10):
         program = Program(seed)
-        if any("by mask" in label for label, _ in program.steps[-1:]):
-            continue
         want = program.run(tn)
         same_bits(program, program.run(tn), want, "replayed")
-        same_bits(program, program.run(tn, random.Random(seed)), want, "looked at on the way")
         for i, got in enumerate(run_compiled(program)):
             same_bits(program, got, want, f"compiled, call {i + 1}")
         got, changed = other_numbers(program)
         same_bits(changed, got, changed.run(tn), "compiled, other numbers")
-        with monkeypatch.context() as patch:
-            patch.setattr(config, "max_pending_ops", 7)
-            reset_trie()
-            same_bits(program, program.run(tn), want, "cut into short traces")
-        reset_trie()
-        count("programs", AXES, 6 * len(want))
+        count("programs", AXES, 4 * len(want))
+
+
+def close(program, got, want, way):
+    """Fail where a value's bits differ, or a gradient is further off than REORDERED."""
+    for key, b in want.items():
+        if key.startswith("value"):
+            assert got[key].tobytes() == b.tobytes(), f"{way}, {key}\n{program}"
+        else:
+            off = np.abs(got[key].astype(np.float64) - b).max(initial=0)
+            most = REORDERED * max(np.abs(b).max(initial=0), 1.0)
+            assert off <= most, f"{way}, {key}: {off}\n{program}"
 
 
 @pytest.mark.parametrize("block", range(8))
-def test_immediate_mode_has_the_same_bits_forwards(block, count):
+def test_a_program_in_several_traces_has_the_same_bits_forwards(block, monkeypatch, count):
     for seed in range(block * 10, block * 10 + 10):
         program = Program(seed)
         want = program.run(tn)
+        close(program, program.run(tn, random.Random(seed)), want, "looked at on the way")
         with tn.immediate():
-            got = program.run(tn)
-        for key, b in want.items():
-            if key.startswith("value"):
-                assert got[key].tobytes() == b.tobytes(), f"{key}\n{program}"
-            else:
-                off = np.abs(got[key].astype(np.float64) - b).max(initial=0)
-                assert off <= IMMEDIATE * max(np.abs(b).max(initial=0), 1e-3), (
-                    f"{key}: {off}\n{program}"
-                )
-        count("programs", AXES, len(want))
+            close(program, program.run(tn), want, "immediate")
+        with monkeypatch.context() as patch:
+            patch.setattr(config, "max_pending_ops", 7)
+            reset_trie()
+            close(program, program.run(tn), want, "cut into short traces")
+        reset_trie()
+        count("programs", AXES, 3 * len(want))
 
 
 @pytest.mark.parametrize("block", range(10))

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 
 from tenor.config import config
 from tenor.engine import flush
 from tenor.engine.backend import ReferenceRunner
 from tenor.engine.trace import reset_trie
-
-sys.path.insert(0, str(Path(__file__).parent))
-from programs import Program
+from tests.semantics.programs import Program
 
 
 class DonatingRunner(ReferenceRunner):

@@ -124,6 +124,7 @@ def _make_stale(view: Handle, since: int) -> None:
         trace.overwritten[view.state] = since
         view.meta = _meta_of(view)
         view.trace = _STALE
+        trace.rebound.pop(id(view), None)
 
 
 def _meta_of(handle: Handle) -> Any:
@@ -159,6 +160,8 @@ def _rebind(target: Handle, value: Handle, since: int) -> None:
         trace.overwritten[target.state] = since
         if target.state.op is ops.LEAF and trace.owners[target.state.leaves - 1] is target:
             trace.donors.setdefault(id(target), target.state)
+    elif target.trace is not None and not target.trace.done:
+        target.trace.rebound.pop(id(target), None)  # another thread has it no more
     elif target.buffer is not None and target.buffer.shared:
         trace.overwritten.update(dict.fromkeys(_entries(trace, target), since))
     leave_history(trace, target)

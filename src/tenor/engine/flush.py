@@ -187,7 +187,7 @@ def _collect(trace: Trace, live: list[Handle]) -> None:
         if getrefcount(handle) > DEAD and handle.trace is trace and id(handle) not in rebound:
             live.append(handle)
         del outs[-1]
-    live.extend([handle for handle in rebound.values() if handle.trace is trace])
+    live.extend(rebound.values())
 
 
 def flush() -> None:

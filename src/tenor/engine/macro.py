@@ -7,11 +7,13 @@ operands, the trie holds all six; a macro remembers where they end, and the trac
 from __future__ import annotations
 
 import functools
+from math import copysign
 from sys import getrefcount
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
 
 from tenor.engine.handle import Handle
 from tenor.engine.trace import enter, local
+from tenor.engine.trie import path
 from tenor.ir import op as ops
 
 if TYPE_CHECKING:
@@ -53,13 +55,19 @@ def macro(function: Callable[P, R]) -> Callable[P, R]:
                 parts.append(a.state if a.trace is trace else enter(trace, a))
             else:
                 # 1, 1.0 and True are equal but mean different things.
+                kind = type(a)
                 parts.append(a)
-                parts.append(type(a))
-        if kwargs:
-            for name, a in kwargs.items():
-                if isinstance(a, Handle):
-                    a = a.state if a.trace is trace else enter(trace, a)
-                parts.append((name, a, type(a)))
+                parts.append(kind)
+                if kind is tuple or (kind is float and not a):
+                    parts.append(exact(a))
+        for name, a in kwargs.items():
+            kind = type(a)
+            if isinstance(a, Handle):
+                parts.append((name, a.state if a.trace is trace else enter(trace, a)))
+            elif kind is tuple or (kind is float and not a):
+                parts.append((name, a, kind, exact(a)))
+            else:
+                parts.append((name, a, kind))
         key = tuple(parts)
         start = trace.state
         try:
@@ -84,6 +92,16 @@ def macro(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
+def exact(value: Any) -> Any:
+    """Return what tells apart values that compare equal: the types in a nest, the sign of zero."""
+    if isinstance(value, tuple):
+        return tuple([(type(v), exact(v)) for v in value])
+    if isinstance(value, float):
+        return copysign(1.0, value)
+    # A tensor in a nest is no key: it would be compared element by element, and kept for good.
+    return [] if isinstance(value, Handle) else None
+
+
 def _record(
     trace: Trace,
     start: State,
@@ -105,13 +123,31 @@ def _record(
         and _versions(trace) == rebound
         and type(results) is tuple
         and all(isinstance(h, Handle) and h.trace is trace and h.base is None for h in results)
+        and all(h.state.depth > start.depth for h in results)
         and not _crosses(start, trace.state)
+        and _closed(trace, start, [*args, *kwargs.values()])
     )
     if pure:
+        if len(start.macros) >= LIMIT:
+            start.macros.clear()
         states = tuple([h.state for h in results])
         single = isinstance(result, Handle)
         start.macros[key] = Span(trace.state, trace.scalars[scalars:], states, single)
     return result
+
+
+LIMIT: Final = 256
+"""Macros kept at one position: a number that is another at each call makes a new one each time."""
+
+
+def _closed(trace: Trace, start: State, arguments: list[Any]) -> bool:
+    """Tell whether what was recorded since reads nothing but the arguments."""
+    given = {a.state for a in arguments if isinstance(a, Handle) and a.trace is trace}
+    return all(
+        source.depth > start.depth or source in given
+        for state in path(trace.state)[start.depth :]
+        for source in state.inputs
+    )
 
 
 def _versions(trace: Trace) -> list[tuple[int, int]]:

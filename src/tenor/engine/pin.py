@@ -59,9 +59,9 @@ class GradOf(NamedTuple):
 
 @dataclass
 class Same:
-    """A tensor returned as it came: the number of an argument, or a captured tensor."""
+    """A tensor returned as it came: an argument, a captured tensor or a gradient of one."""
 
-    source: int | Handle
+    source: int | Handle | GradOf
 
 
 @dataclass
@@ -77,9 +77,9 @@ class Pin:
         scalars: The run-time numbers of the first call.
         providers: Which of them are asked for again.
         returned: The returned structure, with a Result or Same for each tensor.
-        written: Leaves written in place, by number.
+        written: What is written in place.
         gradients: Tensors whose `.grad` was set; None clears it.
-        bare: Tensors whose `.grad` has to be None, as it was when the function read it.
+        entries: Tensors whose `.grad` was read, and what it has to be: of a meta, or None.
     """
 
     binding: Binding
@@ -89,9 +89,9 @@ class Pin:
     scalars: list[Any]
     providers: list[tuple[int, Callable[[], Any]]]
     returned: Any = None
-    written: list[tuple[int, Result]] = field(default_factory=list)
+    written: list[tuple[int | Handle | GradOf, Result]] = field(default_factory=list)
     gradients: list[tuple[int | Handle, Result | None]] = field(default_factory=list)
-    bare: list[int | Handle] = field(default_factory=list)
+    entries: list[tuple[int | Handle, Meta | None]] = field(default_factory=list)
     end: State | None = None
     serial: int = 0
     variables: list[tuple[State, int]] = field(default_factory=list)
@@ -104,12 +104,12 @@ class Pin:
             held = _found(source, tensors)
             if held is None:
                 return False
-            if held.trace is not None and not held.trace.done:
-                flush()
-            if held.meta is not wanted or held.buffer is None:
+            if _settled(held).meta is not wanted or held.buffer is None:
                 return False
-        if any(_tensor(owner, tensors)._grad is not None for owner in self.bare):
-            return False
+        for owner, wanted in self.entries:
+            grad = _tensor(owner, tensors)._grad
+            if (None if grad is None else _settled(grad).meta) is not wanted:
+                return False
         return all(getattr(owner, name) == value for owner, name, value in self.guards)
 
     def run(self, tensors: list[Handle]) -> Any:
@@ -138,8 +138,9 @@ class Pin:
             segment = Segment(
                 self.serial, self.end, saved, self.binding.readers, variables, {}, {}, {}
             )
-        for at, result in self.written:
-            owner = owners[at]
+        for target, result in self.written:
+            owner = _found(target, tensors)
+            assert owner is not None
             owner.buffer, owner.meta, owner.trace = buffer(result.place), result.meta, None
             owner.version += 1
         for of, gradient in self.gradients:
@@ -150,9 +151,18 @@ class Pin:
         def answer(r: Result | Same) -> Handle:
             if isinstance(r, Result):
                 return _make(r, buffer(r.place), segment)
-            return r.source if isinstance(r.source, Handle) else tensors[r.source]
+            found = _found(r.source, tensors)
+            assert found is not None
+            return found
 
         return _map(self.returned, answer, (Result, Same))
+
+
+def _settled(handle: Handle) -> Handle:
+    """Return a handle, computed if it was pending."""
+    if handle.trace is not None and not handle.trace.done:
+        flush()
+    return handle
 
 
 def _tensor(source: int | Handle, tensors: list[Handle]) -> Handle:
@@ -163,7 +173,8 @@ def _tensor(source: int | Handle, tensors: list[Handle]) -> Handle:
 def _found(source: int | Handle | GradOf, tensors: list[Handle]) -> Handle | None:
     """Return what a leaf is at this call."""
     if isinstance(source, GradOf):
-        return _tensor(source.owner, tensors)._grad
+        grad: Handle | None = _tensor(source.owner, tensors)._grad
+        return grad
     return _tensor(source, tensors)
 
 
@@ -229,14 +240,19 @@ class Compiled(Generic[P, R]):
         _map(result, _renewed, Handle)
         owners = trace.owners
         numbers = {id(t): i for i, t in enumerate(tensors)}
-        touched = [(numbers.get(id(h), h), before, read)
-                   for h, before, read in local.grads.values()]  # fmt: skip
+        touched = [
+            (numbers.get(id(h), h), before, read) for h, before, read in local.grads.values()
+        ]
         grads = {id(before): GradOf(owner) for owner, before, _ in touched if before is not None}
-        sources = [numbers.get(id(h), grads.get(id(h), h)) for h in owners]
+        sources: list[int | Handle | GradOf] = [
+            numbers.get(id(h), grads.get(id(h), h)) for h in owners
+        ]
         metas = [h.meta for h in owners]
         live, binding = bind(trace)
         places = {id(h): p for h, p in zip(live, binding.places, strict=True)}
         states = {id(h): h.state for h in live}
+        # What has a buffer was there before; the others were made, and written, inside.
+        rewritten = [h for h in trace.rebound.values() if h.buffer is not None]
         written_ids = set(trace.rebound)
         of_a_view = any(t.base is not None and {id(t), id(t.base)} & written_ids for t in tensors)
         variables = [
@@ -265,20 +281,23 @@ class Compiled(Generic[P, R]):
         def returned(handle: Handle) -> Result | Same:
             if id(handle) in numbers:
                 return Same(numbers[id(handle)])
-            return Same(handle) if any(handle is h for h in owners) else result_of(handle)
+            at = next((i for i, h in enumerate(owners) if h is handle), None)
+            return result_of(handle) if at is None else Same(sources[at])
 
         pin = Pin(binding, sources, metas, list(local.guards), scalars, providers)
         pin.end, pin.serial, pin.variables = end, serial, variables
         pin.returned = _map(result, returned, Handle)
-        pin.written = [(i, result_of(h)) for i, h in enumerate(owners) if id(h) in written_ids]
+        pin.written = [(numbers.get(id(h), grads.get(id(h), h)), result_of(h)) for h in rewritten]
         for owner, before, read in touched:
             after = _tensor(owner, tensors)._grad
             if after is None:
                 pin.gradients.append((owner, None))
-            elif id(after) in places and after is not before:
+            elif after is not before:
+                if id(after) not in places:
+                    return None  # a tensor from elsewhere was made its gradient
                 pin.gradients.append((owner, result_of(after)))
-            if read and before is None:
-                pin.bare.append(owner)
+            if read:
+                pin.entries.append((owner, None if before is None else before.meta))
         return pin
 
 
@@ -295,8 +314,7 @@ def _position(owners: list[Handle], handle: Handle) -> int:
 def _signature(value: Any, tensors: list[Handle]) -> Any:
     """Return a hashable form of nested arguments; tensors by meta, collected in order."""
     if isinstance(value, Handle):
-        if value.trace is not None and not value.trace.done:
-            flush()
+        _settled(value)
         for i, known in enumerate(tensors):
             if known is value:
                 return ("again", i)

@@ -21,6 +21,7 @@ from tenor.engine.trace import (
     local,
     record,
     state_of,
+    touch_grad,
 )
 from tenor.engine.trie import State, meta, path
 from tenor.errors import GradientError
@@ -531,7 +532,10 @@ def _replay(trace: Trace, macro: Macro, retain_graph: bool) -> bool:
     arrived = [handle_of(g) for _, g in macro.gradients]
     for owner, fresh in zip(owners, arrived, strict=True):
         assert owner is not None
-        accumulate(owner, fresh, create_graph=False)
+        if owner._grad is None and local.pinning is None:
+            owner._grad = fresh
+        else:
+            accumulate(owner, fresh, create_graph=False)
     return True
 
 

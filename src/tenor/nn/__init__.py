@@ -5,6 +5,9 @@ Out:    tensors; parameters and buffers by name.
 Never:  updates a parameter (optim), reads data or writes files.
 """
 
+import sys
+from types import ModuleType
+
 from tenor.nn import functional, init
 from tenor.nn.activation import (
     ELU,
@@ -80,6 +83,8 @@ from tenor.nn.transformer import (
     TransformerEncoderLayer,
 )
 from tenor.nn.upsample import Upsample
+from tenor.nn.vector import pad_sequence, parameters_to_vector, vector_to_parameters
+from tenor.tensor.clip import clip_grad_norm_, clip_grad_value_
 
 __all__ = [
     "ELU", "GELU", "GRU", "LSTM", "RNN", "SELU", "AdaptiveAvgPool1d", "AdaptiveAvgPool2d",
@@ -95,5 +100,16 @@ __all__ = [
     "Sigmoid", "SmoothL1Loss", "Softmax", "Softplus", "Softsign", "Tanh", "TransformerDecoder",
     "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer", "Unflatten",
     "Upsample",
-    "functional", "init",
+    "functional", "init", "utils",
 ]  # fmt: skip
+
+utils = ModuleType("tenor.nn.utils", "What PyTorch has in `torch.nn.utils`.")
+utils.__dict__.update(
+    clip_grad_norm_=clip_grad_norm_,
+    clip_grad_value_=clip_grad_value_,
+    parameters_to_vector=parameters_to_vector,
+    rnn=ModuleType("tenor.nn.utils.rnn", "What PyTorch has in `torch.nn.utils.rnn`."),
+    vector_to_parameters=vector_to_parameters,
+)
+utils.rnn.__dict__["pad_sequence"] = pad_sequence
+sys.modules.update({utils.__name__: utils, utils.rnn.__name__: utils.rnn})

@@ -7,10 +7,10 @@ Never:  computes a gradient, or bakes a learning rate into a program.
 
 from tenor.optim import lr_scheduler
 from tenor.optim.adam import Adam, AdamW
-from tenor.optim.clip import clip_grad_norm_, clip_grad_value_
 from tenor.optim.optimizer import Optimizer
 from tenor.optim.rmsprop import RMSprop
 from tenor.optim.sgd import SGD
+from tenor.tensor.clip import clip_grad_norm_, clip_grad_value_
 
 __all__ = [
     "SGD",

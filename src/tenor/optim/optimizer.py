@@ -12,7 +12,7 @@ import numpy as np
 from tenor.engine.handle import Handle
 from tenor.engine.macro import written
 from tenor.engine.pin import guard, pinned
-from tenor.engine.trace import local
+from tenor.engine.trace import local, touch_grad
 from tenor.errors import ArgumentError, ShapeError
 from tenor.ir import dtype as dt
 from tenor.optim.count import StepCount, StepNumbers

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import itertools
 import os
 import tempfile
 import threading
@@ -25,6 +26,7 @@ stats: Final = {"compiled": 0, "from_disk": 0, "linked": 0}
 _lock: Final = threading.RLock()
 _linked: Final[dict[str, int]] = {}
 _keep: Final[list[Any]] = []
+_numbers = itertools.count()  # a name is used up even where linking fails
 
 
 @functools.cache
@@ -176,7 +178,7 @@ def addresses_of(texts: list[str], symbols: list[str]) -> list[int]:
             for symbol, text in {s: t for t, s in new}.items():
                 builder.add_object_img(object_code(text, host_target()))
                 builder.export_symbol(symbol)
-            library = builder.link(_linker(), f"tenor{len(_keep)}")
+            library = builder.link(_linker(), f"tenor{next(_numbers)}")
             _keep.append(library)
             stats["linked"] += len(new)
             for _, symbol in new:

@@ -33,6 +33,7 @@ from tenor.tensor import (
     special,
     statistics,
     transcendental,
+    typed,
 )  # fmt: skip
 from tenor.tensor import random as random_numbers
 from tenor.tensor.conversion import from_array
@@ -59,6 +60,7 @@ from tenor.tensor.scattering import *  # noqa: F403
 from tenor.tensor.special import *  # noqa: F403
 from tenor.tensor.statistics import *  # noqa: F403
 from tenor.tensor.transcendental import *  # noqa: F403
+from tenor.tensor.typed import *  # noqa: F403
 
 device = Device
 
@@ -69,5 +71,5 @@ __all__ = [  # noqa: PLE0604 - the modules' own lists follow
     *elementwise.__all__, *indexing.__all__, *joining.__all__, *linear.__all__, *modes.__all__,
     *movement.__all__, *ordering.__all__, *protocol.__all__, *random_numbers.__all__,
     *reduction.__all__, *running.__all__, *scattering.__all__, *special.__all__,
-    *statistics.__all__, *transcendental.__all__,
+    *statistics.__all__, *transcendental.__all__, *typed.__all__,
 ]  # fmt: skip

@@ -36,7 +36,10 @@ def grad(
     grad_outputs: Tensor | Sequence[Tensor | None] | None = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
-    allow_unused: bool = False,
+    only_inputs: bool = True,
+    allow_unused: bool | None = None,
+    *,
+    materialize_grads: bool = False,
 ) -> tuple[Tensor | None, ...]:
     """Return the gradients of the sum of outputs with respect to each input.
 
@@ -46,10 +49,12 @@ def grad(
         grad_outputs: The gradient that flows into each output; 1 by default.
         retain_graph: Keep what is needed to ask again; by default only with create_graph.
         create_graph: Record the gradients, so that they can be differentiated themselves.
+        only_inputs: Accepted for PyTorch's sake, where it may only be True as well.
         allow_unused: Give None for an input that no output depends on.
+        materialize_grads: Give zeros for such an input.
 
     Raises:
-        GradientError: an input is not used and allow_unused is False, or needs no gradient.
+        GradientError: an input is not used and neither is True, or it needs no gradient.
         ShapeError: a gradient does not fit its output.
 
     Example:
@@ -58,6 +63,13 @@ def grad(
         >>> tn.autograd.grad(x**2, x)
         (tensor(6.),)
     """
+    if not only_inputs or (materialize_grads and allow_unused is False):
+        raise ArgumentError(
+            "grad: gradients go to the inputs alone, and zeros are given or unused inputs refused.",
+            came=f"only_inputs={only_inputs}, materialize_grads={materialize_grads}, "
+            f"allow_unused={allow_unused}",
+            fix="leave them out; backward() adds to every leaf's .grad",
+        )
     roots, leaves = _listed(outputs), _listed(inputs)
     given: list[Any] = [None] * len(roots) if grad_outputs is None else _listed(grad_outputs)
     if len(given) != len(roots):
@@ -77,6 +89,11 @@ def grad(
             )
     keep = create_graph if retain_graph is None else retain_graph
     found = tape.gradients(roots, leaves, given, keep, create_graph)
+    if materialize_grads:
+        found = [
+            zeros(x.shape_tuple, dtype=x.dtype) if g is None else g
+            for g, x in zip(found, leaves, strict=True)
+        ]
     if not allow_unused and any(g is None for g in found):
         raise GradientError(
             "grad: an input was not used to compute the outputs.",

@@ -10,7 +10,7 @@ from tenor.engine import tape
 from tenor.engine.alias import is_leaf as made_by_nothing
 from tenor.engine.alias import leave_history, record_view, write
 from tenor.engine.handle import Handle
-from tenor.engine.trace import advance, local, state_of
+from tenor.engine.trace import advance, local, state_of, touch_grad
 from tenor.engine.trie import meta
 from tenor.errors import ArgumentError, DTypeError, GradientError, ShapeError
 from tenor.ir import op as ops

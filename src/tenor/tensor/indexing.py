@@ -225,10 +225,12 @@ def put(x: Tensor, index: Any, value: Any) -> None:
         return
     mask = _only_mask(plan)
     if mask is not None:
-        rest = view.shape_tuple[plan.picks[0][0] + len(mask.shape_tuple) :]
-        source = _squeezed(source, len(rest) + plan.picks[0][0])
-        if plan.picks[0][0] == 0 and len(source.shape_tuple) <= len(rest):
-            write(view, _masked(view, mask, source, len(rest)))
+        front = plan.picks[0][0]
+        covered = len(mask.shape_tuple) or 1
+        trailing = len(view.shape_tuple) - front - covered
+        source = _squeezed(source, trailing + front)
+        if len(source.shape_tuple) <= trailing:
+            write(view, _masked(view, mask, source, trailing))
             return
     write(view, Picking(view, plan).written(source))
 
@@ -283,14 +285,14 @@ def _fill(name: str, source: Tensor, shape: Shape) -> Tensor:
 
 def _only_mask(plan: Plan) -> Tensor | None:
     """Return the mask where one mask is all that picks."""
-    masks = [item for _, item in plan.picks if _is_mask(item) and item.shape_tuple]
+    masks = [item for _, item in plan.picks if _is_mask(item)]
     return masks[0] if len(masks) == len(plan.picks) == 1 else None
 
 
 def _masked(view: Tensor, mask: Tensor, source: Tensor, trailing: int) -> Tensor:
     """Return the view with one value, the same for every place the mask holds; nothing is run."""
     shape = view.shape_tuple
-    condition = reshaped(mask, mask.shape_tuple + (1,) * trailing)
+    condition = reshaped(mask, (mask.shape_tuple or (1,)) + (1,) * trailing)
     filler = source if not source.shape_tuple else _fill("index", source, shape)
     return where(expand(condition, shape), filler, view)  # type: ignore[no-any-return]
 

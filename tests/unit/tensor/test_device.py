@@ -7,7 +7,8 @@ from tenor.errors import ArgumentError
 
 
 def test_names_and_equality():
-    for made in (tn.device("cpu"), tn.Device("cpu:0"), tn.device(tn.device("cpu"))):
+    assert tn.Device("cpu:0").index == 0
+    for made in (tn.device("cpu"), tn.Device("cpu"), tn.device(tn.device("cpu"))):
         assert made == tn.device("cpu")
         assert made.type == "cpu"
         assert hash(made) == hash(tn.device("cpu"))

@@ -51,7 +51,7 @@ STEPS = {
     "last": lambda x, r: x[..., 1:] if x.ndim and x.shape[-1] > 1 else x,
     "unsqueeze": lambda x, r: x.unsqueeze(r.randint(0, x.ndim)),
     "squeeze": lambda x, r: x.squeeze(),
-    "select": lambda x, r: x.select(0, 0) if x.ndim > 1 else x,
+    "select": lambda x, r: x.select(0, 0) if x.ndim > 1 and x.shape[0] else x,
     "expand": lambda x, r: x.unsqueeze(0).expand(2, *x.shape),
     "permute": lambda x, r: x.permute(*r.sample(range(x.ndim), x.ndim)),
     "flatten": lambda x, r: x.view(-1) if x.is_contiguous() else x,

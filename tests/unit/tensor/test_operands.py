@@ -58,7 +58,9 @@ def test_numbers_do_not_make_new_programs():
     (x * 1.5 + 2).tolist()
     built = counts["plans"]
     for k in range(5):
-        assert (x * (k + 0.25) + k).tolist() == [2 * k + 0.25] * 7
+        # Outside of the assert, which would hold on to what lies between.
+        got = (x * (k + 0.25) + k).tolist()
+        assert got == [2 * k + 0.25] * 7
     assert counts["plans"] == built
 
 

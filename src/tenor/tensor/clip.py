@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from tenor.engine.handle import Handle
 from tenor.errors import ArgumentError
-from tenor.tensor import stack, zeros
+from tenor.tensor.creation import zeros
+from tenor.tensor.joining import stack
 from tenor.tensor.modes import no_grad
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tenor.tensor import Tensor
+    from tenor.tensor.tensor import Tensor
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_"]
 

@@ -1,0 +1,474 @@
+"""Backward over traces and segments: hooks, what is let go, and who holds what."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+import torch
+
+import tenor as tn
+from tenor.errors import GradientError
+
+LOOK = pytest.mark.parametrize("look", [False, True])
+
+
+def same(run, *args):
+    ours, theirs = run(tn, *args), run(torch, *args)
+    assert ours == theirs
+    return ours
+
+
+# -- what is let go --------------------------------------------------------------------------------
+def test_losses_looked_at_together_are_differentiated_one_by_one():
+    def run(lib):
+        a, b = (lib.tensor(v, requires_grad=True) for v in (2.0, 3.0))
+        first, second, third = a * a, b * b, (a * b).exp()
+        first.item(), second.item(), third.item()
+        first.backward()
+        second.backward()
+        third.backward()
+        return [round(x, 2) for x in (a.grad.item(), b.grad.item())]
+
+    same(run)
+
+
+@LOOK
+def test_a_graph_that_kept_nothing_can_be_walked_again(look):
+    def run(lib):
+        x = lib.tensor([1.0, 2.0], requires_grad=True)
+        y = (x + 1).reshape(2, 1) + x.sum()
+        if look:
+            y.tolist()
+        z = y.sum()
+        z.backward()
+        if look:
+            x.grad.tolist()
+        z.backward()
+        return x.grad.tolist()
+
+    same(run)
+
+
+@LOOK
+def test_what_was_let_go_is_missed_only_where_it_is_read(look):
+    def run(lib):
+        x = lib.tensor([1.0, 2.0], requires_grad=True)
+        y = x * x
+        first, other = y.sum(), (x * 3).sum()
+        if look:
+            first.item(), other.item()
+        first.backward()
+        if look:
+            x.grad.tolist()
+        other.backward()
+        try:
+            (y + 1).sum().backward()
+        except RuntimeError:
+            return x.grad.tolist()
+        return None
+
+    assert same(run) == [5.0, 7.0]
+
+
+def test_values_are_let_go_when_their_last_reader_is():
+    x = tn.ones(1000, requires_grad=True)
+    x.tolist()
+    gc.collect()
+    before = tn.memory_allocated()
+    y = x * 3
+    first, second = (y * y).sum(), y.exp().sum()
+    first.item(), second.item()
+    del y
+    first.backward()
+    x.grad = None
+    assert tn.memory_allocated() > before + 3500
+    second.backward()
+    x.grad = None
+    tn.ones(1).tolist()
+    assert tn.memory_allocated() < before + 1000
+
+
+# -- inputs that are no leaves ---------------------------------------------------------------------
+def test_a_gradient_is_gathered_from_every_stretch_that_used_a_tensor():
+    def run(lib):
+        x = lib.tensor([1.0, 2.0], requires_grad=True)
+        y = x * x
+        y.tolist()
+        first = (y * 2).sum()
+        first.item()
+        second = (y * 3).sum()
+        (g,) = lib.autograd.grad(first + second, y)
+        return g.tolist()
+
+    same(run)
+
+
+# -- hooks -----------------------------------------------------------------------------------------
+@LOOK
+@pytest.mark.parametrize("place", ["leaf", "inner"])
+def test_hooks_run_once_with_the_whole_gradient(look, place):
+    def run(lib):
+        x = lib.tensor([1.0, 2.0], requires_grad=True)
+        seen = []
+        y = x * 2
+        watched = x if place == "leaf" else y
+        watched.register_hook(lambda g: seen.append(g.tolist()))
+        if look:
+            y.tolist()
+        a = (y * 3).sum()
+        if look:
+            a.item()
+        b = (y * y).sum() + x.sum()
+        (a + b).backward()
+        return seen, x.grad.tolist()
+
+    same(run)
+
+
+def test_a_hook_put_on_a_leaf_after_it_was_used():
+    def run(lib):
+        x = lib.tensor([1.0, 2.0], requires_grad=True)
+        y = (x * x).sum()
+        y.item()
+        x.register_hook(lambda g: g * 10)
+        y.backward()
+        return x.grad.tolist()
+
+    same(run)
+
+
+def test_a_hook_put_on_a_tensor_entered_again_in_a_later_trace():
+    def run(lib):
+        x = lib.tensor([1.0, 2.0], requires_grad=True)
+        y = x * 2
+        y.tolist()
+        z = (y * y).sum()
+        z.item()
+        y.register_hook(lambda g: g * 10)
+        z.backward()
+        return x.grad.tolist()
+
+    same(run)
+
+
+def test_a_leafs_hooks_are_seen_by_a_pass_recorded_before():
+    x = tn.tensor([1.0, 2.0], requires_grad=True)
+    seen = []
+
+    def step():
+        x.grad = None
+        (x * x).sum().backward()
+        return x.grad.tolist()
+
+    for _ in range(3):
+        assert step() == [2, 4]
+    handle = x.register_hook(lambda g: seen.append(1) or g * 2)
+    for _ in range(2):
+        assert step() == [4, 8]
+    handle.remove()
+    assert step() == [2, 4]
+    assert seen == [1, 1]
+
+
+@LOOK
+@pytest.mark.parametrize("write", [False, True])
+def test_retained_gradients_are_of_the_name_hooks_of_the_value(look, write):
+    def run(lib):
+        x = lib.tensor([1.0, 2.0], requires_grad=True)
+        y = x * 2
+        seen = []
+        y.retain_grad()
+        y.register_hook(lambda g: seen.append(g.tolist()))
+        if look:
+            y.tolist()
+        if write:
+            y.mul_(3)
+        z = (y * y).sum()
+        if look:
+            z.item()
+        z.backward()
+        return y.grad.tolist(), x.grad.tolist(), seen
+
+    same(run)
+
+
+@LOOK
+def test_an_error_in_a_hook_leaves_everything_usable(look):
+    def bad(_g):
+        raise KeyError("mine")
+
+    x = tn.tensor([1.0, 2.0], requires_grad=True)
+    y = x * 2
+    handle = y.register_hook(bad)
+    z = (y * y).sum()
+    if look:
+        z.item()
+    with pytest.raises(KeyError, match="mine"):
+        z.backward()
+    assert tn.is_grad_enabled()
+    handle.remove()
+    (x * 3).sum().backward()
+    assert x.grad.tolist() == [3, 3]
+    assert y.tolist() == [2, 4]
+
+
+def test_a_hook_that_removes_itself_and_one_that_writes():
+    def run(lib):
+        x = lib.tensor([1.0, 2.0], requires_grad=True)
+        y, z = x * 2, lib.zeros(2)
+        handles = []
+
+        def once(g):
+            handles[0].remove()
+            return g * 10
+
+        def writes(g):
+            z.add_(g)
+
+        handles.append(y.register_hook(once))
+        y.register_hook(writes)
+        total = (y * y).sum()
+        total.backward(retain_graph=True)
+        total.backward()
+        return x.grad.tolist(), z.tolist()
+
+    same(run)
+
+
+# -- custom Functions ------------------------------------------------------------------------------
+def exponential(lib):
+    class Exponential(lib.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            y = x.exp()
+            ctx.save_for_backward(y)
+            return y
+
+        @staticmethod
+        def backward(ctx, g):
+            (y,) = ctx.saved_tensors
+            return g * y
+
+    return Exponential
+
+
+@LOOK
+@pytest.mark.parametrize("drop", [False, True])
+def test_an_output_kept_by_a_function_is_differentiated_again(look, drop):
+    def run(lib):
+        x = lib.tensor(1.0, dtype=lib.float64, requires_grad=True)
+        y = exponential(lib).apply(x)
+        z = y * 1
+        if look:
+            z.item()
+        if drop:
+            del y
+        found = []
+        for _ in range(3):
+            (z,) = lib.autograd.grad(z, x, create_graph=True)
+            found.append(round(z.item(), 12))
+        return found
+
+    same(run)
+
+
+@LOOK
+def test_a_function_whose_first_output_has_no_gradient(look):
+    def run(lib):
+        class Both(lib.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                place, double = x.argmax(), x * 2
+                ctx.mark_non_differentiable(place)
+                return place, double
+
+            @staticmethod
+            def backward(ctx, _place, g):
+                return g * 2
+
+        x = lib.tensor([1.0, 2.0], requires_grad=True)
+        place, double = Both.apply(x)
+        if look:
+            double.tolist()
+        double.sum().backward()
+        return place.item(), place.requires_grad, x.grad.tolist()
+
+    same(run)
+
+
+@LOOK
+def test_what_a_function_kept_is_let_go_with_the_graph(look):
+    def run(lib):
+        x = lib.tensor(1.0, requires_grad=True)
+        y = exponential(lib).apply(x)
+        if look:
+            y.item()
+        y.backward()
+        try:
+            y.backward()
+        except RuntimeError:
+            return "refused"
+        return "walked again"
+
+    assert same(run) == "refused"
+
+
+def test_a_function_may_write_its_argument():
+    def run(lib):
+        class Increment(lib.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                x.add_(1)
+                ctx.mark_dirty(x)
+                return x
+
+            @staticmethod
+            def backward(ctx, g):
+                return g * 5
+
+        x = lib.tensor([1.0, 2.0], requires_grad=True)
+        h = x * 1
+        y = Increment.apply(h)
+        y.sum().backward()
+        return y is h, h.tolist(), x.grad.tolist()
+
+    same(run)
+
+
+@pytest.mark.parametrize("where", ["forward", "backward"])
+def test_an_error_in_a_function_leaves_the_mode_as_it_was(where):
+    class Bad(tn.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            if where == "forward":
+                raise KeyError(where)
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, g):
+            raise KeyError(where)
+
+    x = tn.ones(2, requires_grad=True)
+    with pytest.raises(KeyError, match=where):
+        Bad.apply(x).sum().backward()
+    assert tn.is_grad_enabled()
+    (x * 2).sum().backward()
+    assert x.grad.tolist() == [2, 2]
+
+
+# -- deep graphs -----------------------------------------------------------------------------------
+def test_a_chain_of_thousands_of_operations_is_walked_without_recursion(monkeypatch):
+    from tenor.config import config
+
+    monkeypatch.setattr(config, "backend", "reference")
+    x = tn.ones(2, requires_grad=True)
+    y = x
+    for i in range(9000):
+        y = y + i
+    y.sum().backward()
+    assert x.grad.tolist() == [1, 1]
+
+
+# -- memory without the garbage collector ----------------------------------------------------------
+class Kept(tn.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        y = x.exp()
+        ctx.save_for_backward(x, y)
+        return y
+
+    @staticmethod
+    def backward(ctx, g):
+        _, y = ctx.saved_tensors
+        return g * y
+
+
+def plain(x):
+    return (x * x).sum()
+
+
+def looked_at(x):
+    y = x * x
+    y.tolist()
+    return y.sum()
+
+
+def retained(x):
+    y = x * 2
+    y.retain_grad()
+    return (y * y).sum()
+
+
+def hooked(x):
+    y = x * 2
+    y.register_hook(lambda g: g * 2)
+    return (y * y).sum()
+
+
+def by_function(x):
+    return Kept.apply(x).sum()
+
+
+def checkpointed(x):
+    return tn.autograd.checkpoint(lambda v: (v * 2).tanh(), x).sum()
+
+
+def written(x):
+    y = x * 2
+    y.tolist()
+    y.add_(1)
+    y[3:].mul_(2)
+    return y.sum()
+
+
+@pytest.mark.parametrize(
+    "loss", [plain, looked_at, retained, hooked, by_function, checkpointed, written]
+)
+@pytest.mark.parametrize("look", [False, True])
+@pytest.mark.parametrize("walk", [False, True])
+def test_a_step_leaves_nothing_behind_for_the_garbage_collector(loss, look, walk):
+    def step():
+        x = tn.ones(1000, requires_grad=True)
+        y = loss(x)
+        if look:
+            y.item()
+        if walk:
+            y.backward()
+            x.grad.tolist()
+        tn.ones(1).tolist()
+
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(2):
+            step()
+        before = tn.memory_allocated()
+        for _ in range(3):
+            step()
+        assert tn.memory_allocated() == before
+    finally:
+        gc.enable()
+
+
+def test_an_error_leaves_nothing_behind_either():
+    def bad(_g):
+        raise KeyError
+
+    def step():
+        x = tn.ones(1000, requires_grad=True)
+        y = x * 2
+        y.register_hook(bad)
+        with pytest.raises(KeyError):
+            (y * y).sum().backward()
+        with pytest.raises(GradientError):
+            x.detach().sum().backward()
+        y.tolist()
+
+    gc.collect()
+    step()
+    before = tn.memory_allocated()
+    for _ in range(3):
+        step()
+    gc.collect()
+    assert tn.memory_allocated() == before
