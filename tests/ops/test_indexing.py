@@ -655,31 +655,3 @@ def test_pythons_own_error_is_caught_too():
     with pytest.raises(IndexError):
         X[7]
     assert list(iter(tn.arange(3))) == [0, 1, 2]
-
-
-def test_one_value_is_written_by_a_mask_without_reading_it():
-    """So a compiled function may do it, wherever the mask stands."""
-
-    @tn.compile
-    def write(x, flag):
-        x = x.clone()
-        x[x > 4] = 0.0
-        x[:, x[0] > 1] = -1.0
-        x[tn.tensor([True, False])] += 10.0
-        x[..., flag] = x[..., :1] * 0 + 5.0
-        x[0, 0][flag] = 7.0
-        x[x < 0] = tn.tensor(3.0)
-        return x
-
-    for _ in range(2):
-        for flag in (True, False):
-            x = torch.arange(6.0).reshape(2, 3)
-            got = write(given(x), tn.tensor(flag))
-            x[x > 4] = 0.0
-            x[:, x[0] > 1] = -1.0
-            x[torch.tensor([True, False])] += 10.0
-            if flag:
-                x[...] = 5.0
-                x[0, 0] = 7.0
-            x[x < 0] = 3.0
-            assert got.tolist() == x.tolist()
