@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import functools
 from math import copysign
-from sys import getrefcount
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
 
 from tenor.engine.handle import Handle
+from tenor.engine.liveness import IN_A_NAME, getrefcount
 from tenor.engine.trace import enter, local
 from tenor.engine.trie import path
 from tenor.ir import op as ops
@@ -213,8 +213,8 @@ def _alone(trace: Trace, tensors: Sequence[Handle]) -> bool:
         return True
     for h in tensors:
         for view in trace.views.get(id(h), ()):
-            # Four references are the recorder's: two lists', the loop's and the call's.
-            if view.trace is trace and getrefcount(view) > 4:
+            # The trace's lists of handles and of views hold it as well.
+            if view.trace is trace and getrefcount(view) > IN_A_NAME + 2:
                 return False
     return True
 
