@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 from weakref import WeakValueDictionary
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tenor.ir.dtype import DType
     from tenor.ir.node import Shape
 
@@ -133,3 +135,14 @@ class Kernel:
     reduce_dims: tuple[int, ...] = ()
     reductions: list[tuple[str, Expr]] = field(default_factory=list)
     params: dict[str, Any] = field(default_factory=dict)
+
+    def expressions(self) -> Iterator[Expr]:
+        """Walk over everything that is stored or reduced, each expression once."""
+        seen: set[Expr] = set()
+        waiting = [*(s.expr for s in self.stores), *(expr for _, expr in self.reductions)]
+        while waiting:
+            expr = waiting.pop()
+            if expr not in seen:
+                seen.add(expr)
+                waiting += expr.args
+                yield expr

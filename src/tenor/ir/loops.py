@@ -89,6 +89,8 @@ class Function:
         exported: Whether other modules see the symbol; inner functions are not exported.
         noalias: Whether pointer parameters never overlap.
 
+    `result` is the value it returns, if any.
+
     Elementwise methods take scalars or vectors of one type. Python numbers are accepted wherever
     the other operand fixes the type. Comparisons return "i1" or a vector of "i1".
     """
@@ -109,6 +111,7 @@ class Function:
         self.params = [self._new(t) for _, t in params]
         self.body = Block()
         self.block = self.body
+        self.result: Value | None = None
         self.callees: dict[str, Function] = {}
         self.externs: dict[str, tuple[str, ...]] = {}
 
@@ -306,13 +309,22 @@ class Function:
         self.callees[function.name] = function
         self.block.instrs.append(Instr("call", args, (), (function.name,)))
 
+    def apply(self, function: Function, args: Sequence[Value]) -> Value:
+        """Call another function of the same module for its result."""
+        assert function.result is not None
+        result = self._new(function.result.type)
+        self.call(function, args)
+        self.block.instrs[-1].results = (result,)
+        return result
+
     def text(self) -> str:
         """Return the function as readable text."""
         head = ", ".join(
             f"{v}: {v.type} {n}" for v, n in zip(self.params, self.param_names, strict=True)
         )
         inner = [f.text() for f in self.callees.values()]
-        return "\n".join([*inner, f"function {self.name}({head})", *_print(self.body, "  ")])
+        lines = [*inner, f"function {self.name}({head})", *_print(self.body, "  ")]
+        return "\n".join(lines if self.result is None else [*lines, f"  return {self.result}"])
 
 
 def _fold(name: str, x: Value, y: Value) -> Value | None:

@@ -132,10 +132,13 @@ class Printer:
         )
         linkage = "" if self.exported else "internal "
         inline = "" if self.exported else "noinline "
+        result = function.result
+        kind = "void" if result is None else type_name(result.type)
         self.block(function.body)
-        self.line("ret void")
+        self.line("ret void" if result is None else f"ret {self.typed(result)}")
         body = "\n".join(self.lines)
-        return f"define {linkage}void @{self.symbol}({params}) {inline}#0 {{\nentry:\n{body}\n}}"
+        head = f"define {linkage}{kind} @{self.symbol}({params})"
+        return f"{head} {inline}#0 {{\nentry:\n{body}\n}}"
 
     # -- pieces -------------------------------------------------------------------------------
     def line(self, text: str) -> None:
@@ -322,7 +325,9 @@ class Printer:
     def call(self, instr: Instr) -> None:
         """Call another function of the module."""
         symbol = self.module.names[instr.attrs[0]]
-        self.line(f"call void @{symbol}({', '.join(map(self.typed, instr.args))})")
+        kind = type_name(instr.results[0].type) if instr.results else "void"
+        made = f"{self.name(instr.results[0])} = " if instr.results else ""
+        self.line(f"{made}call {kind} @{symbol}({', '.join(map(self.typed, instr.args))})")
 
     def branch(self, label: str) -> None:
         """Jump."""

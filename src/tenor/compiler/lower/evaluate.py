@@ -7,9 +7,10 @@ outside of it by construction.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower.element import (
     COST,
@@ -56,6 +57,7 @@ class Evaluator:
         mask: Valid lanes, or None for all.
         shift: Elements by which the vector dim's index is moved (unrolling).
         turned: Loads whose vectors stand in scratch, and at which element.
+        apart: Operations that are functions of their own.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Evaluator:
         self.blocks: list[Block] = [f.block]
         self.memo: list[dict[object, Value]] = [{}]
         self.levels: dict[int, int] = {}
+        self.apart = often_used(kernel)
         self.depths: dict[Expr, int] = {}
 
     # -- levels -------------------------------------------------------------------------------
@@ -179,8 +182,21 @@ class Evaluator:
             return special(expr, args)  # type: ignore[no-any-return]
         args = self._alike(args)
         operand = expr.args[-1].dtype
-        made = ELEMENT[expr.op](self.f, args, operand)
+        if expr.op in self.apart and all(a.const is None for a in args):
+            made = self.f.apply(self._function(expr.op, args, operand), args)
+        else:
+            made = ELEMENT[expr.op](self.f, args, operand)
         return rounded(self.f, made, expr.dtype)
+
+    def _function(self, op: str, args: list[Value], operand: DType) -> Function:
+        """Return the function that applies an operation to registers of these types."""
+        types = [a.type for a in args]
+        name = ".".join([op, operand.name, *types])
+        found = self.f.callees.get(name)
+        if found is None:
+            found = Function(name, [(f"x{i}", t) for i, t in enumerate(types)])
+            found.result = ELEMENT[op](found, found.params, operand)
+        return found
 
     def _alike(self, args: list[Value]) -> list[Value]:
         """Splat uniform operands that meet vectors."""
@@ -385,6 +401,19 @@ class Evaluator:
 def f_zero(type_: str) -> Value:
     """Return a zero of a type."""
     return Value(type_, const=0)
+
+
+LONG: Final = 14
+"""The cost from which on an operation used often is a function of its own."""
+
+
+def often_used(kernel: Kernel) -> frozenset[str]:
+    """Return the long operations a kernel uses three times or more.
+
+    Written out each time they would be most of the code and of the time to compile it.
+    """
+    uses = Counter(e.op for e in kernel.expressions() if e.op in ELEMENT and COST[e.op] >= LONG)
+    return frozenset(op for op, count in uses.items() if count >= 3)
 
 
 def expr_cost(expr: Expr, seen: set[Expr]) -> int:

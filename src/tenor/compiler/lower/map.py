@@ -41,6 +41,8 @@ def lower_map(kernel: Kernel, target: Target) -> Lowered:
         e.width = 1
         e.f.loop(low, high, 1, lambda _i, _c: _store_all(e, kernel))
         return Lowered(e.f, 1, 0, weight)
+    if e.apart:
+        e.width *= abreast(kernel, target)
     turn = plan(kernel, e.width)
     if turn is not None:
         tiles, scratch = blocks(e, kernel, turn, low, high, lambda: _store_all(e, kernel))
@@ -50,6 +52,24 @@ def lower_map(kernel: Kernel, target: Target) -> Lowered:
         over_vectors(e, 0, low, high, unroll, 1, lambda: _store_all(e, kernel))
         return Lowered(e.f, total, 0, cost)
     return Lowered(e.f, _rows(e, kernel, low, high, unroll), 0, cost)
+
+
+def abreast(kernel: Kernel, target: Target) -> int:
+    """Return how many vectors go side by side, as one that is wider than the machine's.
+
+    In a long chain each operation waits for the one before; others fill the wait. Elements that do
+    not lie side by side would be loaded one by one, so there it is one vector; rows that would
+    leave much of their last vector empty are taken narrower.
+    """
+    loads = [e for e in kernel.expressions() if e.op == "load"]
+    affines = [*(s.affine for s in kernel.stores), *(e.attrs[1] for e in loads)]
+    if any(e.args for e in loads) or any(a.strides[-1] not in (0, 1) for a in affines):
+        return 1
+    count = 4 if target.registers >= 32 else 2
+    if len(kernel.domain) > 1:
+        while count > 1 and -kernel.domain[-1] % (count * target.lanes(32)) * 8 > kernel.domain[-1]:
+            count //= 2
+    return count
 
 
 def _store_all(e: Evaluator, kernel: Kernel) -> None:

@@ -17,7 +17,7 @@ from tenor.ir.loops import Value, vector
 from tenor.ir.node import size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from tenor.compiler.lower.evaluate import Evaluator
     from tenor.ir.kernel import Expr, Kernel
@@ -46,7 +46,9 @@ def plan(kernel: Kernel, width: int) -> Plan | None:
     if last < 1 or width < 4 or kernel.domain[last] < ROWS:
         return None
     found: dict[int, dict[Expr, None]] = {}
-    for load in _loads(kernel):
+    for load in kernel.expressions():
+        if load.op != "load":
+            continue
         strides = load.attrs[1].strides
         if load.args or load.attrs[2] or abs(strides[last]) < FAR:
             continue
@@ -57,19 +59,6 @@ def plan(kernel: Kernel, width: int) -> Plan | None:
         return None
     dim = max(found, key=lambda d: len(found[d]))
     return Plan(dim, tuple(found[dim]))
-
-
-def _loads(kernel: Kernel) -> Iterable[Expr]:
-    seen: set[Expr] = set()
-    waiting = [s.expr for s in kernel.stores]
-    while waiting:
-        expr = waiting.pop()
-        if expr in seen:
-            continue
-        seen.add(expr)
-        waiting += expr.args
-        if expr.op == "load":
-            yield expr
 
 
 def scratch_of(turn: Plan, width: int) -> list[int]:

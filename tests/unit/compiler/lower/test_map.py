@@ -42,9 +42,21 @@ def spread(b, x):
     return b.exp(b.expand(b.reshape(x, (*x.shape, 1)), (*x.shape, 37)))
 
 
+def often(b, x):
+    """Long operations used again and again, in a chain."""
+    for _ in range(2):
+        x = b.sin(b.log(b.exp(x)))
+        x = b.exp(b.neg(b.sin(x)))
+    return b.exp(x)
+
+
+def often_turned(b, x):
+    return often(b, b.permute(x, tuple(reversed(range(len(x.shape))))))
+
+
 CASES = {
     f"{build.__name__} {shape}": (build, shape)
-    for build in (flat, turned, backwards, padded, spread)
+    for build in (flat, turned, backwards, padded, spread, often, often_turned)
     for shape in ((1,), (15,), (16,), (17,), (1000,), (7, 13), (64, 33), (130, 260), (5, 6, 7))
 }
 CASES["a long row"] = (padded, (3, LONG_ROW + 1000))
@@ -184,3 +196,21 @@ def test_random_words_are_the_same_at_any_place():
     for target in widths():
         tiles = tiles_of(kernel, target)
         assert same(run(kernel, nodes, [], target, random_splits(tiles, 3)), want)
+
+
+@pytest.mark.parametrize("shape", [(1,), (63,), (1000,), (4, 16), (3, 70), (5, 257)])
+def test_operations_used_often_are_functions_and_give_the_bits_of_one_at_a_time(shape):
+    kernel, nodes = only_kernel(often, (shape, F32))
+    apart = sorted(lower(kernel, host()).function.callees)
+    assert [name.split(".")[0] for name in apart] == ["exp", "sin"]
+    value = given(shape)
+    for name in ["exp", "log", "sin", "sin", "neg", "exp"] * 2 + ["exp"]:
+        one, its = only_kernel(lambda b, x, name=name: getattr(b, name)(x), (shape, F32))
+        assert not lower(one, host()).function.callees
+        (value,) = run(one, its, [value])
+    assert same(run(kernel, nodes, [given(shape)]), [value])
+
+
+def test_used_twice_an_operation_is_written_out():
+    kernel, _ = only_kernel(lambda b, x: b.exp(b.exp(x)), ((100,), F32))
+    assert not lower(kernel, host()).function.callees
