@@ -50,8 +50,24 @@ def mlp_step(lib: Any) -> Work:
     return step
 
 
-def chain(gradient: bool) -> Callable[[Any], Work]:
-    """A chain of 100 elementwise operations on 64x64."""
+def mixed(y: Any, x: Any) -> Any:
+    """Four operations: arithmetic and tanh."""
+    y = y * 1.01
+    y = y + 0.1
+    y = y.tanh()
+    return y - x
+
+
+def transcendental(y: Any, x: Any) -> Any:  # noqa: ARG001 - one signature for all links
+    """Four operations: an exponential and a logarithm of what is kept in their range."""
+    y = y * 0.1
+    y = y.exp()
+    y = y + 1.5
+    return y.log()
+
+
+def chain(link: Callable[[Any, Any], Any], *, gradient: bool = False) -> Callable[[Any], Work]:
+    """A chain of 100 elementwise operations on 64x64: a link of four, 25 times."""
 
     def make(lib: Any) -> Work:
         values = _seeded().standard_normal((64, 64)).astype(np.float32)
@@ -60,10 +76,7 @@ def chain(gradient: bool) -> Callable[[Any], Work]:
         def forward() -> Any:
             y = x
             for _ in range(25):
-                y = y * 1.01
-                y = y + 0.1
-                y = y.tanh()
-                y = y - x
+                y = link(y, x)
             return y
 
         def run() -> object:
@@ -126,8 +139,9 @@ def conv_step(lib: Any) -> Work:
 
 CASES: dict[str, tuple[Callable[[Any], Work], tuple[int, ...], float | None]] = {
     "MLP 784-128-10 step, batch 32": (mlp_step, (1,), 2.0),
-    "100 ops on 64x64, forward": (chain(gradient=False), (1,), 2.0),
-    "100 ops on 64x64, forward + backward": (chain(gradient=True), (1,), 2.0),
+    "100 ops on 64x64, forward": (chain(mixed), (1,), 2.0),
+    "100 ops on 64x64, forward + backward": (chain(mixed, gradient=True), (1,), 2.0),
+    "100 ops with exp and log, forward": (chain(transcendental), (1,), 2.0),
     "matmul 256x256x256": (matmul(256, 256, 256), (1, 2), 0.9),
     "matmul 512x512x512": (matmul(512, 512, 512), (1, 2), 0.9),
     "matmul 1024x1024x1024": (matmul(1024, 1024, 1024), (1, 2), 0.9),

@@ -403,17 +403,14 @@ def f_zero(type_: str) -> Value:
     return Value(type_, const=0)
 
 
-LONG: Final = 14
-"""The cost from which on an operation used often is a function of its own."""
+LONG: Final = 40
+"""Instructions of all uses of an operation together from which on it is a function of its own."""
 
 
 def often_used(kernel: Kernel) -> frozenset[str]:
-    """Return the long operations a kernel uses three times or more.
-
-    Written out each time they would be most of the code and of the time to compile it.
-    """
-    uses = Counter(e.op for e in kernel.expressions() if e.op in ELEMENT and COST[e.op] >= LONG)
-    return frozenset(op for op, count in uses.items() if count >= 3)
+    """Return the operations that written out at each use would be most of a kernel's code."""
+    uses = Counter(e.op for e in kernel.expressions() if COST.get(e.op, 0) > 10)
+    return frozenset(op for op, n in uses.items() if op in ELEMENT and n * COST[op] >= LONG)
 
 
 def expr_cost(expr: Expr, seen: set[Expr]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from tenor.compiler.lower.element import COST
 from tenor.compiler.lower.evaluate import Evaluator, expr_cost
 from tenor.compiler.lower.frame import GRAIN, begin, over_rows, over_vectors
 from tenor.compiler.lower.index import simplify
@@ -41,8 +42,7 @@ def lower_map(kernel: Kernel, target: Target) -> Lowered:
         e.width = 1
         e.f.loop(low, high, 1, lambda _i, _c: _store_all(e, kernel))
         return Lowered(e.f, 1, 0, weight)
-    if e.apart:
-        e.width *= abreast(kernel, target)
+    e.width *= abreast(kernel, e.apart, target)
     turn = plan(kernel, e.width)
     if turn is not None:
         tiles, scratch = blocks(e, kernel, turn, low, high, lambda: _store_all(e, kernel))
@@ -54,14 +54,22 @@ def lower_map(kernel: Kernel, target: Target) -> Lowered:
     return Lowered(e.f, _rows(e, kernel, low, high, unroll), 0, cost)
 
 
-def abreast(kernel: Kernel, target: Target) -> int:
+def abreast(kernel: Kernel, apart: frozenset[str], target: Target) -> int:
     """Return how many vectors go side by side, as one that is wider than the machine's.
 
     In a long chain each operation waits for the one before; others fill the wait. Elements that do
     not lie side by side would be loaded one by one, so there it is one vector; rows that would
     leave much of their last vector empty are taken narrower.
     """
-    loads = [e for e in kernel.expressions() if e.op == "load"]
+    used = list(kernel.expressions())
+    if not apart or any(e.op == "random" for e in used):
+        return 1
+    own, called = (
+        sum(COST.get(e.op, 1) for e in used if (e.op in apart) is c) for c in (False, True)
+    )
+    if own > 2 * called:
+        return 1  # it would be as many times the code, and the time to compile it
+    loads = [e for e in used if e.op == "load"]
     affines = [*(s.affine for s in kernel.stores), *(e.attrs[1] for e in loads)]
     if any(e.args for e in loads) or any(a.strides[-1] not in (0, 1) for a in affines):
         return 1

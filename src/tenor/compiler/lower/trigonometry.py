@@ -13,10 +13,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower.formats import F64, any_lane, bits, format_of, horner, two_sum
-from tenor.ir.loops import lanes, vector
+from tenor.ir.loops import Function, lanes, vector
 
 if TYPE_CHECKING:
-    from tenor.ir.loops import Function, Value
+    from tenor.ir.loops import Value
 
 __all__ = ["cos", "sin"]
 
@@ -138,6 +138,20 @@ def far_angle(f: Function, x: Value) -> list[Value]:
     return [quarter, *signed]
 
 
+def far_function() -> Function:
+    """Return `far_angle` as a function of one number; its results are lanes of a vector.
+
+    It is several times the code of everything else, for a case so rare: a kernel has it once.
+    """
+    made = Function("far_angle", [("x", "f64")])
+    quarter, *rest = far_angle(made, made.params[0])
+    together = made.const(0.0, "f64x4")
+    for k, part in enumerate([made.convert("sitofp", quarter, "f64"), *rest]):
+        together = made.insert(together, k, part)
+    made.result = together
+    return made
+
+
 def reduce_angle(f: Function, x: Value, *, exact: bool) -> list[Value]:
     """Return quarter turns (mod 4) and the rest r + r_low of any finite float64."""
     near = near_angle(f, x, exact=exact)
@@ -146,18 +160,19 @@ def reduce_angle(f: Function, x: Value, *, exact: bool) -> list[Value]:
 
 
 def _far_lanes(f: Function, x: Value, near: list[Value]) -> list[Value]:
-    """Return the angles with those of far lanes put in, one lane after another.
-
-    A vector of it would be several times the code of everything else, for a case so rare.
-    """
+    """Return the angles with those of far lanes put in, one lane after another."""
     count = lanes(x.type)
+
+    function = far_function()
 
     def put(i: Value, held: list[Value]) -> list[Value]:
         one = f.extract(x, i) if count > 1 else x
         here = f.compare("eq", f.iota(vector("i64", count)), f.splat(i, count))
 
         def angle() -> list[Value]:
-            made = far_angle(f, one)
+            together = f.apply(function, [one])
+            quarter, *rest = (f.extract(together, k) for k in range(3))
+            made = [f.convert("fptosi", quarter, "i64"), *rest]
             if count == 1:
                 return made
             every = zip(made, held, strict=True)

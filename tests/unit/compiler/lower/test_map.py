@@ -206,7 +206,7 @@ def test_operations_used_often_are_functions_and_give_the_bits_of_one_at_a_time(
     value = given(shape)
     for name in ["exp", "log", "sin", "sin", "neg", "exp"] * 2 + ["exp"]:
         one, its = only_kernel(lambda b, x, name=name: getattr(b, name)(x), (shape, F32))
-        assert not lower(one, host()).function.callees
+        assert not any(op in lower(one, host()).function.callees for op in apart)
         (value,) = run(one, its, [value])
     assert same(run(kernel, nodes, [given(shape)]), [value])
 
