@@ -273,7 +273,8 @@ def _restore(trace: Trace, live: list[Handle]) -> None:
 
 def _retire(trace: Trace) -> None:
     trace.done = True
-    local.trace = Trace(trace.grad)
+    if local.trace is trace:  # one that is replayed is none of a thread's
+        local.trace = Trace(trace.grad)
     if trie.made["states"] > config.max_states:
         reset_trie()
     trace.leaves = []

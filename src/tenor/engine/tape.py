@@ -414,6 +414,8 @@ class Sweep:
     def _walk_all(self, end: State) -> None:
         while self.pending:
             source = max(self.pending, key=lambda s: s.serial)
+            if source is not self.trace:
+                local.repeatable = False  # its values are those of this once
             seeds = self.pending.pop(source)
             walk = RecordingWalk(source, end if source is self.trace else source.end, self)
             for state, parts in seeds.items():

@@ -129,6 +129,8 @@ class Local(threading.local):
         lowered: The dtype that products are computed in instead of float32 (`tn.autocast`).
         pinning: The function being compiled by `tn.compile`, where observation is an error.
         grads: Tensors whose `.grad` it touched, what that was before, and whether it was read.
+        known: Tensors it made of Python data, by state: their values may be read.
+        repeatable: Whether running its plan again does all that it did.
         make: Makes an empty handle; `tensor` sets it to Tensor's.
         flush: Runs the trace; `engine.flush` sets it.
         evaluate: Computes a pending handle of another thread; `engine.flush` sets it.
@@ -145,6 +147,8 @@ class Local(threading.local):
         self.pinning: str | None = None
         self.guards: list[tuple[object, str, Any]] = []
         self.grads: dict[int, tuple[Handle, Handle | None, bool]] = {}
+        self.known: dict[State, Handle] = {}
+        self.repeatable = True
 
 
 local: Final = Local()

@@ -15,6 +15,7 @@ import numpy as np
 
 from tenor.engine.alias import write
 from tenor.engine.handle import Handle
+from tenor.engine.pin import once
 from tenor.engine.trace import emit_scalar, local, record
 from tenor.errors import ArgumentError, DTypeError, ShapeError
 from tenor.ir import dtype as dt
@@ -68,6 +69,7 @@ class Generator:
 
     def manual_seed(self, seed: int) -> Generator:
         """Begin the stream of a seed; return the generator."""
+        once()
         with self.lock:
             self.key = _wrapped(seed)
             self.count = 0
@@ -94,6 +96,7 @@ class Generator:
         Raises:
             ArgumentError: the state is not one that `get_state` gave.
         """
+        once()
         held = concrete(state, "set_state()")
         if held.dtype != np.uint8 or held.shape != (16,):
             raise ArgumentError(
