@@ -35,6 +35,7 @@ class Config:
         max_pending_ops: Recorded operations after which a trace is run unasked.
         max_pending_bytes: Bytes of recorded results after which a trace is run unasked.
         max_states: Positions the recorder remembers before it forgets them all and begins again.
+        max_plans: Plans it keeps before it does; a process may have some 18,000 loaded at once.
     """
 
     threads: int = int(os.environ.get("TENOR_THREADS") or os.cpu_count() or 1)
@@ -50,6 +51,7 @@ class Config:
     max_pending_ops: int = 20_000
     max_pending_bytes: int = 2 << 30
     max_states: int = 300_000
+    max_plans: int = 4096
 
 
 config = Config()

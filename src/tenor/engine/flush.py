@@ -15,7 +15,6 @@ from weakref import ref
 
 import numpy as np
 
-from tenor.config import config
 from tenor.engine import trie
 from tenor.engine.alias import version_of
 from tenor.engine.backend import Runner, interpret, load
@@ -275,7 +274,7 @@ def _retire(trace: Trace) -> None:
     trace.done = True
     if local.trace is trace:  # one that is replayed is none of a thread's
         local.trace = Trace(trace.grad)
-    if trie.made["states"] > config.max_states:
+    if trie.full():
         reset_trie()
     trace.leaves = []
     trace.owners = []
@@ -328,6 +327,7 @@ def _superset(end: State, stored: set[State]) -> Plan | None:
 
 def _build(trace: Trace, live: list[Handle], stored: set[State], kept: set[State]) -> Plan:
     counts["plans"] += 1
+    trie.made["plans"] += 1
     outputs = sorted(stored, key=lambda s: s.depth)
     updates = []
     checks = [s for s in path(trace.state) if s.op is ops.WRAP_INDEX]
@@ -497,6 +497,7 @@ def evaluate(handle: Handle) -> tuple[Any, State]:
     key = ("alone", root)
     plan = state.plans.get(key)
     if plan is None:
+        trie.made["plans"] += 1
         graph = graph_of(state, [root])
         plan = state.plans[key] = Plan(load(graph), {}, (), list(graph.nodes), graph)  # type: ignore[arg-type]
     outputs, code, value = plan.runner.run(leaves, scalars)

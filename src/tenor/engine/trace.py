@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from tenor.engine.trie import State, made, meta, new_root, step
+from tenor.engine.trie import State, forget_plans, meta, new_root, step
 from tenor.errors import GradientError, ObservationError
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
@@ -168,11 +168,11 @@ def install(**functions: Callable[..., Any]) -> None:
 
 def reset_trie() -> None:
     """Forget every trace and plan; pending work is run first."""
-    global ROOT  # noqa: PLW0603 - the trie is the process's one memory of traces
+    global ROOT
     local.flush()
-    ROOT = new_root()
-    made["states"] = 0
+    before, ROOT = ROOT, new_root()
     local.trace.state = ROOT
+    forget_plans(before)
 
 
 def enter(trace: Trace, handle: Handle) -> State:
