@@ -18,9 +18,9 @@ import numpy as np
 from tenor.engine import trie
 from tenor.engine.alias import version_of
 from tenor.engine.backend import Runner, interpret, load
-from tenor.engine.tape import FREED, Segment, needed_values
 from tenor.engine.trace import Trace, install, local, reset_trie
 from tenor.engine.trie import Meta, State, meta, path
+from tenor.engine.walk import FREED, Segment, needed_values
 from tenor.errors import CompileError, IndexRangeError, LabelError, TenorError
 from tenor.ir import op as ops
 from tenor.ir.node import Graph, Node

@@ -28,8 +28,8 @@ __all__ = ["Surroundings"]
 PLAIN: Final = (bool, int, float, complex, str, bytes, type(None), DType)
 LONGEST: Final = 1024
 """Elements of a list or dict that are compared one by one; a longer one is known by its length."""
-LIBRARIES: Final = sys.stdlib_module_names | {"numpy", "llvmlite", "tenor"}
-"""Packages whose functions and objects are nobody's to change."""
+INSTALLED: Final = ("site-packages", "dist-packages")
+"""Folders of packages that are nobody's to change."""
 MAKING: Final = frozenset(("__init__", "__new__", "__post_init__", "__repr__"))
 """Special methods that no computation on an object calls by itself."""
 MISSING: Final = object()
@@ -183,7 +183,16 @@ def _inherited(kind: type) -> frozenset[str]:
 
 
 def _library(module: str | None) -> bool:
-    return (module or "").partition(".")[0] in LIBRARIES
+    """Tell whether a module is installed, and so nobody's to change."""
+    return _installed((module or "").partition(".")[0])
+
+
+@functools.cache
+def _installed(package: str) -> bool:
+    if package == "tenor" or package in sys.stdlib_module_names:
+        return True
+    found = getattr(sys.modules.get(package), "__file__", None)
+    return found is not None and any(folder in found for folder in INSTALLED)
 
 
 def _watched(value: Any) -> bool:

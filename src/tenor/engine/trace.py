@@ -126,6 +126,7 @@ class Local(threading.local):
     Attributes:
         trace: The trace being recorded.
         immediate: Whether every operation is run at once.
+        whole: Whether what is recorded must not be run in the middle (`checkpoint`).
         lowered: The dtype that products are computed in instead of float32 (`tn.autocast`).
         pinning: The function being compiled by `tn.compile`, where observation is an error.
         grads: Tensors whose `.grad` it touched, what that was before, and whether it was read.
@@ -143,6 +144,7 @@ class Local(threading.local):
     def __init__(self) -> None:
         self.trace = Trace(grad=True)
         self.immediate = False
+        self.whole = False
         self.lowered: DType | None = None
         self.pinning: str | None = None
         self.guards: list[tuple[object, str, Any]] = []
@@ -301,7 +303,7 @@ def handle_of(state: State) -> Handle:
 def record(op: Op, inputs: tuple[Handle, ...], attrs: tuple[Any, ...] = ()) -> Any:
     """Record one operation on handles; return the handle of its result."""
     trace = local.trace
-    if trace.state.boundary:
+    if trace.state.boundary and not local.whole:
         local.flush()
         trace = local.trace
     states = tuple([h.state if h.trace is trace else enter(trace, h) for h in inputs])
@@ -341,7 +343,7 @@ def emit_scalar(value: Any, dtype: DType, provider: Callable[[], Any] | None = N
             stays what it was.
     """
     trace = local.trace
-    if trace.state.boundary:
+    if trace.state.boundary and not local.whole:
         local.flush()
         trace = local.trace
     state = advance(trace, ops.SCALAR, (), (dtype,))
