@@ -21,7 +21,7 @@ from tenor.engine.backend import Runner, interpret, load
 from tenor.engine.trace import Trace, install, local, reset_trie
 from tenor.engine.trie import Meta, State, meta, path
 from tenor.engine.walk import FREED, Segment, needed_values
-from tenor.errors import CompileError, IndexRangeError, LabelError, TenorError
+from tenor.errors import ArgumentError, CompileError, IndexRangeError, LabelError, TenorError
 from tenor.ir import op as ops
 from tenor.ir.node import Graph, Node
 from tenor.runtime.executable import Interrupted
@@ -222,11 +222,13 @@ def bind(trace: Trace) -> tuple[list[Handle], Binding]:
 
 def _lose(trace: Trace, live: list[Handle], error: Exception) -> NoReturn:
     """Leave a trace that cannot be compiled, so that it does not spoil the next."""
-    failure = CompileError(
+    failure: TenorError = CompileError(
         "compile: what was recorded should have compiled; the mistake is Tenor's.",
         came=f"{type(error).__name__}: {error}".splitlines()[0],
         fix="please report it; TENOR_BACKEND=reference computes it meanwhile",
     )
+    if isinstance(error, ArgumentError):
+        failure = error  # a switch that is set wrong
     for handle in live:
         handle.trace = None
         if handle.buffer is None:
