@@ -1,7 +1,7 @@
 """Every switch: name, type, default, meaning. The only reader of the environment.
 
 In:     TENOR_* environment variables, read once at import; attribute writes afterwards.
-Out:    `config.NAME`.
+Out:    `config.NAME`; a value that no layer could use is refused when it is set.
 Never:  decides anything; the layer that uses a switch does.
 """
 
@@ -10,6 +10,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tenor.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Config", "config"]
 
@@ -17,6 +23,32 @@ __all__ = ["Config", "config"]
 def _cache_dir() -> Path:
     home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(os.environ.get("TENOR_CACHE_DIR") or Path(home) / "tenor")
+
+
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name, "")
+    try:
+        return int(text) if text else default
+    except ValueError:
+        raise ArgumentError(
+            f"{name}: must be a whole number.", came=repr(text), fix="unset it for the default"
+        ) from None
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, int) and value >= 1
+
+
+RULES: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
+    "threads": (_positive, "a whole number, 1 or more"),
+    "cache_bytes": (_positive, "a whole number, 1 or more"),
+    "max_pending_ops": (_positive, "a whole number, 1 or more"),
+    "max_pending_bytes": (_positive, "a whole number, 1 or more"),
+    "max_states": (_positive, "a whole number, 1 or more"),
+    "max_plans": (_positive, "a whole number, 1 or more"),
+    "backend": (lambda value: value in ("llvm", "reference"), '"llvm" or "reference"'),
+}
+"""What a switch may be set to, and how that is said."""
 
 
 @dataclass
@@ -35,12 +67,13 @@ class Config:
         max_pending_ops: Recorded operations after which a trace is run unasked.
         max_pending_bytes: Bytes of recorded results after which a trace is run unasked.
         max_states: Positions the recorder remembers before it forgets them all and begins again.
+        max_plans: Plans it keeps before it does; a process may have some 18,000 loaded at once.
     """
 
-    threads: int = int(os.environ.get("TENOR_THREADS") or os.cpu_count() or 1)
+    threads: int = field(default_factory=lambda: _number("TENOR_THREADS", os.cpu_count() or 1))
     cache_dir: Path = field(default_factory=_cache_dir)
     cache: bool = os.environ.get("TENOR_CACHE", "1") != "0"
-    cache_bytes: int = int(os.environ.get("TENOR_CACHE_BYTES") or 1 << 30)
+    cache_bytes: int = field(default_factory=lambda: _number("TENOR_CACHE_BYTES", 1 << 30))
     cpu: str = os.environ.get("TENOR_CPU", "")
     features: str = os.environ.get("TENOR_FEATURES", "")
     skip_passes: frozenset[str] = frozenset(
@@ -50,6 +83,17 @@ class Config:
     max_pending_ops: int = 20_000
     max_pending_bytes: int = 2 << 30
     max_states: int = 300_000
+    max_plans: int = 4096
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        holds, what = RULES.get(name, (lambda _: True, ""))
+        if not holds(value):
+            raise ArgumentError(
+                f"config: {name} must be {what}.",
+                came=repr(value),
+                fix=f"set config.{name}, or TENOR_{name.upper()} in the environment, to one",
+            )
+        super().__setattr__(name, value)
 
 
 config = Config()

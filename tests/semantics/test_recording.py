@@ -10,8 +10,10 @@ import pytest
 import torch
 
 import tenor as tn
+from tenor.config import config
 from tenor.engine.flush import counts
 from tenor.errors import GradientError, ObservationError, ShapeError
+from tenor.runtime import cpu
 
 
 @pytest.fixture
@@ -268,6 +270,49 @@ def test_training_steps_hold_a_constant_number_of_bytes(rng):
     assert plans(lambda: [step() for _ in range(20)]) == 0
     gc.collect()
     assert tn.memory_allocated() == before
+
+
+@pytest.mark.parametrize("limit", ["max_plans", "max_states"])
+def test_forgetting_changes_no_result(rng, monkeypatch, limit):
+    """The recorder forgets plans and positions when there are too many, anywhere in a program."""
+    start, data = rng.standard_normal((5, 5)), rng.standard_normal((12, 3, 5))
+
+    def run():
+        w = tn.tensor(start, requires_grad=True)
+        opt = tn.optim.Adam([w], lr=0.1)
+        step = tn.compile(lambda x: ((x @ w).tanh() ** 2).sum())
+        kept, found = (w * 2).exp(), []
+        kept.sum().item()
+        for i, x in enumerate(data):
+            opt.zero_grad()
+            loss = step(tn.tensor(x)) + (tn.tensor(x[: i % 3 + 1]) @ w).sin().sum()
+            if i % 4 == 1:
+                loss.item()
+            loss.backward()
+            opt.step()
+            found.append(loss.item())
+        kept.sum().backward()
+        return [*found, *w.grad.flatten().tolist()]
+
+    wanted = run()
+    monkeypatch.setattr(config, limit, 3)
+    assert run() == wanted
+
+
+def test_plans_that_are_forgotten_leave_memory(monkeypatch):
+    """Thousands of programs in one process: the kernel limits how many stay loaded."""
+
+    def run(first):
+        for k in range(first, first + 60):
+            (tn.ones(3) * 1.5).expand(k % 20 + 1, 3).reshape(-1)[k % 3 :].cumsum(0).tolist()
+
+    monkeypatch.setattr(config, "max_plans", 10)
+    run(0)
+    gc.collect()
+    before = len(cpu._linked)
+    run(1000)
+    gc.collect()
+    assert len(cpu._linked) <= before + 15
 
 
 # -- exceptions, hooks, modes ---------------------------------------------------------------------

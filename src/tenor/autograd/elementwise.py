@@ -118,10 +118,12 @@ def mul(t: Tape) -> Cotangents:
 
 
 def div(t: Tape) -> Cotangents:
-    """Return (g / b, -(g / b) * y)."""
+    """Return (g / b, -(g / b) * (a / b)); as in PyTorch the quotient itself may be written over."""
     share = t.b.div(t.g, t.x(1))
     a = total(t, 0, share) if t.needs(0) else None
-    return a, total(t, 1, t.b.neg(t.b.mul(share, t.y()))) if t.needs(1) else None
+    if not t.needs(1):
+        return a, None
+    return a, total(t, 1, t.b.neg(t.b.mul(share, t.b.div(t.x(0), t.x(1)))))
 
 
 def mod(t: Tape) -> Cotangents:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from tenor.compiler import assemble, simplify
+from tenor.errors import ArgumentError
 from tenor.ir.node import Graph
 from tenor.ir.verify import verify
 
@@ -81,10 +82,20 @@ def compile(
     Args:
         graph: What to compute.
         target: What to compute it on.
-        skip: Names of passes to leave out.
+        skip: Names of passes to leave out; required ones are run all the same.
         trace: Filled with what each pass left behind.
         check: Whether to verify the graph after each graph pass.
+
+    Raises:
+        ArgumentError: a name is no pass's.
     """
+    unknown = skip - {step.name for step in PASSES}
+    if unknown:
+        raise ArgumentError(
+            "compile: skip must name passes.",
+            came=", ".join(sorted(unknown)),
+            fix="choose from " + ", ".join(s.name for s in PASSES if not s.required),
+        )
     value: Any = graph
     for step in PASSES:
         run = step.plain if step.name in skip and not step.required else step.run

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     Chain = tuple[tuple[Op, tuple[Any, ...]], ...]
 
-__all__ = ["is_leaf", "leave_history", "record_view", "version_of", "write"]
+__all__ = ["excuse", "is_leaf", "leave_history", "record_view", "version_of", "write"]
 
 _STALE = Trace(grad=True)
 _STALE.done = True
@@ -97,6 +97,32 @@ def write(target: Handle, value: Handle, since: int | None = None) -> None:
             local.trace.views[id(owner)].append(target)
     if shared or local.immediate:
         local.flush()
+
+
+def excuse(target: Handle, value: Handle, serial: int, since: int) -> None:
+    """Let what a value was computed from go on reading a tensor that it will be written to.
+
+    `write` does that for what is pending; this is for what was run in between.
+
+    Args:
+        target: What is about to be written.
+        value: Its new value.
+        serial: The number of the trace in which computing the value began.
+        since: How deep that trace was then.
+    """
+    waiting = [value.segment, *[h.segment for h in local.trace.variables.values()]]
+    seen: set[int] = set()
+    while waiting:
+        segment = waiting.pop()
+        if segment is None or id(segment) in seen or segment.serial < serial:
+            continue
+        seen.add(id(segment))
+        waiting += [link[0] for link in segment.links.values()]
+        for state, (holder, version) in list(segment.watched.items()):
+            if holder() is target and version == version_of(target):
+                del segment.watched[state]
+                if segment.serial == serial:
+                    segment.overwritten[state] = since
 
 
 def _write_view(target: Handle, owner: Handle, value: Handle, since: int, detached: bool) -> None:

@@ -70,9 +70,11 @@ def load(graph: Graph) -> Runner:
         for observe in observers:
             observe(graph, None)
         return ReferenceRunner(graph)
-    from tenor.compiler import compile as compile_graph  # noqa: PLC0415 - see above
+    with cpu.lock:  # a fork in the middle of an import leaves a child that waits for it
+        from tenor.compiler import compile as compile_graph  # noqa: PLC0415 - see above
 
-    program = compile_graph(graph, cpu.host_target(), skip=config.skip_passes)
+        target = cpu.host_target()
+    program = compile_graph(graph, target, skip=config.skip_passes)
     for observe in observers:
         observe(graph, program)
     return executable.load(program)

@@ -14,15 +14,14 @@ from weakref import ref
 
 import numpy as np
 
-from tenor.config import config
 from tenor.engine import trie
 from tenor.engine.alias import version_of
 from tenor.engine.backend import Runner, interpret, load
 from tenor.engine.liveness import IN_A_LIST, IN_A_NAME, getrefcount
-from tenor.engine.tape import FREED, Segment, needed_values
 from tenor.engine.trace import Trace, install, local, reset_trie
 from tenor.engine.trie import Meta, State, meta, path
-from tenor.errors import CompileError, IndexRangeError, LabelError, TenorError
+from tenor.engine.walk import FREED, Segment, needed_values
+from tenor.errors import ArgumentError, CompileError, IndexRangeError, LabelError, TenorError
 from tenor.ir import op as ops
 from tenor.ir.node import Graph, Node
 from tenor.runtime.executable import Interrupted
@@ -210,11 +209,13 @@ def bind(trace: Trace) -> tuple[list[Handle], Binding]:
 
 def _lose(trace: Trace, live: list[Handle], error: Exception) -> NoReturn:
     """Leave a trace that cannot be compiled, so that it does not spoil the next."""
-    failure = CompileError(
+    failure: TenorError = CompileError(
         "compile: what was recorded should have compiled; the mistake is Tenor's.",
         came=f"{type(error).__name__}: {error}".splitlines()[0],
         fix="please report it; TENOR_BACKEND=reference computes it meanwhile",
     )
+    if isinstance(error, ArgumentError):
+        failure = error  # a switch that is set wrong
     for handle in live:
         handle.trace = None
         if handle.buffer is None:
@@ -260,8 +261,9 @@ def _restore(trace: Trace, live: list[Handle]) -> None:
 
 def _retire(trace: Trace) -> None:
     trace.done = True
-    local.trace = Trace(trace.grad)
-    if trie.made["states"] > config.max_states:
+    if local.trace is trace:  # one that is replayed is none of a thread's
+        local.trace = Trace(trace.grad)
+    if trie.full():
         reset_trie()
     trace.leaves = []
     trace.owners = []
@@ -314,6 +316,7 @@ def _superset(end: State, stored: set[State]) -> Plan | None:
 
 def _build(trace: Trace, live: list[Handle], stored: set[State], kept: set[State]) -> Plan:
     counts["plans"] += 1
+    trie.made["plans"] += 1
     outputs = sorted(stored, key=lambda s: s.depth)
     updates = []
     checks = [s for s in path(trace.state) if s.op is ops.WRAP_INDEX]
@@ -483,6 +486,7 @@ def evaluate(handle: Handle) -> tuple[Any, State]:
     key = ("alone", root)
     plan = state.plans.get(key)
     if plan is None:
+        trie.made["plans"] += 1
         graph = graph_of(state, [root])
         plan = state.plans[key] = Plan(load(graph), {}, (), list(graph.nodes), graph)  # type: ignore[arg-type]
     outputs, code, value = plan.runner.run(leaves, scalars)

@@ -2,32 +2,37 @@
 
 What a replay repeats: the returned tensors, in-place writes to captured tensors (parameters,
 optimiser state, running statistics) and `.grad` of captured tensors. What it guards: the metas of
-tensor arguments, the values of other arguments, the grad mode, and what modules ask to be guarded
-(their training flag). Python side effects happen on the first call only.
+tensor arguments, the values of other arguments, the grad mode, the Python values the function can
+find (see `surroundings`), what it wrote sharing no memory with what it did not, and what modules
+and optimizers ask to be guarded. A call that cannot be repeated so is recorded like any other
+code. Other Python side effects, such as printing, happen when the function is recorded.
 """
 
 from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, ParamSpec, TypeVar
 
 from tenor.engine.flush import Binding, bind, finish, flush
 from tenor.engine.handle import Handle
-from tenor.engine.liveness import IN_A_LIST, getrefcount
-from tenor.engine.tape import Segment
-from tenor.engine.trace import local, refresh
-from tenor.errors import ArgumentError
+from tenor.engine.macro import exact
+from tenor.engine.surroundings import Surroundings
+from tenor.engine.trace import Trace, local, refresh
+from tenor.ir import op as ops
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tenor.engine.trie import Meta, State
 
-__all__ = ["Compiled", "guard", "pinned"]
+__all__ = ["Compiled", "guard", "once", "pinned"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+HOPELESS: Final = 16
+"""So many calls in a row that could not be repeated, and a function is simply called."""
 
 
 def guard(owner: object, name: str) -> None:
@@ -36,19 +41,14 @@ def guard(owner: object, name: str) -> None:
         local.guards.append((owner, name, getattr(owner, name)))
 
 
+def once() -> None:
+    """Say that the function being compiled does what running its plan again does not."""
+    local.repeatable = False
+
+
 def pinned() -> bool:
     """Tell whether a function is being compiled at this moment."""
     return local.pinning is not None
-
-
-@dataclass
-class Result:
-    """One tensor a replay makes: its place, what it is, and whose gradient it is."""
-
-    place: tuple[str, int]
-    meta: Meta
-    state: State
-    owner: Handle | None = None
 
 
 class GradOf(NamedTuple):
@@ -57,11 +57,36 @@ class GradOf(NamedTuple):
     owner: int | Handle
 
 
-@dataclass
-class Same:
-    """A tensor returned as it came: an argument, a captured tensor or a gradient of one."""
+Source = int | Handle | GradOf
+"""Where a tensor is found at a call: the number of an argument, a captured tensor, a gradient."""
 
-    source: int | Handle | GradOf
+
+class Made(NamedTuple):
+    """A tensor that each call makes anew.
+
+    Attributes:
+        base: The number of the live tensor it is a view of; None where it is none.
+        chain: How it is derived from its base.
+    """
+
+    base: int | None
+    chain: Any
+
+
+class At(NamedTuple):
+    """One of the live tensors, returned or put into a `.grad`."""
+
+    number: int
+
+
+class Same(NamedTuple):
+    """A tensor returned as it came."""
+
+    source: Source
+
+
+class Unrepeatable(Exception):  # noqa: N818 - word between two functions, never an error
+    """What a call did, or was given, cannot be repeated by running its plan."""
 
 
 @dataclass
@@ -70,99 +95,137 @@ class Pin:
 
     Attributes:
         binding: Its plan.
-        sources: For each leaf: the number of a tensor argument, the captured tensor, or whose
-            gradient it is.
-        metas: The leaves' metas, as guards.
+        end, grad, scalars, providers, overwritten, freed: As in its `Trace`.
+        sources: Where each leaf comes from.
+        kinds: What the leaves were, as guards.
+        surroundings: The Python values it could find.
         guards: (owner, attribute, value) that must still hold.
-        scalars: The run-time numbers of the first call.
-        providers: Which of them are asked for again.
-        returned: The returned structure, with a Result or Same for each tensor.
-        written: What is written in place.
+        fixed: Arguments that it could also find elsewhere: they must be the same tensors.
+        live: What is alive at the end, and the states of it: made anew, or written in place.
+        variables: (state, whether it is live, number among the live or the leaves) of each tensor
+            that a gradient arrives at.
+        returned: The returned structure, with an At or Same for each tensor.
         gradients: Tensors whose `.grad` was set; None clears it.
-        entries: Tensors whose `.grad` was read, and what it has to be: of a meta, or None.
+        entries: Tensors whose `.grad` was read, what it has to be, and the hooks it went through.
     """
 
     binding: Binding
-    sources: list[int | Handle | GradOf]
-    metas: list[Meta | None]
-    guards: list[tuple[object, str, Any]]
+    end: State
+    grad: bool
     scalars: list[Any]
     providers: list[tuple[int, Callable[[], Any]]]
+    overwritten: dict[State, int]
+    freed: set[State]
+    sources: list[Source]
+    kinds: list[Any]
+    surroundings: Surroundings
+    guards: list[tuple[object, str, Any]]
+    fixed: list[tuple[int, Handle]]
+    live: list[tuple[Made | Source, State]]
+    variables: list[tuple[State, bool, int]]
     returned: Any = None
-    written: list[tuple[int | Handle | GradOf, Result]] = field(default_factory=list)
-    gradients: list[tuple[int | Handle, Result | None]] = field(default_factory=list)
-    entries: list[tuple[int | Handle, Meta | None]] = field(default_factory=list)
-    end: State | None = None
-    serial: int = 0
-    variables: list[tuple[State, int]] = field(default_factory=list)
+    gradients: list[tuple[int | Handle, At | None]] = field(default_factory=list)
+    entries: list[tuple[int | Handle, Any, tuple[Any, ...]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.written = [s for s, _ in self.live if not isinstance(s, Made)]
+        found = [*self.sources, *self.written, *self.surroundings.tensors]
+        self.storages = {_storage(h) for h in found if isinstance(h, Handle)}
+        self.storages -= {_storage(h) for _, h in self.fixed}
 
     def holds(self, tensors: list[Handle]) -> bool:
         """Tell whether everything the record depended on is as it was."""
-        for source, wanted in zip(self.sources, self.metas, strict=True):
+        for source, wanted in zip(self.sources, self.kinds, strict=True):
             if isinstance(source, int):
-                continue
+                continue  # the signature says what arguments are
             held = _found(source, tensors)
-            if held is None:
+            if held is None or _kind(held) != wanted:
                 return False
-            if _settled(held).meta is not wanted or held.buffer is None:
+        for of, wanted, hooks in self.entries:
+            owner = _tensor(of, tensors)
+            grad = owner._grad
+            if (None if grad is None else _kind(grad)) != wanted:
                 return False
-        for owner, wanted in self.entries:
-            grad = _tensor(owner, tensors)._grad
-            if (None if grad is None else _settled(grad).meta) is not wanted:
+            if tuple(owner.hooks or ()) != hooks:
                 return False
-        return all(getattr(owner, name) == value for owner, name, value in self.guards)
+        return (
+            all(tensors[i] is handle for i, handle in self.fixed)
+            and self.apart(tensors)
+            and all(getattr(owner, name) == value for owner, name, value in self.guards)
+            and self.surroundings.same()
+        )
+
+    def apart(self, tensors: list[Handle]) -> bool:
+        """Tell whether what is written shares its elements with no other tensor."""
+        if not (self.written or self.gradients):
+            return True
+        grads = [_found(s, tensors) for s in self.written if isinstance(s, GradOf)]
+        storages = [_storage(h) for h in (*tensors, *grads) if h is not None]
+        return (
+            len(set(storages)) == len(storages)
+            and self.storages.isdisjoint(storages)
+            and all(tensors[s].base is None for s in self.written if isinstance(s, int))
+        )
 
     def run(self, tensors: list[Handle]) -> Any:
-        """Replay on new arguments."""
-        owners: list[Any] = [_found(s, tensors) for s in self.sources]
-        leaves = [h.buffer.snapshot() if h.buffer.shared else h.buffer for h in owners]
-        plan = self.binding.plan
-        for i in plan.donated:
-            # Anybody but the tensor and this list would see it change.
-            if getrefcount(leaves[i]) > IN_A_LIST + 1:
-                leaves[i] = leaves[i].snapshot()
+        """Replay on new arguments: the same trace, with other leaves."""
+        trace = Trace(self.grad)
+        trace.state = self.end
+        trace.owners = [_found(s, tensors) for s in self.sources]  # type: ignore[misc]
+        trace.leaves = [h.buffer.snapshot() if h.buffer.shared else h.buffer for h in trace.owners]
+        trace.scalars = list(self.scalars)
         for at, provider in self.providers:
-            self.scalars[at] = provider()
-        outputs, code, value = plan.runner.run(leaves, self.scalars)
-        if code:
-            raise plan.error(code, value, leaves, self.scalars)
-
-        def buffer(place: tuple[str, int]) -> Any:
-            return outputs[place[1]] if place[0] == "output" else leaves[place[1]]
-
-        segment = None
-        if self.binding.saved:
-            saved = {state: buffer(place) for state, place in self.binding.saved}
-            variables = {s: (owners[i], owners[i].version) for s, i in self.variables}
-            assert self.end is not None
-            segment = Segment(
-                self.serial, self.end, saved, self.binding.readers, variables, {}, {}, {}
-            )
-        for target, result in self.written:
-            owner = _found(target, tensors)
-            assert owner is not None
-            owner.buffer, owner.meta, owner.trace = buffer(result.place), result.meta, None
-            owner.version += 1
+            trace.scalars[at] = provider()
+        trace.overwritten, trace.freed = dict(self.overwritten), set(self.freed)
+        live = [self._alive(what, tensors) for what, _ in self.live]
+        for handle, (what, state) in zip(live, self.live, strict=True):
+            handle.trace, handle.state = trace, state
+            if not isinstance(what, Made):
+                handle.version += 1
+                trace.rebound[id(handle)] = handle
+            elif what.base is not None:
+                handle.base, handle.chain = live[what.base], what.chain
+                handle.seen, handle.base.viewed = handle.base.version, True
+        trace.variables = {s: (live if of else trace.owners)[i] for s, of, i in self.variables}
+        try:
+            finish(trace, live, self.binding)
+        finally:
+            for handle in live:
+                handle.trace = None
         for of, gradient in self.gradients:
-            _tensor(of, tensors)._grad = (
-                None if gradient is None else _make(gradient, buffer(gradient.place), None)
-            )
+            _tensor(of, tensors)._grad = None if gradient is None else live[gradient.number]
 
-        def answer(r: Result | Same) -> Handle:
-            if isinstance(r, Result):
-                return _make(r, buffer(r.place), segment)
-            found = _found(r.source, tensors)
-            assert found is not None
-            return found
+        def answer(r: At | Same) -> Any:
+            return live[r.number] if isinstance(r, At) else _found(r.source, tensors)
 
-        return _map(self.returned, answer, (Result, Same))
+        return _map(self.returned, answer, (At, Same))
+
+    def _alive(self, what: Made | Source, tensors: list[Handle]) -> Handle:
+        found = local.make() if isinstance(what, Made) else _found(what, tensors)
+        assert found is not None
+        return found
 
 
 def _settled(handle: Handle) -> Handle:
-    """Return a handle, computed if it was pending."""
+    """Return a handle, computed if it was pending, and derived again if its base was written."""
+    if handle.base is not None and handle.seen != handle.base.version:
+        refresh(handle)
     if handle.trace is not None and not handle.trace.done:
         flush()
     return handle
+
+
+def _kind(handle: Handle) -> tuple[Meta | None, bool] | None:
+    """Return what a tensor is and whether it is a leaf; None where another thread computes it."""
+    _settled(handle)
+    if handle.buffer is None or (handle.trace is not None and not handle.trace.done):
+        return None
+    return handle.meta, handle.segment is None
+
+
+def _storage(handle: Handle) -> int:
+    """Return what is equal for tensors that share elements."""
+    return id(handle if handle.base is None else handle.base)
 
 
 def _tensor(source: int | Handle, tensors: list[Handle]) -> Handle:
@@ -170,21 +233,12 @@ def _tensor(source: int | Handle, tensors: list[Handle]) -> Handle:
     return source if isinstance(source, Handle) else tensors[source]
 
 
-def _found(source: int | Handle | GradOf, tensors: list[Handle]) -> Handle | None:
+def _found(source: Source, tensors: list[Handle]) -> Handle | None:
     """Return what a leaf is at this call."""
     if isinstance(source, GradOf):
         grad: Handle | None = _tensor(source.owner, tensors)._grad
         return grad
     return _tensor(source, tensors)
-
-
-def _make(result: Result, buffer: Any, segment: Segment | None) -> Handle:
-    handle = local.make()
-    handle.trace = None
-    handle.buffer, handle.meta = buffer, result.meta
-    if segment is not None and result.meta.requires_grad:
-        handle.segment, handle.origin = segment, result.state
-    return handle
 
 
 class Compiled(Generic[P, R]):
@@ -194,6 +248,9 @@ class Compiled(Generic[P, R]):
         function: Takes and returns tensors, numbers and nests (tuple, list, dict) of them. It must
             not read a tensor's value; see `ObservationError`.
         max_plans: Distinct argument signatures kept; the oldest goes first.
+
+    Attributes:
+        recordings: How often it was recorded.
     """
 
     def __init__(self, function: Callable[P, R], max_plans: int = 64) -> None:
@@ -201,104 +258,167 @@ class Compiled(Generic[P, R]):
         self.pins: dict[Any, list[Pin]] = {}
         self.max_plans = max_plans
         self.recordings = 0
+        self.failures = 0
         functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Replay, or record where no recorded call fits."""
-        if local.pinning is not None or local.immediate:
+        if local.pinning is not None or local.immediate or self.failures >= HOPELESS:
             return self.function(*args, **kwargs)
         tensors: list[Handle] = []
-        key = (_signature((args, kwargs), tensors), local.trace.grad, local.lowered)
+        others: list[Any] = []
+        try:
+            signature = _signature((args, kwargs), tensors, others)
+        except Unrepeatable:
+            return self._record(args, kwargs)
+        key = (signature, local.trace.grad, local.lowered)
         for pin in self.pins.get(key, ()):
             if pin.holds(tensors):
                 return pin.run(tensors)  # type: ignore[no-any-return]
-        return self._record(key, tensors, args, kwargs)
-
-    def _record(self, key: Any, tensors: list[Handle], args: Any, kwargs: Any) -> R:
         flush()
-        self.recordings += 1
-        local.guards = []
-        local.grads = {}
-        local.pinning = getattr(self.function, "__name__", type(self.function).__name__)
+        surroundings = Surroundings(self.function, others)
+        kinds = [(h, _kind(h)) for h in (*tensors, *surroundings.tensors)]
+        result = self._record(args, kwargs)
         try:
-            result = self.function(*args, **kwargs)
-        finally:
-            local.pinning = None
-        pin = self._pin(tensors, result)
-        if pin is None:
+            pin = _Recorded(tensors, result, surroundings, kinds).pin()
+        except Unrepeatable:
+            self.failures += 1
             return result
+        self.failures = 0
         pins = self.pins.setdefault(key, [])
         pins.insert(0, pin)
         del pins[4:]
         while len(self.pins) > self.max_plans:
-            del self.pins[next(iter(self.pins))]
+            self.pins.pop(next(iter(self.pins)), None)
         return result
 
-    def _pin(self, tensors: list[Handle], result: Any) -> Pin | None:
-        """Return the record of what was just run; None where it cannot be replayed."""
-        trace = local.trace
+    def _record(self, args: Any, kwargs: Any) -> R:
+        flush()
+        self.recordings += 1
+        local.guards, local.grads, local.known, local.repeatable = [], {}, {}, True
+        local.pinning = getattr(self.function, "__name__", type(self.function).__name__)
+        try:
+            return self.function(*args, **kwargs)
+        finally:
+            local.pinning = None
+            local.known = {}
+
+
+class _Recorded:
+    """A call that was just recorded, on its way to a pin.
+
+    Args:
+        tensors: The tensor arguments.
+        result: What the function returned.
+        surroundings: What it could find, as it was before.
+        kinds: What arguments and captured tensors were before.
+    """
+
+    def __init__(
+        self, tensors: list[Handle], result: Any, surroundings: Surroundings, kinds: list[Any]
+    ) -> None:
+        self.trace = local.trace
+        self.tensors, self.result = tensors, result
+        self.surroundings, self.kinds = surroundings, kinds
         _map(result, _renewed, Handle)
-        owners = trace.owners
-        numbers = {id(t): i for i, t in enumerate(tensors)}
-        touched = [
-            (numbers.get(id(h), h), before, read) for h, before, read in local.grads.values()
-        ]
-        grads = {id(before): GradOf(owner) for owner, before, _ in touched if before is not None}
-        sources: list[int | Handle | GradOf] = [
-            numbers.get(id(h), grads.get(id(h), h)) for h in owners
-        ]
-        metas = [h.meta for h in owners]
+        self.owners = self.trace.owners
+        self.numbers = {id(t): i for i, t in enumerate(tensors)}
+        touched = [(self.numbers.get(id(h), h), b, read) for h, b, read in local.grads.values()]
+        self.touched: list[tuple[int | Handle, Handle | None, bool]] = touched
+        self.grads = {id(b): GradOf(owner) for owner, b, _ in touched if b is not None}
+
+    def pin(self) -> Pin:
+        """Run what was recorded; return its record.
+
+        Raises:
+            Unrepeatable: it was run, but cannot be repeated.
+        """
+        trace = self.trace
+        before = [_grad_kind(b) for _, b, _ in self.touched]
+        kinds = [(h.meta, h.segment is None) for h in self.owners]
         live, binding = bind(trace)
-        places = {id(h): p for h, p in zip(live, binding.places, strict=True)}
-        states = {id(h): h.state for h in live}
+        self.alive = {id(h): i for i, h in enumerate(live)}
         # What has a buffer was there before; the others were made, and written, inside.
-        rewritten = [h for h in trace.rebound.values() if h.buffer is not None]
-        written_ids = set(trace.rebound)
-        of_a_view = any(t.base is not None and {id(t), id(t.base)} & written_ids for t in tensors)
-        variables = [
-            (s, _position(owners, h))
-            for s, h in trace.variables.items()
-            if any(h is o for o in owners)
-        ]
-        end, serial = trace.state, trace.serial
-        scalars, providers = list(trace.scalars), list(trace.providers)
-        returned_ids: dict[int, Handle] = {}
-        _map(result, lambda h: returned_ids.setdefault(id(h), h), Handle)
+        self.rewritten = {id(h) for h in trace.rebound.values() if h.buffer is not None}
+        states = [h.state for h in live]
+        pin = functools.partial(
+            Pin, binding, trace.state, trace.grad, list(trace.scalars), list(trace.providers),
+            dict(trace.overwritten), set(trace.freed), [self._source(h) for h in self.owners],
+            kinds, self.surroundings, list(local.guards), self._fixed(),
+        )  # fmt: skip
+        variables, hooks = dict(trace.variables), dict(trace.hooks)
+        lasting = self._lasting(binding, variables, hooks, bool(trace.functions))
         finish(trace, live, binding)
-        if of_a_view:
-            return None  # what an argument is a view of is not known of the next one
-
-        def result_of(handle: Handle) -> Result:
-            assert handle.meta is not None
-            if id(handle) not in places:
-                raise ArgumentError(
-                    "tn.compile: the function returns a tensor it did not compute.",
-                    came=f"a tensor of shape {handle.meta.shape} made elsewhere",
-                    fix="return it from the caller, or return x.clone()",
-                )
-            return Result(places[id(handle)], handle.meta, states[id(handle)])
-
-        def returned(handle: Handle) -> Result | Same:
-            if id(handle) in numbers:
-                return Same(numbers[id(handle)])
-            at = next((i for i, h in enumerate(owners) if h is handle), None)
-            return result_of(handle) if at is None else Same(sources[at])
-
-        pin = Pin(binding, sources, metas, list(local.guards), scalars, providers)
-        pin.end, pin.serial, pin.variables = end, serial, variables
-        pin.returned = _map(result, returned, Handle)
-        pin.written = [(numbers.get(id(h), grads.get(id(h), h)), result_of(h)) for h in rewritten]
-        for owner, before, read in touched:
-            after = _tensor(owner, tensors)._grad
+        changed = any(_kind(h) != k for h, k in self.kinds if id(h) not in self.rewritten)
+        if not (lasting and self.surroundings.same()) or changed:
+            raise Unrepeatable
+        made = pin(
+            [(self._what(h), s) for h, s in zip(live, states, strict=True)],
+            self._variables(variables),
+        )
+        made.returned = _map(self.result, self._returned, Handle)
+        for (owner, b, read), kind in zip(self.touched, before, strict=True):
+            handle = _tensor(owner, self.tensors)
+            after = handle._grad
             if after is None:
-                pin.gradients.append((owner, None))
-            elif after is not before:
-                if id(after) not in places:
-                    return None  # a tensor from elsewhere was made its gradient
-                pin.gradients.append((owner, result_of(after)))
+                made.gradients.append((owner, None))
+            elif after is not b:
+                made.gradients.append((owner, At(self._number(after))))
             if read:
-                pin.entries.append((owner, None if before is None else before.meta))
-        return pin
+                made.entries.append((owner, kind, tuple(handle.hooks or ())))
+        if not made.apart(self.tensors):
+            raise Unrepeatable
+        return made
+
+    def _source(self, handle: Handle) -> Source:
+        found = self.numbers.get(id(handle))
+        return self.grads.get(id(handle), handle) if found is None else found
+
+    def _fixed(self) -> list[tuple[int, Handle]]:
+        known = {id(h) for h in self.surroundings.tensors} | set(self.grads)
+        return [(i, t) for i, t in enumerate(self.tensors) if id(t) in known]
+
+    def _lasting(
+        self, binding: Binding, variables: dict[State, Handle], hooks: Any, functions: bool
+    ) -> bool:
+        """Tell whether later backward passes find everything they need in a plan's results."""
+        leaves = (ops.LEAF, ops.VARIABLE)
+        passed = [s for s in hooks if s.op not in leaves or variables[s].segment is not None]
+        ours = {*map(id, self.owners), *self.alive}
+        ghosts = [h for h in variables.values() if id(h) not in ours]
+        return local.repeatable and not (binding.needing and (passed or functions or ghosts))
+
+    def _what(self, handle: Handle) -> Made | Source:
+        if id(handle) in self.rewritten:
+            return self._source(handle)
+        if handle.base is None:
+            return Made(None, ())
+        at = self._number(handle.base)
+        if id(handle.base) in self.rewritten:
+            raise Unrepeatable
+        return Made(at, handle.chain)
+
+    def _variables(self, variables: dict[State, Handle]) -> list[tuple[State, bool, int]]:
+        places = {id(h): (False, i) for i, h in enumerate(self.owners)}
+        places.update({key: (True, i) for key, i in self.alive.items()})
+        return [(s, *places[id(h)]) for s, h in variables.items() if id(h) in places]
+
+    def _number(self, handle: Handle) -> int:
+        found = self.alive.get(id(handle))
+        if found is None:
+            raise Unrepeatable  # a tensor from elsewhere
+        return found
+
+    def _returned(self, handle: Handle) -> At | Same:
+        known = {*self.numbers, *map(id, self.owners), *map(id, self.surroundings.tensors)}
+        if id(handle) in self.rewritten or id(handle) in known:
+            return Same(self._source(handle))
+        return At(self._number(handle))
+
+
+def _grad_kind(grad: Handle | None) -> Any:
+    """Return what a gradient is before the trace that may write it is run."""
+    return None if grad is None else (grad.meta, grad.segment is None)
 
 
 def _renewed(handle: Handle) -> None:
@@ -307,28 +427,31 @@ def _renewed(handle: Handle) -> None:
         refresh(handle)
 
 
-def _position(owners: list[Handle], handle: Handle) -> int:
-    return next(i for i, owner in enumerate(owners) if owner is handle)
+def _signature(value: Any, tensors: list[Handle], others: list[Any]) -> Any:
+    """Return a hashable form of nested arguments; tensors by kind, collected in order.
 
-
-def _signature(value: Any, tensors: list[Handle]) -> Any:
-    """Return a hashable form of nested arguments; tensors by meta, collected in order."""
+    Raises:
+        Unrepeatable: an argument is no key, or is being computed by another thread.
+    """
     if isinstance(value, Handle):
-        _settled(value)
         for i, known in enumerate(tensors):
             if known is value:
                 return ("again", i)
+        kind = _kind(value)
+        if kind is None:
+            raise Unrepeatable
         tensors.append(value)
-        return value.meta
+        return kind
     if isinstance(value, (tuple, list)):
-        return (type(value), *[_signature(v, tensors) for v in value])
+        return (type(value), *[_signature(v, tensors, others) for v in value])
     if isinstance(value, dict):
-        return (dict, *[(k, _signature(v, tensors)) for k, v in value.items()])
+        return (dict, *[(k, _signature(v, tensors, others)) for k, v in value.items()])
     try:
         hash(value)
     except TypeError:
-        return id(value)
-    return (type(value), value)
+        raise Unrepeatable from None
+    others.append(value)
+    return (type(value), value, exact(value))
 
 
 def _map(value: Any, function: Callable[[Any], Any], kind: type | tuple[type, ...]) -> Any:

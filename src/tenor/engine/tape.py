@@ -1,17 +1,15 @@
 """Backward: walk what was recorded in reverse and record the derivative's operations.
 
-The tape is the recorded path itself. Where a flush cut a path in two, the older part stands as a
-`Segment` with the values its derivative will ask for. A whole backward pass over one trace is
-remembered as one edge (a macro), so that the next step costs one dictionary look-up.
+A whole backward pass over one trace is remembered as one edge (a macro), so that the next step
+costs one dictionary look-up.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from tenor.autograd.vjp import VJP
 from tenor.engine.alias import is_leaf, version_of, write
 from tenor.engine.trace import (
     FunctionCall,
@@ -24,27 +22,19 @@ from tenor.engine.trace import (
     touch_grad,
 )
 from tenor.engine.trie import State, meta, path
+from tenor.engine.walk import FREED, Segment, Walk, fixed, let_go
 from tenor.errors import GradientError
 from tenor.ir import op as ops
-from tenor.ir.build import Builder, GraphBuilder
+from tenor.ir.build import Builder
 
 if TYPE_CHECKING:
-    import weakref
     from collections.abc import Callable, Iterable, Sequence
 
     from tenor.engine.handle import Handle
     from tenor.ir.node import Node
     from tenor.ir.op import Op
 
-__all__ = [
-    "FunctionCall",
-    "Segment",
-    "TraceBuilder",
-    "backward",
-    "gradients",
-    "let_go",
-    "needed_values",
-]
+__all__ = ["TraceBuilder", "accumulate", "backward", "gradients"]
 
 
 class TraceBuilder(Builder):
@@ -55,54 +45,6 @@ class TraceBuilder(Builder):
         return advance(local.trace, op, inputs, attrs)  # type: ignore[arg-type]
 
 
-@dataclass(eq=False)
-class Segment:
-    """A stretch of trace that was run before its gradient was asked for.
-
-    Attributes:
-        serial: The number of its trace.
-        end: Its last state.
-        saved: The values its derivative reads, by state.
-        readers: The states whose derivative reads each of them.
-        variables: Its leaves that require a gradient, with their version when it was run.
-        links: Where its other inputs that require a gradient were computed.
-        functions, hooks, overwritten: As in `Trace`.
-        spent: States whose values an earlier backward pass let go.
-        watched: Who holds a saved value under a name, and its version when it was run.
-    """
-
-    serial: int
-    end: State
-    saved: dict[State, Any]
-    readers: dict[State, set[State]]
-    variables: dict[State, tuple[Handle, int]]
-    links: dict[State, tuple[Segment, State]]
-    functions: dict[State, FunctionCall]
-    hooks: dict[State, list[Callable[[Any], Any]]]
-    overwritten: dict[State, int] = field(default_factory=dict)
-    spent: set[State] = field(default_factory=set)
-    watched: dict[State, tuple[weakref.ref[Handle], int]] = field(default_factory=dict)
-
-    def spend(self, walked: set[State]) -> None:
-        """Let values go that only states a backward pass went over read."""
-        self.spent |= walked
-        for state in [s for s in self.saved if not _fixed(s) and self.readers[s] <= self.spent]:
-            del self.saved[state]
-
-
-FREED: Final[Any] = Segment(0, None, {}, {}, {}, {}, {}, {})  # type: ignore[arg-type]
-"""The segment of tensors whose history a backward pass has let go."""
-
-
-def let_go() -> GradientError:
-    """Return the error of a second backward pass."""
-    return GradientError(
-        "backward: the values this gradient needs were let go by an earlier backward pass.",
-        came="a second backward through the same graph",
-        fix="call backward(retain_graph=True) the first time",
-    )
-
-
 def _overwritten(state: State) -> GradientError:
     return GradientError(
         f"backward: a value of shape {state.shape} that {state.op.name} needs was written in place "
@@ -111,117 +53,6 @@ def _overwritten(state: State) -> GradientError:
         fix="write to a copy (x = x + 1 instead of x += 1), or write after backward()",
         where=state.site,
     )
-
-
-def _fixed(state: State) -> bool:
-    """Tell whether a value is a number of the program: it is not let go, as there is nothing to."""
-    return not state.inputs and state.op is not ops.LEAF
-
-
-class Tape:
-    """What a vjp rule sees of one recorded operation (see `tenor.autograd.vjp`)."""
-
-    def __init__(self, walk: Walk, node: State, g: State) -> None:
-        self.walk = walk
-        self.b: Builder = walk.builder
-        self.node = node
-        self.g = g
-
-    def x(self, i: int) -> Node:
-        """Return the value of input i."""
-        return self.walk.value(self.node, self.node.inputs[i])
-
-    def y(self) -> Node:
-        """Return the value of the output."""
-        return self.walk.value(self.node, self.node)
-
-    def needs(self, i: int) -> bool:
-        """Tell whether input i requires a gradient."""
-        return self.node.inputs[i].requires_grad
-
-
-class Walk:
-    """One reverse walk over one stretch of recorded operations."""
-
-    def __init__(self, builder: Builder, states: list[State]) -> None:
-        self.builder = builder
-        self.states = states
-        self.cotangents: dict[State, State] = {}
-
-    def value(self, node: State, state: State) -> Node:
-        """Return a forward value where the derivative is being recorded."""
-        raise NotImplementedError
-
-    def arrive(self, state: State, g: State) -> State | None:
-        """See a cotangent arrive whole; return it, perhaps changed, or None to go no further."""
-        raise NotImplementedError
-
-    def add(self, state: State, g: Node) -> None:
-        """Add to a state's cotangent."""
-        before = self.cotangents.get(state)
-        self.cotangents[state] = g if before is None else self.builder.add(before, g)  # type: ignore[assignment]
-
-    def run(self) -> None:
-        """Walk from the last state to the first."""
-        for state in reversed(self.states):
-            g = self.cotangents.get(state)
-            if state.op is ops.FUNCTION and self.function(state):
-                continue
-            if g is None or not state.requires_grad:
-                continue
-            g = self.arrive(state, g)
-            if g is None or state.op is ops.LEAF or state.op is ops.VARIABLE:
-                continue
-            rule = VJP[state.op.name]
-            if rule is None:
-                continue
-            for source, part in zip(state.inputs, rule(Tape(self, state, g)), strict=True):
-                if part is not None and source.requires_grad:
-                    self.add(source, part)
-
-    def function(self, state: State) -> bool:
-        """Let a custom Function answer for its outputs; False if this is none of its outputs."""
-        raise NotImplementedError
-
-
-class DryWalk(Walk):
-    """Finds out which forward values a derivative reads, without recording anything."""
-
-    def __init__(self, states: list[State]) -> None:
-        super().__init__(GraphBuilder(), states)
-        self.readers: dict[State, set[State]] = defaultdict(set)
-
-    def value(self, node: State, state: State) -> Node:
-        """Note the value and stand a parameter in for it."""
-        self.readers[state].add(node)
-        assert isinstance(self.builder, GraphBuilder)
-        return self.builder.leaf(state.shape, state.dtype)
-
-    def arrive(self, state: State, g: State) -> State | None:  # noqa: ARG002
-        """Go on everywhere."""
-        return g
-
-    def function(self, state: State) -> bool:
-        """Pass a function's cotangent on to each of its inputs."""
-        if self.cotangents.get(state) is not None:
-            assert isinstance(self.builder, GraphBuilder)
-            for source in state.inputs[1:]:
-                if source.requires_grad:
-                    self.add(source, self.builder.leaf(source.shape, source.dtype))
-        return True
-
-
-def needed_values(end: State, outputs: Iterable[State]) -> dict[State, set[State]]:
-    """Return the states whose values a backward pass from these outputs would read, and for what.
-
-    A value is read for the derivative of some other states.
-    """
-    walk = DryWalk(path(end))
-    assert isinstance(walk.builder, GraphBuilder)
-    for output in outputs:
-        walk.add(output, walk.builder.leaf(output.shape, output.dtype))
-    walk.run()
-    return dict(walk.readers)
 
 
 class RecordingWalk(Walk):
@@ -237,6 +68,7 @@ class RecordingWalk(Walk):
         self.source = source
         self.segment = source if isinstance(source, Segment) else None
         self.sweep = sweep
+        self.wanted = sweep.wanted(source, end)
         self.read: set[State] = set()
         self.calls: dict[int, dict[int, Handle]] = defaultdict(dict)
         self.answered: list[FunctionCall] = []
@@ -247,7 +79,7 @@ class RecordingWalk(Walk):
         """Return a forward value on the current trace, unless it was written over or let go."""
         if self.segment is not None:
             return self._saved(self.segment, node, state)
-        if _fixed(state):
+        if fixed(state):
             return state
         trace = self.source
         assert isinstance(trace, Trace)
@@ -260,7 +92,7 @@ class RecordingWalk(Walk):
         return state
 
     def _saved(self, segment: Segment, node: State, state: State) -> Node:
-        if not _fixed(state):
+        if not fixed(state):
             if node in segment.spent:
                 raise let_go()
             self.read.add(node)
@@ -290,6 +122,8 @@ class RecordingWalk(Walk):
     # -- cotangents -----------------------------------------------------------------------------
     def arrive(self, state: State, g: State) -> State | None:
         """Run the tensor's hooks, or hand a leaf its gradient, or carry it to an older segment."""
+        if self.sweep.stops and self.stops(state, g):
+            return None
         segment = self.segment
         if segment is not None:
             owner = segment.variables.get(state, (None,))[0]
@@ -302,7 +136,8 @@ class RecordingWalk(Walk):
                 link = (owner.segment, owner.origin)
             hooks = self.source.hooks.get(state)
         if link:
-            self.sweep.carry(link[0], link[1], g)
+            if self.sweep.leads(*link):
+                self.sweep.carry(link[0], link[1], g)
         elif owner is not None:
             self.sweep.deliver(owner, g)
         elif hooks:
@@ -310,6 +145,15 @@ class RecordingWalk(Walk):
                 g = self.sweep.passed(hook, g)
             self.cotangents[state] = g
         return g
+
+    def stops(self, state: State, g: State) -> bool:
+        """Tell whether a gradient is asked for here; another pass goes on from it."""
+        owner = (self.segment or self.source).variables.get(state)
+        handle = owner[0] if isinstance(owner, tuple) else owner
+        if handle is not None and id(handle) in (self.sweep.inputs or ()):
+            self.sweep.deliver(handle, g)
+            return True
+        return state in self.sweep.goals[self.source]
 
     def spent(self) -> set[State]:
         """Return the states walked whose derivative read a value, or leads to one that did."""
@@ -331,14 +175,14 @@ class RecordingWalk(Walk):
         if g is not None:
             got[state.attrs[0]] = handle_of(g)
         first = next(s for s in call.outputs if s.op is ops.FUNCTION)
-        if state is first and got:
+        if state is first and got and any(map(self.wants, state.inputs[1:])):
             given = [got.get(i) for i in range(len(call.outputs))]
             self.answered.append(call)
             answers = self.sweep.ask(
                 call.backward, given, lambda i, value: self.output(call.outputs[i], value)
             )
             for source, answer in zip(state.inputs[1:], answers, strict=True):
-                if answer is not None and source.requires_grad:
+                if answer is not None and self.wants(source):
                     self.add(source, state_of(answer))
         return True
 
@@ -353,6 +197,19 @@ class RecordingWalk(Walk):
         return linked
 
 
+def _entries(
+    source: Trace | Segment,
+) -> Iterable[tuple[State, Handle | None, tuple[Any, State] | None]]:
+    """Yield a stretch's leaves that require a gradient, their tensors, where those came from."""
+    if isinstance(source, Segment):
+        yield from ((state, owner, None) for state, (owner, _) in source.variables.items())
+        yield from ((state, None, link) for state, link in source.links.items())
+        return
+    for state, owner in source.variables.items():
+        computed = owner.segment is not None
+        yield state, owner, (owner.segment, owner.origin) if computed else None  # type: ignore[misc]
+
+
 class Sweep:
     """One backward pass over the current trace and every segment it leads to.
 
@@ -361,11 +218,27 @@ class Sweep:
         leaves: What arrived at each leaf.
         values: The forward values read from the current trace.
         walks: The walks made, by stretch.
+        inputs: The tensors whose gradients are asked for, by id; None if it is every leaf's.
+        goals: Where they were computed: states by stretch.
+        stops: Whether to go no further than to them, and to leave their hooks to the pass that is
+            to go on.
+        lost: Whether a way that may lead to one ends where a backward pass let go.
     """
 
-    def __init__(self, roots: Sequence[Handle], create_graph: bool) -> None:
+    def __init__(
+        self,
+        roots: Sequence[Handle],
+        create_graph: bool,
+        inputs: Sequence[Handle] | None = None,
+        stops: bool = False,
+    ) -> None:
         self.roots = roots
+        self.stops = stops
         self.create_graph = create_graph
+        self.inputs = None if inputs is None else {id(h) for h in inputs}
+        self.goals: dict[Any, set[State]] = defaultdict(set)
+        self.known: dict[Any, set[State]] = {}
+        self.lost = False
         self.trace = local.trace
         self.pending: dict[Any, dict[State, list[State]]] = {}
         self.leaves: dict[int, tuple[Handle, State]] = {}
@@ -375,6 +248,8 @@ class Sweep:
     def seed(self, root: Handle, g: State) -> None:
         """Start from a tensor with a cotangent."""
         source, state = self.locate(root)
+        if not (source is self.trace or self.leads(source, state)):
+            return
         self.pending.setdefault(source, {}).setdefault(state, []).append(g)
 
     def locate(self, handle: Handle) -> tuple[Any, State]:
@@ -385,6 +260,40 @@ class Sweep:
             raise let_go()
         assert handle.origin is not None
         return handle.segment, handle.origin
+
+    def place(self, handle: Handle) -> tuple[Any, State]:
+        """Return where the gradient of an input is found: no further than where it was let go."""
+        if handle.segment is FREED:
+            return self.trace, state_of(handle)
+        return self.locate(handle)
+
+    def wanted(self, source: Trace | Segment, end: State) -> set[State] | None:
+        """Return the states of a stretch that a gradient asked for flows through; None for all."""
+        if self.inputs is None:
+            return None
+        known = self.known.get(source)
+        if known is None:
+            goals = self.goals[source] | {
+                state
+                for state, owner, link in _entries(source)
+                if id(owner) in self.inputs or (link is not None and self.leads(*link))
+            }
+            known = self.known[source] = set()
+            for state in path(end):
+                through = state.inputs[1:] if state.op is ops.FUNCTION else state.inputs
+                if state in goals or (state.requires_grad and not known.isdisjoint(through)):
+                    known.add(state)
+        return known
+
+    def leads(self, segment: Segment, origin: State) -> bool:
+        """Tell whether a gradient asked for is found where a tensor came from."""
+        if self.inputs is None:
+            return True
+        if segment is FREED:
+            self.lost = True
+            return False
+        wanted = self.wanted(segment, segment.end)
+        return wanted is None or origin in wanted
 
     def carry(self, segment: Segment, origin: State, g: State) -> None:
         """Carry a gradient on into the segment its tensor came from."""
@@ -404,7 +313,7 @@ class Sweep:
         try:
             self._walk_all(end)
             for key, (owner, g) in list(self.leaves.items()):
-                for hook in tuple(owner.hooks or ()):
+                for hook in () if self.stops else tuple(owner.hooks or ()):
                     g = self.passed(hook, self.leaves[key][1])
                     self.leaves[key] = (owner, g)
         finally:
@@ -414,6 +323,8 @@ class Sweep:
     def _walk_all(self, end: State) -> None:
         while self.pending:
             source = max(self.pending, key=lambda s: s.serial)
+            if source is not self.trace:
+                local.repeatable = False  # its values are those of this once
             seeds = self.pending.pop(source)
             walk = RecordingWalk(source, end if source is self.trace else source.end, self)
             for state, parts in seeds.items():
@@ -426,7 +337,17 @@ class Sweep:
         """Return a gradient as a hook leaves it."""
         given = handle_of(g)
         changed = self.ask(hook, given)
-        return state_of(given if changed is None else changed)
+        if changed is None:
+            return state_of(given)
+        now = state_of(changed)
+        if (now.shape, now.dtype) != (g.shape, g.dtype):
+            raise GradientError(
+                "hook: a gradient must keep its shape and dtype.",
+                came=[f"gradient {g.shape} {g.dtype.name}", f"hook gave {now.shape} "
+                      f"{now.dtype.name}"],
+                fix="return a tensor like the one the hook is given, or None",
+            )  # fmt: skip
+        return now
 
     def ask(self, function: Callable[..., Any], *given: Any) -> Any:
         """Call the user's code, which may look at values and so end the trace."""
@@ -539,7 +460,13 @@ def _replay(trace: Trace, macro: Macro, retain_graph: bool) -> bool:
     return True
 
 
-def _sweep(roots: Sequence[Handle], grads: Sequence[Handle | None], create_graph: bool) -> Sweep:
+def _sweep(
+    roots: Sequence[Handle],
+    grads: Sequence[Handle | None],
+    create_graph: bool,
+    inputs: Sequence[Handle] | None = None,
+    stops: bool = False,
+) -> Sweep:
     for root in roots:
         if not root.needs_grad:
             raise GradientError(
@@ -547,10 +474,13 @@ def _sweep(roots: Sequence[Handle], grads: Sequence[Handle | None], create_graph
                 came=f"a tensor of shape {root.shape_tuple} with requires_grad=False",
                 fix="set requires_grad=True on an input, and do not compute under tn.no_grad()",
             )
-    sweep = Sweep(roots, create_graph)
+    sweep = Sweep(roots, create_graph, inputs, stops)
     trace = sweep.trace
     for root in roots:
         sweep.locate(root)
+    for handle in inputs or ():
+        source, state = sweep.place(handle)
+        sweep.goals[source].add(state)
     end = trace.state
     mode = trace.grad
     builder = TraceBuilder()
@@ -601,22 +531,32 @@ def gradients(
     grads: Sequence[Handle | None],
     retain_graph: bool,
     create_graph: bool,
+    stops: bool = False,
 ) -> list[Handle | None]:
-    """Return the gradients of outputs with respect to inputs; None where there is no path."""
+    """Return the gradients of outputs with respect to inputs; None where there is no path.
+
+    Args:
+        outputs, grads: What is differentiated, and the gradient of each; None means 1.
+        inputs: Tensors, leaves or not.
+        retain_graph, create_graph: As in `backward`.
+        stops: Whether a way to one input that leads through another does not count.
+    """
     for handle in inputs:
         if is_leaf(handle):
             state_of(handle)
-    sweep = _sweep(outputs, grads, create_graph)
+    sweep = _sweep(outputs, grads, create_graph, inputs, stops)
     found: list[Handle | None] = []
     for handle in inputs:
         entry = sweep.leaves.get(id(handle))
         if entry is not None:
             found.append(_answer(entry[1], create_graph))
             continue
-        source, state = sweep.locate(handle)
+        source, state = sweep.place(handle)
         walk = sweep.walks.get(source)
         g = walk.cotangents.get(state) if walk is not None else None
         found.append(None if g is None else _answer(g, create_graph))
+    if sweep.lost and any(g is None for g in found):
+        raise let_go()
     if not retain_graph:
         sweep.free()
     return found

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from tenor.engine.trie import State, made, meta, new_root, step
+from tenor.engine.trie import State, forget_plans, meta, new_root, step
 from tenor.errors import GradientError, ObservationError
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
@@ -126,9 +126,12 @@ class Local(threading.local):
     Attributes:
         trace: The trace being recorded.
         immediate: Whether every operation is run at once.
+        whole: Whether what is recorded must not be run in the middle (`checkpoint`).
         lowered: The dtype that products are computed in instead of float32 (`tn.autocast`).
         pinning: The function being compiled by `tn.compile`, where observation is an error.
         grads: Tensors whose `.grad` it touched, what that was before, and whether it was read.
+        known: Tensors it made of Python data, by state: their values may be read.
+        repeatable: Whether running its plan again does all that it did.
         make: Makes an empty handle; `tensor` sets it to Tensor's.
         flush: Runs the trace; `engine.flush` sets it.
         evaluate: Computes a pending handle of another thread; `engine.flush` sets it.
@@ -141,10 +144,13 @@ class Local(threading.local):
     def __init__(self) -> None:
         self.trace = Trace(grad=True)
         self.immediate = False
+        self.whole = False
         self.lowered: DType | None = None
         self.pinning: str | None = None
         self.guards: list[tuple[object, str, Any]] = []
         self.grads: dict[int, tuple[Handle, Handle | None, bool]] = {}
+        self.known: dict[State, Handle] = {}
+        self.repeatable = True
 
 
 local: Final = Local()
@@ -164,11 +170,11 @@ def install(**functions: Callable[..., Any]) -> None:
 
 def reset_trie() -> None:
     """Forget every trace and plan; pending work is run first."""
-    global ROOT  # noqa: PLW0603 - the trie is the process's one memory of traces
+    global ROOT
     local.flush()
-    ROOT = new_root()
-    made["states"] = 0
+    before, ROOT = ROOT, new_root()
     local.trace.state = ROOT
+    forget_plans(before)
 
 
 def enter(trace: Trace, handle: Handle) -> State:
@@ -297,7 +303,7 @@ def handle_of(state: State) -> Handle:
 def record(op: Op, inputs: tuple[Handle, ...], attrs: tuple[Any, ...] = ()) -> Any:
     """Record one operation on handles; return the handle of its result."""
     trace = local.trace
-    if trace.state.boundary:
+    if trace.state.boundary and not local.whole:
         local.flush()
         trace = local.trace
     states = tuple([h.state if h.trace is trace else enter(trace, h) for h in inputs])
@@ -337,7 +343,7 @@ def emit_scalar(value: Any, dtype: DType, provider: Callable[[], Any] | None = N
             stays what it was.
     """
     trace = local.trace
-    if trace.state.boundary:
+    if trace.state.boundary and not local.whole:
         local.flush()
         trace = local.trace
     state = advance(trace, ops.SCALAR, (), (dtype,))

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from tenor.ir.dtype import DType
     from tenor.ir.op import Op
 
-__all__ = ["Meta", "State", "meta", "new_root", "path", "since", "step"]
+__all__ = [
+    "Meta", "State", "forget_plans", "full", "meta", "new_root", "path", "since", "step",
+]  # fmt: skip
 
 
 class Meta:
@@ -118,8 +120,23 @@ def new_root() -> State:
 
 _NO_DTYPE: Any = None
 
-made: Final = {"states": 0}
-"""How many states the trie holds; too many, and it is begun again."""
+made: Final = {"states": 0, "plans": 0}
+"""How many states and plans the trie holds; too many, and it is begun again."""
+
+
+def full() -> bool:
+    """Tell whether the trie has grown too large."""
+    return made["states"] > config.max_states or made["plans"] > config.max_plans
+
+
+def forget_plans(root: State) -> None:
+    """Let go of every plan of a trie: what its states lead to would live until it is collected."""
+    made.update(states=0, plans=0)
+    waiting = [root]
+    while waiting:
+        state = waiting.pop()
+        state.plans.clear()
+        waiting.extend(list(state.next.values()))
 
 
 def step(

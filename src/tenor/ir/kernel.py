@@ -6,6 +6,7 @@ domain's index, possibly guarded; what cannot be said so is stored in a buffer o
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self, cast
@@ -20,7 +21,17 @@ if TYPE_CHECKING:
 __all__ = ["Affine", "Buffer", "Expr", "Guard", "Kernel", "Store"]
 
 _made: Final[WeakValueDictionary[Any, Expr]] = WeakValueDictionary()
-_lock: Final = threading.Lock()
+_lock = threading.RLock()
+
+
+def _after_fork() -> None:
+    """Begin a child with a lock of its own: another thread's is never released."""
+    global _lock  # noqa: PLW0603 - the process's one lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from tenor.engine import pin
 from tenor.engine.trace import local
@@ -71,6 +71,7 @@ class Module(metaclass=Kind):
         [2.0, 2.0]
     """
 
+    watched: ClassVar[bool] = True  # its attributes are a user's to change; see engine.surroundings
     training: bool
     _parameters: dict[str, Parameter | None]
     _buffers: dict[str, Tensor | None]

@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from tenor.engine.pin import once
 from tenor.errors import ArgumentError
 from tenor.optim.optimizer import Optimizer
 
@@ -68,6 +69,7 @@ class LRScheduler:
 
     def step(self, epoch: int | None = None) -> None:
         """Take one step, or go to a step of the closed form where the schedule has one."""
+        once()
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         self._set(self.get_lr())
 
@@ -620,6 +622,7 @@ class ReduceLROnPlateau(LRScheduler):
 
     def step(self, metrics: Any, epoch: int | None = None) -> None:  # type: ignore[override]
         """Take in the metric's value; lower the rate if it has not been better for too long."""
+        once()
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         value = float(metrics)
         if self.is_better(value, self.best):

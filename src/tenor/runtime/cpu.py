@@ -7,15 +7,20 @@ import functools
 import hashlib
 import itertools
 import os
+import sys
 import tempfile
 import threading
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from tenor.config import config
 from tenor.ir.target import Target
 
-__all__ = ["addresses_of", "assembly_of", "host_target", "machine", "object_code", "stats"]
+__all__ = [
+    "Library", "assembly_of", "host_target", "libraries_of", "llvm", "lock", "machine",
+    "object_code", "stats",
+]  # fmt: skip
 
 FORMAT: Final = b"tenor object 1\n"
 BETWEEN_PRUNES: Final = 512
@@ -23,9 +28,9 @@ BETWEEN_PRUNES: Final = 512
 stats: Final = {"compiled": 0, "from_disk": 0, "linked": 0}
 """How many kernels were compiled, read from the disk, and linked; tests gate on these."""
 
-_lock: Final = threading.RLock()
-_linked: Final[dict[str, int]] = {}
-_keep: Final[list[Any]] = []
+lock: Final = threading.RLock()
+"""Held while LLVM works, so that no fork leaves a child its locks."""
+_linked: Final[WeakValueDictionary[str, Library]] = WeakValueDictionary()
 _numbers = itertools.count()  # a name is used up even where linking fails
 
 
@@ -147,9 +152,11 @@ def object_code(text: str, target: Target) -> bytes:
         stats["from_disk"] += 1
         return body
     stats["compiled"] += 1
-    parsed = binding.parse_assembly(text)
-    parsed.triple = target.triple
-    body = bytes(_target_machine(target).emit_object(parsed))
+    with lock:
+        parsed = binding.parse_assembly(text)
+        parsed.triple = target.triple
+        body = bytes(_target_machine(target).emit_object(parsed))
+        parsed.close()
     if config.cache:
         _write(digest, body)
     return body
@@ -158,6 +165,11 @@ def object_code(text: str, target: Target) -> bytes:
 def assembly_of(text: str, target: Target) -> tuple[str, int]:
     """Return an LLVM module as assembly, and the bytes of its instructions; nothing is cached."""
     binding = llvm()
+    with lock:
+        return _assembly(binding, text, target)
+
+
+def _assembly(binding: Any, text: str, target: Target) -> tuple[str, int]:
     parsed = binding.parse_assembly(text)
     parsed.triple = target.triple
     made = binding.ObjectFileRef.from_data(_target_machine(target).emit_object(parsed))
@@ -168,19 +180,44 @@ def assembly_of(text: str, target: Target) -> tuple[str, int]:
     return str(_target_machine(target).emit_assembly(parsed)), int(size)
 
 
-def addresses_of(texts: list[str], symbols: list[str]) -> list[int]:
-    """Return the addresses of symbols, one a text; all new ones are linked in one go."""
-    with _lock:
-        new = [(t, s) for t, s in zip(texts, symbols, strict=True) if s not in _linked]
+class Library:
+    """Kernels that were linked together; their code is unloaded when nobody holds it.
+
+    Attributes:
+        addresses: Where each is, by symbol.
+    """
+
+    __slots__ = ("__weakref__", "_tracker", "addresses")
+
+    def __init__(self, objects: dict[str, bytes]) -> None:
+        builder = llvm().JITLibraryBuilder().add_current_process()
+        for symbol, body in objects.items():
+            builder.add_object_img(body)
+            builder.export_symbol(symbol)
+        self._tracker = builder.link(_linker(), f"tenor{next(_numbers)}")
+        self.addresses = {symbol: self._tracker[symbol] for symbol in objects}
+        stats["linked"] += len(objects)
+
+    def __del__(self) -> None:
+        tracker = getattr(self, "_tracker", None)
+        if tracker is not None and not sys.is_finalizing():
+            with lock:
+                tracker.close()
+
+
+def libraries_of(texts: list[str], symbols: list[str]) -> list[Library]:
+    """Return the library of each symbol, whose text is given; all new ones are linked in one go."""
+    with lock:
+        held = {s: _linked.get(s) for s in symbols}
+        new = {s: t for s, t in zip(symbols, texts, strict=True) if held[s] is None}
         if new:
-            binding = llvm()
-            builder = binding.JITLibraryBuilder().add_current_process()
-            for symbol, text in {s: t for t, s in new}.items():
-                builder.add_object_img(object_code(text, host_target()))
-                builder.export_symbol(symbol)
-            library = builder.link(_linker(), f"tenor{next(_numbers)}")
-            _keep.append(library)
-            stats["linked"] += len(new)
-            for _, symbol in new:
-                _linked[symbol] = library[symbol]
-        return [_linked[s] for s in symbols]
+            made = Library({s: object_code(t, host_target()) for s, t in new.items()})
+            for symbol in new:
+                _linked[symbol] = held[symbol] = made
+        return [held[s] for s in symbols]  # type: ignore[misc]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release
+    )

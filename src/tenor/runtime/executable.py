@@ -42,7 +42,7 @@ class Interrupted(BaseException):
 
 def load(program: Program) -> Executable:
     """Return a program made ready to run on this machine."""
-    return Executable(program, cpu.addresses_of(program.texts, program.symbols))
+    return Executable(program, cpu.libraries_of(program.texts, program.symbols))
 
 
 @functools.cache
@@ -98,14 +98,15 @@ class Executable:
 
     Args:
         program: What to run.
-        addresses: The addresses of its kernels.
+        libraries: Where its kernels are; it keeps their code loaded.
 
     Attributes:
         donated: Numbers of the inputs whose buffers are written over.
     """
 
-    def __init__(self, program: Program, addresses: list[int]) -> None:
+    def __init__(self, program: Program, libraries: list[cpu.Library]) -> None:
         self.program = program
+        self.libraries = libraries
         self.donated = tuple(leaf for leaf, _ in program.donated)
         self.outputs = list(program.output_sizes)
         self.given = {at: leaf for leaf, at in program.donated}
@@ -117,13 +118,15 @@ class Executable:
         codes = "".join("d" if kind == "f64" else "q" for kind in program.scalars)
         self.pack_scalars = struct.Struct(f"={codes}").pack_into
         self.scalar_bytes = 8 * scalars
-        self._tables(addresses)
+        self._tables()
         self.contexts: list[_Context] = []
         self.run_held, self.run_released = _entries()
 
-    def _tables(self, addresses: list[int]) -> None:
+    def _tables(self) -> None:
         """Write the launches and their arguments down for the native loop."""
         program = self.program
+        found = zip(self.libraries, program.symbols, strict=True)
+        addresses = [library.addresses[symbol] for library, symbol in found]
         launches: list[int] = []
         arguments: list[int] = []
         self.scratch = 0

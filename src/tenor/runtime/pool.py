@@ -31,7 +31,7 @@ _state: Final[dict[str, Any]] = {"lock": threading.RLock(), "pools": {}, "entrie
 def entry(name: str) -> int:
     """Return the address of a function of the native half."""
     if _state["entries"] is None:
-        with _state["lock"]:
+        with _state["lock"], cpu.lock:
             if _state["entries"] is None:
                 _state["engine"], _state["entries"] = _native()
     return int(_state["entries"][name])

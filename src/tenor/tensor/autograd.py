@@ -10,6 +10,7 @@ from tenor.engine import tape
 from tenor.engine.handle import Handle
 from tenor.engine.trace import FunctionCall, Linked, advance, handle_of, local, state_of
 from tenor.engine.trie import path
+from tenor.engine.walk import let_go
 from tenor.errors import ArgumentError, DTypeError, GradientError
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
@@ -161,7 +162,7 @@ class Context:
             GradientError: one was written in place since, or an earlier backward let them go.
         """
         if self.released:
-            raise tape.let_go()
+            raise let_go()
         for kept, version in zip(self.kept, self.versions, strict=True):
             if kept is not None and kept._version != version:
                 raise GradientError(
@@ -197,7 +198,8 @@ class Function:
     """An operation with a derivative of its own.
 
     Subclasses write two static methods: `forward(ctx, *args)` returns a tensor or a tuple of
-    them; `backward(ctx, *grads)` returns a gradient, or None, for each argument of forward.
+    them; `backward(ctx, *grads)` returns a gradient, or None, for each argument of forward. Where
+    there is a third, `setup_context(ctx, inputs, output)`, forward is not given the context.
 
     Example:
         >>> import tenor as tn
@@ -218,6 +220,10 @@ class Function:
     forward: Callable[..., Any]
     backward: Callable[..., Any]
 
+    @staticmethod
+    def setup_context(ctx: Context, inputs: tuple[Any, ...], output: Any) -> None:
+        """Leave what backward needs; a subclass that has it gives forward no context."""
+
     @classmethod
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
         """Run forward; gradients will come from backward."""
@@ -225,7 +231,11 @@ class Function:
         ctx = Context(needs)
         recording = local.trace.grad and any(needs)
         with no_grad():
-            result = cls.forward(ctx, *args, **kwargs)
+            if cls.setup_context is Function.setup_context:
+                result = cls.forward(ctx, *args, **kwargs)
+            else:
+                result = cls.forward(*args, **kwargs)
+                cls.setup_context(ctx, args, result)
         if not recording:
             return result
         outputs = (result,) if isinstance(result, Handle) else tuple(result)
@@ -250,8 +260,10 @@ class Function:
                     came=f"{len(found)} for {len(args)} arguments of forward",
                     fix="return None for arguments without a gradient",
                 )
-            return [found[i] for i in where]
+            name = f"{cls.__name__}.backward"
+            return [_fitted(name, found[i], like) for i, like in zip(where, given_to, strict=True)]
 
+        given_to = [_Like(args[i]) for i in where]
         made = _attach(outputs, [args[i] for i in where], answer, ctx.plain, ctx.release)
         shapes = [_Like(o) for o in outputs]
         for i, output in enumerate(outputs):
@@ -261,11 +273,33 @@ class Function:
 
 
 class _Like:
-    """The shape and dtype of an output, without holding on to it."""
+    """The shape and dtype of a tensor, without holding on to it."""
 
     def __init__(self, x: Handle) -> None:
         self.shape_tuple = x.shape_tuple
         self.element_type = x.element_type
+
+
+def _fitted(name: str, g: Any, like: _Like) -> Any:
+    """Return a gradient that a Function gave in its argument's shape and dtype.
+
+    Raises:
+        GradientError: it cannot be summed to that shape.
+    """
+    if g is None or like.element_type.kind != "float":
+        return None
+    shape, given = like.shape_tuple, g.shape_tuple
+    lead = len(given) - len(shape)
+    if lead < 0 or any(n not in (1, m) for n, m in zip(shape, given[lead:], strict=True)):
+        raise GradientError(
+            f"{name}: a gradient must have the shape of its argument, or one it broadcasts to.",
+            came=[f"gradient {given}", f"argument {shape}"],
+            fix="reduce it over the dims that forward broadcast",
+        )
+    if given != shape:
+        repeated = [d for d, n in enumerate((1,) * lead + shape) if n != given[d] or d < lead]
+        g = g.sum(repeated, keepdim=True).reshape(shape)
+    return g if g.element_type is like.element_type else g.to(like.element_type)
 
 
 def _attach(
@@ -308,31 +342,39 @@ def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """
     for name in ("use_reentrant", "preserve_rng_state", "determinism_check"):
         kwargs.pop(name, None)
-    if not local.trace.grad:
+    if not local.trace.grad or local.immediate:  # where nothing is kept anyway
         return function(*args, **kwargs)
+    if local.trace.state.boundary:
+        local.flush()
     random_state = get_rng_state()
     for x in args:
         if isinstance(x, Handle):
             state_of(x)
     trace, start = local.trace, local.trace.state
-    with no_grad():
-        result = function(*args, **kwargs)
+    before, local.whole = local.whole, True
+    try:
+        with no_grad():
+            result = function(*args, **kwargs)
+    finally:
+        local.whole = before
     outputs = (result,) if isinstance(result, Handle) else tuple(result)
     where = [i for i, a in enumerate(args) if isinstance(a, Handle)]
-    captured = _captured(trace, start.depth, {state_of(args[i]) for i in where})
     if local.trace is not trace:
         raise GradientError(
             "checkpoint: the function reads a value, which ends the recording it is part of.",
             came=f"{getattr(function, '__name__', 'a function')} observes a tensor",
             fix="move print, item() and branches on values out of the function",
         )
+    captured = _captured(trace, start.depth)
 
     def answer(given: list[Any], _linked: Linked) -> list[Any]:
         inner = list(args)
+        linked = local.trace.grad  # the gradient is to be differentiated itself
         for i in where:
             # The barrier keeps what is computed again from being merged with the first time.
-            fresh = handle_of(advance(local.trace, ops.BARRIER, (state_of(args[i].detach()),), ()))
-            inner[i] = fresh.requires_grad_(args[i].needs_grad)  # type: ignore[attr-defined]
+            apart = args[i] if linked else args[i].detach()  # first, as it may end the trace
+            fresh: Any = handle_of(advance(local.trace, ops.BARRIER, (state_of(apart),), ()))
+            inner[i] = fresh if linked else fresh.requires_grad_(args[i].needs_grad)
         now = get_rng_state()
         set_rng_state(random_state)
         try:
@@ -344,9 +386,8 @@ def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         arrived = zip(again, given, strict=True)
         pairs = [(o, g) for o, g in arrived if g is not None and o.needs_grad]
         wanted = [x for x in (*[inner[i] for i in where], *captured) if x.needs_grad]
-        found = iter(
-            tape.gradients([o for o, _ in pairs], wanted, [g for _, g in pairs], True, False)
-        )
+        outputs, grads = [o for o, _ in pairs], [g for _, g in pairs]
+        found = iter(tape.gradients(outputs, wanted, grads, True, linked, stops=True))
         sources = (*[inner[i] for i in where], *captured)
         return [next(found) if x.needs_grad else None for x in sources]
 
@@ -354,13 +395,16 @@ def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return made[0] if isinstance(result, Handle) else tuple(made)
 
 
-def _captured(trace: Any, depth: int, known: set[Any]) -> list[Handle]:
-    """Return tensors from outside that a stretch of recording used and that need gradients."""
+def _captured(trace: Any, depth: int) -> list[Handle]:
+    """Return tensors from outside that a stretch of recording used and that need gradients.
+
+    Arguments are among them: they may also have been found in another way.
+    """
     found: dict[Any, Handle] = {}
     for state in path(trace.state)[depth:]:
         for source in state.inputs:
             outside = source.depth <= depth or source.op is ops.LEAF
-            if outside and source.requires_grad and source not in known and source not in found:
+            if outside and source.requires_grad and source not in found:
                 owner = trace.variables.get(source)
                 found[source] = handle_of(source) if owner is None else owner
     return list(found.values())

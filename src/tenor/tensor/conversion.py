@@ -62,7 +62,9 @@ def from_array(array: NDArray[Any], dtype: DType | None = None) -> Tensor:
     if local.pinning is None:
         return made
     # A compiled function makes it anew at each replay, whatever was written to it before.
-    return record(ops.RESHAPE, (made,), (array.shape,))  # type: ignore[no-any-return]
+    anew: Tensor = record(ops.RESHAPE, (made,), (array.shape,))
+    local.known[anew.state] = made
+    return anew
 
 
 # -- out ----------------------------------------------------------------------------------------
@@ -120,11 +122,14 @@ def concrete(x: Tensor, what: str) -> NDArray[Any]:
     """Return the values for reading, bfloat16 as float32.
 
     Raises:
-        ObservationError: inside a function being compiled.
+        ObservationError: inside a function being compiled, unless it made them of Python data.
     """
+    known: Any = None
     if local.pinning is not None:
-        refuse_observation(what)
-    array = _stored(x)
+        known = local.known.get(x.state) if x.trace is local.trace else None
+        if known is None:
+            refuse_observation(what)
+    array = _stored(x if known is None else known)
     return from_bfloat16(array) if x.element_type is dt.bfloat16 else array
 
 

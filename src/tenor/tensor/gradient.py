@@ -149,6 +149,7 @@ def set_grad(x: Tensor, value: Tensor | None) -> None:
 
     Raises:
         ShapeError: it has another shape than the tensor.
+        DTypeError: it has another dtype.
     """
     if value is not None and not isinstance(value, Handle):
         raise ArgumentError(
@@ -159,6 +160,12 @@ def set_grad(x: Tensor, value: Tensor | None) -> None:
             "grad: must have the tensor's shape.",
             came=[f"gradient {value.shape_tuple}", f"tensor {x.shape_tuple}"],
             fix="reshape it",
+        )
+    if value is not None and value.element_type is not x.element_type:
+        raise DTypeError(
+            "grad: must have the tensor's dtype.",
+            came=[f"gradient {value.element_type.name}", f"tensor {x.element_type.name}"],
+            fix="convert it with .to(x.dtype)",
         )
     touch_grad(x, read=False)
     x._grad = value
@@ -257,7 +264,9 @@ def register_hook(x: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Removab
         )
     if x.hooks is None:
         x.hooks = []
-    x.hooks.append(hook)
+    # What `retain_grad` keeps is the gradient as every hook leaves it.
+    at = next((i for i, h in enumerate(x.hooks) if hasattr(h, "stays")), len(x.hooks))
+    x.hooks.insert(len(x.hooks) if hasattr(hook, "stays") else at, hook)
     if x.segment is not None:
         x.segment.hooks[x.origin] = x.hooks
     elif x.trace is local.trace:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tenor.engine.alias import write
+from tenor.engine.alias import excuse, write
 from tenor.engine.handle import Handle
 from tenor.engine.trace import local
 from tenor.errors import DTypeError, ShapeError
@@ -61,7 +61,9 @@ def in_place(name: str, function: Callable[..., Any]) -> Callable[..., Tensor]:
         result = function(x, *args, **kwargs)
         if result is NotImplemented:
             return result  # type: ignore[no-any-return]
-        since = since if local.trace is trace else 0
+        if local.trace is not trace:
+            excuse(x, result, trace.serial, since)
+            since = 0
         return overwrite(x, clone(result) if result is x else result, name, since)
 
     method.__name__ = method.__qualname__ = name

@@ -15,6 +15,7 @@ import numpy as np
 
 from tenor.engine.alias import write
 from tenor.engine.handle import Handle
+from tenor.engine.pin import once
 from tenor.engine.trace import emit_scalar, local, record
 from tenor.errors import ArgumentError, DTypeError, ShapeError
 from tenor.ir import dtype as dt
@@ -44,6 +45,18 @@ FIRST_SEED = 67280421310721
 """The seed before anyone sets one: a program gives the same numbers each time it is run."""
 WORD = 2.0**-32
 
+_lock = threading.RLock()
+
+
+def _after_fork() -> None:
+    """Begin a child with a lock of its own: another thread's is never released."""
+    global _lock  # noqa: PLW0603 - the process's one lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
 
 class Generator:
     """A stream of random numbers of its own.
@@ -62,13 +75,13 @@ class Generator:
     def __init__(self, device: Any = None) -> None:
         on_cpu(device)
         self.device = CPU
-        self.lock = threading.Lock()
         self.key = FIRST_SEED
         self.count = 0
 
     def manual_seed(self, seed: int) -> Generator:
         """Begin the stream of a seed; return the generator."""
-        with self.lock:
+        once()
+        with _lock:
             self.key = _wrapped(seed)
             self.count = 0
         return self
@@ -85,7 +98,7 @@ class Generator:
 
     def get_state(self) -> Tensor:
         """Return where the stream stands: 16 bytes, seed and count."""
-        with self.lock:
+        with _lock:
             return from_array(np.array([self.key, self.count], np.int64).view(np.uint8))
 
     def set_state(self, state: Tensor) -> None:
@@ -94,6 +107,7 @@ class Generator:
         Raises:
             ArgumentError: the state is not one that `get_state` gave.
         """
+        once()
         held = concrete(state, "set_state()")
         if held.dtype != np.uint8 or held.shape != (16,):
             raise ArgumentError(
@@ -102,7 +116,7 @@ class Generator:
                 fix="pass a state saved from a generator",
             )
         key, count = np.ascontiguousarray(held).view(np.int64).tolist()
-        with self.lock:
+        with _lock:
             self.key, self.count = key, count
 
     def clone_state(self) -> Generator:
@@ -113,7 +127,7 @@ class Generator:
 
     def take(self, blocks: int) -> int:
         """Return the number of the next block, and go past that many."""
-        with self.lock:
+        with _lock:
             first, self.count = self.count, self.count + blocks
         return first
 

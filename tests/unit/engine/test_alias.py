@@ -9,6 +9,8 @@ import pytest
 import torch
 
 import tenor as tn
+from tenor.config import config
+from tenor.engine.trace import reset_trie
 from tenor.errors import GradientError
 
 
@@ -379,3 +381,46 @@ def test_many_writes_through_views_are_linear():
     for i in range(400):
         out[i] = float(i)
     assert out.sum(1).tolist() == [2.0 * i for i in range(400)]
+
+
+@pytest.mark.parametrize("cap", ["immediate", 1, 2, 3, 4, 5, 6, 20_000])
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda y, w: y.mul_(w * 1),
+        lambda y, w: y.pow_(w),
+        lambda y, w: y[0].mul_(w[0] * 2),
+        lambda y, w: y.t()[0].div_(w[0] + 5),
+    ],
+)
+def test_a_write_whose_own_derivative_reads_the_old_value(write, cap, monkeypatch):
+    """It may have been run before the value was written, at any point."""
+
+    def program(lib):
+        x = lib.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=lib.float64, requires_grad=True)
+        w = lib.tensor([[0.5, 2.0], [1.5, 3.0]], dtype=lib.float64, requires_grad=True)
+        y = x * 3
+        write(y, w)
+        (y * y.detach()).sum().backward()
+        return x.grad.tolist(), w.grad.tolist()
+
+    if cap == "immediate":
+        with tn.immediate():
+            ours = program(tn)
+    else:
+        monkeypatch.setattr(config, "max_pending_ops", cap)
+        reset_trie()
+        ours = program(tn)
+        reset_trie()
+    np.testing.assert_allclose(ours, program(torch), rtol=1e-12)
+
+
+def test_a_read_before_such_a_write_is_still_refused():
+    for mode in (tn.immediate, tn.enable_grad):
+        with mode():
+            x = tn.tensor([1.0, 2.0], requires_grad=True)
+            y = x * 3
+            z = y * y
+            y.mul_(x * 1)
+            with pytest.raises(GradientError, match="in place"):
+                z.sum().backward()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 
+import numpy as np
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 import tenor as tn
-from tenor.errors import GradientError
+from tenor.config import config
+from tenor.engine.trace import reset_trie
+from tenor.errors import DTypeError, GradientError
 
 LOOK = pytest.mark.parametrize("look", [False, True])
 
@@ -472,3 +477,216 @@ def test_an_error_leaves_nothing_behind_either():
         step()
     gc.collect()
     assert tn.memory_allocated() == before
+
+
+# -- gradients by name go no further than they must ----------------------------------------------
+def both(program):
+    """Return what a program gives in PyTorch and in Tenor."""
+    return program(torch), program(tn)
+
+
+def leaf(lib, *values):
+    return lib.tensor(list(values), dtype=lib.float64, requires_grad=True)
+
+
+@pytest.mark.parametrize("look", [False, True])
+@pytest.mark.parametrize("inputs", [False, True], ids=["autograd.grad", "backward(inputs=)"])
+def test_what_no_asked_for_gradient_needs_is_not_walked(look, inputs):
+    """Values written over are refused, and hooks called, only on the way to an input."""
+
+    def program(lib):
+        x, w, log = leaf(lib, 1.0, 2.0), leaf(lib, 3.0, 4.0), []
+        h = x.exp()
+        h.register_hook(lambda g: log.append(g.tolist()))
+        y = h * w
+        if look:
+            y.tolist()
+        z = (y.tanh() * w).sum() + (h * h).sum()
+        if look:
+            z.tolist()
+        with lib.no_grad():
+            h.add_(1)
+        if inputs:
+            try:
+                z.backward(inputs=[x])
+            except RuntimeError:
+                log.append("refused")
+            return log, x.grad
+        w2 = leaf(lib, 5.0, 6.0)
+        k = (w2 * w2 + h.detach() * x).sum()
+        (g,) = lib.autograd.grad(k, w2, retain_graph=True)
+        return log, g.tolist()
+
+    theirs, ours = both(program)
+    assert ours == theirs
+
+
+def test_hooks_before_an_input_are_not_called():
+    def program(lib):
+        x, log = leaf(lib, 1.0, 2.0), []
+        x.register_hook(lambda g: log.append("x"))
+        h = x * 2
+        h.register_hook(lambda g: log.append("h"))
+        found = lib.autograd.grad((h * h).sum(), h)
+        return log, [g.tolist() for g in found]
+
+    theirs, ours = both(program)
+    assert ours == theirs
+
+
+def test_an_input_whose_own_history_was_let_go():
+    def program(lib):
+        x = leaf(lib, 1.0, 2.0)
+        h = x * x
+        h.sum().backward()
+        found = lib.autograd.grad((h * h).sum(), h)[0].tolist()
+        with pytest.raises(RuntimeError):
+            lib.autograd.grad((h * h).sum(), x)
+        return found
+
+    theirs, ours = both(program)
+    assert ours == theirs
+
+
+def test_a_quotient_may_be_written_over():
+    def program(lib):
+        x, w = leaf(lib, 1.0, 2.0), leaf(lib, 3.0, 4.0)
+        y = x / w
+        y.mul_(3)
+        y.sum().backward()
+        return x.grad.tolist(), w.grad.tolist()
+
+    theirs, ours = both(program)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-14)
+
+
+# -- checkpoint ----------------------------------------------------------------------------------
+def remember(lib):
+    if lib is tn:
+        return tn.autograd.checkpoint
+    return functools.partial(checkpoint, use_reentrant=False)
+
+
+@pytest.mark.parametrize("cap", [20_000, 3, 4, 5, 7], ids="cap {}".format)
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda lib, c, x, w, h: c(lambda a: (a * x).sin() * w, x),
+        lambda lib, c, x, w, h: c(lambda a: (a * h).sin() * w, x),
+        lambda lib, c, x, w, h: c(lambda a: (a * h).sin() * w, h),
+        lambda lib, c, x, w, h: c(lambda a: c(lambda b: (a * b * h).exp(), a * w), h * x),
+    ],
+    ids=["argument found again", "computed from the argument", "a computed argument", "nested"],
+)
+def test_checkpoint_of_what_is_found_outside(function, cap, monkeypatch):
+    monkeypatch.setattr(config, "max_pending_ops", cap)
+    reset_trie()
+
+    def program(lib):
+        x, w, log = leaf(lib, 0.5, 0.25), leaf(lib, 3.0, 4.0), []
+        w.register_hook(lambda g: log.append("w"))
+        h = x.tanh()
+        h.register_hook(lambda g: log.append("h") or g * 2)
+        function(lib, remember(lib), x, w, h).sum().backward()
+        return [x.grad.tolist(), w.grad.tolist()], sorted(log)
+
+    try:
+        (theirs, order), (ours, our_order) = both(program)
+    finally:
+        reset_trie()
+    np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+    assert our_order == order
+
+
+def test_a_checkpoint_is_differentiated_twice():
+    def program(lib):
+        x, w = leaf(lib, 0.5, 0.25), leaf(lib, 3.0, 4.0)
+        y = remember(lib)(lambda a: (a**3 * w).sum(), x * 2)
+        (g,) = lib.autograd.grad(y, x, create_graph=True)
+        return [g.tolist()] + [v.tolist() for v in lib.autograd.grad((g * g).sum(), [x, w])]
+
+    theirs, ours = both(program)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+
+def test_checkpoint_in_immediate_mode():
+    with tn.immediate():
+        x = tn.tensor([1.0, 2.0], requires_grad=True)
+        tn.autograd.checkpoint(lambda a: (a * a).sum(), x).backward()
+        assert x.grad.tolist() == [2.0, 4.0]
+
+
+# -- what rules of a user's may return -----------------------------------------------------------
+class Given(tn.autograd.Function):
+    """Gives a gradient of any shape."""
+
+    @staticmethod
+    def forward(ctx, x, gradient):
+        ctx.gradient = gradient
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, g):
+        return ctx.gradient, None
+
+
+def test_a_functions_gradient_must_fit_its_argument():
+    x = tn.zeros(3, 1, requires_grad=True)
+    Given.apply(x, tn.ones(2, 3, 4, dtype=tn.float64)).sum().backward()
+    assert x.grad.tolist() == [[8.0]] * 3
+    assert x.grad.dtype is tn.float32
+    for shape in ((1,), (2, 1), (3, 1, 2), ()):
+        with pytest.raises(GradientError, match=r"Given\.backward"):
+            Given.apply(x, tn.ones(shape)).sum().backward()
+
+
+def test_a_hook_must_keep_shape_and_dtype():
+    for hook in (lambda g: g[:1], lambda g: g.double()):
+        x = tn.ones(2, requires_grad=True)
+        x.register_hook(hook)
+        with pytest.raises(GradientError, match="hook"):
+            (x * x).sum().backward()
+
+
+def test_what_is_retained_is_what_hooks_leave():
+    def program(lib):
+        x = leaf(lib, 1.0, 2.0)
+        h = x * 2
+        h.retain_grad()
+        h.register_hook(lambda g: g * 3)
+        (h * h).sum().backward()
+        return h.grad.tolist(), x.grad.tolist()
+
+    theirs, ours = both(program)
+    assert ours == theirs
+
+
+def test_a_function_with_its_context_set_up_apart():
+    def program(lib):
+        class Scale(lib.autograd.Function):
+            @staticmethod
+            def forward(x, k):
+                return x * k
+
+            @staticmethod
+            def setup_context(ctx, inputs, output):
+                ctx.save_for_backward(inputs[0])
+                ctx.k = inputs[1]
+
+            @staticmethod
+            def backward(ctx, g):
+                return g * ctx.k + 0 * ctx.saved_tensors[0], None
+
+        x = leaf(lib, 1.0, 2.0)
+        Scale.apply(x, 3.0).sum().backward()
+        return x.grad.tolist()
+
+    theirs, ours = both(program)
+    assert ours == theirs
+
+
+def test_a_gradient_of_another_dtype_is_refused():
+    x = tn.ones(2, requires_grad=True)
+    with pytest.raises(DTypeError, match="grad"):
+        x.grad = tn.ones(2, dtype=tn.float64)
+    assert x.grad is None

@@ -1,5 +1,7 @@
 """Machine code: the cache on disk, linking, and code for other machines."""
 
+import ctypes
+import gc
 import os
 import subprocess
 import sys
@@ -103,12 +105,89 @@ def test_symbols_are_linked_once():
         [TEXT.format("linked_a", 6), TEXT.format("linked_b", 7)],
         ["linked_a", "linked_b"],
     )
-    first = cpu.addresses_of(texts, symbols)
+    first = cpu.libraries_of(texts, symbols)
     before = cpu.stats["linked"]
-    assert cpu.addresses_of(texts, symbols) == first
-    assert cpu.addresses_of(texts[::-1], symbols[::-1]) == first[::-1]
+    assert cpu.libraries_of(texts, symbols) == first
+    assert cpu.libraries_of(texts[::-1], symbols[::-1]) == first[::-1]
     assert cpu.stats["linked"] == before
-    assert len(set(first)) == 2
+    assert len({library.addresses[s] for library, s in zip(first, symbols, strict=True)}) == 2
+
+
+def mappings():
+    """Return how many stretches of memory this process has."""
+    return len(Path("/proc/self/maps").read_text(encoding="utf-8").splitlines())
+
+
+def linked(numbers, name):
+    texts = [TEXT.format(f"{name}_{i}", i) for i in numbers]
+    return [cpu.libraries_of([t], [f"{name}_{i}"])[0] for i, t in zip(numbers, texts, strict=True)]
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="counts mappings by /proc")
+def test_code_that_nobody_holds_is_unloaded(cache):
+    linked(range(3), "first")
+    gc.collect()
+    before = mappings()
+    held = linked(range(60), "held")
+    assert mappings() >= before + 60
+    del held
+    gc.collect()
+    assert mappings() <= before + 6
+
+
+def test_code_is_held_by_what_runs_it(cache):
+    text = TEXT.format("kept", 5)
+    (library,) = cpu.libraries_of([text], ["kept"])
+    cpu.libraries_of([TEXT.format("other", 5)], ["other"])
+    assert cpu.libraries_of([text], ["kept"])[0] is library
+    cell = ctypes.c_int64()
+    ctypes.CFUNCTYPE(None, ctypes.c_void_p)(library.addresses["kept"])(ctypes.addressof(cell))
+    assert cell.value == 5
+    before = cpu.stats["linked"]
+    del library
+    gc.collect()
+    cpu.libraries_of([text], ["kept"])
+    assert cpu.stats["linked"] == before + 1
+
+
+FORKS = """
+import os, threading
+import tenor as tn
+
+def compile_new(stop):
+    k = 0
+    while not stop:
+        k += 1
+        y = tn.ones(7 + k % 50)
+        for j in range(k % 7 + 1):
+            y = (y * 2 + k).sin()
+        y.sum().item()
+
+stop = []
+thread = threading.Thread(target=compile_new, args=(stop,))
+thread.start()
+for k in range(40):
+    child = os.fork()
+    if child == 0:
+        x = tn.rand(131 + k)
+        for _ in range(k % 5):
+            x = (x * 3.5).cos()
+        os._exit(0 if abs(x.sum().item()) < 1e9 else 1)
+    assert os.waitpid(child, 0)[1] == 0
+stop.append(1)
+thread.join()
+print("done")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_child_forked_while_a_thread_compiles_can_compile(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKS],
+        env={"PYTHONPATH": str(ROOT / "src"), "TENOR_CACHE_DIR": str(tmp_path)},
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    assert done.stdout == "done\n"
 
 
 PROCESS = """

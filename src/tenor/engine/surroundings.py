@@ -1,0 +1,260 @@
+"""What a function sees besides its arguments: closures, globals, attributes, and how they were.
+
+A replay of a compiled function repeats what it did with the Python values it found the first time.
+It may do so only while they are what they were. What a function can find is read off its code: the
+names it mentions, followed through the functions, modules and objects it mentions them on.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import operator
+import sys
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from tenor.engine.handle import Handle
+from tenor.engine.macro import exact
+from tenor.ir.dtype import DType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = ["Surroundings"]
+
+PLAIN: Final = (bool, int, float, complex, str, bytes, type(None), DType)
+LONGEST: Final = 1024
+"""Elements of a list or dict that are compared one by one; a longer one is known by its length."""
+INSTALLED: Final = ("site-packages", "dist-packages")
+"""Folders of packages that are nobody's to change."""
+MAKING: Final = frozenset(("__init__", "__new__", "__post_init__", "__repr__"))
+"""Special methods that no computation on an object calls by itself."""
+MISSING: Final = object()
+
+
+class Surroundings:
+    """What a function can find, as it was when this was made.
+
+    Args:
+        function: The function, method or object that is called.
+        others: What it is given besides tensors.
+
+    Attributes:
+        tensors: The tensors among it.
+        places: What is read again, how, and what was there.
+        empty: Containers that had nothing in them.
+        absent: Dictionaries of attributes, and names that were not there.
+    """
+
+    def __init__(self, function: Any, others: Iterable[Any]) -> None:
+        self.tensors: list[Handle] = []
+        self.places: list[tuple[Any, Callable[[Any], Any], tuple[Any, ...]]] = []
+        self.empty: list[Any] = []
+        self.absent: list[tuple[Any, frozenset[str]]] = []
+        found = _Search(self)
+        for value in (function, *others):
+            found.visit(value)
+        found.settle()
+
+    def same(self) -> bool:
+        """Tell whether everything is what it was."""
+        if any(self.empty):
+            return False
+        for own, names in self.absent:
+            if not own.keys().isdisjoint(names):
+                return False
+        try:
+            for place, read, before in self.places:
+                now = read(place)
+                if len(now) != len(before):
+                    return False
+                if not all(map(operator.is_, now, before)) and not all(map(_equal, now, before)):
+                    return False
+        except KeyError:  # an attribute is gone
+            return False
+        return True
+
+    def watch(self, place: Any, read: Callable[[Any], Any]) -> None:
+        """Note what is read from a place."""
+        self.places.append((place, read, tuple(map(_kept, read(place)))))
+
+    def watch_names(self, own: Any, names: set[str]) -> None:
+        """Note what is found under names in a dictionary, and under which there is nothing."""
+        there = names & own.keys()
+        if there:
+            self.watch(own, operator.itemgetter(*there, next(iter(there))))  # two at least: a tuple
+        if names - there:
+            self.absent.append((own, frozenset(names - there)))
+
+
+class _Search:
+    """Follows values to what can be found from them, by the names that code mentions."""
+
+    def __init__(self, found: Surroundings) -> None:
+        self.found = found
+        self.seen: dict[int, Any] = {}
+        self.names = {"forward"}
+        self.owners: list[Any] = []
+
+    def visit(self, value: Any) -> None:
+        """Note what a value leads to."""
+        if isinstance(value, PLAIN) or id(value) in self.seen:
+            return
+        self.seen[id(value)] = value
+        if isinstance(value, Handle):
+            self.found.tensors.append(value)
+        elif isinstance(value, (MethodType, functools.partial, staticmethod, classmethod)):
+            for part in ("__self__", "__func__", "func", "args", "keywords"):
+                self.visit(getattr(value, part, None))
+        elif isinstance(value, property):
+            self.visit(value.fget)
+        elif isinstance(value, FunctionType):
+            self.visit_function(value)
+        elif isinstance(value, (tuple, list, set, frozenset, dict)):
+            self.visit_container(value)
+        elif hasattr(value, "__dict__") and _watched(value):
+            self.owners.append(value)
+            for kind in type(value).__mro__[:-1]:
+                self.visit(kind)
+
+    def visit_function(self, function: FunctionType) -> None:
+        """Follow a function's globals, closure and defaults."""
+        if _library(function.__module__):
+            return
+        code, outside = function.__code__, function.__globals__
+        self.names |= _mentioned(code)
+        names = {name for name in _globals(code) if name in outside}
+        self.found.watch_names(outside, names)
+        if function.__closure__ or function.__defaults__ or function.__kwdefaults__:
+            self.found.watch(function, _contents)
+        for value in (*[outside[name] for name in names], *_contents(function)):
+            self.visit(value)
+
+    def visit_container(self, value: Any) -> None:
+        """Follow the elements of a container."""
+        watch = self.found.watch
+        if not value:
+            self.found.empty.append(value)
+        elif len(value) > LONGEST:
+            watch(value, lambda v: (len(v),))
+            return
+        elif isinstance(value, dict):
+            watch(value, lambda v: (*v, *v.values()))
+        elif isinstance(value, list):
+            watch(value, tuple)
+        elif isinstance(value, set):
+            watch(value, lambda v: (frozenset(v),))
+        for inner in value.values() if isinstance(value, dict) else value:
+            self.visit(inner)
+
+    def settle(self) -> None:
+        """Follow attributes until no new name and no new object turns up, and watch them."""
+        before = -1
+        while before < len(self.names) + len(self.owners):
+            before = len(self.names) + len(self.owners)
+            for owner in list(self.owners):
+                names = self.names | _inherited(_kind(owner))
+                for name, value in list(vars(owner).items()):
+                    implied = name[:2] == "__" and name not in MAKING
+                    if name in names or (implied and isinstance(value, FunctionType)):
+                        self.visit(value)
+        for owner in self.owners:
+            self.found.watch_names(vars(owner), self.names | _inherited(_kind(owner)))
+
+
+def _kind(owner: Any) -> type:
+    return owner if isinstance(owner, type) else type(owner)
+
+
+@functools.cache
+def _inherited(kind: type) -> frozenset[str]:
+    """Return every name that the methods a class has of the library mention."""
+    methods = [
+        method.__code__
+        for base in kind.__mro__
+        if _library(base.__module__)
+        for method in vars(base).values()
+        if isinstance(method, FunctionType)
+    ]
+    return frozenset().union(*map(_mentioned, methods))
+
+
+def _library(module: str | None) -> bool:
+    """Tell whether a module is installed, and so nobody's to change."""
+    return _installed((module or "").partition(".")[0])
+
+
+@functools.cache
+def _installed(package: str) -> bool:
+    if package == "tenor" or package in sys.stdlib_module_names:
+        return True
+    found = getattr(sys.modules.get(package), "__file__", None)
+    return found is not None and any(folder in found for folder in INSTALLED)
+
+
+def _watched(value: Any) -> bool:
+    """Tell whether an object's attributes are a user's to change."""
+    if isinstance(value, ModuleType):
+        return not _library(value.__name__)
+    if isinstance(value, type):
+        return not _library(value.__module__)
+    return getattr(type(value), "watched", False) is True or not _library(type(value).__module__)
+
+
+@functools.lru_cache(maxsize=4096)
+def _mentioned(code: CodeType) -> frozenset[str]:
+    """Return every name a piece of code mentions, also in the functions it makes."""
+    found = {*code.co_names}
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            found |= _mentioned(constant)
+        elif isinstance(constant, str) and constant.isidentifier():
+            found.add(constant)  # getattr(x, "name")
+    return frozenset(found)
+
+
+@functools.lru_cache(maxsize=4096)
+def _globals(code: CodeType) -> frozenset[str]:
+    """Return the globals a piece of code reads, also in the functions it makes."""
+    reads = ("LOAD_GLOBAL", "LOAD_NAME")
+    found = {i.argval for i in dis.get_instructions(code) if i.opname in reads}
+    inner = [c for c in code.co_consts if isinstance(c, CodeType)]
+    return frozenset(found.union(*map(_globals, inner)))
+
+
+def _contents(function: FunctionType) -> list[Any]:
+    """Return what a function closes over, and its defaults."""
+    found = []
+    for cell in function.__closure__ or ():
+        try:
+            found.append(cell.cell_contents)
+        except ValueError:
+            found.append(MISSING)
+    return [*found, *(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+
+
+def _kept(value: Any) -> Any:
+    """Return what a value is compared with later: a small array is copied."""
+    if isinstance(value, np.ndarray) and value.nbytes <= 1 << 16:
+        return value, value.copy()
+    return value
+
+
+def _equal(now: Any, before: Any) -> bool:
+    if now is before:
+        return True
+    if isinstance(now, np.ndarray) and isinstance(before, tuple):
+        same, copy = before
+        return now is same and bool(np.array_equal(now, copy))
+    if type(now) is not type(before):
+        return False
+    if isinstance(now, tuple):
+        return len(now) == len(before) and all(map(_equal, now, before))
+    if isinstance(now, (*PLAIN, frozenset)):
+        return bool(now == before) and exact(now) == exact(before)
+    if isinstance(now, MethodType):
+        return now.__self__ is before.__self__ and now.__func__ is before.__func__
+    return False
