@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 from weakref import WeakValueDictionary
 
 if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Iterator
+
     from tenor.ir.dtype import DType
     from tenor.ir.node import Shape
 
-__all__ = ["Affine", "Buffer", "Expr", "Guard", "Kernel", "Store"]
+__all__ = ["Affine", "Buffer", "Expr", "Guard", "Kernel", "Store", "ordered"]
 
 _made: Final[WeakValueDictionary[Any, Expr]] = WeakValueDictionary()
 _lock: Final = threading.Lock()
@@ -89,6 +91,24 @@ class Expr:
     def __repr__(self) -> str:
         inner = ", ".join(map(repr, (*self.args, *self.attrs)))
         return f"{self.op}({inner}): {self.dtype.text}"
+
+
+def ordered(roots: Iterable[Expr], known: Container[object] = ()) -> Iterator[Expr]:
+    """Yield the expressions under roots once each, after their arguments; known ones are left out.
+
+    However deep they are: a kernel's expression may be deeper than Python's stack.
+    """
+    seen: set[Expr] = set()
+    for root in roots:
+        pending = [(root, False)]
+        while pending:
+            expr, ready = pending.pop()
+            if ready:
+                yield expr
+            elif expr not in seen and expr not in known:
+                seen.add(expr)
+                pending.append((expr, True))
+                pending += [(arg, False) for arg in reversed(expr.args)]
 
 
 @dataclass(frozen=True, slots=True)
