@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tenor.errors import ArgumentError
-from tenor.save import safetensors
+from tenor.save import bundle, safetensors
 from tenor.save.elements import restored, stored
-from tenor.save.loaded import load_model
+from tenor.save.loaded import LoadedModel
+from tenor.save.mapping import mapped
 from tenor.save.model import save_model
 from tenor.save.nest import NEST, is_nested, packed, unpacked
 from tenor.save.programs import MAX_BYTES
@@ -107,11 +108,10 @@ def load(
         OSError: It cannot be opened.
     """
     del map_location, weights_only
-    with Path(path).open("rb") as file:
-        first = file.read(len(ZIP))
-    if first == ZIP:
-        return load_model(path, max_bytes=max_bytes)
-    found = safetensors.open_file(path)
+    view = mapped(path)
+    if bytes(view[: len(ZIP)]) == ZIP:
+        return LoadedModel(bundle.parse(view), max_bytes=max_bytes)
+    found = safetensors.read(view)
     text = found.metadata.get(NEST)
     if text is not None:
         return unpacked(text, found.typed())

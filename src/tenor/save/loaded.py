@@ -100,11 +100,10 @@ class LoadedModel:
         }
         self.examples: Mapping[str, Example] = _examples(opened)
         for name, signature in self.signatures.items():
-            # A program can only be read where its sizes are known.
             if name in self.examples:
                 self._programs[name].graph(_bound(signature, self.examples[name].inputs))
-            elif not signature.symbols:
-                self._programs[name].graph({})
+            else:
+                self._programs[name].probe()
 
     def __repr__(self) -> str:
         asked = (_described(signature) for signature in self.signatures.values())
@@ -146,9 +145,8 @@ class LoadedModel:
 
         Raises:
             RequestError: No such signature, or inputs of other names, dtypes or shapes.
-            ShapeError: Sizes the program cannot be run at.
+            ShapeError: Sizes the program cannot be run at, or not in the memory allowed.
             IndexRangeError: An input holds an index out of range.
-            ArgumentError: The run would take more memory than allowed.
         """
         found = self.signatures.get(signature)
         if found is None:

@@ -131,6 +131,8 @@ class Service:
             raise self.busy() from None
         except CLIENT_ERRORS as error:
             return reply({"error": reason(error)}, 400)
+        except MemoryError:
+            raise HTTPException(413, "the body takes more memory than there is") from None
         except Exception:
             logger.exception("model %r version %s failed", servable.name, servable.version)
             detail = f"model {servable.name!r} failed; the server's log says why"

@@ -194,6 +194,17 @@ def test_what_a_model_says_about_its_values_reaches_the_client(client_of, zoo, e
     assert answer.json() == {"error": wanted}
 
 
+def test_a_body_there_is_no_memory_for_is_too_large(client_of, zoo):
+    def fail(x):
+        raise MemoryError
+
+    answer = client_of(zoo.calling(fail)).post(
+        "/v1/models/calling:predict", json={"instances": [9]}
+    )
+    assert answer.status_code == 413
+    assert "memory" in answer.json()["error"]
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyError, LookupError, SystemExit, StopIteration])
 def test_a_model_that_fails_is_a_500_with_the_traceback_in_the_log(client_of, zoo, caplog, error):
     def fail(x):
