@@ -23,6 +23,7 @@ Never:  decides what is wrong; that is known where the error is raised.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import traceback
 from pathlib import Path
@@ -52,14 +53,16 @@ __all__ = [
     "user_line",
 ]
 
-PACKAGE = str(Path(__file__).parent)
+OWN = (str(Path(__file__).parent), "<tenor", contextlib.__file__)
+"""How the names of files begin whose lines are never the user's: a `with` of ours has frames of
+contextlib between it and theirs."""
 
 
 def user_line() -> tuple[str, int] | None:
     """Return the innermost (file, line) on the stack that is not Tenor's own."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        if not frame.f_code.co_filename.startswith((PACKAGE, "<tenor")):
+        if not frame.f_code.co_filename.startswith(OWN):
             return frame.f_code.co_filename, frame.f_lineno
         frame = frame.f_back
     return None

@@ -159,9 +159,10 @@ class LoadedModel:
             came = ", ".join(inputs) or "none"
             raise RequestError(f"{signature}: every input by name.", came, _described(found))
         for spec in found.inputs:
-            if inputs[spec.name].dtype != spec.dtype.numpy:
-                came = str(inputs[spec.name].dtype)
-                raise RequestError(f"{signature}: input {spec.name!r} is {spec}.", came)
+            dtype = getattr(inputs[spec.name], "dtype", None)
+            if dtype != spec.dtype.numpy:
+                came = str(dtype or type(inputs[spec.name]).__name__)
+                raise RequestError(f"{signature}: input {spec.name!r} is an array {spec}.", came)
         return self._programs[signature].run(inputs, _bound(found, inputs))
 
     def verify(self) -> Verification:

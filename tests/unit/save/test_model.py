@@ -367,6 +367,21 @@ def test_other_suffixes_are_refused(tmp_path, name):
         save({"a": tn.ones(1)}, tmp_path / "x.tnr")
 
 
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("my model.tnr", "my_model"),
+        ("modèle (2).tnr", "mod_le__2_"),
+        ("..tnr", "model"),
+        (f"{'x' * 200}.tnr", "x" * 128),
+        ("v1.2.tnr", "v1.2"),
+    ],
+)
+def test_a_model_is_named_after_any_file(tmp_path, file, name):
+    save(nn.Linear(2, 2), tmp_path / file, example_inputs=tn.ones(1, 2))
+    assert load(tmp_path / file).name == name
+
+
 # -- what cannot be saved ---------------------------------------------------------------------
 def branches(x):
     return x * 2 if x.shape[0] % 4 == 3 else x + 1
@@ -445,6 +460,28 @@ def test_pending_work_is_not_lost(tmp_path):
     assert pending.tolist() == [5, 5, 5]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"signatures": {"a b": nn.Identity()}}, "'a b'"),
+        ({"signatures": {3: nn.Identity()}}, "signature's name"),
+        ({"dynamic": "a b"}, "dynamic is letters"),
+        ({"dynamic": 7}, "dynamic is letters"),
+        ({"assets": {"words.txt": "text"}}, "an asset is bytes"),
+        ({"name": "a b"}, "a b"),
+    ],
+)
+def test_arguments_no_bundle_can_be_made_of(tmp_path, arguments, match):
+    with pytest.raises(ArgumentError, match=match):
+        save(nn.Identity(), tmp_path / "m.tnr", example_inputs=tn.ones(1, 2), **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_function_alone_is_no_model(tmp_path):
+    with pytest.raises(ArgumentError, match=r"forward\(\) of an nn.Module"):
+        save(lambda x: x, tmp_path / "m.tnr", example_inputs=tn.ones(1, 2))
+
+
 # -- running ----------------------------------------------------------------------------------
 def test_inputs_that_do_not_fit(tmp_path):
     found = saved(tmp_path, Two(), (tn.ones(4, 3), tn.ones(4) > 0))
@@ -458,6 +495,8 @@ def test_inputs_that_do_not_fit(tmp_path):
         found.run("predict", {"x": x, "mask": mask, "y": x})
     with pytest.raises(RequestError, match="float64"):
         found.run("predict", {"x": x.astype(np.float64), "mask": mask})
+    with pytest.raises(RequestError, match="list"):
+        found.run("predict", {"x": x.tolist(), "mask": mask})
     with pytest.raises(ShapeError, match="batch = 2"):
         found.run("predict", {"x": x, "mask": mask[:1]})
     with pytest.raises(ShapeError, match="must be"):
