@@ -89,7 +89,8 @@ async def refuse(request: Request, error: Exception) -> Response:
     if error.status_code == 404 and detail == "Not Found":
         detail = f"nothing is at {request.url.path[:200]}; see /v1/models/NAME and /v2/models/NAME"
     if error.status_code == 405:
-        detail = f"{request.method} is not for this path"
+        allowed = (error.headers or {}).get("Allow", "POST")
+        detail = f"{request.method} is not for this path, which takes {allowed}"
     headers = dict(error.headers) if error.headers else None
     return reply({"error": detail}, error.status_code, headers)
 
@@ -119,14 +120,23 @@ class Service:
             raise HTTPException(404, str(error)) from None
 
     async def infer(self, answer: Callable[[Servable, bytes], bytes], request: Request) -> Response:
-        """Read, admit and answer one inference."""
+        """Read, admit and answer one inference; say so where a stop cuts it short."""
         servable = self.find(request)
+        try:
+            return await self.answered(partial(answer, servable), servable, request)
+        except asyncio.CancelledError:
+            raise HTTPException(503, "the server stopped before this was answered") from None
+
+    async def answered(
+        self, answer: Callable[[bytes], bytes], servable: Servable, request: Request
+    ) -> Response:
+        """Read a body and return what the model answers."""
         refuse_encodings(request)
         if self.workers.full:  # before the body is taken in, which is what costs memory
             raise self.busy()
         body = await self.body(request)
         try:
-            return reply(await self.workers.run(partial(answer, servable, body)))
+            return reply(await self.workers.run(partial(answer, body)))
         except Busy:
             raise self.busy() from None
         except CLIENT_ERRORS as error:
@@ -264,5 +274,7 @@ def create_app(models: Repository | Iterable[Servable], limits: Limits | None = 
     repository = models if isinstance(models, Repository) else Repository(models)
     service = Service(repository, limits or Limits())
     app = Starlette(routes=service.routes(), exception_handlers={HTTPException: refuse})
+    # A path with a slash too many is said to be one: not every client goes where it is sent.
+    app.router.redirect_slashes = False
     app.state.service = service
     return app

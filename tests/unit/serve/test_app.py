@@ -114,7 +114,8 @@ def test_classify_and_regress_say_why_they_are_not_offered(client_of, zoo):
         (b"instances: 3", "must be JSON"),
         (b'{"instances": [NaN]}', "no NaN"),
         (b'{"instances": [Infinity]}', "no NaN"),
-        (b'{"instances": [1e999]}', "out of range"),
+        (b'{"instances": [1e999]}', "numbers must be finite"),
+        (b'{"instances": [' + b"9" * 5000 + b"]}", "whole ones of usable size"),
         (b"[" * 100_000, "array"),
         (b'{"inputs": ' + b"[" * 100_000, "deep"),
         (b'{"a": ' * 100_000, "deep"),
@@ -128,6 +129,20 @@ def test_what_is_not_a_json_object_is_refused(client_of, zoo, path, body, said):
     answer = client_of(zoo.half_plus_three()).post(path, content=body)
     assert answer.status_code == 400
     assert said in answer.json()["error"]
+
+
+@pytest.mark.parametrize("path", ["/v1/models/linear/", "/v2/", "/v2/models/linear/"])
+def test_a_slash_too_many_is_no_path(client_of, zoo, path):
+    answer = client_of(zoo.linear()).get(path)
+    assert answer.status_code == 404
+    assert f"nothing is at {path}" in answer.json()["error"]
+
+
+def test_a_wrong_method_is_told_the_right_one(client_of, zoo):
+    client = client_of(zoo.linear())
+    assert "takes POST" in client.get("/v1/models/linear:predict").json()["error"]
+    assert "takes POST" in client.get("/v2/models/linear/infer").json()["error"]
+    assert "GET" in client.post("/v2/models/linear").json()["error"].partition("takes")[2]
 
 
 def test_an_error_says_what_was_wanted_what_came_and_what_to_do(client_of, zoo):
