@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 import sys
 from typing import TYPE_CHECKING, Final, ParamSpec
 
@@ -54,7 +55,7 @@ def complain(wanted: str, came: Iterable[str] = (), fix: str = "", kind: str = "
 
 
 def _command() -> str:
-    return " ".join(["tenor", *sys.argv[1:]])
+    return shlex.join(["tenor", *sys.argv[1:]])
 
 
 def guarded(command: Callable[P, int | None]) -> Callable[P, None]:

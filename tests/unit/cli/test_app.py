@@ -225,6 +225,23 @@ def test_serve_refuses_a_name_for_two(tenor, small):
     assert "one model" in text
 
 
+def test_serve_refuses_two_models_at_one_address(tenor, small, tmp_path):
+    again = tmp_path / "again.tnr"
+    again.write_bytes(small[0].read_bytes())
+    status, _, said = tenor("serve", small[0], again)
+    assert status == 1
+    text = " ".join(said.split())
+    assert "a name or version of its own" in text
+    assert "small version 1" in text
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a/b", "../x", "a:predict"])
+def test_serve_refuses_a_name_that_no_path_has(tenor, small, name):
+    status, _, text = tenor("serve", small[0], "--name", name)
+    assert status == 1
+    assert "a name in URLs" in text
+
+
 @pytest.mark.parametrize("port", ["-1", "99999999"])
 def test_serve_refuses_a_port_that_is_none(tenor, small, port):
     status, _, text = tenor("serve", small[0], "--port", port)
@@ -283,11 +300,11 @@ def run_guarded(error, monkeypatch, traceback=False):
 
 
 def test_an_error_is_a_panel_of_four_parts(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["tenor", "predict", "m.tnr", "x.npy"])
+    monkeypatch.setattr(sys, "argv", ["tenor", "predict", "my m.tnr", "x.npy"])
     error = errors.ShapeError("x must be [2].", came=["[3]", "[4]"], fix="reshape it")
     assert run_guarded(error, monkeypatch) == 1
     text = capsys.readouterr().err
-    for part in ("ShapeError", "x must be [2].", "got [3]", "[4]", "tenor predict m.tnr x.npy",
+    for part in ("ShapeError", "x must be [2].", "got [3]", "[4]", "tenor predict 'my m.tnr' x.npy",
                  "fix reshape it"):  # fmt: skip
         assert part in text
 
