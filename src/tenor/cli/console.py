@@ -16,9 +16,9 @@ from rich.text import Text
 from tenor.errors import TenorError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["complain", "err", "guarded", "out", "settings"]
+__all__ = ["EXTRAS", "complain", "err", "guarded", "not_installed", "out", "settings"]
 
 P = ParamSpec("P")
 
@@ -90,15 +90,10 @@ def _explain(error: TenorError | OSError | ModuleNotFoundError) -> None:
     if isinstance(error, TenorError):
         complain(error.wanted, error.came, error.fix, type(error).__name__)
     elif isinstance(error, ModuleNotFoundError):
-        extra = EXTRAS.get((error.name or "").partition(".")[0])
-        if extra is None:
+        module = (error.name or "").partition(".")[0]
+        if module not in EXTRAS:
             raise error
-        complain(
-            f"this command needs the extra tenor[{extra}].",
-            [f"no module named {error.name!r}"],
-            f'pip install "tenor[{extra}]"',
-            "Not installed",
-        )
+        not_installed([module])
     else:
         name = f": {error.filename}" if error.filename else ""
         complain(
@@ -107,6 +102,17 @@ def _explain(error: TenorError | OSError | ModuleNotFoundError) -> None:
             "check the path and its permissions",
             type(error).__name__,
         )
+
+
+def not_installed(modules: Sequence[str]) -> None:
+    """Write which extras bring modules that are missing."""
+    extras = ",".join(sorted({EXTRAS[module] for module in modules}))
+    complain(
+        f"this command needs tenor[{extras}].",
+        [f"no module named {module!r}" for module in modules],
+        f'pip install "tenor[{extras}]"',
+        "Not installed",
+    )
 
 
 def _closed() -> int:

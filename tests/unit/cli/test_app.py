@@ -1,5 +1,6 @@
 """The commands in process: exit statuses, panels, and what is printed."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -322,6 +323,20 @@ def test_a_missing_extra_says_how_to_get_it(monkeypatch, capsys):
     error = ModuleNotFoundError("no", name="uvicorn.config")
     assert run_guarded(error, monkeypatch) == 1
     assert 'pip install "tenor[serve]"' in capsys.readouterr().err
+
+
+def test_the_demo_says_what_is_missing_before_it_trains(tenor, tmp_path, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name: None if name in ("uvicorn", "tensorboard") else found(name),
+    )
+    status, out, said = tenor("demo", "--out", tmp_path / "demo")
+    assert status == 1
+    assert 'pip install "tenor[serve,tensorboard]"' in said
+    assert out == ""
+    assert not (tmp_path / "demo").exists()
 
 
 def test_our_own_missing_module_is_no_extra(monkeypatch):
