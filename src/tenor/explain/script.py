@@ -14,7 +14,7 @@ from tenor.config import config
 from tenor.engine import backend
 from tenor.engine.flush import flush
 from tenor.engine.trace import reset_trie
-from tenor.errors import ArgumentError
+from tenor.errors import OWN, ArgumentError, TenorError
 from tenor.explain.record import Report, record_of
 from tenor.runtime import cpu
 
@@ -81,10 +81,11 @@ def explain_script(
         with contextlib.suppress(Exception):
             flush()
         del names
-    report.programs = [
-        record_of(at + 1, graph, measure=measure, unobserved=at >= observed)
-        for at, graph in enumerate(graphs)
-    ]
+    for at, graph in enumerate(graphs):
+        number, late = len(report.programs) + 1, at >= observed
+        made = record_of(number, graph, measure=measure, unobserved=late)
+        if made.kernels or not late:  # what is left over at the end may be nothing at all
+            report.programs.append(made)
     return report
 
 
@@ -103,7 +104,8 @@ def _run(file: Path, arguments: Sequence[str], report: Report) -> dict[str, Any]
     except SystemExit as stop:
         report.status = _status(stop.code)
         if report.status:
-            report.failure = f"the script left with exit status {stop.code}"
+            said = f"exit status {stop.code}" if stop.code == report.status else str(stop.code)
+            report.failure = f"the script left with {said}"
     except Exception as error:
         report.status = 1
         report.failure = _own(error, file)
@@ -120,8 +122,16 @@ def _status(code: object) -> int:
 
 
 def _own(error: Exception, file: Path) -> str:
-    """Return the traceback from the script's first frame on."""
+    """Return the traceback from the script's first frame on.
+
+    An error of Tenor's says itself which line of the user's it is about: the frames of Tenor's
+    own that follow say nothing more.
+    """
     frames = error.__traceback__
     while frames is not None and Path(frames.tb_frame.f_code.co_filename) != file:
         frames = frames.tb_next
-    return "".join(traceback.format_exception(type(error), error, frames)).rstrip()
+    told = traceback.TracebackException(type(error), error, frames)
+    if isinstance(error, TenorError):
+        ours = [frame.filename.startswith(OWN) for frame in told.stack]
+        del told.stack[ours.index(True) if any(ours) else len(ours) :]
+    return "".join(told.format()).rstrip()
