@@ -13,7 +13,7 @@ __all__ = ["parse"]
 
 DAMAGED: Final = "the file was damaged, or was not written by a writer of this format"
 MAX_DEPTH: Final = 16
-MAX_DIGITS: Final = 32
+MAX_DIGITS: Final = 80  # 256 bits, as random generators keep their state
 
 MAX_VALUES: Final = 4_000_000
 
@@ -25,7 +25,7 @@ STEP: Final = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 def parse(data: bytes, what: str, *, max_depth: int = MAX_DEPTH) -> Any:
     """Return the value that UTF-8 JSON text stands for.
 
-    Refused are: keys given twice, NaN and infinities, numbers of more than 32 digits, lone
+    Refused are: keys given twice, NaN and infinities, numbers of more than 80 digits, lone
     surrogates, nesting beyond `max_depth`, more than 4 million values.
 
     Raises:
