@@ -101,7 +101,8 @@ def load(
         path: A `.tnr` or `.safetensors` file; its first bytes decide.
         map_location: Accepted for PyTorch's sake; everything is loaded to the CPU.
         weights_only: Accepted for PyTorch's sake; there is never code in a file.
-        max_bytes: For a model, the most memory that all values of one run together may have.
+        max_bytes: For a model, the most memory a run may take: its outputs, the values it stores
+            on the way, and workspace.
 
     Raises:
         FormatError: The file is damaged or of another kind; says why.

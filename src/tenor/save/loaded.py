@@ -223,7 +223,8 @@ def load_model(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> L
 
     Args:
         path: The file.
-        max_bytes: The most memory that all values of one run together may have.
+        max_bytes: The most memory a run may take: its outputs, the values it stores on the way,
+            and workspace.
 
     Raises:
         FormatError: It is not a bundle as it was written; says why.

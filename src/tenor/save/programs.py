@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 __all__ = ["MAX_BYTES", "Program"]
 
 MAX_BYTES: Final = 8 << 30
+FLEETING: Final = 128
+"""How many times `max_bytes` all values may be, most of which are never in memory."""
 MAX_LINES: Final = 100_000
+MAX_REFERENCES: Final = 4 * MAX_LINES
 KEPT_SIZES: Final = 16
 PROBED: Final = (1, 8, 64)
 """Sizes at which a program without examples is read when it is loaded."""
@@ -53,7 +56,8 @@ class Program:
         signature: What it is asked.
         template: IR text with its symbolic sizes left open.
         weights: The arrays it reads after its inputs, by name; shared by all sizes, not copied.
-        max_bytes: The most memory that all values of one run together may have.
+        max_bytes: The most memory a run may take: its outputs, the values it stores on the way,
+            and workspace.
 
     Raises:
         FormatError: The text cannot be a program of this signature.
@@ -76,6 +80,8 @@ class Program:
         self._building = threading.Lock()
         if template.count("\n") > MAX_LINES:
             self._refuse(f"{template.count(chr(10))} lines", f"at most {MAX_LINES}")
+        if template.count("%") > MAX_REFERENCES:
+            self._refuse(f"{template.count('%')} references", f"at most {MAX_REFERENCES}")
         free = {match.group(3) for match in HOLE.finditer(template)} - set(signature.symbols)
         if free:
             self._refuse(f"the open size {free.pop()!r}", "the inputs name all sizes")
@@ -108,8 +114,7 @@ class Program:
                 found = self._kept(key)
                 if found is None:
                     graph = self._graph_for_run(sizes)
-                    found = Ready(graph, backend.load(graph))
-                    self._allow(found.runner.memory, sizes)
+                    found = Ready(graph, self._affordable(backend.load(graph), sizes))
                     with self._lock:
                         self._ready[key] = found
                         if len(self._ready) > KEPT_SIZES:
@@ -140,12 +145,13 @@ class Program:
 
         Raises:
             FormatError: At these sizes the text is not a program of this signature.
-            ShapeError: It would take more memory than allowed.
+            ShapeError: It would compute so many values that it would not end.
         """
         graph = parse(fill(self.template, dict(sizes)))
         self._check(graph, sizes)
         values = sum(_nbytes(node) for node in graph.nodes if node.op is not ops.LEAF)
-        self._allow(values, sizes)
+        if values > FLEETING * self.max_bytes:
+            raise self._too_large(f"{values:,} bytes of values, kept or not", sizes)
         return guarded(graph)
 
     def probe(self) -> None:
@@ -161,10 +167,11 @@ class Program:
                 return
         self.graph(dict.fromkeys(symbols, PROBED[-1]))
 
-    def _allow(self, memory: int, sizes: Mapping[str, int]) -> None:
-        """Refuse a run that would take more memory than allowed."""
-        if memory > self.max_bytes:
-            raise self._too_large(f"{memory:,} bytes", sizes)
+    def _affordable(self, runner: backend.Runner, sizes: Mapping[str, int]) -> backend.Runner:
+        """Refuse what would take more memory than allowed, which the compiled program tells."""
+        if runner.memory > self.max_bytes:
+            raise self._too_large(f"{runner.memory:,} bytes", sizes)
+        return runner
 
     def _too_large(self, came: str, sizes: Mapping[str, int]) -> ShapeError:
         return ShapeError(
