@@ -55,7 +55,7 @@ class Limits:
     """
 
     concurrency: int = 1
-    queue: int = 64
+    queue: int = 256
     body_bytes: int = 64 << 20
     body_seconds: float = 30.0
     retry_seconds: int = 1

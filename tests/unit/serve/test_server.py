@@ -235,3 +235,14 @@ def test_a_second_signal_stops_at_once(process):
         assert server.process.wait(10) == 3
         assert answer.result().status_code == 503
     assert "Traceback" not in server.process.stdout.read()
+
+
+def test_a_hundred_requests_at_once_are_all_answered(zoo):
+    with (
+        start_in_thread([zoo.half_plus_three()]) as running,
+        ThreadPoolExecutor(100) as pool,
+        httpx.Client(timeout=60, limits=httpx.Limits(max_connections=100)) as client,
+    ):
+        url = f"{running.url}/v1/models/half_plus_three:predict"
+        answers = pool.map(lambda n: client.post(url, json={"instances": [n]}), range(100))
+        assert [a.json()["predictions"] for a in answers] == [[n / 2 + 3] for n in range(100)]
