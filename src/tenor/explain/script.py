@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import linecache
 import runpy
 import sys
 import time
@@ -99,6 +100,7 @@ def _run(file: Path, arguments: Sequence[str], report: Report) -> dict[str, Any]
     before, path = sys.argv, list(sys.path)
     sys.argv = [str(file), *arguments]
     sys.path.insert(0, str(file.resolve().parent))
+    linecache.getlines(str(file))  # read now: the script may change the directory
     try:
         return runpy.run_path(str(file), run_name="__main__")
     except SystemExit as stop:

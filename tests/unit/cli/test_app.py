@@ -272,6 +272,25 @@ def test_explain_one_stage(tenor, tmp_path, stage):
     assert text.startswith(f"program 1: {stage}")
 
 
+def test_explain_writes_the_page_where_it_was_asked_to(tenor, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    script = tmp_path / "script.py"
+    script.write_text("import os, tenor as tn\nos.chdir('elsewhere')\nprint(tn.ones(2).sum())\n")
+    monkeypatch.chdir(tmp_path)
+    status, _, _ = tenor("explain", "script.py", "--html", "page.html", "--no-measure")
+    assert status == 0
+    assert "tn.ones(2).sum()" in (tmp_path / "page.html").read_text()
+
+
+def test_explain_says_that_a_page_has_no_place_before_the_script_runs(tenor, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("raise SystemExit('ran')\n")
+    status, out, said = tenor("explain", script, "--html", tmp_path / "none" / "page.html")
+    assert status == 1
+    assert "a directory that is there" in said
+    assert "ran" not in out + said
+
+
 def test_explain_passes_arguments_and_the_exit_status_on(tenor, tmp_path):
     script = tmp_path / "script.py"
     script.write_text("import sys\nprint(sys.argv[1:])\nsys.exit(5)\n")
