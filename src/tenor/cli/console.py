@@ -18,7 +18,7 @@ from tenor.errors import TenorError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["EXTRAS", "complain", "err", "guarded", "not_installed", "out", "settings"]
+__all__ = ["EXTRAS", "complain", "err", "guarded", "not_installed", "out", "settings", "spelt"]
 
 P = ParamSpec("P")
 
@@ -40,17 +40,29 @@ class Settings:
 settings: Final = Settings()
 
 
+def spelt(text: str) -> str:
+    r"""Return text from a file as a terminal may be given it: what would steer it is spelt out.
+
+    Example:
+        >>> print(spelt(chr(27) + "[31m"))  # which would make what follows red
+        \x1b[31m
+    """
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text
+    )
+
+
 def complain(wanted: str, came: Iterable[str] = (), fix: str = "", kind: str = "Error") -> None:
     """Write an error as a panel of four parts: what was wanted, what came, the command, the fix."""
     table = Table.grid(padding=(0, 1))
     table.add_column(style="dim", justify="right", no_wrap=True)
     table.add_column(overflow="fold")
     for at, entry in enumerate(came):
-        table.add_row("" if at else "got", Text(entry))
-    table.add_row("in", Text(_command()))
+        table.add_row("" if at else "got", Text(spelt(entry)))
+    table.add_row("in", Text(spelt(_command())))
     if fix:
-        table.add_row("fix", Text(fix))
-    body = Group(Text(wanted, style="bold"), table)
+        table.add_row("fix", Text(spelt(fix)))
+    body = Group(Text(spelt(wanted), style="bold"), table)
     err.print(Panel(body, title=kind, title_align="left", border_style="red", expand=False))
 
 

@@ -250,7 +250,7 @@ class Service:
 
 def refuse_encodings(request: Request) -> None:
     """Refuse bodies that are not plain JSON bytes, whatever their content type says."""
-    if request.headers.get("content-encoding", "identity") != "identity":
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise HTTPException(415, "the body must be sent without Content-Encoding")
     if "inference-header-content-length" in request.headers:
         raise HTTPException(

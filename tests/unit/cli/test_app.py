@@ -16,6 +16,8 @@ from tenor.cli import app as cli_app
 from tenor.cli import console
 from tenor.cli.app import app
 from tenor.cli.console import guarded
+from tenor.save import bundle, safetensors
+from tenor.save.manifest import Manifest, Signature
 
 COMMANDS = ("demo", "serve", "predict", "inspect", "verify", "explain", "doctor")
 
@@ -115,6 +117,26 @@ def test_inspect_prints_a_program(tenor, small):
     status, _, text = tenor("inspect", small[0], "--program", "train")
     assert status == 1
     assert "one of predict" in text
+
+
+def test_what_a_file_says_does_not_steer_the_terminal(tenor, tmp_path):
+    steering = "\x1b[2J\x1b]0;title\x07\r\u202e"
+    path = tmp_path / "m.tnr"
+    signature = Signature("predict", (), (), ("w" + steering,))
+    manifest = Manifest("m", description=steering, signatures={"predict": signature},
+                        state=("w" + steering,))  # fmt: skip
+    weights = safetensors.layout({"w" + steering: np.zeros(2, np.float32)})
+    members = {"weights.safetensors": weights, "programs/predict.tir": [steering.encode()]}
+    bundle.write(path, manifest, members)
+    broken = tmp_path / "\x1b[31m.tnr"
+    broken.write_bytes(b"")
+    for arguments in (["inspect", path], ["inspect", path, "--program", "predict"],
+                      ["verify", path], ["inspect", broken]):  # fmt: skip
+        _, out, said = tenor(*arguments)
+        assert out + said
+        assert not set("\x1b\x07\r\u202e") & set(out + said), arguments
+    assert r"\x1b[2J\x1b]0;title\x07\r\u202e" in tenor("inspect", path)[1]
+    assert json.loads(tenor("inspect", path, "--json")[1])["description"] == steering
 
 
 def test_inspect_runs_nothing(tenor, small, monkeypatch):

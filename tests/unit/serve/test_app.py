@@ -171,6 +171,14 @@ def test_encodings_that_are_not_offered_are_refused(client_of, zoo, headers, sta
     assert answer.status_code == status
 
 
+@pytest.mark.parametrize("coding", ["identity", "Identity"])
+def test_no_encoding_may_be_named(client_of, zoo, coding):
+    answer = client_of(zoo.half_plus_three()).post(
+        PREDICT, content=b'{"instances": [1]}', headers={"content-encoding": coding}
+    )
+    assert answer.json() == {"predictions": [3.5]}
+
+
 def test_a_body_over_the_limit_is_refused_stated_or_streamed(client_of, zoo):
     client = client_of(zoo.half_plus_three(), body_bytes=100)
 
