@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy as np
 
+from tenor.engine.trace import refuse_observation
 from tenor.errors import ArgumentError, FormatError, RequestError, ShapeError
 from tenor.save import bundle, examples, safetensors
 from tenor.save.elements import converted, restored, widened
@@ -120,7 +121,9 @@ class LoadedModel:
         Raises:
             ArgumentError: Too few or too many inputs, or no such signature.
             DTypeError, ShapeError: An input that does not fit.
+            ObservationError: Inside a function being compiled: it runs at once, on values.
         """
+        refuse_observation(f"the saved model {self.name!r}")
         chosen = self._choose(signature)
         if len(inputs) != len(chosen.inputs):
             raise ArgumentError(

@@ -483,6 +483,12 @@ def test_a_function_alone_is_no_model(tmp_path):
 
 
 # -- running ----------------------------------------------------------------------------------
+def test_inside_a_compiled_function_it_says_so(tmp_path):
+    found = saved(tmp_path, nn.Linear(3, 2), tn.ones(4, 3))
+    with pytest.raises(ObservationError, match=r"the saved model 'model' reads a value inside"):
+        tn.compile(lambda x: found(x) * 2)(tn.ones(4, 3))
+
+
 def test_inputs_that_do_not_fit(tmp_path):
     found = saved(tmp_path, Two(), (tn.ones(4, 3), tn.ones(4) > 0))
     x, mask = np.ones((2, 3), np.float32), np.ones(2, bool)
