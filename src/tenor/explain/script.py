@@ -54,6 +54,8 @@ def explain_script(
 ) -> Report:
     """Run a script as `python path arguments` would, and report every program it ran.
 
+    A script that fails or is interrupted is reported up to there.
+
     What the script left unobserved when it ended is run then, and marked so.
 
     Args:
@@ -108,6 +110,9 @@ def _run(file: Path, arguments: Sequence[str], report: Report) -> dict[str, Any]
         if report.status:
             said = f"exit status {stop.code}" if stop.code == report.status else str(stop.code)
             report.failure = f"the script left with {said}"
+    except KeyboardInterrupt:  # of a script that runs long; what it ran is worth seeing
+        report.status = 130
+        report.failure = "the script was interrupted"
     except Exception as error:
         report.status = 1
         report.failure = _own(error, file)

@@ -90,6 +90,14 @@ def test_a_failing_script_is_reported_up_to_there(tmp_path):
     assert "ZeroDivisionError" in shown(summary(report))
 
 
+def test_an_interrupted_script_is_reported_up_to_there(tmp_path):
+    text = "import tenor as tn\nprint(tn.ones(2) * 3)\nraise KeyboardInterrupt\n"
+    report = explain_script(written(tmp_path, text), measure=False)
+    assert report.status == 130
+    assert "interrupted" in report.failure
+    assert len(report.programs) == 1
+
+
 def test_an_error_of_ours_ends_at_the_scripts_last_line(tmp_path):
     text = "import tenor as tn\ndef f(x):\n    return x + tn.ones(4)\nf(tn.ones(3))\n"
     script = written(tmp_path, text)
