@@ -23,6 +23,7 @@ Never:  decides what is wrong; that is known where the error is raised.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import traceback
 from pathlib import Path
@@ -52,15 +53,20 @@ __all__ = [
     "user_line",
 ]
 
-PACKAGE = str(Path(__file__).parent)
+OWN = (str(Path(__file__).parent), "<tenor")
+"""How the names of Tenor's own files begin."""
+LIBRARY = str(Path(contextlib.__file__).parent)
+"""Python's own: `with` and the like stand between our frames and the user's."""
 
 
 def user_line() -> tuple[str, int] | None:
-    """Return the innermost (file, line) on the stack that is not Tenor's own."""
+    """Return the innermost (file, line) on the stack that is neither Tenor's nor Python's own."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        if not frame.f_code.co_filename.startswith((PACKAGE, "<tenor")):
-            return frame.f_code.co_filename, frame.f_lineno
+        file = frame.f_code.co_filename
+        pythons = file.startswith(LIBRARY) and "site-packages" not in file
+        if not (pythons or file.startswith(OWN)):
+            return file, frame.f_lineno
         frame = frame.f_back
     return None
 

@@ -166,3 +166,26 @@ def test_the_error_is_an_oserror_and_keeps_its_cause(tmp_path):
     with pytest.raises(OSError, match="writable") as caught:
         write(tmp_path / "missing" / "file")
     assert isinstance(caught.value.__cause__, FileNotFoundError)
+
+
+@pytest.mark.parametrize("name", ["open", "write", "fsync", "close", "fchmod"])
+def test_an_interrupt_right_after_a_call_leaves_nothing_beside_the_file(
+    tmp_path, monkeypatch, name
+):
+    path = tmp_path / "file"
+    path.write_bytes(OLD)
+    real = getattr(os, name)
+    interrupted = []
+
+    def call(*args, **kwargs):
+        result = real(*args, **kwargs)
+        if not interrupted:
+            interrupted.append(True)
+            raise KeyboardInterrupt
+        return result
+
+    monkeypatch.setattr(atomic.os, name, call)
+    with pytest.raises(KeyboardInterrupt):
+        write(path)
+    assert path.read_bytes() == OLD
+    assert list(tmp_path.iterdir()) == [path]

@@ -100,3 +100,10 @@ def test_a_failure_at_any_call_leaves_the_old_file(tmp_path, kind, name):
         assert (path.read_bytes() == old) is failed, seen[at]
         assert [p.name for p in directory.iterdir()] == [name]
         load(path)
+
+
+def test_the_error_shows_the_users_own_line(tmp_path):
+    with pytest.raises(SaveError) as caught:
+        save({"a": tn.ones(1)}, tmp_path / "missing" / "a.safetensors")
+    assert caught.value.where is not None
+    assert caught.value.where[0] == __file__

@@ -1,5 +1,8 @@
 """fuse: what is stored, and what shares a kernel."""
 
+import pytest
+
+from tenor.ir.kernel import ordered
 from tests.passes.programs import after, graph
 
 
@@ -185,3 +188,15 @@ def test_a_write_into_a_constant_needs_no_copy_of_it():
         return %4
     """
     assert kernels(body) == ["put"]
+
+
+@pytest.mark.parametrize(("op", "least"), [("exp", 30), ("neg", 3)])
+def test_a_long_chain_is_cut_into_kernels_of_bounded_size(op, least):
+    """LLVM's time grows faster than a kernel: one of thousands of operations takes minutes."""
+    count = 3000
+    lines = [f"    %{i} = {op} f32[40,50] (%{i - 1})" for i in range(1, count + 1)]
+    body = "\n".join(["    %0 = leaf f32[40,50]", *lines, f"    return %{count}\n"])
+    made = after("fuse", graph(body)).schedule.kernels
+    assert least <= len(made) < count // 50
+    sizes = [sum(1 for _ in ordered(s.expr for s in kernel.stores)) for kernel in made]
+    assert max(sizes) < 1100

@@ -315,6 +315,16 @@ def test_plans_that_are_forgotten_leave_memory(monkeypatch):
     assert len(cpu._linked) <= before + 15
 
 
+def test_a_chain_may_be_longer_than_pythons_stack():
+    x = tn.arange(4.0, requires_grad=True)
+    y = x
+    for _ in range(2000):
+        y = y + x
+    assert y.tolist() == [0.0, 2001.0, 4002.0, 6003.0]
+    y.sum().backward()
+    assert x.grad.tolist() == [2001.0] * 4
+
+
 # -- exceptions, hooks, modes ---------------------------------------------------------------------
 def test_an_exception_leaves_what_was_recorded_usable():
     x = tn.ones(3, requires_grad=True)

@@ -76,9 +76,7 @@ def demo(
 @app.command()
 @guarded
 def serve(
-    models: Annotated[
-        list[Path], typer.Argument(metavar="MODEL.tnr...", help="The models to serve.")
-    ],
+    models: Annotated[list[Path], typer.Argument(metavar="MODEL.tnr", help="The models to serve.")],
     host: Annotated[
         str, typer.Option(help="The address to listen on; 0.0.0.0 for all of them.")
     ] = "127.0.0.1",
@@ -151,7 +149,7 @@ def explain(
     script: Annotated[Path, typer.Argument(metavar="SCRIPT.py", help="A script that uses Tenor.")],
     arguments: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[-- ARGS...]", help="The script's own arguments."),
+        typer.Argument(metavar="ARGS", help="The script's own arguments, after --."),
     ] = None,
     html: Annotated[
         Path | None, typer.Option(metavar="PAGE.html", help="Write everything as one page.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 import sys
 from typing import TYPE_CHECKING, Final, ParamSpec
 
@@ -15,9 +16,9 @@ from rich.text import Text
 from tenor.errors import TenorError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["complain", "err", "guarded", "out", "settings"]
+__all__ = ["EXTRAS", "complain", "err", "guarded", "not_installed", "out", "settings", "spelt"]
 
 P = ParamSpec("P")
 
@@ -39,22 +40,34 @@ class Settings:
 settings: Final = Settings()
 
 
+def spelt(text: str) -> str:
+    r"""Return text from a file as a terminal may be given it: what would steer it is spelt out.
+
+    Example:
+        >>> print(spelt(chr(27) + "[31m"))  # which would make what follows red
+        \x1b[31m
+    """
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text
+    )
+
+
 def complain(wanted: str, came: Iterable[str] = (), fix: str = "", kind: str = "Error") -> None:
     """Write an error as a panel of four parts: what was wanted, what came, the command, the fix."""
     table = Table.grid(padding=(0, 1))
     table.add_column(style="dim", justify="right", no_wrap=True)
     table.add_column(overflow="fold")
     for at, entry in enumerate(came):
-        table.add_row("" if at else "got", Text(entry))
-    table.add_row("in", Text(_command()))
+        table.add_row("" if at else "got", Text(spelt(entry)))
+    table.add_row("in", Text(spelt(_command())))
     if fix:
-        table.add_row("fix", Text(fix))
-    body = Group(Text(wanted, style="bold"), table)
+        table.add_row("fix", Text(spelt(fix)))
+    body = Group(Text(spelt(wanted), style="bold"), table)
     err.print(Panel(body, title=kind, title_align="left", border_style="red", expand=False))
 
 
 def _command() -> str:
-    return " ".join(["tenor", *sys.argv[1:]])
+    return shlex.join(["tenor", *sys.argv[1:]])
 
 
 def guarded(command: Callable[P, int | None]) -> Callable[P, None]:
@@ -89,15 +102,10 @@ def _explain(error: TenorError | OSError | ModuleNotFoundError) -> None:
     if isinstance(error, TenorError):
         complain(error.wanted, error.came, error.fix, type(error).__name__)
     elif isinstance(error, ModuleNotFoundError):
-        extra = EXTRAS.get((error.name or "").partition(".")[0])
-        if extra is None:
+        module = (error.name or "").partition(".")[0]
+        if module not in EXTRAS:
             raise error
-        complain(
-            f"this command needs the extra tenor[{extra}].",
-            [f"no module named {error.name!r}"],
-            f'pip install "tenor[{extra}]"',
-            "Not installed",
-        )
+        not_installed([module])
     else:
         name = f": {error.filename}" if error.filename else ""
         complain(
@@ -106,6 +114,17 @@ def _explain(error: TenorError | OSError | ModuleNotFoundError) -> None:
             "check the path and its permissions",
             type(error).__name__,
         )
+
+
+def not_installed(modules: Sequence[str]) -> None:
+    """Write which extras bring modules that are missing."""
+    extras = ",".join(sorted({EXTRAS[module] for module in modules}))
+    complain(
+        f"this command needs tenor[{extras}].",
+        [f"no module named {module!r}" for module in modules],
+        f'pip install "tenor[{extras}]"',
+        "Not installed",
+    )
 
 
 def _closed() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shlex
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from tenor.cli.console import out
+from tenor.cli.console import EXTRAS, not_installed, out
 from tenor.demo import live
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ __all__ = ["demo"]
 
 def demo(directory: Path, epochs: int | None) -> int:
     """Run the demo; 1 where anything that had to hold did not."""
+    missing = [module for module in EXTRAS if importlib.util.find_spec(module) is None]
+    if missing:  # said now, not after the training
+        not_installed(missing)
+        return 1
     outcome = live(directory, _say, epochs=epochs)
     out.print(_panel(outcome))
     for label, command in _commands(outcome) if outcome.ok else ():

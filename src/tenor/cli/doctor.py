@@ -84,9 +84,8 @@ def _threads() -> Check:
 
 
 def _backend() -> Check:
-    known = config.backend in ("llvm", "reference")
     skipped = f", without {' '.join(sorted(config.skip_passes))}" if config.skip_passes else ""
-    return known, f"{config.backend}{skipped}"
+    return True, f"{config.backend}{skipped}"
 
 
 def _cache() -> Check:

@@ -36,6 +36,14 @@ def explain(
         raise ArgumentError(
             "explain: --stage names a stage.", came=repr(stage), fix=f"one of {', '.join(STAGES)}"
         )
+    if html is not None:  # before the script runs, which may take long and go elsewhere
+        html = html.absolute()
+        if not html.parent.is_dir():
+            raise ArgumentError(
+                "explain: --html names a file in a directory that is there.",
+                came=str(html),
+                fix=f"make {html.parent} first",
+            )
     report = explain_script(script, arguments, measure=measure)
     chosen = _chosen(report, program)
     if stage is None:

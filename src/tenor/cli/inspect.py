@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from tenor.cli.console import out
+from tenor.cli.console import out, spelt
 from tenor.errors import ArgumentError
 from tenor.explain.units import bytes_text
 from tenor.save import bundle, examples, safetensors
@@ -27,7 +27,7 @@ def inspect(path: Path, *, as_json: bool, program: str | None) -> int:
     """Show a bundle's manifest, signatures, weights and members."""
     opened = bundle.read(path)
     if program is not None:
-        out.out(_program(opened, program), end="")
+        out.out(spelt(_program(opened, program)), end="")
         return 0
     facts = _facts(path, opened)
     if as_json:
@@ -92,13 +92,13 @@ def _sha256(path: Path) -> str:
 def _show(facts: dict[str, Any]) -> None:
     out.print(Text.assemble((facts["name"], "bold"), f"  version {facts['version']}"))
     if facts["description"]:
-        out.print(Text(facts["description"]))
+        out.print(Text(spelt(facts["description"])))
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim")
     grid.add_column(overflow="fold")
-    grid.add_row("file", Text(f"{facts['file']}, {bytes_text(facts['bytes'])}"))
+    grid.add_row("file", Text(f"{spelt(facts['file'])}, {bytes_text(facts['bytes'])}"))
     grid.add_row("sha256", facts["sha256"])
-    grid.add_row("written by", Text(facts["producer"]))
+    grid.add_row("written by", Text(spelt(facts["producer"])))
     grid.add_row("examples", Text(_examples(facts["examples"])))
     out.print(grid)
     out.print(_signatures(facts["signatures"]))
@@ -140,7 +140,7 @@ def _weights(weights: dict[str, Any]) -> Table:
     table.add_column("shape", overflow="fold")
     table.add_column("size", justify="right", no_wrap=True)
     for name, w in weights.items():
-        table.add_row(Text(name), w["dtype"], _shape(w["shape"]), bytes_text(w["bytes"]))
+        table.add_row(Text(spelt(name)), w["dtype"], _shape(w["shape"]), bytes_text(w["bytes"]))
     return table
 
 

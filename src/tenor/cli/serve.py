@@ -10,6 +10,7 @@ from rich.table import Table
 from tenor.cli.console import err
 from tenor.errors import ArgumentError
 from tenor.save import load_model
+from tenor.save.manifest import NAME
 from tenor.serve import serve as serve_models
 
 if TYPE_CHECKING:
@@ -37,6 +38,12 @@ def serve(
             came=f"{len(paths)} models",
             fix="leave it out: each model has its own name and version",
         )
+    if name is not None and not NAME.fullmatch(name):
+        raise ArgumentError(
+            "serve: --name is a name in URLs.",
+            came=repr(name),
+            fix="use letters, digits, '.', '_' and '-'",
+        )
     logging.basicConfig(
         level=log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
@@ -45,9 +52,23 @@ def serve(
     models = [load_model(path) for path in paths]
     if name is not None:
         models[0].name = name
+    _different(paths, models)
     err.print(_table(models))
     answered = serve_models(models, host, port, drain_seconds=drain)
     return 0 if answered else 1
+
+
+def _different(paths: Sequence[Path], models: Sequence[LoadedModel]) -> None:
+    """Refuse models that would answer at the same address."""
+    seen: dict[tuple[str, str], Path] = {}
+    for path, model in zip(paths, models, strict=True):
+        first = seen.setdefault((model.name, model.version), path)
+        if first is not path:
+            raise ArgumentError(
+                "serve: every model has a name or version of its own.",
+                came=f"{model.name} version {model.version} in {first} and in {path}",
+                fix="save one with another version= (or name=), or serve it elsewhere with --name",
+            )
 
 
 def _table(models: Sequence[LoadedModel]) -> Table:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from tenor.errors import ArgumentError, DTypeError, FormatError, ShapeError
+from tenor.errors import ArgumentError, DTypeError, FormatError, ShapeError, TenorError
 from tenor.ir import dtype as dt
 from tenor.ir.bfloat16 import from_bfloat16, to_bfloat16
 from tenor.save import replace_file
@@ -58,9 +58,9 @@ def read_values(given: str, signature: Signature) -> tuple[dict[str, Array], boo
     raw = sys.stdin.buffer.read() if given == "-" else path.read_bytes()
     try:
         values = READERS[suffix](raw, signature)
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        if isinstance(error, FormatError | ShapeError | ArgumentError):
-            raise
+    except TenorError:
+        raise
+    except Exception as error:  # NumPy, zipfile, csv and json raise a dozen kinds for odd bytes
         raise FormatError(
             f"predict: {path.name} must be a {suffix} file of numbers.",
             came=str(error) or type(error).__name__,
@@ -107,11 +107,13 @@ def _fit(spec: TensorSpec, value: Array) -> Array:
         )
     if spec.dtype is dt.bfloat16:
         return np.asarray(to_bfloat16(array.astype(np.float32)))
-    made = np.ascontiguousarray(array, dtype=spec.dtype.numpy)
-    if array.dtype.kind in "iu" and made.dtype.kind in "iu" and (made != array).any():
+    with np.errstate(over="ignore"):
+        made = np.ascontiguousarray(array, dtype=spec.dtype.numpy)
+    lost = np.isinf(made) & np.isfinite(array) if made.dtype.kind == "f" else made != array
+    if lost.any():
         raise DTypeError(
             f"predict: input {spec.name!r} must be {spec}.",
-            came=f"integers up to {array.max()}, from {array.min()}",
+            came=f"numbers from {array.min()} to {array.max()}",
             fix=f"they must lie in the range of {spec.dtype.name}",
         )
     return made
@@ -176,7 +178,8 @@ def _csv(raw: bytes, signature: Signature) -> dict[str, Array]:
     if rows and not all(map(_numeric, rows[0])):
         header, *rows = rows
     if not rows:
-        raise FormatError("predict: rows of numbers in the .csv file.", came="none")
+        came = f"a header alone: {','.join(header)[:80]}" if header else "none"
+        raise FormatError("predict: rows of numbers in the .csv file.", came=came)
     widths = {len(row) for row in rows} | ({len(header)} if header else set())
     if len(widths) != 1:
         raise FormatError(

@@ -109,7 +109,10 @@ def live(
 def _failing(outcome: Outcome) -> Iterator[None]:
     try:
         yield
-    except (TenorError, OSError, subprocess.TimeoutExpired) as error:
+    except TenorError as error:  # its line of the user's would be the command line's
+        found = "\n".join([error.wanted, *error.came, error.fix]).rstrip()
+        outcome.checks.append(Check("every step can be done", False, found))
+    except (OSError, subprocess.TimeoutExpired) as error:
         outcome.checks.append(Check("every step can be done", False, str(error)))
 
 

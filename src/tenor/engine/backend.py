@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from tenor.config import config
 from tenor.errors import IndexRangeError
 from tenor.ir import op as ops
+from tenor.ir.node import size
 from tenor.runtime import allocator, cpu, executable
 
 if TYPE_CHECKING:
@@ -25,9 +26,15 @@ Buffer = allocator.Buffer
 
 
 class Runner(Protocol):
-    """A graph made ready to run."""
+    """A graph made ready to run.
+
+    Attributes:
+        donated: Numbers of the inputs whose buffers are written over.
+        memory: Bytes a run takes for values and workspace.
+    """
 
     donated: tuple[int, ...]
+    memory: int
 
     def run(self, inputs: list[Any], scalars: list[Any]) -> tuple[list[Any], int, int]:
         """Return the outputs' buffers, and the status: (0, 0), or (1 + node, bad index)."""
@@ -40,6 +47,7 @@ class ReferenceRunner:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        self.memory = sum(size(node.shape) * node.dtype.itemsize for node in graph.nodes)
 
     def run(self, inputs: list[Any], scalars: list[Any]) -> tuple[list[Any], int, int]:
         """Interpret the graph on NumPy views of the buffers."""

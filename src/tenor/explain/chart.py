@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from tenor.explain.units import bytes_text, seconds_text
+from tenor.explain.units import bytes_text, measured_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,7 @@ def chart(kernels: Sequence[KernelCall]) -> str:
         y = ROW * (at + 1)
         label = escape(_short(f"{kernel.number}  {kernel.label}"))
         parts.append(f'<text x="{LABEL - 10}" y="{y + 15}" text-anchor="end">{label}</text>')
-        time = "not measured" if kernel.seconds is None else seconds_text(kernel.seconds)
+        time = "not measured" if kernel.seconds is None else measured_text(kernel.seconds)
         parts.append(_bar(LABEL, y, kernel.seconds or 0.0, seconds, time, "time"))
         parts.append(_bar(second, y, _moved(kernel), moved, bytes_text(_moved(kernel)), "bytes"))
     return "".join([*parts, "</svg>"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from tenor.explain.chart import chart
 from tenor.explain.terminal import counted, over
-from tenor.explain.units import bytes_text, count_text, seconds_text
+from tenor.explain.units import bytes_text, count_text, measured_text, seconds_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -47,7 +47,7 @@ def page(report: Report) -> str:
 def _nav(report: Report) -> str:
     rows = [
         f'<a href="#p{p.number}"><b>{p.number}</b> {_where(p)}'
-        f"<small>{_plural(len(p.kernels), 'kernel')}, {_seconds(p.seconds)}</small></a>"
+        f"<small>{_plural(len(p.kernels), 'kernel')}, {_time(p.seconds)}</small></a>"
         for p in report.programs
     ]
     return (
@@ -73,7 +73,7 @@ def _overview(report: Report) -> str:
             f'<a href="#p{p.number}">{p.number}</a>', p.span, _where(p),
             f"{p.recorded_nodes} → {p.nodes}", str(len(p.kernels)), count_text(p.flops),
             bytes_text(p.moved), bytes_text(p.arena), bytes_text(p.code),
-            seconds_text(p.compile_seconds), _seconds(p.seconds),
+            seconds_text(p.compile_seconds), _time(p.seconds),
         )
         for p in every
     ]  # fmt: skip
@@ -88,7 +88,7 @@ def _overview(report: Report) -> str:
             f'</h1><p class="facts">{escape(facts)}</p>',
             f"<p>Passes switched off: {escape(skipped)}.</p>" if skipped else "",
             _failure(report),
-            _table(heads, rows, right=(0, *range(3, 11)))
+            _table(heads, rows, right=(0, 1, *range(3, 11)))
             if rows
             else "<p>Nothing was computed.</p>",
             '<p class="note">Arithmetic counts an elementwise operation as one and a multiply-add '
@@ -188,7 +188,7 @@ def _kernels(program: ProgramRecord) -> str:
             ", ".join(map(str, k.lines)), escape(over(k)),
             bytes_text(k.traffic.read), bytes_text(k.traffic.written), count_text(k.traffic.flops),
             bytes_text(program.bodies[k.body - 1].size),
-            f"≤ {k.tiles}", _seconds(k.seconds),
+            f"≤ {k.tiles}", _time(k.seconds),
         )
         for k in program.kernels
     ]  # fmt: skip
@@ -279,8 +279,8 @@ def _pre(text: str) -> str:
     return f"<pre>{escape(text.rstrip())}</pre>"
 
 
-def _seconds(seconds: float | None) -> str:
-    return "-" if seconds is None else seconds_text(seconds)
+def _time(seconds: float | None) -> str:
+    return escape(measured_text(seconds))
 
 
 def _plural(count: int, noun: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import linecache
 import runpy
 import sys
 import time
@@ -14,7 +15,7 @@ from tenor.config import config
 from tenor.engine import backend
 from tenor.engine.flush import flush
 from tenor.engine.trace import reset_trie
-from tenor.errors import ArgumentError
+from tenor.errors import OWN, ArgumentError, TenorError
 from tenor.explain.record import Report, record_of
 from tenor.runtime import cpu
 
@@ -53,6 +54,8 @@ def explain_script(
 ) -> Report:
     """Run a script as `python path arguments` would, and report every program it ran.
 
+    A script that fails or is interrupted is reported up to there.
+
     What the script left unobserved when it ended is run then, and marked so.
 
     Args:
@@ -81,10 +84,11 @@ def explain_script(
         with contextlib.suppress(Exception):
             flush()
         del names
-    report.programs = [
-        record_of(at + 1, graph, measure=measure, unobserved=at >= observed)
-        for at, graph in enumerate(graphs)
-    ]
+    for at, graph in enumerate(graphs):
+        number, late = len(report.programs) + 1, at >= observed
+        made = record_of(number, graph, measure=measure, unobserved=late)
+        if made.kernels or not late:  # what is left over at the end may be nothing at all
+            report.programs.append(made)
     return report
 
 
@@ -98,12 +102,17 @@ def _run(file: Path, arguments: Sequence[str], report: Report) -> dict[str, Any]
     before, path = sys.argv, list(sys.path)
     sys.argv = [str(file), *arguments]
     sys.path.insert(0, str(file.resolve().parent))
+    linecache.getlines(str(file))  # read now: the script may change the directory
     try:
         return runpy.run_path(str(file), run_name="__main__")
     except SystemExit as stop:
         report.status = _status(stop.code)
         if report.status:
-            report.failure = f"the script left with exit status {stop.code}"
+            said = f"exit status {stop.code}" if stop.code == report.status else str(stop.code)
+            report.failure = f"the script left with {said}"
+    except KeyboardInterrupt:  # of a script that runs long; what it ran is worth seeing
+        report.status = 130
+        report.failure = "the script was interrupted"
     except Exception as error:
         report.status = 1
         report.failure = _own(error, file)
@@ -120,8 +129,16 @@ def _status(code: object) -> int:
 
 
 def _own(error: Exception, file: Path) -> str:
-    """Return the traceback from the script's first frame on."""
+    """Return the traceback from the script's first frame on.
+
+    An error of Tenor's says itself which line of the user's it is about: the frames of Tenor's
+    own that follow say nothing more.
+    """
     frames = error.__traceback__
     while frames is not None and Path(frames.tb_frame.f_code.co_filename) != file:
         frames = frames.tb_next
-    return "".join(traceback.format_exception(type(error), error, frames)).rstrip()
+    told = traceback.TracebackException(type(error), error, frames)
+    if isinstance(error, TenorError):
+        ours = [frame.filename.startswith(OWN) for frame in told.stack]
+        del told.stack[ours.index(True) if any(ours) else len(ours) :]
+    return "".join(told.format()).rstrip()

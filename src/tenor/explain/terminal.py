@@ -12,7 +12,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from tenor.explain.units import bytes_text, count_text, seconds_text
+from tenor.explain.units import bytes_text, count_text, measured_text, seconds_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -61,7 +61,7 @@ def _programs(every: Sequence[ProgramRecord]) -> Table:
     for p in every:
         table.add_row(
             str(p.number), Text(_lines(p)), str(len(p.kernels)), count_text(p.flops),
-            bytes_text(p.moved), seconds_text(p.compile_seconds), _time(p.seconds),
+            bytes_text(p.moved), seconds_text(p.compile_seconds), measured_text(p.seconds),
         )  # fmt: skip
     return table
 
@@ -73,10 +73,6 @@ def _lines(program: ProgramRecord) -> str:
         return note.strip()
     text = main.text if len(main.text) <= LONGEST else f"{main.text[: LONGEST - 3]}..."
     return f"{program.span}: {text}{note}"
-
-
-def _time(seconds: float | None) -> str:
-    return "-" if seconds is None else seconds_text(seconds)
 
 
 # -- one program ------------------------------------------------------------------------------
@@ -135,7 +131,7 @@ def _kernels(program: ProgramRecord) -> RenderableType:
         table.add_row(
             str(k.number), Text(counted(k.operations) or "copy"), ", ".join(map(str, k.lines)),
             over(k), bytes_text(k.traffic.read + k.traffic.written), count_text(k.traffic.flops),
-            _time(k.seconds), Text(_bar(k.seconds, longest), style="cyan"),
+            measured_text(k.seconds), Text(_bar(k.seconds, longest), style="cyan"),
         )  # fmt: skip
     parts: list[RenderableType] = [table]
     for k in program.kernels:

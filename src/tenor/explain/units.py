@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["bytes_text", "count_text", "seconds_text"]
+__all__ = ["bytes_text", "count_text", "measured_text", "seconds_text"]
 
 BINARY: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 DECIMAL: Final = ("", "k", "M", "G", "T", "P")
@@ -42,6 +42,18 @@ def seconds_text(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds * 1e9:.2g} ns" if seconds else "0 s"
+
+
+def measured_text(seconds: float | None) -> str:
+    """Return a kernel's time, which may not have been measured, or be below what a clock tells.
+
+    Example:
+        >>> measured_text(4e-13)
+        '< 1 ns'
+    """
+    if seconds is None:
+        return "-"
+    return "< 1 ns" if seconds < 1e-9 else seconds_text(seconds)
 
 
 def _scaled(count: float, step: int, units: tuple[str, ...]) -> str:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 from weakref import WeakValueDictionary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterable, Iterator
 
     from tenor.ir.dtype import DType
     from tenor.ir.node import Shape
 
-__all__ = ["Affine", "Buffer", "Expr", "Guard", "Kernel", "Store"]
+__all__ = ["Affine", "Buffer", "Expr", "Guard", "Kernel", "Store", "ordered"]
 
 _made: Final[WeakValueDictionary[Any, Expr]] = WeakValueDictionary()
 _lock = threading.RLock()
@@ -104,6 +104,24 @@ class Expr:
         return f"{self.op}({inner}): {self.dtype.text}"
 
 
+def ordered(roots: Iterable[Expr], known: Container[object] = ()) -> Iterator[Expr]:
+    """Yield the expressions under roots once each, after their arguments; known ones are left out.
+
+    However deep they are: a kernel's expression may be deeper than Python's stack.
+    """
+    seen: set[Expr] = set()
+    for root in roots:
+        pending = [(root, False)]
+        while pending:
+            expr, ready = pending.pop()
+            if ready:
+                yield expr
+            elif expr not in seen and expr not in known:
+                seen.add(expr)
+                pending.append((expr, True))
+                pending += [(arg, False) for arg in reversed(expr.args)]
+
+
 @dataclass(frozen=True, slots=True)
 class Buffer:
     """A pointer argument of a kernel: element type, number of elements, whether it is written."""
@@ -148,12 +166,5 @@ class Kernel:
     params: dict[str, Any] = field(default_factory=dict)
 
     def expressions(self) -> Iterator[Expr]:
-        """Walk over everything that is stored or reduced, each expression once."""
-        seen: set[Expr] = set()
-        waiting = [*(s.expr for s in self.stores), *(expr for _, expr in self.reductions)]
-        while waiting:
-            expr = waiting.pop()
-            if expr not in seen:
-                seen.add(expr)
-                waiting += expr.args
-                yield expr
+        """Yield everything that is stored or reduced, as `ordered` does."""
+        return ordered([*(s.expr for s in self.stores), *(e for _, e in self.reductions)])

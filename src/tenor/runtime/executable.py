@@ -102,6 +102,7 @@ class Executable:
 
     Attributes:
         donated: Numbers of the inputs whose buffers are written over.
+        memory: Bytes a run takes for values and workspace, on one thread.
     """
 
     def __init__(self, program: Program, libraries: list[cpu.Library]) -> None:
@@ -119,6 +120,7 @@ class Executable:
         self.pack_scalars = struct.Struct(f"={codes}").pack_into
         self.scalar_bytes = 8 * scalars
         self._tables()
+        self.memory = sum(self.outputs) + self.arena + self.scratch
         self.contexts: list[_Context] = []
         self.run_held, self.run_released = _entries()
 

@@ -69,10 +69,11 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[AtomicFile]:
     """
     target = Path(os.path.realpath(path))
     beside = _beside(target, "part")
-    with _explained(target):
-        mode = _mode_of(target)
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
+        with _explained(target):
+            mode = _mode_of(target)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            descriptor = os.open(beside, flags, 0o666)
         with _closing(descriptor, target):
             yield AtomicFile(descriptor, target)
             with _explained(target):
@@ -81,7 +82,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[AtomicFile]:
                 os.fsync(descriptor)
         with _explained(target):
             _put_in_place(beside, target, existed=mode is not None)
-    except BaseException:
+    except BaseException:  # an interrupt may come before open() has said that it is done
         _forget(beside)
         raise
 

@@ -12,19 +12,18 @@
 from __future__ import annotations
 
 import hashlib
-import mmap
-import os
 import re
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from tenor.errors import ArgumentError, FormatError
 from tenor.save import archive
 from tenor.save.atomic import replace_file
 from tenor.save.manifest import Digest, Manifest, producer
+from tenor.save.mapping import mapped
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = ["EXAMPLES", "MANIFEST", "WEIGHTS", "Bundle", "program_member", "read", "write"]
@@ -116,15 +115,13 @@ def read(path: str | os.PathLike[str]) -> Bundle:
         FormatError: It is not a bundle, or not the one that was written; says why.
         OSError: It cannot be opened.
     """
-    with Path(path).open("rb") as file:
-        if os.fstat(file.fileno()).st_size == 0:
-            _refuse("an empty file", "a bundle is a zip file")
-        view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    return parse(view)
+    return parse(mapped(path))
 
 
 def parse(view: memoryview) -> Bundle:
     """Return the bundle whose bytes are given; see `read`."""
+    if not view:
+        _refuse("an empty file", "a bundle is a zip file")
     members = archive.read(view)
     names = [member.name for member in members]
     if not names or names[0] != MANIFEST or names[1:] != sorted(names[1:]):

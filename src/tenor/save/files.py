@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tenor.errors import ArgumentError
-from tenor.save import safetensors
+from tenor.save import bundle, safetensors
 from tenor.save.elements import restored, stored
-from tenor.save.loaded import load_model
+from tenor.save.loaded import LoadedModel
+from tenor.save.mapping import mapped
 from tenor.save.model import save_model
 from tenor.save.nest import NEST, is_nested, packed, unpacked
 from tenor.save.programs import MAX_BYTES
@@ -100,18 +101,18 @@ def load(
         path: A `.tnr` or `.safetensors` file; its first bytes decide.
         map_location: Accepted for PyTorch's sake; everything is loaded to the CPU.
         weights_only: Accepted for PyTorch's sake; there is never code in a file.
-        max_bytes: For a model, the most memory that all values of one run together may have.
+        max_bytes: For a model, the most memory a run may take: its outputs, the values it stores
+            on the way, and workspace.
 
     Raises:
         FormatError: The file is damaged or of another kind; says why.
         OSError: It cannot be opened.
     """
     del map_location, weights_only
-    with Path(path).open("rb") as file:
-        first = file.read(len(ZIP))
-    if first == ZIP:
-        return load_model(path, max_bytes=max_bytes)
-    found = safetensors.open_file(path)
+    view = mapped(path)
+    if bytes(view[: len(ZIP)]) == ZIP:
+        return LoadedModel(bundle.parse(view), max_bytes=max_bytes)
+    found = safetensors.read(view)
     text = found.metadata.get(NEST)
     if text is not None:
         return unpacked(text, found.typed())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy as np
 
+from tenor.engine.trace import refuse_observation
 from tenor.errors import ArgumentError, FormatError, RequestError, ShapeError
 from tenor.save import bundle, examples, safetensors
 from tenor.save.elements import converted, restored, widened
@@ -100,11 +101,10 @@ class LoadedModel:
         }
         self.examples: Mapping[str, Example] = _examples(opened)
         for name, signature in self.signatures.items():
-            # A program can only be read where its sizes are known.
             if name in self.examples:
                 self._programs[name].graph(_bound(signature, self.examples[name].inputs))
-            elif not signature.symbols:
-                self._programs[name].graph({})
+            else:
+                self._programs[name].probe()
 
     def __repr__(self) -> str:
         asked = (_described(signature) for signature in self.signatures.values())
@@ -121,7 +121,9 @@ class LoadedModel:
         Raises:
             ArgumentError: Too few or too many inputs, or no such signature.
             DTypeError, ShapeError: An input that does not fit.
+            ObservationError: Inside a function being compiled: it runs at once, on values.
         """
+        refuse_observation(f"the saved model {self.name!r}")
         chosen = self._choose(signature)
         if len(inputs) != len(chosen.inputs):
             raise ArgumentError(
@@ -146,9 +148,8 @@ class LoadedModel:
 
         Raises:
             RequestError: No such signature, or inputs of other names, dtypes or shapes.
-            ShapeError: Sizes the program cannot be run at.
+            ShapeError: Sizes the program cannot be run at, or not in the memory allowed.
             IndexRangeError: An input holds an index out of range.
-            ArgumentError: The run would take more memory than allowed.
         """
         found = self.signatures.get(signature)
         if found is None:
@@ -161,9 +162,10 @@ class LoadedModel:
             came = ", ".join(inputs) or "none"
             raise RequestError(f"{signature}: every input by name.", came, _described(found))
         for spec in found.inputs:
-            if inputs[spec.name].dtype != spec.dtype.numpy:
-                came = str(inputs[spec.name].dtype)
-                raise RequestError(f"{signature}: input {spec.name!r} is {spec}.", came)
+            dtype = getattr(inputs[spec.name], "dtype", None)
+            if dtype != spec.dtype.numpy:
+                came = str(dtype or type(inputs[spec.name]).__name__)
+                raise RequestError(f"{signature}: input {spec.name!r} is an array {spec}.", came)
         return self._programs[signature].run(inputs, _bound(found, inputs))
 
     def verify(self) -> Verification:
@@ -224,7 +226,8 @@ def load_model(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> L
 
     Args:
         path: The file.
-        max_bytes: The most memory that all values of one run together may have.
+        max_bytes: The most memory a run may take: its outputs, the values it stores on the way,
+            and workspace.
 
     Raises:
         FormatError: It is not a bundle as it was written; says why.

@@ -202,14 +202,14 @@ class _Reader:
             _refuse(f"{self.where}.{key} of another form", f"text up to {MAX_DESCRIPTION} long")
         return value
 
-    def names(self, key: str, known: tuple[str, ...] | None = None) -> tuple[str, ...]:
+    def names(self, key: str, known: frozenset[str] | None = None) -> tuple[str, ...]:
         """Return a list of different strings (of known ones)."""
         value = self.value[key]
         if type(value) is not list or not all(type(name) is str for name in value):
             _refuse(f"{self.where}.{key} of another form", "a list of names")
         if len(set(value)) != len(value):
             _refuse(f"{self.where}.{key} with a name twice", "different names")
-        if known is not None and not set(value) <= set(known):
+        if known is not None and not known.issuperset(value):
             _refuse(f"{self.where}.{key} with unknown names", "names of the bundle's state")
         return tuple(value)
 
@@ -226,8 +226,9 @@ class _Reader:
             "signatures", "state", "members",
         )  # fmt: skip
         state = self.names("state")
+        known = frozenset(state)
         signatures = {
-            name: entry.signature(name, state) for name, entry in self.children("signatures")
+            name: entry.signature(name, known) for name, entry in self.children("signatures")
         }
         return Manifest(
             name=self.text("name", NAME),
@@ -247,7 +248,7 @@ class _Reader:
             _refuse(f"{self.where}.size is {str(size)[:60]}", "a number of bytes")
         return Digest(self.text("sha256", HASH), size)
 
-    def signature(self, name: str, state: tuple[str, ...]) -> Signature:
+    def signature(self, name: str, state: frozenset[str]) -> Signature:
         """Read a signature."""
         self.keys("inputs", "outputs", "state")
         self.fits("a signature's name", name, SIGNATURE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -15,7 +16,7 @@ from tenor.ir.text import to_text
 from tenor.save import bundle, examples, safetensors, symbolic
 from tenor.save.elements import restored, stored
 from tenor.save.examples import Example
-from tenor.save.manifest import TENSOR, Manifest, Signature, TensorSpec
+from tenor.save.manifest import SIGNATURE, SYMBOL, TENSOR, Manifest, Signature, TensorSpec
 from tenor.save.programs import Program
 from tenor.save.recording import Recording, named, record
 from tenor.save.safetensors import Typed
@@ -112,7 +113,7 @@ def save_model(
         signatures: What the model can be asked, by name: functions (methods) that take the
             example inputs, or pairs (function, its own example inputs). By default
             {"predict": model}.
-        name: The model's name in URLs; by default the file's.
+        name: The model's name in URLs; by default the file's, with "_" for what URLs do not take.
         version: Its version; TensorFlow clients expect a whole number.
         description: A line for people.
         dynamic: The name of the inputs' first dim, which may then have any size; None fixes it.
@@ -123,6 +124,7 @@ def save_model(
         ObservationError: The model reads a value while it computes.
         SaveError: The file could not be written; the old one stands.
     """
+    _check(model, signatures, dynamic, assets)
     arrays = _state(model)
     owned = {id(handle): key for key, handle in _named(model)}
     with _evaluating(model):
@@ -131,7 +133,7 @@ def save_model(
     for one in traced:
         arrays |= one.constants
     manifest = Manifest(
-        name=Path(path).stem if name is None else name,
+        name=_name(Path(path)) if name is None else name,
         version=str(version),
         description=description,
         signatures={one.signature.name: one.signature for one in traced},
@@ -147,6 +149,40 @@ def save_model(
     }
     members |= {f"assets/{key}": [data] for key, data in (assets or {}).items()}
     bundle.write(path, manifest, members)
+
+
+def _check(
+    model: Any,
+    signatures: Mapping[str, Any] | None,
+    dynamic: str | None,
+    assets: Mapping[str, bytes] | None,
+) -> None:
+    """Refuse arguments that no bundle can be made of, before anything is recorded."""
+    if not hasattr(model, "named_parameters"):
+        raise ArgumentError(
+            "save: a model is a module.",
+            came=type(model).__name__,
+            fix="call the function in the forward() of an nn.Module",
+        )
+    names = [("a signature's name", name, SIGNATURE) for name in signatures or ()]
+    names += [("dynamic", dynamic, SYMBOL)] if dynamic is not None else []
+    for what, name, pattern in names:
+        if not pattern.fullmatch(str(name)):
+            raise ArgumentError(
+                f"save: {what} is letters, digits and '_', and begins with no digit.", repr(name)
+            )
+    for name, data in (assets or {}).items():
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise ArgumentError(
+                "save: an asset is bytes.",
+                came=f"{type(data).__name__} for {name!r}",
+                fix="read the file, or encode the text: Path(...).read_bytes(), text.encode()",
+            )
+
+
+def _name(path: Path) -> str:
+    """Return a model's name made of its file's."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", path.stem)[:128].lstrip(".-") or "model"
 
 
 # -- the model --------------------------------------------------------------------------------

@@ -49,7 +49,17 @@ def packed(what: Any) -> tuple[dict[str, Typed | Any], str]:
         ArgumentError: there is something else in it; says where.
     """
     found: dict[str, Any] = {}
-    return found, json.dumps(_packed(what, (), found), separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(_packed(what, (), found), separators=(",", ":"), ensure_ascii=False)
+    try:
+        _parsed(text)
+    except (FormatError, UnicodeEncodeError) as error:
+        came = error.came if isinstance(error, FormatError) else str(error)
+        raise ArgumentError(
+            "save: a nest that can be read again: what is large in it is tensors.",
+            came=came,
+            fix="keep long lists of numbers as tensors, and huge integers and odd text as bytes",
+        ) from None
+    return found, text
 
 
 def _packed(value: Any, way: tuple[str, ...], found: dict[str, Any]) -> Any:
@@ -109,8 +119,11 @@ def unpacked(text: str, arrays: Mapping[str, Typed]) -> Any:
     Raises:
         FormatError: the text says something else than `packed` writes.
     """
-    tree = strict_json.parse(text.encode(), WHAT, max_depth=3 * MAX_NESTING + 3)
-    return _unpacked(tree, arrays)
+    return _unpacked(_parsed(text), arrays)
+
+
+def _parsed(text: str) -> Any:
+    return strict_json.parse(text.encode(), WHAT, max_depth=3 * MAX_NESTING + 3)
 
 
 def _unpacked(tree: Any, arrays: Mapping[str, Typed]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from tenor.engine import backend
 from tenor.engine.flush import FAILURES
-from tenor.errors import ArgumentError, FormatError, ShapeError, TenorError
+from tenor.errors import FormatError, ShapeError, TenorError
 from tenor.ir import op as ops
 from tenor.ir.node import size
 from tenor.ir.text import parse
@@ -31,8 +32,13 @@ if TYPE_CHECKING:
 __all__ = ["MAX_BYTES", "Program"]
 
 MAX_BYTES: Final = 8 << 30
+FLEETING: Final = 128
+"""How many times `max_bytes` all values may be, most of which are never in memory."""
 MAX_LINES: Final = 100_000
+MAX_REFERENCES: Final = 4 * MAX_LINES
 KEPT_SIZES: Final = 16
+PROBED: Final = (1, 8, 64)
+"""Sizes at which a program without examples is read when it is loaded."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,8 @@ class Program:
         signature: What it is asked.
         template: IR text with its symbolic sizes left open.
         weights: The arrays it reads after its inputs, by name; shared by all sizes, not copied.
-        max_bytes: The most memory that all values of one run together may have.
+        max_bytes: The most memory a run may take: its outputs, the values it stores on the way,
+            and workspace.
 
     Raises:
         FormatError: The text cannot be a program of this signature.
@@ -73,6 +80,8 @@ class Program:
         self._building = threading.Lock()
         if template.count("\n") > MAX_LINES:
             self._refuse(f"{template.count(chr(10))} lines", f"at most {MAX_LINES}")
+        if template.count("%") > MAX_REFERENCES:
+            self._refuse(f"{template.count('%')} references", f"at most {MAX_REFERENCES}")
         free = {match.group(3) for match in HOLE.finditer(template)} - set(signature.symbols)
         if free:
             self._refuse(f"the open size {free.pop()!r}", "the inputs name all sizes")
@@ -81,13 +90,16 @@ class Program:
         """Run on arrays that fit the signature, in which each symbolic dim has its size.
 
         Raises:
-            ShapeError: The program cannot be run at these sizes.
+            ShapeError: The program cannot be run at these sizes, or would take more memory than
+                allowed, or than there is.
             IndexRangeError: An input holds an index out of range.
-            ArgumentError: It would take more memory than allowed.
         """
         ready = self.ready(sizes)
         given = [_buffer(inputs[spec.name]) for spec in self.signature.inputs]
-        outputs, code, value = ready.runner.run([*given, *self.buffers], [])
+        try:
+            outputs, code, value = ready.runner.run([*given, *self.buffers], [])
+        except MemoryError as error:
+            raise self._too_large("more than this machine has", sizes) from error
         if code:
             raise _out_of_range(ready.graph.nodes[code - 1], value)
         made = zip(self.signature.outputs, outputs, ready.graph.outputs, strict=True)
@@ -102,7 +114,7 @@ class Program:
                 found = self._kept(key)
                 if found is None:
                     graph = self._graph_for_run(sizes)
-                    found = Ready(graph, backend.load(graph))
+                    found = Ready(graph, self._affordable(backend.load(graph), sizes))
                     with self._lock:
                         self._ready[key] = found
                         if len(self._ready) > KEPT_SIZES:
@@ -133,18 +145,40 @@ class Program:
 
         Raises:
             FormatError: At these sizes the text is not a program of this signature.
-            ArgumentError: It would take more memory than allowed.
+            ShapeError: It would compute so many values that it would not end.
         """
         graph = parse(fill(self.template, dict(sizes)))
         self._check(graph, sizes)
-        total = sum(_nbytes(node) for node in graph.nodes if node.op is not ops.LEAF)
-        if total > self.max_bytes:
-            raise ArgumentError(
-                f"{self.signature.name}: a run may take at most {self.max_bytes:,} bytes.",
-                came=[f"{total:,} bytes", *(f"{name} = {n}" for name, n in sizes.items())],
-                fix="send fewer rows at a time, or load with a larger max_bytes",
-            )
+        values = sum(_nbytes(node) for node in graph.nodes if node.op is not ops.LEAF)
+        if values > FLEETING * self.max_bytes:
+            raise self._too_large(f"{values:,} bytes of values, kept or not", sizes)
         return guarded(graph)
+
+    def probe(self) -> None:
+        """Check the program where no example says at which sizes: it must fit some of a few.
+
+        Raises:
+            FormatError, ShapeError: It fits at none; says why not at the last.
+        """
+        symbols = self.signature.symbols
+        for extent in PROBED[:-1] if symbols else ():
+            with contextlib.suppress(FormatError, ShapeError):
+                self.graph(dict.fromkeys(symbols, extent))
+                return
+        self.graph(dict.fromkeys(symbols, PROBED[-1]))
+
+    def _affordable(self, runner: backend.Runner, sizes: Mapping[str, int]) -> backend.Runner:
+        """Refuse what would take more memory than allowed, which the compiled program tells."""
+        if runner.memory > self.max_bytes:
+            raise self._too_large(f"{runner.memory:,} bytes", sizes)
+        return runner
+
+    def _too_large(self, came: str, sizes: Mapping[str, int]) -> ShapeError:
+        return ShapeError(
+            f"{self.signature.name}: a run may take at most {self.max_bytes:,} bytes.",
+            came=[came, *(f"{name} = {n}" for name, n in sizes.items())],
+            fix="send fewer rows at a time, or load with a larger max_bytes",
+        )
 
     def _check(self, graph: Graph, sizes: Mapping[str, int]) -> None:
         """Refuse a program whose leaves and outputs are not what the signature says."""

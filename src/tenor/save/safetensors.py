@@ -14,11 +14,8 @@ Source:
 from __future__ import annotations
 
 import json
-import mmap
-import os
 import struct
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy as np
@@ -27,8 +24,10 @@ from tenor.errors import ArgumentError, FormatError
 from tenor.ir import dtype as dt
 from tenor.save import strict_json
 from tenor.save.atomic import replace_file
+from tenor.save.mapping import mapped
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
@@ -219,12 +218,7 @@ def open_file(path: str | os.PathLike[str]) -> Contents:
         FormatError: The file is not a safetensors file; says why.
         OSError: It cannot be opened.
     """
-    with Path(path).open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size < 8:
-            _refuse(f"{size} bytes", "a file begins with 8 bytes that give the header's length")
-        view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    return read(view)
+    return read(mapped(path))
 
 
 def read(view: memoryview) -> Contents:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import Any, Final, NoReturn
 
 from tenor.errors import FormatError
@@ -12,7 +13,7 @@ __all__ = ["parse"]
 
 DAMAGED: Final = "the file was damaged, or was not written by a writer of this format"
 MAX_DEPTH: Final = 16
-MAX_DIGITS: Final = 32
+MAX_DIGITS: Final = 80  # 256 bits, as random generators keep their state
 
 MAX_VALUES: Final = 4_000_000
 
@@ -24,7 +25,7 @@ STEP: Final = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 def parse(data: bytes, what: str, *, max_depth: int = MAX_DEPTH) -> Any:
     """Return the value that UTF-8 JSON text stands for.
 
-    Refused are: keys given twice, NaN and infinities, numbers of more than 32 digits, lone
+    Refused are: keys given twice, NaN and infinities, numbers of more than 80 digits, lone
     surrogates, nesting beyond `max_depth`, more than 4 million values.
 
     Raises:
@@ -37,8 +38,7 @@ def parse(data: bytes, what: str, *, max_depth: int = MAX_DEPTH) -> Any:
     def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) != len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
+            (twice, _), *_ = Counter(key for key, _ in pairs).most_common(1)
             refuse(f"the key {twice[:80]!r} twice")
         return found
 
@@ -71,12 +71,15 @@ def parse(data: bytes, what: str, *, max_depth: int = MAX_DEPTH) -> Any:
 def _measure(data: bytes) -> tuple[int, int]:
     """Return how deep lists and objects nest, and a bound on how many values there are.
 
-    A parsed value can take fifty times the bytes of its text, so this is known before.
+    A parsed value can take fifty times the bytes of its text, so this is known before. Counted
+    are strings, lists, objects and commas, up to one more than may be.
     """
     deepest = depth = values = 0
     for match in STRUCTURE.finditer(data):
         mark = match.group()
         depth += STEP.get(mark, 0)
         deepest = max(deepest, depth)
-        values += mark in (b"[", b"{", b",")
+        values += mark not in (b"]", b"}")
+        if values > MAX_VALUES:
+            break
     return deepest, values

@@ -55,7 +55,7 @@ class Limits:
     """
 
     concurrency: int = 1
-    queue: int = 64
+    queue: int = 256
     body_bytes: int = 64 << 20
     body_seconds: float = 30.0
     retry_seconds: int = 1
@@ -89,7 +89,8 @@ async def refuse(request: Request, error: Exception) -> Response:
     if error.status_code == 404 and detail == "Not Found":
         detail = f"nothing is at {request.url.path[:200]}; see /v1/models/NAME and /v2/models/NAME"
     if error.status_code == 405:
-        detail = f"{request.method} is not for this path"
+        allowed = (error.headers or {}).get("Allow", "POST")
+        detail = f"{request.method} is not for this path, which takes {allowed}"
     headers = dict(error.headers) if error.headers else None
     return reply({"error": detail}, error.status_code, headers)
 
@@ -119,18 +120,29 @@ class Service:
             raise HTTPException(404, str(error)) from None
 
     async def infer(self, answer: Callable[[Servable, bytes], bytes], request: Request) -> Response:
-        """Read, admit and answer one inference."""
+        """Read, admit and answer one inference; say so where a stop cuts it short."""
         servable = self.find(request)
+        try:
+            return await self.answered(partial(answer, servable), servable, request)
+        except asyncio.CancelledError:
+            raise HTTPException(503, "the server stopped before this was answered") from None
+
+    async def answered(
+        self, answer: Callable[[bytes], bytes], servable: Servable, request: Request
+    ) -> Response:
+        """Read a body and return what the model answers."""
         refuse_encodings(request)
         if self.workers.full:  # before the body is taken in, which is what costs memory
             raise self.busy()
         body = await self.body(request)
         try:
-            return reply(await self.workers.run(partial(answer, servable, body)))
+            return reply(await self.workers.run(partial(answer, body)))
         except Busy:
             raise self.busy() from None
         except CLIENT_ERRORS as error:
             return reply({"error": reason(error)}, 400)
+        except MemoryError:
+            raise HTTPException(413, "the body takes more memory than there is") from None
         except Exception:
             logger.exception("model %r version %s failed", servable.name, servable.version)
             detail = f"model {servable.name!r} failed; the server's log says why"
@@ -238,7 +250,7 @@ class Service:
 
 def refuse_encodings(request: Request) -> None:
     """Refuse bodies that are not plain JSON bytes, whatever their content type says."""
-    if request.headers.get("content-encoding", "identity") != "identity":
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise HTTPException(415, "the body must be sent without Content-Encoding")
     if "inference-header-content-length" in request.headers:
         raise HTTPException(
@@ -262,5 +274,7 @@ def create_app(models: Repository | Iterable[Servable], limits: Limits | None = 
     repository = models if isinstance(models, Repository) else Repository(models)
     service = Service(repository, limits or Limits())
     app = Starlette(routes=service.routes(), exception_handlers={HTTPException: refuse})
+    # A path with a slash too many is said to be one: not every client goes where it is sent.
+    app.router.redirect_slashes = False
     app.state.service = service
     return app

@@ -65,7 +65,10 @@ def read(body: bytes) -> dict[str, Any]:
     try:
         return OBJECT.decode(body)
     except msgspec.ValidationError as error:
-        raise RequestError("the request body must be a JSON object.", came=str(error)) from None
+        wanted = "the request body must be a JSON object."
+        if "out of range" in str(error):
+            wanted = "the request body's numbers must be finite, and whole ones of usable size."
+        raise RequestError(wanted, came=str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RequestError(
             "the request body must be JSON.",

@@ -196,9 +196,10 @@ class _Protos:
             )
             from tensorboard.plugins.text import plugin_data_pb2  # noqa: PLC0415 - an extra
             from tensorboard.summary.writer import record_writer  # noqa: PLC0415 - an extra
-        except ImportError as error:
-            raise ImportError(
-                "tenor.tensorboard needs the package tensorboard: pip install 'tenor[tensorboard]'"
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "tenor.tensorboard needs the package tensorboard: pip install 'tenor[tensorboard]'",
+                name="tensorboard",
             ) from error
         self.RecordWriter = record_writer.RecordWriter
         self.Event = event_pb2.Event

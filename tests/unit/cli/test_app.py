@@ -1,5 +1,6 @@
 """The commands in process: exit statuses, panels, and what is printed."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from tenor.cli import app as cli_app
 from tenor.cli import console
 from tenor.cli.app import app
 from tenor.cli.console import guarded
+from tenor.save import bundle, safetensors
+from tenor.save.manifest import Manifest, Signature
 
 COMMANDS = ("demo", "serve", "predict", "inspect", "verify", "explain", "doctor")
 
@@ -114,6 +117,26 @@ def test_inspect_prints_a_program(tenor, small):
     status, _, text = tenor("inspect", small[0], "--program", "train")
     assert status == 1
     assert "one of predict" in text
+
+
+def test_what_a_file_says_does_not_steer_the_terminal(tenor, tmp_path):
+    steering = "\x1b[2J\x1b]0;title\x07\r\u202e"
+    path = tmp_path / "m.tnr"
+    signature = Signature("predict", (), (), ("w" + steering,))
+    manifest = Manifest("m", description=steering, signatures={"predict": signature},
+                        state=("w" + steering,))  # fmt: skip
+    weights = safetensors.layout({"w" + steering: np.zeros(2, np.float32)})
+    members = {"weights.safetensors": weights, "programs/predict.tir": [steering.encode()]}
+    bundle.write(path, manifest, members)
+    broken = tmp_path / "\x1b[31m.tnr"
+    broken.write_bytes(b"")
+    for arguments in (["inspect", path], ["inspect", path, "--program", "predict"],
+                      ["verify", path], ["inspect", broken]):  # fmt: skip
+        _, out, said = tenor(*arguments)
+        assert out + said
+        assert not set("\x1b\x07\r\u202e") & set(out + said), arguments
+    assert r"\x1b[2J\x1b]0;title\x07\r\u202e" in tenor("inspect", path)[1]
+    assert json.loads(tenor("inspect", path, "--json")[1])["description"] == steering
 
 
 def test_inspect_runs_nothing(tenor, small, monkeypatch):
@@ -225,6 +248,23 @@ def test_serve_refuses_a_name_for_two(tenor, small):
     assert "one model" in text
 
 
+def test_serve_refuses_two_models_at_one_address(tenor, small, tmp_path):
+    again = tmp_path / "again.tnr"
+    again.write_bytes(small[0].read_bytes())
+    status, _, said = tenor("serve", small[0], again)
+    assert status == 1
+    text = " ".join(said.split())
+    assert "a name or version of its own" in text
+    assert "small version 1" in text
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a/b", "../x", "a:predict"])
+def test_serve_refuses_a_name_that_no_path_has(tenor, small, name):
+    status, _, text = tenor("serve", small[0], "--name", name)
+    assert status == 1
+    assert "a name in URLs" in text
+
+
 @pytest.mark.parametrize("port", ["-1", "99999999"])
 def test_serve_refuses_a_port_that_is_none(tenor, small, port):
     status, _, text = tenor("serve", small[0], "--port", port)
@@ -252,6 +292,25 @@ def test_explain_one_stage(tenor, tmp_path, stage):
     status, text, _ = tenor("explain", script, "--stage", stage, "--program", 1, "--no-measure")
     assert status == 0
     assert text.startswith(f"program 1: {stage}")
+
+
+def test_explain_writes_the_page_where_it_was_asked_to(tenor, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    script = tmp_path / "script.py"
+    script.write_text("import os, tenor as tn\nos.chdir('elsewhere')\nprint(tn.ones(2).sum())\n")
+    monkeypatch.chdir(tmp_path)
+    status, _, _ = tenor("explain", "script.py", "--html", "page.html", "--no-measure")
+    assert status == 0
+    assert "tn.ones(2).sum()" in (tmp_path / "page.html").read_text()
+
+
+def test_explain_says_that_a_page_has_no_place_before_the_script_runs(tenor, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("raise SystemExit('ran')\n")
+    status, out, said = tenor("explain", script, "--html", tmp_path / "none" / "page.html")
+    assert status == 1
+    assert "a directory that is there" in said
+    assert "ran" not in out + said
 
 
 def test_explain_passes_arguments_and_the_exit_status_on(tenor, tmp_path):
@@ -283,11 +342,11 @@ def run_guarded(error, monkeypatch, traceback=False):
 
 
 def test_an_error_is_a_panel_of_four_parts(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["tenor", "predict", "m.tnr", "x.npy"])
+    monkeypatch.setattr(sys, "argv", ["tenor", "predict", "my m.tnr", "x.npy"])
     error = errors.ShapeError("x must be [2].", came=["[3]", "[4]"], fix="reshape it")
     assert run_guarded(error, monkeypatch) == 1
     text = capsys.readouterr().err
-    for part in ("ShapeError", "x must be [2].", "got [3]", "[4]", "tenor predict m.tnr x.npy",
+    for part in ("ShapeError", "x must be [2].", "got [3]", "[4]", "tenor predict 'my m.tnr' x.npy",
                  "fix reshape it"):  # fmt: skip
         assert part in text
 
@@ -305,6 +364,20 @@ def test_a_missing_extra_says_how_to_get_it(monkeypatch, capsys):
     error = ModuleNotFoundError("no", name="uvicorn.config")
     assert run_guarded(error, monkeypatch) == 1
     assert 'pip install "tenor[serve]"' in capsys.readouterr().err
+
+
+def test_the_demo_says_what_is_missing_before_it_trains(tenor, tmp_path, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name: None if name in ("uvicorn", "tensorboard") else found(name),
+    )
+    status, out, said = tenor("demo", "--out", tmp_path / "demo")
+    assert status == 1
+    assert 'pip install "tenor[serve,tensorboard]"' in said
+    assert out == ""
+    assert not (tmp_path / "demo").exists()
 
 
 def test_our_own_missing_module_is_no_extra(monkeypatch):

@@ -116,6 +116,13 @@ def test_bfloat16_is_given_as_numbers(tmp_path):
     np.testing.assert_array_equal(values["x"], to_bfloat16(np.array([1.5, 2], np.float32)))
 
 
+def packed_otherwise(raw):
+    """Return a zip file that says its first member is compressed in a way nobody knows."""
+    changed = bytearray(raw)
+    changed[changed.index(b"PK\1\2") + 10] = 99
+    return bytes(changed)
+
+
 @pytest.mark.parametrize(
     ("suffix", "raw", "error", "text"),
     [
@@ -139,6 +146,13 @@ def test_bfloat16_is_given_as_numbers(tmp_path):
         (".csv", "1,2,3\n4,5\n", FormatError, "as many columns"),
         (".csv", "1,2,3\n4,five,6\n", FormatError, "five"),
         (".csv", b"\xff\xfe", FormatError, "csv"),
+        (".csv", "1,2,x\n", FormatError, "a header alone: 1,2,x"),
+        (".csv", f'"{"1" * 200_000}",2,3\n', FormatError, "field limit"),
+        (".json", "[" * 100_000, FormatError, "recursion"),
+        (".json", "[1, 2, 1e39]", DTypeError, "range of float32"),
+        (".npy", npy(ROWS).replace(b"'shape': (", b"'shape': (100000000000, "), FormatError, "npy"),
+        (".npy", npy(ROWS).replace(b"{'descr", b"{[descr"), FormatError, "npy"),
+        (".npz", packed_otherwise(npz(x=ROWS)), FormatError, "compression"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path, suffix, raw, error, text):

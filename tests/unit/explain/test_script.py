@@ -90,6 +90,34 @@ def test_a_failing_script_is_reported_up_to_there(tmp_path):
     assert "ZeroDivisionError" in shown(summary(report))
 
 
+def test_an_interrupted_script_is_reported_up_to_there(tmp_path):
+    text = "import tenor as tn\nprint(tn.ones(2) * 3)\nraise KeyboardInterrupt\n"
+    report = explain_script(written(tmp_path, text), measure=False)
+    assert report.status == 130
+    assert "interrupted" in report.failure
+    assert len(report.programs) == 1
+
+
+def test_an_error_of_ours_ends_at_the_scripts_last_line(tmp_path):
+    text = "import tenor as tn\ndef f(x):\n    return x + tn.ones(4)\nf(tn.ones(3))\n"
+    script = written(tmp_path, text)
+    report = explain_script(script, measure=False)
+    assert "return x + tn.ones(4)" in report.failure
+    assert "f(tn.ones(3))" in report.failure
+    assert "ShapeError" in report.failure
+    assert "fix: line the dims up" in report.failure
+    assert report.failure.count('File "') == 2
+    assert report.programs == []  # what the failure left behind computes nothing
+
+
+@pytest.mark.parametrize(
+    ("code", "said"), [("3", "exit status 3"), ("'gave up'", "left with gave up")]
+)
+def test_how_a_script_left_is_told(tmp_path, code, said):
+    report = explain_script(written(tmp_path, f"import sys\nsys.exit({code})\n"), measure=False)
+    assert said in report.failure
+
+
 @pytest.mark.parametrize(("code", "status"), [("0", 0), ("None", 0), ("3", 3), ("'gone'", 1)])
 def test_an_exit_status_is_kept(tmp_path, code, status):
     report = explain_script(written(tmp_path, f"import sys\nsys.exit({code})\n"), measure=False)

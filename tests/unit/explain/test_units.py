@@ -2,7 +2,7 @@
 
 import pytest
 
-from tenor.explain.units import bytes_text, count_text, seconds_text
+from tenor.explain.units import bytes_text, count_text, measured_text, seconds_text
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,10 @@ def test_counts(count, text):
 )  # fmt: skip
 def test_seconds(seconds, text):
     assert seconds_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, "-"), (0.0, "< 1 ns"), (4.5e-13, "< 1 ns"), (2e-9, "2 ns")]
+)
+def test_measured(seconds, text):
+    assert measured_text(seconds) == text

@@ -14,7 +14,7 @@ import pytest
 
 from tenor.errors import ArgumentError, FormatError
 from tenor.ir import dtype as dt
-from tenor.save import archive, bundle, safetensors
+from tenor.save import archive, bundle, safetensors, strict_json
 from tenor.save.manifest import Digest, Manifest, Signature, TensorSpec
 
 SIGNATURE = Signature(
@@ -359,3 +359,24 @@ def test_what_the_hostile_ones_are_made_from_is_accepted():
 
 def test_digests_are_sha256():
     assert bundle._digest([b"ab", b"c"]).sha256 == hashlib.sha256(b"abc").hexdigest()
+
+
+# -- work in proportion to the bytes: what is quadratic takes hours here ------------------------
+def test_a_key_given_twice_among_many():
+    keys = ",".join(f'"{i}":0' for i in range(200_000))
+    with pytest.raises(FormatError, match="the key '199999' twice"):
+        strict_json.parse(f'{{{keys},"199999":0}}'.encode(), "it")
+
+
+@pytest.mark.parametrize("part", [b'""', b"0,", b"[]", b"{}"])
+def test_more_values_than_can_be_wanted(monkeypatch, part):
+    monkeypatch.setattr(strict_json, "MAX_VALUES", 1000)
+    with pytest.raises(FormatError, match="more than 1000 values"):
+        strict_json.parse(b"[" + part * 1001, "it")
+
+
+def test_many_signatures_and_many_weights():
+    state = tuple(f"w{i}" for i in range(200_000))
+    signatures = {f"s{i}": Signature(f"s{i}", (), (), ("w1",)) for i in range(20_000)}
+    manifest = Manifest("m", signatures=signatures, state=state)
+    assert Manifest.from_json(manifest.to_json()) == manifest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import random
 import tracemalloc
 
@@ -12,11 +13,11 @@ import pytest
 
 import tenor as tn
 from tenor import nn
-from tenor.errors import ArgumentError, FormatError, IndexRangeError, ShapeError, TenorError
+from tenor.errors import FormatError, IndexRangeError, ShapeError, TenorError
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
 from tenor.ir.text import parse, to_text
-from tenor.save import bundle, load, safetensors, save
+from tenor.save import bundle, load, load_file, load_model, safetensors, save
 from tenor.save.guards import guarded
 from tenor.save.manifest import Manifest, Signature, TensorSpec
 from tenor.save.programs import Program
@@ -153,34 +154,80 @@ HUGE = {
     "  %4 = cumsum f32[1000000,1000000] (%3) dim=0 reverse=false\n"
     "  %5 = slice f32[1,3] (%4) starts=[0,0] sizes=[1,3] steps=[1,1]\n"
     "  %6 = expand f32[<1*batch+0>,3] (%5) shape=[<1*batch+0>,3]\n  return %6\n",
-    "many values": "  %2 = const f32[] value=1.0 dtype=f32\n"
-    + "".join(f"  %{i} = expand f32[300000000] (%2) shape=[300000000]\n" for i in range(3, 13))
-    + "  return %3\n",
+    "no value at all": "  %2 = const f32[] value=1.0 dtype=f32\n"
+    "  %3 = expand f32[1048576,1048576] (%2) shape=[1048576,1048576]\n"
+    "  %4 = sum f32[1,1] (%3) dims=[0,1]\n"
+    "  %5 = expand f32[<1*batch+0>,3] (%4) shape=[<1*batch+0>,3]\n  return %5\n",
 }
 
 
 @pytest.mark.parametrize("body", HUGE.values(), ids=HUGE)
 def test_huge_values_are_refused_before_memory_is_taken(body):
     text = TAKE[: TAKE.index("  %2")] + body + "}\n"
-    outputs = (("y", dt.float32, ("batch", 3) if "%6" in body else (300000000,)),)
-    if "%12" in body:
-        outputs = (("y", dt.float32, (300000000,)),)
     tracemalloc.start()
     try:
-        with pytest.raises(ArgumentError, match="bytes"):
-            run(text, [0], outputs=outputs)
+        with pytest.raises(ShapeError, match="bytes of values, kept or not"):
+            run(text, [0])
         assert tracemalloc.get_traced_memory()[1] < 5_000_000
     finally:
         tracemalloc.stop()
 
 
+def test_huge_outputs_are_refused_before_memory_is_taken():
+    body = "  %2 = const f32[] value=1.0 dtype=f32\n" + "".join(
+        f"  %{i} = expand f32[300000000] (%2) shape=[300000000]\n" for i in range(3, 13)
+    )
+    returned = ", ".join(f"%{i}" for i in range(3, 13))
+    text = f"{TAKE[: TAKE.index('  %2')]}{body}  return {returned}\n}}\n"
+    outputs = tuple((f"y{i}", dt.float32, (300000000,)) for i in range(10))
+    with pytest.raises(ShapeError, match=r"12,000,000,\d+ bytes"):
+        run(text, [0], outputs=outputs)
+
+
 def test_huge_batches_are_refused_before_memory_is_taken():
     made = program(TAKE, max_bytes=1000)
-    made.graph({"batch": 80})
-    with pytest.raises(ArgumentError, match="fewer rows"):
-        made.graph({"batch": 84})
+    made.ready({"batch": 80})
+    with pytest.raises(ShapeError, match="fewer rows"):
+        made.ready({"batch": 84})
     with pytest.raises(FormatError):
         made.graph({"batch": 1 << 60})
+
+
+def test_values_that_are_never_in_memory_do_not_count_as_memory():
+    lines = [f"  %{i} = abs f32[<1*batch+0>,3] (%{i - 1})\n" for i in range(3, 23)]
+    text = TAKE.replace("  return %2", f"{''.join(lines)}  return %22")
+    made = program(text, max_bytes=1000)
+    x = np.array([0, 3, 1] * 20)
+    np.testing.assert_array_equal(made.run({"x": x}, {"batch": 60})["y"], W[x])
+
+
+def test_workspace_a_program_asks_for_counts_as_memory():
+    """The values are a few bytes; what a kernel packs between them would be a petabyte."""
+    far = 2**48 - 1
+    text = f"""graph {{
+  %0 = leaf f32[<1*batch+0>,1,4]
+  %1 = const f32[] value=1.0 dtype=f32
+  %2 = expand f32[4,1,1] (%1) shape=[4,1,1]
+  %3 = conv f32[<1*batch+0>,4,1] (%0, %2) stride=[{far}] padding=[[0,0]] dilation=[1] groups=1
+  return %3
+}}
+"""
+    x, y = ("x", dt.float32, ("batch", 1, 4)), ("y", dt.float32, ("batch", 4, 1))
+    made = program(text, inputs=(x,), outputs=(y,), weights={})
+    with pytest.raises(ShapeError, match=r"at most 8,589,934,592 bytes"):
+        made.run({"x": np.ones((2, 1, 4), np.float32)}, {"batch": 2})
+
+
+def test_memory_there_is_not_is_an_error_of_ours(monkeypatch):
+    made = program(TAKE)
+    runner = made.ready({"batch": 2}).runner
+
+    def fails(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(runner, "run", fails)
+    with pytest.raises(ShapeError, match="fewer rows"):
+        made.run({"x": np.array([0, 1])}, {"batch": 2})
 
 
 # -- programs that do not fit -----------------------------------------------------------------
@@ -205,6 +252,7 @@ MISFITS = {
         "  %4 = random_bits u32[4] (%3, %3) shape=[4]\n  return"), "random_bits"),
     "unknown size": (TAKE.replace("<1*batch+0>", "<1*seq+0>"), "open size"),
     "many lines": ("\n" * 200_000, "lines"),
+    "many references": (TAKE.replace("return", "return " + "%2, " * 400_000), "references"),
     "broken hole": (TAKE.replace("<1*batch+0>", "<1*batch>"), "."),
     "negative size": (TAKE.replace("<1*batch+0>", "<-1*batch+0>"), "."),
     "huge hole": (TAKE.replace("<1*batch+0>", "<999999999999999999*batch+0>"), "."),
@@ -274,6 +322,8 @@ BAD = {
     "example of a float shape": {"examples": example(shape=[2.0, 3])},
     "program is not text": {"text": "\udcff"},
     "program of no kind": {"text": "hello", "examples": example()},
+    "program of no kind, without examples": {"text": "hello"},
+    "program of another signature, without examples": {"text": TAKE.replace("i64", "i32")},
 }
 
 
@@ -301,6 +351,40 @@ def test_a_program_that_belongs_to_no_signature(tmp_path):
     bundle.write(path, Manifest("m"), members)
     with pytest.raises(FormatError, match="one a signature"):
         load(path)
+
+
+def test_a_program_without_examples_need_not_fit_a_batch_of_one(tmp_path):
+    text = TAKE.replace("%0) dim=0", "%2) dim=0").replace("%2 = take", "%3 = take")
+    cut = "  %2 = slice i64[<1*batch-2>] (%0) starts=[2] sizes=[<1*batch-2>] steps=[1]\n"
+    text = text.replace("  %3 = take f32[<1*batch+0>", cut + "  %3 = take f32[<1*batch-2>")
+    text = text.replace("return %2", "return %3")
+    signature = Signature(
+        "predict", (TensorSpec("x", dt.int64, ("batch",)),),
+        (TensorSpec("y", dt.float32, ("n0", 3)),), ("w",),
+    )  # fmt: skip
+    members = {
+        "programs/predict.tir": [text.encode()],
+        "weights.safetensors": safetensors.layout({"w": W}),
+    }
+    path = tmp_path / "m.tnr"
+    bundle.write(path, Manifest("m", signatures={"predict": signature}, state=("w",)), members)
+    assert load(path)([0, 1, 2, 3]).tolist() == W[[2, 3]].tolist()
+
+
+# -- what is no file --------------------------------------------------------------------------
+@pytest.mark.parametrize("read", [load, load_model, load_file])
+def test_what_is_no_file_is_refused_at_once(tmp_path, read):
+    pipe = tmp_path / "pipe.tnr"
+    os.mkfifo(pipe)
+    for path in (pipe, "/dev/zero"):
+        with pytest.raises(FormatError, match="a pipe, a socket or a device"):
+            read(path)
+    empty = tmp_path / "empty.tnr"
+    empty.write_bytes(b"")
+    with pytest.raises(FormatError):
+        read(empty)
+    with pytest.raises(IsADirectoryError, match=str(tmp_path)):
+        read(tmp_path)
 
 
 # -- damage to a program ----------------------------------------------------------------------

@@ -367,6 +367,21 @@ def test_other_suffixes_are_refused(tmp_path, name):
         save({"a": tn.ones(1)}, tmp_path / "x.tnr")
 
 
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("my model.tnr", "my_model"),
+        ("modèle (2).tnr", "mod_le__2_"),
+        ("..tnr", "model"),
+        (f"{'x' * 200}.tnr", "x" * 128),
+        ("v1.2.tnr", "v1.2"),
+    ],
+)
+def test_a_model_is_named_after_any_file(tmp_path, file, name):
+    save(nn.Linear(2, 2), tmp_path / file, example_inputs=tn.ones(1, 2))
+    assert load(tmp_path / file).name == name
+
+
 # -- what cannot be saved ---------------------------------------------------------------------
 def branches(x):
     return x * 2 if x.shape[0] % 4 == 3 else x + 1
@@ -445,7 +460,35 @@ def test_pending_work_is_not_lost(tmp_path):
     assert pending.tolist() == [5, 5, 5]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"signatures": {"a b": nn.Identity()}}, "'a b'"),
+        ({"signatures": {3: nn.Identity()}}, "signature's name"),
+        ({"dynamic": "a b"}, "dynamic is letters"),
+        ({"dynamic": 7}, "dynamic is letters"),
+        ({"assets": {"words.txt": "text"}}, "an asset is bytes"),
+        ({"name": "a b"}, "a b"),
+    ],
+)
+def test_arguments_no_bundle_can_be_made_of(tmp_path, arguments, match):
+    with pytest.raises(ArgumentError, match=match):
+        save(nn.Identity(), tmp_path / "m.tnr", example_inputs=tn.ones(1, 2), **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_function_alone_is_no_model(tmp_path):
+    with pytest.raises(ArgumentError, match=r"forward\(\) of an nn.Module"):
+        save(lambda x: x, tmp_path / "m.tnr", example_inputs=tn.ones(1, 2))
+
+
 # -- running ----------------------------------------------------------------------------------
+def test_inside_a_compiled_function_it_says_so(tmp_path):
+    found = saved(tmp_path, nn.Linear(3, 2), tn.ones(4, 3))
+    with pytest.raises(ObservationError, match=r"the saved model 'model' reads a value inside"):
+        tn.compile(lambda x: found(x) * 2)(tn.ones(4, 3))
+
+
 def test_inputs_that_do_not_fit(tmp_path):
     found = saved(tmp_path, Two(), (tn.ones(4, 3), tn.ones(4) > 0))
     x, mask = np.ones((2, 3), np.float32), np.ones(2, bool)
@@ -458,6 +501,8 @@ def test_inputs_that_do_not_fit(tmp_path):
         found.run("predict", {"x": x, "mask": mask, "y": x})
     with pytest.raises(RequestError, match="float64"):
         found.run("predict", {"x": x.astype(np.float64), "mask": mask})
+    with pytest.raises(RequestError, match="list"):
+        found.run("predict", {"x": x.tolist(), "mask": mask})
     with pytest.raises(ShapeError, match="batch = 2"):
         found.run("predict", {"x": x, "mask": mask[:1]})
     with pytest.raises(ShapeError, match="must be"):
@@ -533,7 +578,7 @@ def test_memory_is_bounded_before_it_is_taken(tmp_path):
     save(nn.Linear(4, 4), path, example_inputs=tn.ones(1, 4))
     found = load(path, max_bytes=10_000)
     found(tn.ones(4, 4))
-    with pytest.raises(ArgumentError, match="10,000 bytes"):
+    with pytest.raises(ShapeError, match="10,000 bytes"):
         found(tn.ones(1000, 4))
 
 

@@ -130,6 +130,19 @@ def test_a_nest_that_holds_itself_is_refused(path):
         tn.save(loop, path)
 
 
+@pytest.mark.parametrize("huge", [10**81, "\ud800"])
+def test_what_could_not_be_read_again_is_refused(path, huge):
+    with pytest.raises(ArgumentError, match="can be read again"):
+        tn.save({"a": huge}, path)
+    assert not path.exists()
+
+
+def test_a_generators_state_comes_back(path):
+    state = np.random.default_rng(3).bit_generator.state  # integers of 128 bits
+    tn.save(state, path)
+    assert tn.load(path) == state
+
+
 def test_as_deep_as_may_be_comes_back(path):
     nest = tn.ones(1)
     for _ in range(64):

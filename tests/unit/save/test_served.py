@@ -61,3 +61,18 @@ def test_an_empty_batch(loaded):
     signature = choose(loaded, None)
     empty = {"x": np.zeros((0, 3), np.float32), "which": np.zeros(0, np.int64)}
     assert execute(loaded, signature, empty)["logits"].shape == (0, 2)
+
+
+def test_a_batch_that_would_take_too_much_memory_is_the_clients_mistake(tmp_path):
+    class Distances(nn.Module):
+        def forward(self, x):
+            return (x[:, None] - x[None, :]).abs()
+
+    path = tmp_path / "m.tnr"
+    save(Distances(), path, example_inputs=tn.rand(4))
+    with start_in_thread([load(path)]) as running:
+        body = {"instances": [0.0] * 50_000}  # ten gigabytes of distances
+        answer = httpx.post(f"{running.url}/v1/models/m:predict", json=body, timeout=60)
+        assert answer.status_code == 400
+        assert "bytes" in answer.json()["error"]
+        assert "fewer rows" in answer.json()["error"]

@@ -114,7 +114,8 @@ def test_classify_and_regress_say_why_they_are_not_offered(client_of, zoo):
         (b"instances: 3", "must be JSON"),
         (b'{"instances": [NaN]}', "no NaN"),
         (b'{"instances": [Infinity]}', "no NaN"),
-        (b'{"instances": [1e999]}', "out of range"),
+        (b'{"instances": [1e999]}', "numbers must be finite"),
+        (b'{"instances": [' + b"9" * 5000 + b"]}", "whole ones of usable size"),
         (b"[" * 100_000, "array"),
         (b'{"inputs": ' + b"[" * 100_000, "deep"),
         (b'{"a": ' * 100_000, "deep"),
@@ -128,6 +129,20 @@ def test_what_is_not_a_json_object_is_refused(client_of, zoo, path, body, said):
     answer = client_of(zoo.half_plus_three()).post(path, content=body)
     assert answer.status_code == 400
     assert said in answer.json()["error"]
+
+
+@pytest.mark.parametrize("path", ["/v1/models/linear/", "/v2/", "/v2/models/linear/"])
+def test_a_slash_too_many_is_no_path(client_of, zoo, path):
+    answer = client_of(zoo.linear()).get(path)
+    assert answer.status_code == 404
+    assert f"nothing is at {path}" in answer.json()["error"]
+
+
+def test_a_wrong_method_is_told_the_right_one(client_of, zoo):
+    client = client_of(zoo.linear())
+    assert "takes POST" in client.get("/v1/models/linear:predict").json()["error"]
+    assert "takes POST" in client.get("/v2/models/linear/infer").json()["error"]
+    assert "GET" in client.post("/v2/models/linear").json()["error"].partition("takes")[2]
 
 
 def test_an_error_says_what_was_wanted_what_came_and_what_to_do(client_of, zoo):
@@ -154,6 +169,14 @@ def test_any_content_type_is_taken_for_json(client_of, zoo):
 def test_encodings_that_are_not_offered_are_refused(client_of, zoo, headers, status):
     answer = client_of(zoo.half_plus_three()).post(PREDICT, content=b"{}", headers=headers)
     assert answer.status_code == status
+
+
+@pytest.mark.parametrize("coding", ["identity", "Identity"])
+def test_no_encoding_may_be_named(client_of, zoo, coding):
+    answer = client_of(zoo.half_plus_three()).post(
+        PREDICT, content=b'{"instances": [1]}', headers={"content-encoding": coding}
+    )
+    assert answer.json() == {"predictions": [3.5]}
 
 
 def test_a_body_over_the_limit_is_refused_stated_or_streamed(client_of, zoo):
@@ -192,6 +215,17 @@ def test_what_a_model_says_about_its_values_reaches_the_client(client_of, zoo, e
     assert answer.status_code == 400
     wanted = "index 9 is outside the table. Got: 9 of 4 rows. Fix: send 0 to 3."
     assert answer.json() == {"error": wanted}
+
+
+def test_a_body_there_is_no_memory_for_is_too_large(client_of, zoo):
+    def fail(x):
+        raise MemoryError
+
+    answer = client_of(zoo.calling(fail)).post(
+        "/v1/models/calling:predict", json={"instances": [9]}
+    )
+    assert answer.status_code == 413
+    assert "memory" in answer.json()["error"]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyError, LookupError, SystemExit, StopIteration])

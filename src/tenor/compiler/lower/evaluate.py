@@ -7,7 +7,7 @@ outside of it by construction.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import ChainMap, Counter
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -25,6 +25,7 @@ from tenor.compiler.lower.formats import any_lane
 from tenor.compiler.lower.math import philox
 from tenor.compiler.lower.storage import memory_type
 from tenor.ir import dtype as dt
+from tenor.ir.kernel import ordered
 from tenor.ir.loops import Block, Function, Value, lanes, vector
 
 if TYPE_CHECKING:
@@ -138,31 +139,28 @@ class Evaluator:
     # -- expressions ----------------------------------------------------------------------------
     def value(self, expr: Expr) -> Value:
         """Return an expression's value; a vector where it varies along the vector dim."""
-        for known in self.memo:
-            found = known.get(expr)
-            if found is not None:
-                return found
-        level = self._expr_level(expr)
-        args = [self.value(a) for a in expr.args]
-        inner = any(lanes(a.type) > 1 for a in args)
-        level = max(level, len(self.blocks) - 1 if inner or self._is_vector(expr) else 0)
+        known = ChainMap(*self.memo)
+        for part in ordered([expr], known):
+            self._make(part, [known[a] for a in part.args])
+        return known[expr]
+
+    def _make(self, expr: Expr, args: list[Value]) -> None:
+        """Compute an expression of values that are known, as far out as it can be."""
+        inner = any(lanes(a.type) > 1 for a in args) or self._is_vector(expr)
+        level = max(self._expr_level(expr), len(self.blocks) - 1 if inner else 0)
         level = self._at(level)
         with self.f.into(self.blocks[level]):
-            made = self._compute(expr, args)
-        self.memo[level][expr] = made
-        return made
+            self.memo[level][expr] = self._compute(expr, args)
 
-    def _expr_level(self, expr: Expr) -> int:
-        known = self.depths.get(expr)
-        if known is not None:
-            return known
-        level = max((self._expr_level(a) for a in expr.args), default=0)
-        for affine in self._affines(expr):
-            level = max(level, self.level([d for d, s in enumerate(affine.strides) if s]))
-        if expr.op == "reduced":
-            level = len(self.blocks) - 1
-        self.depths[expr] = level
-        return level
+    def _expr_level(self, root: Expr) -> int:
+        for expr in ordered([root], self.depths):
+            level = max((self.depths[a] for a in expr.args), default=0)
+            for affine in self._affines(expr):
+                level = max(level, self.level([d for d, s in enumerate(affine.strides) if s]))
+            if expr.op == "reduced":
+                level = len(self.blocks) - 1
+            self.depths[expr] = level
+        return self.depths[root]
 
     def _affines(self, expr: Expr) -> list[Affine]:
         if expr.op == "load":
@@ -415,8 +413,8 @@ def often_used(kernel: Kernel) -> frozenset[str]:
 
 def expr_cost(expr: Expr, seen: set[Expr]) -> int:
     """Return roughly how many instructions an element of an expression takes."""
-    if expr in seen:
-        return 0
-    seen.add(expr)
-    own = COST.get(expr.op, 1 if expr.op in ("load", "cast") else 0)
-    return own + sum(expr_cost(a, seen) for a in expr.args)
+    cost = 0
+    for part in ordered([expr], seen):
+        seen.add(part)
+        cost += COST.get(part.op, 1 if part.op in ("load", "cast") else 0)
+    return cost

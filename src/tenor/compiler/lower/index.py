@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tenor.ir.kernel import Affine, Expr, Guard, Kernel, Store
+from tenor.ir.kernel import Affine, Expr, Guard, Kernel, Store, ordered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -63,36 +63,21 @@ def simplify(kernel: Kernel) -> Kernel:
 
 
 def _affines(kernel: Kernel) -> Iterable[Affine]:
-    seen: set[Expr] = set()
-    for store in kernel.stores:
-        yield store.affine
-        yield from _inside(store.expr, seen)
-    for _, expr in kernel.reductions:
-        yield from _inside(expr, seen)
+    yield from (store.affine for store in kernel.stores)
+    for expr in ordered([*(s.expr for s in kernel.stores), *(e for _, e in kernel.reductions)]):
+        for attr in expr.attrs:
+            if isinstance(attr, Affine):
+                yield attr
+            elif isinstance(attr, tuple):
+                yield from (item.affine for item in attr if isinstance(item, Guard))
 
 
-def _inside(expr: Expr, seen: set[Expr]) -> Iterable[Affine]:
-    if expr in seen:
-        return
-    seen.add(expr)
-    for attr in expr.attrs:
-        if isinstance(attr, Affine):
-            yield attr
-        elif isinstance(attr, tuple):
-            for item in attr:
-                if isinstance(item, Guard):
-                    yield item.affine
-    for arg in expr.args:
-        yield from _inside(arg, seen)
-
-
-def _mapped(expr: Expr, change: Callable[[Affine], Affine], memo: dict[Expr, Expr]) -> Expr:
-    found = memo.get(expr)
-    if found is None:
-        args = tuple(_mapped(a, change, memo) for a in expr.args)
+def _mapped(root: Expr, change: Callable[[Affine], Affine], memo: dict[Expr, Expr]) -> Expr:
+    for expr in ordered([root], memo):
+        args = tuple(memo[a] for a in expr.args)
         attrs = tuple(_changed(a, change) for a in expr.attrs)
-        found = memo[expr] = Expr(expr.op, args, attrs, expr.dtype)
-    return found
+        memo[expr] = Expr(expr.op, args, attrs, expr.dtype)
+    return memo[root]
 
 
 def _changed(attr: object, change: Callable[[Affine], Affine]) -> object:

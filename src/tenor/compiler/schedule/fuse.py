@@ -140,17 +140,18 @@ class Fusion:
             stored.update(operand_nodes(node))
         stored.difference_update([n for n in stored if n.op is ops.LEAF])
         self.cost: dict[Node, int] = {}
+        self.work: dict[Node, int] = {}
         self.depth: dict[Node, int] = {}
         for node in self.graph.nodes:
             self._weigh(node)
 
     def _weigh(self, node: Node) -> None:
         """Work out what a node costs where it is inlined; store it where that is too much."""
+        own = 0 if node.op.family == "movement" else 10 if node.op.name in COSTLY else 1
+        cost = self.work[node] = own + sum(self.cost[i] for i in set(node.inputs))
         if node in self.stored or node.op.family in ("parameter", "constant"):
             self.cost[node] = self.depth[node] = 0
             return
-        own = 0 if node.op.family == "movement" else 10 if node.op.name in COSTLY else 1
-        cost = own + sum(self.cost[i] for i in set(node.inputs))
         depth = (own > 0) + max((self.depth[i] for i in node.inputs), default=0)
         repeated = len(self.readers.get(node, ())) > 1 and node.op.family != "movement"
         spread = any(
@@ -278,7 +279,9 @@ class Fusion:
         return [("after", item.domain)] if plain else []
 
     def _size(self, item: Item) -> int:
-        return self.cost.get(item.source, 0) // 2
+        """Return how many operations an item brings: a stored node's own, or what is inlined."""
+        costs = self.work if item.source is item.node else self.cost
+        return costs[item.source] // 2
 
     def _unread_outside(self, groups: list[Group]) -> set[Node]:
         """Return the nodes whose value never leaves the kernel that computes it."""
