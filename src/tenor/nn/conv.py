@@ -129,14 +129,14 @@ class Conv(Kernels):
         )  # fmt: skip
         self.make(out_channels, in_channels // groups, device, dtype)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return the convolution of (N, C, *space), or of (C, *space)."""
         padding: Any = self.padding
         if self.padding_mode != "zeros":
-            x = functional.pad(x, self._around(), mode=self.padding_mode)
+            input = functional.pad(input, self._around(), mode=self.padding_mode)
             padding = 0
         return type(self).function(
-            x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups
+            input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups
         )
 
     def _around(self) -> list[int]:
@@ -224,11 +224,18 @@ class ConvTranspose(Kernels):
         self.output_padding = spread("output_padding", output_padding, self.rank)
         self.make(in_channels, out_channels // groups, device, dtype)
 
-    def forward(self, x: Tensor, output_size: Any = None) -> Tensor:
+    def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
         """Return the transposed convolution, of `output_size` where that is one of its sizes."""
-        extra = self.output_padding if output_size is None else self._extra(x, output_size)
+        extra = self.output_padding if output_size is None else self._extra(input, output_size)
         return type(self).function(
-            x, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation
+            input,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,
+            extra,
+            self.groups,
+            self.dilation,
         )
 
     def _extra(self, x: Tensor, output_size: Any) -> tuple[int, ...]:

@@ -128,7 +128,8 @@ def _linear_fix(shape: tuple[int, ...], wanted: int) -> str:
 @macro
 def embedding(
     input: Tensor, weight: Tensor, padding_idx: int | None = None,
-    max_norm: float | None = None, norm_type: float = 2.0,
+    max_norm: float | None = None, norm_type: float = 2.0, scale_grad_by_freq: bool = False,
+    sparse: bool = False,
 ) -> Tensor:  # fmt: skip
     """Return rows of weight.
 
@@ -138,11 +139,14 @@ def embedding(
         padding_idx: A row that gets no gradient.
         max_norm: Rows looked up that are longer are shortened to this, in place.
         norm_type: The norm's order.
+        scale_grad_by_freq: Divide each row's gradient by how often the index holds it.
+        sparse: Taken and not needed: gradients are dense.
 
     Raises:
         DTypeError: the index is not integer.
         IndexRangeError: an index is out of range; raised when the values are computed.
     """
+    del sparse
     if not input.dtype.is_integral:
         raise DTypeError(
             "embedding: the index must be an integer tensor.",
@@ -155,10 +159,19 @@ def embedding(
     if max_norm is not None:
         _shorten(weight, index, max_norm, norm_type)
     found: Tensor = record(ops.TAKE, (weight, index), (0,))
+    if scale_grad_by_freq:
+        share = 1.0 / _counts(index, rows, weight)[index].unsqueeze(-1)
+        found = found.detach() + (found - found.detach()) * share
     if padding_idx is None:
         return found
     keep = (index != padding_idx % rows).unsqueeze(-1)
     return where(keep, found, found.detach())  # type: ignore[no-any-return]
+
+
+def _counts(index: Tensor, rows: int, like: Tensor) -> Tensor:
+    """Return how often each row is looked up."""
+    flat = index.flatten()
+    return like.detach().new_zeros(rows).index_add(0, flat, like.detach().new_ones(flat.shape))
 
 
 def _shorten(weight: Tensor, index: Tensor, max_norm: float, norm_type: float) -> None:

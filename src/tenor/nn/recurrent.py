@@ -299,10 +299,10 @@ class LSTM(Recurrent):
         return lstm_step
 
     def forward(
-        self, x: Tensor, hx: tuple[Tensor, Tensor] | None = None
+        self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return the output at every time, and the last (h, c)."""
-        return self.run(x, hx)
+        return self.run(input, hx)
 
 
 class GRU(Recurrent):
@@ -333,9 +333,9 @@ class GRU(Recurrent):
         """Return the function of one step."""
         return gru_step
 
-    def forward(self, x: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the output at every time, and the last h."""
-        out, last = self.run(x, None if hx is None else (hx,))
+        out, last = self.run(input, None if hx is None else (hx,))
         return out, last[0]
 
 
@@ -366,9 +366,9 @@ class RNN(Recurrent):
         """Return the function of one step."""
         return PLAIN[self.nonlinearity]
 
-    def forward(self, x: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the output at every time, and the last h."""
-        out, last = self.run(x, None if hx is None else (hx,))
+        out, last = self.run(input, None if hx is None else (hx,))
         return out, last[0]
 
 
@@ -447,9 +447,9 @@ class LSTMCell(Cell):
     gates = 4
     states = 2
 
-    def forward(self, x: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, ...]:
+    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, ...]:
         """Return (h, c) one step on."""
-        return self.run(lstm_step, x, hx)
+        return self.run(lstm_step, input, hx)
 
 
 class GRUCell(Cell):
@@ -457,9 +457,9 @@ class GRUCell(Cell):
 
     gates = 3
 
-    def forward(self, x: Tensor, hx: Tensor | None = None) -> Tensor:
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """Return h one step on."""
-        return self.run(gru_step, x, None if hx is None else (hx,))[0]
+        return self.run(gru_step, input, None if hx is None else (hx,))[0]
 
 
 class RNNCell(Cell):
@@ -475,6 +475,6 @@ class RNNCell(Cell):
         self.nonlinearity = nonlinearity
         super().__init__(input_size, hidden_size, bias, device, dtype)
 
-    def forward(self, x: Tensor, hx: Tensor | None = None) -> Tensor:
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """Return h one step on."""
-        return self.run(PLAIN[self.nonlinearity], x, None if hx is None else (hx,))[0]
+        return self.run(PLAIN[self.nonlinearity], input, None if hx is None else (hx,))[0]

@@ -145,6 +145,32 @@ def test_bce_of_probabilities(reduction, agree):
     )
 
 
+def test_bce_of_certain_answers_has_a_finite_gradient():
+    x = tn.tensor([0.0, 1.0, 0.0, 1.0], requires_grad=True)
+    F.binary_cross_entropy(x, tn.tensor([0.0, 1.0, 1.0, 0.0]), reduction="sum").backward()
+    its = torch.tensor([0.0, 1.0, 0.0, 1.0], requires_grad=True)
+    target = torch.tensor([0.0, 1.0, 1.0, 0.0])
+    TF.binary_cross_entropy(its, target, reduction="sum").backward()
+    np.testing.assert_allclose(x.grad[2:].numpy(), its.grad[2:].numpy(), rtol=1e-6)
+    # Where PyTorch says 0 for a right answer, this is the slope from inside.
+    assert x.grad[:2].tolist() == [1.0, -1.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [
+        ("binary_cross_entropy", "weight"),
+        ("binary_cross_entropy_with_logits", "weight"),
+        ("binary_cross_entropy_with_logits", "pos_weight"),
+    ],
+)
+@pytest.mark.parametrize(("shape", "given"), [((4, 1), (4,)), ((4,), (3, 4)), ((4, 3), (4, 1, 1))])
+def test_scales_of_a_loss_make_no_more_elements(name, scale, shape, given):
+    x = tn.full(shape, 0.5)
+    with pytest.raises(ShapeError, match=f"{scale} must broadcast to the input's shape"):
+        getattr(F, name)(x, x, **{scale: tn.ones(given)})
+
+
 def test_bce_of_certain_mistakes_is_bounded():
     loss = F.binary_cross_entropy(tn.tensor([0.0, 1.0]), tn.tensor([1.0, 0.0]), reduction="none")
     assert loss.tolist() == [100.0, 100.0]
@@ -285,8 +311,9 @@ def test_a_target_of_another_kind_says_what_to_do(target, error, hint):
 
 
 def test_class_weights_of_another_length_are_refused():
-    with pytest.raises(ShapeError, match="one value for each of 3 classes"):
-        F.cross_entropy(tn.zeros(4, 3), tn.zeros(4).long(), tn.ones(2))
+    for target in (tn.zeros(4).long(), tn.zeros(4, 3)):
+        with pytest.raises(ShapeError, match="one value for each of 3 classes"):
+            F.cross_entropy(tn.zeros(4, 3), target, tn.ones(1))
 
 
 @pytest.mark.parametrize("name", [*PAIRWISE, "binary_cross_entropy"])
@@ -363,6 +390,8 @@ def test_max_pooling_gives_the_gradient_to_the_first_of_equals(agree):
     agree(
         lambda x: F.max_pool2d(x, 2), lambda x: TF.max_pool2d(x, 2), [np.ones((1, 1, 4, 4), "f4")]
     )
+    diagonal = np.fliplr(np.eye(4, dtype="f4")).reshape(1, 1, 4, 4).copy()
+    agree(lambda x: F.adaptive_max_pool2d(x, 1), lambda x: TF.adaptive_max_pool2d(x, 1), [diagonal])
 
 
 def test_too_much_padding_of_a_pool_is_refused():

@@ -57,7 +57,7 @@ def test_upsample():
     agree(
         layer(given(x)), torch.nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)(x)
     )
-    assert repr(layer) == "Upsample(scale_factor=2, mode='bilinear')"
+    assert repr(layer) == "Upsample(scale_factor=2.0, mode='bilinear')"
 
 
 @pytest.mark.parametrize("aligned", [True, False])
