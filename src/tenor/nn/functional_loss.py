@@ -363,6 +363,14 @@ def cross_entropy(
 def _soft_cross_entropy(
     x: Tensor, target: Tensor, weight: Tensor | None, reduction: str, label_smoothing: float
 ) -> Tensor:
+    if target.ndim == x.ndim - 1:
+        raise ShapeError(
+            "cross_entropy: floating targets are probabilities of the input's shape; a loss never "
+            "broadcasts.",
+            came=[f"input: {tuple(x.shape)}", f"target: {tuple(target.shape)}"],
+            fix="class numbers are integers: target.long()",
+            operands=(x, target),
+        )
     _same_shape("cross_entropy", x, target)
     dim = 1 if x.ndim > 1 else 0
     _check_class_weight("cross_entropy", x, weight, dim)
