@@ -11,9 +11,12 @@ from math import copysign
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
 
+import numpy as np
+
 from tenor.engine.handle import Handle
 from tenor.engine.trace import enter, local
 from tenor.engine.trie import path
+from tenor.errors import DTypeError
 from tenor.ir import op as ops
 
 if TYPE_CHECKING:
@@ -72,8 +75,8 @@ def macro(function: Callable[P, R]) -> Callable[P, R]:
         start = trace.state
         try:
             span = start.macros.get(key)
-        except TypeError:
-            return function(*args, **kwargs)
+        except TypeError:  # a list or an array is no key
+            return _unkeyed(function, args, kwargs)  # type: ignore[no-any-return]
         if span is None:
             return _record(trace, start, key, function, args, kwargs)  # type: ignore[no-any-return]
         trace.state = span.end
@@ -90,6 +93,28 @@ def macro(function: Callable[P, R]) -> Callable[P, R]:
         return made[0] if span.single else tuple(made)  # type: ignore[return-value]
 
     return call
+
+
+def _unkeyed(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call the function; if it fails on an array where a tensor belongs, say so.
+
+    Raises:
+        DTypeError: an argument is a NumPy array, or the first one a list.
+    """
+    try:
+        return function(*args, **kwargs)
+    except (AttributeError, TypeError) as error:
+        named = [*((f"argument {i}", a) for i, a in enumerate(args)), *kwargs.items()]
+        arrays = [(name, a) for name, a in named if isinstance(a, np.ndarray)]
+        if not arrays and named and isinstance(named[0][1], list):
+            arrays = named[:1]
+        if not arrays:
+            raise
+        raise DTypeError(
+            f"{function.__name__}: takes tensors.",
+            came=[f"{name}: {type(a).__name__}" for name, a in arrays],
+            fix="convert with tn.tensor(...)",
+        ) from error
 
 
 def exact(value: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tenor.errors import ArgumentError
 from tenor.nn import functional, init
-from tenor.nn.functional_space import same_padding, spread
+from tenor.nn.functional_space import positive, same_padding, spread
 from tenor.nn.module import Module
 from tenor.nn.parameter import Parameter
 from tenor.tensor import empty
@@ -58,7 +58,7 @@ class Kernels(Module):
             )
         self.in_channels = in_channels
         self.out_channels = out_channels
-        self.kernel_size = spread("kernel_size", kernel_size, self.rank)
+        self.kernel_size = positive("kernel_size", kernel_size, self.rank)
         self.stride = spread("stride", stride, self.rank)
         self.padding = (
             padding if isinstance(padding, str) else spread("padding", padding, self.rank)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tenor.engine.macro import macro
-from tenor.engine.trace import record
+from tenor.engine.trace import local, record
 from tenor.errors import ArgumentError, DTypeError, ShapeError
 from tenor.ir import op as ops
 from tenor.nn.functional_activation import (
@@ -104,6 +104,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
     Raises:
         ShapeError: the last dim of the input is not D_in.
+        DTypeError: input and weight are of two dtypes.
     """
     shape, wanted = input.shape, weight.shape[-1]
     if not shape or shape[-1] != wanted:
@@ -111,6 +112,13 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             f"linear: expects {wanted} features in the last dim of the input.",
             came=[f"input: {tuple(shape)}", f"weight: {tuple(weight.shape)}"],
             fix=_linear_fix(tuple(shape), wanted),
+            operands=(input, weight),
+        )
+    if input.dtype is not weight.dtype and not local.lowered:
+        raise DTypeError(
+            "linear: the input must have the weight's dtype.",
+            came=[f"input: {input.dtype.name}", f"weight: {weight.dtype.name}"],
+            fix=f"convert the input with .to(tn.{weight.dtype.name})",
             operands=(input, weight),
         )
     # Not weight.t(): a view would have to be told of every step the optimizer takes.
@@ -284,10 +292,20 @@ def scaled_dot_product_attention(
 
     Raises:
         ArgumentError: both attn_mask and is_causal are given.
+        ShapeError: features or times do not match.
 
     Source:
         Vaswani et al. 2017, "Attention Is All You Need".
     """
+    if query.shape[-1:] != key.shape[-1:] or key.shape[-2:-1] != value.shape[-2:-1]:
+        raise ShapeError(
+            "scaled_dot_product_attention: expects query (..., T, D), key (..., S, D) and value "
+            "(..., S, E).",
+            came=[f"query: {tuple(query.shape)}", f"key: {tuple(key.shape)}",
+                  f"value: {tuple(value.shape)}"],
+            fix="check which dims are time and which are features",
+            operands=(query, key, value),
+        )  # fmt: skip
     factor = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
     if enable_gqa:
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], dim=-3)

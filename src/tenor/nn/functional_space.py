@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,16 +29,16 @@ __all__ = [
 
 def spread(name: str, value: Any, count: int) -> tuple[int, ...]:
     """Return one integer for each spatial dim."""
-    values = (value,) * count if isinstance(value, int) else tuple(value)
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * count
     if len(values) == 1:
         values = values * count
-    if len(values) != count or not all(isinstance(v, int) for v in values):
+    if len(values) != count or not all(hasattr(v, "__index__") for v in values):
         raise ArgumentError(
             f"{name}: takes an integer or {count} of them.",
             came=repr(value),
             fix=f"give one value for each of the {count} spatial dims",
         )
-    return values
+    return tuple([operator.index(v) for v in values])
 
 
 def positive(name: str, value: Any, count: int) -> tuple[int, ...]:

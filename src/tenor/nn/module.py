@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from tenor.engine import pin
@@ -15,7 +16,7 @@ from tenor.nn.parameter import Parameter, adopt
 from tenor.tensor import Tensor, as_tensor, empty, no_grad
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
 __all__ = ["Module", "RemovableHandle"]
 
@@ -459,6 +460,12 @@ class Module(metaclass=Kind):
             ArgumentError: names do not match, and `strict`.
             ShapeError: a shape does not match; nothing has been changed.
         """
+        if not isinstance(state_dict, Mapping):
+            raise ArgumentError(
+                "load_state_dict: takes a dict of names and values.",
+                came=type(state_dict).__name__,
+                fix="pass what state_dict() or tn.load(path) gave",
+            )
         own = self.state_dict(keep_vars=True)
         missing = [name for name in own if name not in state_dict]
         unexpected = [name for name in state_dict if name not in own]
@@ -469,7 +476,7 @@ class Module(metaclass=Kind):
                       f"unexpected: {', '.join(unexpected) or 'none'}"],
                 fix=_nearest(missing, unexpected) or "pass strict=False to load what matches",
             )  # fmt: skip
-        matched = {name: _loadable(state_dict[name]) for name in own if name in state_dict}
+        matched = {name: _loadable(name, state_dict[name]) for name in own if name in state_dict}
         unlike = [name for name, value in matched.items() if value.shape != own[name].shape]
         if unlike:
             raise ShapeError(
@@ -590,11 +597,15 @@ def _convert_parameter(p: Parameter, function: Callable[[Tensor], Tensor]) -> No
     p._grad = None if grad is None else function(grad.detach())
 
 
-def _loadable(value: Any) -> Tensor:
+def _loadable(name: str, value: Any) -> Tensor:
     """Return a value of a state as a tensor; another library's through DLPack or NumPy."""
     if not isinstance(value, Tensor) and hasattr(value, "detach"):
         value = value.detach().numpy()
-    return as_tensor(value)
+    try:
+        return as_tensor(value)
+    except DTypeError as error:
+        error.came.append(f"as {name!r}")
+        raise
 
 
 def _every_path(module: Module, prefix: str) -> Iterator[tuple[str, Module]]:

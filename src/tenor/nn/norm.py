@@ -349,7 +349,7 @@ class GroupNorm(Module):
         self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True,
         device: Any = None, dtype: Any = None, *, bias: bool = True,
     ) -> None:  # fmt: skip
-        if num_channels % num_groups:
+        if num_groups < 1 or num_channels % num_groups:
             raise ArgumentError(
                 "GroupNorm: num_groups must divide num_channels.",
                 came=f"{num_groups} groups for {num_channels} channels",

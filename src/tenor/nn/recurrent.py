@@ -187,6 +187,13 @@ class Recurrent(Module):
                 fix=f"feed {self.input_size} features in the last dim",
                 operands=(x,),
             )
+        if not x.shape[1 if batched and self.batch_first else 0]:
+            raise ShapeError(
+                f"{type(self).__name__}: a sequence must have a time.",
+                came=f"input {tuple(x.shape)}",
+                fix="leave empty sequences out",
+                operands=(x,),
+            )
         if not batched:
             x = x.unsqueeze(1)
         elif self.batch_first:

@@ -537,6 +537,18 @@ def test_attention_takes_one_mask():
         F.scaled_dot_product_attention(x, x, x, attn_mask=tn.zeros(2, 2), is_causal=True)
 
 
+@pytest.mark.parametrize(("key", "value"), [((2, 5), (2, 4)), ((3, 4), (2, 4))])
+def test_attention_of_other_features_or_times_is_refused(key, value):
+    with pytest.raises(ShapeError, match=r"query \(\.\.\., T, D\)"):
+        F.scaled_dot_product_attention(tn.ones(2, 4), tn.ones(key), tn.ones(value))
+
+
+def test_targets_of_numpy_are_named():
+    with pytest.raises(DTypeError, match="cross_entropy: takes tensors") as error:
+        F.cross_entropy(tn.ones(2, 3), np.array([0, 1]))
+    assert "argument 1: ndarray" in str(error.value)
+
+
 def test_one_hot():
     assert F.one_hot(tn.tensor([0, 2]), 3).tolist() == [[1, 0, 0], [0, 0, 1]]
     with pytest.raises(IndexRangeError):

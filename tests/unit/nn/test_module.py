@@ -336,6 +336,14 @@ def test_state_that_does_not_fit_changes_nothing():
     assert m.bias.tolist() == before
 
 
+def test_a_state_is_a_dict_of_tensors():
+    with pytest.raises(ArgumentError, match="dict of names"):
+        nn.Linear(2, 1).load_state_dict([1.0])
+    with pytest.raises(DTypeError) as error:
+        nn.Linear(2, 1).load_state_dict({"weight": None, "bias": tn.ones(1)})
+    assert "as 'weight'" in str(error.value)
+
+
 def test_a_wrapped_models_names_get_a_hint():
     m = nn.Linear(2, 1)
     wrapped = {f"module.{k}": v for k, v in m.state_dict().items()}
@@ -485,6 +493,26 @@ def test_errors_of_layers_name_them(make, shape, said):
         model(tn.zeros(*shape))
     assert f"Sequential.1 ({model[1]!r})" in str(error.value)
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("layer", "x", "said"),
+    [
+        (nn.Linear(2, 1), np.ones((3, 2)), "argument 0: ndarray"),
+        (nn.Linear(2, 1), [[1.0, 2.0]], "argument 0: list"),
+        (nn.Conv1d(2, 1, 1), np.ones((3, 2, 4)), "argument 0: ndarray"),
+        (nn.Embedding(4, 1), np.array([1]), "argument 0: ndarray"),
+        (nn.Linear(2, 1), tn.ones(3, 2, dtype=tn.float64), "weight: float32  (parameter 'weight')"),
+        (nn.Linear(2, 1), tn.ones(3, 2).long(), "input: int64"),
+    ],
+)
+def test_inputs_of_another_kind_are_named(layer, x, said):
+    model = nn.Sequential(layer)
+    with pytest.raises(DTypeError) as error:
+        model(x)
+    assert "in module: Sequential.0" in str(error.value)
+    assert said in str(error.value)
+    assert "model(x)" in str(error.value), "the user's line"
 
 
 @pytest.mark.parametrize(

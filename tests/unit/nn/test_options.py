@@ -58,6 +58,12 @@ def test_states_of_another_shape_are_refused():
     assert "layers * directions" in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "RNN"])
+def test_a_sequence_has_a_time(name):
+    with pytest.raises(ShapeError, match="must have a time"):
+        getattr(nn, name)(4, 3)(tn.zeros(0, 2, 4))
+
+
 def test_a_cell_refuses_other_features():
     with pytest.raises(ShapeError, match=r"\(N, 4\)"):
         nn.LSTMCell(4, 3)(tn.zeros(2, 5))
@@ -77,6 +83,9 @@ def test_a_cell_refuses_other_features():
         lambda: nn.Conv2d(3, 4, 3, padding_mode="mirror"),
         lambda: nn.Conv2d(3, 4, (3, 3, 3)),
         lambda: nn.ConvTranspose2d(3, 4, 3, padding_mode="circular"),
+        lambda: nn.Conv2d(3, 4, 3.0),
+        lambda: nn.Conv2d(3, 4, 0),
+        lambda: nn.GroupNorm(0, 4),
         lambda: nn.GroupNorm(3, 4),
         lambda: nn.Embedding(4, 2, padding_idx=4),
         lambda: nn.Dropout(-0.5),
