@@ -70,7 +70,7 @@ from tenor.nn.functional_space import (
     max_pool2d,
     pad,
 )
-from tenor.tensor import bernoulli_mask, empty_like, no_grad, ones, where
+from tenor.tensor import bernoulli_mask, broadcast_tensors, empty_like, no_grad, ones, where
 from tenor.tensor.dims import aliased
 from tenor.tensor.indexing import one_hot, wrapped
 from tenor.tensor.operands import lowered
@@ -196,6 +196,7 @@ def _shorten(weight: Tensor, index: Tensor, max_norm: float, norm_type: float) -
 @aliased
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """Return x1 x2 / (max(|x1|, eps) max(|x2|, eps)), products and norms along a dim."""
+    x1, x2 = broadcast_tensors(x1, x2)
     lengths = x1.norm(2.0, dim=dim).clamp(min=eps) * x2.norm(2.0, dim=dim).clamp(min=eps)
     return (x1 * x2).sum(dim=dim) / lengths
 
@@ -284,7 +285,8 @@ def scaled_dot_product_attention(
         query: (..., T, D).
         key: (..., S, D).
         value: (..., S, E).
-        attn_mask: Broadcasts to (..., T, S): bool (True takes part) or added to the scores.
+        attn_mask: Broadcasts to (..., T, S): bool (True takes part) or added to the scores. Where
+            nothing takes part the result is 0.
         dropout_p: Probability of dropping a weight.
         is_causal: Whether position t sees positions up to t only.
         scale: Default 1 / sqrt(D).
@@ -319,10 +321,21 @@ def scaled_dot_product_attention(
                 came="both",
                 fix="fold the causal mask into attn_mask",
             )
-        mask = ones(scores.shape[-2], scores.shape[-1], dtype=np.bool_).tril()
-    if mask is not None:
-        if mask.dtype.kind == "bool":
-            scores = scores.masked_fill(~mask, -math.inf)
-        else:
-            scores = scores + mask
-    return dropout(scores.softmax(-1), dropout_p, training=dropout_p > 0.0) @ value
+        causal = ones(scores.shape[-2], scores.shape[-1], dtype=np.bool_).tril()
+        weights = scores.masked_fill(~causal, -math.inf).softmax(-1)
+    elif mask is not None:
+        weights = _masked_softmax(scores, mask)
+    else:
+        weights = scores.softmax(-1)
+    return dropout(weights, dropout_p, training=dropout_p > 0.0) @ value
+
+
+def _masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
+    """Return the softmax of what takes part; 0, not NaN, where nothing does."""
+    hidden = ~mask if mask.dtype.kind == "bool" else mask == -math.inf
+    blind = hidden.all(-1, keepdim=True)
+    if mask.dtype.kind == "bool":
+        scores = scores.masked_fill(hidden & ~blind, -math.inf)
+    else:
+        scores = scores + mask.masked_fill(blind, 0.0)
+    return scores.softmax(-1).masked_fill(blind, 0.0)

@@ -59,6 +59,12 @@ def interpolate(
             operands=(input,),
         )
     wanted, factors = _sizes(extents, size, scale_factor)
+    if min(wanted) < 1:
+        raise ArgumentError(
+            "interpolate: the new extents must be positive.",
+            came=f"{wanted} of {extents}",
+            fix="choose a larger size or scale_factor",
+        )
     if recompute_scale_factor:
         factors = (None,) * len(extents)
     _check_mode(mode, len(extents), align_corners)

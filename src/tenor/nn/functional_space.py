@@ -525,6 +525,10 @@ def _pad_constant(x: Tensor, pads: Sequence[int], value: float) -> Tensor:
 
 
 def _pad_by_index(x: Tensor, dim: int, before: int, after: int, mode: str) -> Tensor:
+    if mode == "circular" and min(before, after) < 0:  # what is cut off is not come round to
+        start, end = max(-before, 0), x.shape[dim] - max(-after, 0)
+        x = x.narrow(dim, start, end - start)
+        before, after = max(before, 0), max(after, 0)
     n = x.shape[dim]
     places = {
         "reflect": lambda i: abs(i) if i < n else 2 * (n - 1) - i,

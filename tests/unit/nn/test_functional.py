@@ -353,7 +353,8 @@ def test_a_padding_row_gets_no_gradient():
 PADS = [
     ((1, 2), "constant", 1.5), ((1, 2, 2, 1), "constant", 0.0), ((-1, 2, 0, -1), "constant", 0.0),
     ((1, 2, 0, 3), "reflect", None), ((2, 1, 1, 4), "replicate", None),
-    ((1, 2, 3, 1), "circular", None), ((3, 0), "reflect", None),
+    ((1, 2, 3, 1), "circular", None), ((-1, 1, 2, -1), "circular", None),
+    ((-1, 1, 2, -1), "reflect", None), ((3, 0), "reflect", None),
 ]  # fmt: skip
 
 
@@ -430,6 +431,7 @@ def test_normalize(p, agree):
 
 def test_cosine_similarity(agree):
     agree(F.cosine_similarity, TF.cosine_similarity, [(3, 4), (3, 4)])
+    agree(F.cosine_similarity, TF.cosine_similarity, [(3, 4), (4,)])
 
 
 def test_batch_norm_of_one_value_per_channel_is_refused_in_training():
@@ -507,6 +509,9 @@ ATTENTION = [
     ({"is_causal": True}, [(2, 5, 4), (2, 7, 4), (2, 7, 4)]),
     ({"mask": MASK}, [(2, 3, 5, 4), (2, 3, 7, 4), (2, 3, 7, 6)]),
     ({"mask": MASK.astype(np.float32)}, [(2, 5, 4), (2, 7, 4), (2, 7, 6)]),
+    ({"mask": MASK & (np.arange(5) != 2)[:, None]}, [(2, 3, 5, 4), (2, 3, 7, 4), (2, 3, 7, 6)]),
+    ({"mask": np.zeros((5, 7), bool)}, [(2, 5, 4), (2, 7, 4), (2, 7, 6)]),
+    ({"mask": np.full((2, 5, 7), -np.inf, np.float32)}, [(2, 5, 4), (2, 7, 4), (2, 7, 6)]),
     ({"scale": 0.3}, [(2, 5, 4), (2, 7, 4), (2, 7, 6)]),
     ({"enable_gqa": True}, [(2, 4, 5, 4), (2, 2, 5, 4), (2, 2, 5, 4)]),
 ]
@@ -515,8 +520,9 @@ ATTENTION = [
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("options", "shapes"), ATTENTION)
 def test_attention(options, shapes, dtype, agree):
-    if dtype == "float64" and options.get("mask") is not None:
-        options = {**options, "mask": MASK}
+    mask = options.get("mask")
+    if dtype == "float64" and mask is not None and mask.dtype != bool:
+        options = {**options, "mask": mask.astype(np.float64)}
     agree(
         attention(tn, F.scaled_dot_product_attention, **options),
         attention(torch, TF.scaled_dot_product_attention, **options),
