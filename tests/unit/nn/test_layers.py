@@ -161,7 +161,7 @@ def test_values_and_gradients_are_pytorchs(row, dtype, agree):
 def test_the_input_may_be_named_as_pytorchs_is(row):
     ours, _ = both(row)
     x = row[3][0] if isinstance(row[3][0], np.ndarray) else np.zeros(row[3][0], np.float32)
-    ours.eval()(input=tn.tensor(x))
+    ours.eval()(**{"x" if row[0] == "RMSNorm" else "input": tn.tensor(x)})
 
 
 @pytest.mark.parametrize("row", [r for r in LAYERS if "Norm" in r[0]], ids=label)

@@ -557,11 +557,23 @@ def test_a_distribution_is_pytorchs(name):
 
 
 @pytest.mark.parametrize(
-    "nonlinearity", ["linear", "relu", "tanh", "sigmoid", "selu", "leaky_relu"]
+    "nonlinearity",
+    ["linear", "conv2d", "conv_transpose3d", "relu", "tanh", "sigmoid", "selu", "leaky_relu"],
 )
 def test_gains_are_pytorchs(nonlinearity):
     theirs = torch.nn.init.calculate_gain(nonlinearity)
     assert nn.init.calculate_gain(nonlinearity) == pytest.approx(theirs)
+
+
+@pytest.mark.parametrize("name", [n for n in DRAWS if n not in ("zeros_", "ones_", "constant_")])
+def test_a_generator_draws_initial_values(name):
+    drawn = []
+    for seed in (1, 1, 2):
+        tensor = tn.empty(20, 10)
+        getattr(nn.init, name)(tensor, generator=tn.Generator().manual_seed(seed))
+        drawn.append(tensor.numpy())
+    assert np.array_equal(drawn[0], drawn[1])
+    assert not np.array_equal(drawn[0], drawn[2])
 
 
 def test_wrong_arguments_of_init_are_refused():
