@@ -15,7 +15,7 @@ from tenor.ir import dtype as dt
 from tenor.nn.module import Module
 from tenor.tensor.conversion import from_array
 from tenor.train.batches import Batch, Batches, batches_of, cut, mapped, unpacked
-from tenor.train.callback import CallbackList, History
+from tenor.train.callback import Callback, CallbackList, History
 from tenor.train.logs import Logs, read
 from tenor.train.loop import (
     Plan,
@@ -202,7 +202,7 @@ class Model(Module):
         batch_size: int | None = None,
         epochs: int = 1,
         verbose: int | str = "auto",
-        callbacks: Sequence[Any] | None = None,
+        callbacks: Sequence[Any] | Callback | None = None,
         validation_split: float = 0.0,
         validation_data: Any = None,
         shuffle: bool = True,
@@ -251,7 +251,7 @@ class Model(Module):
         history = History()
         steppers = [LearningRateScheduler(s, **when) for s, when in setup.schedules]
         calls = self._callbacks(
-            [*steppers, *(callbacks or ()), history], verbose, epochs=epochs, steps=batches.steps
+            [*steppers, *_several(callbacks), history], verbose, epochs=epochs, steps=batches.steps
         )
         plan = Plan(
             batches, calls, epochs, initial_epoch, validation, validation_freq,
@@ -269,7 +269,7 @@ class Model(Module):
         verbose: int | str = 0,
         sample_weight: Any = None,
         steps: int | None = None,
-        callbacks: Sequence[Any] | None = None,
+        callbacks: Sequence[Any] | Callback | None = None,
         return_dict: bool = False,
     ) -> Any:
         """Return the loss and metrics over data: [loss, metrics...], or the loss alone.
@@ -286,7 +286,7 @@ class Model(Module):
         """
         setup = self._ready("evaluate")
         batches = self._batches(x, y, sample_weight, batch_size, False, steps)
-        calls = self._callbacks(list(callbacks or ()), verbose, steps=batches.steps, epochs=1)
+        calls = self._callbacks(_several(callbacks), verbose, steps=batches.steps, epochs=1)
         with told(calls):
             logs = dict(evaluate(self, setup, batches, calls))
         if return_dict:
@@ -300,7 +300,7 @@ class Model(Module):
         batch_size: int | None = None,
         verbose: int | str = 0,
         steps: int | None = None,
-        callbacks: Sequence[Any] | None = None,
+        callbacks: Sequence[Any] | Callback | None = None,
     ) -> Any:
         """Return what the model gives for data, as arrays, in evaluation mode.
 
@@ -312,7 +312,7 @@ class Model(Module):
             callbacks: Callbacks, called in their order.
         """
         batches = self._batches(x, None, None, batch_size, False, steps)
-        calls = self._callbacks(list(callbacks or ()), verbose, steps=batches.steps, epochs=1)
+        calls = self._callbacks(_several(callbacks), verbose, steps=batches.steps, epochs=1)
         return predict(self, batches, calls)
 
     # -- one batch ------------------------------------------------------------------------------
@@ -465,6 +465,11 @@ class Model(Module):
         if str(filepath).endswith(".tnr") and self.seen is not None:
             options.setdefault("example_inputs", self.seen)
         saving.save(self.network, filepath, **options)
+
+
+def _several(callbacks: Any) -> list[Any]:
+    """Return callbacks, or the only one, as a list."""
+    return [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
 
 
 def _as(value: Tensor, dtype: DType) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from tenor.engine.handle import Handle
 from tenor.errors import ArgumentError
 from tenor.nn import functional as F
 from tenor.nn.module import Module
@@ -130,8 +131,15 @@ class Loss:
             weights: Shape (batch,); 1 by default.
 
         Raises:
-            ArgumentError: there are weights, and the function gives one number for the batch.
+            ArgumentError: there are weights, and the function gives one number for the batch; or
+                there are several outputs, and one loss by name.
         """
+        if self.named is not None and not all(isinstance(v, Handle) for v in (preds, target)):
+            raise ArgumentError(
+                "fit: a loss by name takes one output and its targets.",
+                came=f"output {type(preds).__name__}, targets {type(target).__name__}",
+                fix='give a loss for each output, e.g. loss=["mse", "mae"], or a function',
+            )
         if self.named is not None and self.named.alike:
             target = _like(preds, target)
         if weights is None:

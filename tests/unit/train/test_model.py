@@ -322,6 +322,9 @@ def test_outputs_that_do_not_match_their_losses_are_named(blobs):
     model.compile("sgd", {"label": "cross_entropy"})
     with pytest.raises(ArgumentError, match="targets for the output 'label'"):
         model.fit(x, y, verbose=0)
+    model.compile("sgd", "mse")
+    with pytest.raises(ArgumentError, match="one output"):
+        model.fit(x, y, verbose=0)
     with pytest.raises(ArgumentError, match="loss_weights"):
         model.compile("sgd", "mse", loss_weights=[1.0])
 
