@@ -16,7 +16,7 @@ import numpy as np
 from tenor.engine.handle import Handle
 from tenor.engine.trace import enter, local
 from tenor.engine.trie import path
-from tenor.errors import DTypeError
+from tenor.errors import DTypeError, user_line
 from tenor.ir import op as ops
 
 if TYPE_CHECKING:
@@ -32,12 +32,13 @@ R = TypeVar("R")
 
 
 class Span(NamedTuple):
-    """What a call recorded: where it ended, its numbers, and what it returned."""
+    """What a call recorded: where it ended, its numbers, its results, the indices it checks."""
 
     end: State
     scalars: list[Any]
     results: tuple[State, ...]
     single: bool
+    checks: tuple[State, ...]
 
 
 def macro(function: Callable[P, R]) -> Callable[P, R]:
@@ -80,8 +81,9 @@ def macro(function: Callable[P, R]) -> Callable[P, R]:
         if span is None:
             return _record(trace, start, key, function, args, kwargs)  # type: ignore[no-any-return]
         trace.state = span.end
-        if span.scalars:
-            trace.scalars.extend(span.scalars)
+        trace.scalars.extend(span.scalars)
+        if span.checks:
+            _here(span.checks)
         make, outs = local.make, trace.outs
         made = []
         for state in span.results:
@@ -93,6 +95,13 @@ def macro(function: Callable[P, R]) -> Callable[P, R]:
         return made[0] if span.single else tuple(made)  # type: ignore[return-value]
 
     return call
+
+
+def _here(checks: tuple[State, ...]) -> None:
+    """Let index checks be reported at the line that runs."""
+    site = user_line()
+    for state in checks:
+        state.site = site
 
 
 def _unkeyed(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -157,7 +166,9 @@ def _record(
             start.macros.clear()
         states = tuple([h.state for h in results])
         single = isinstance(result, Handle)
-        start.macros[key] = Span(trace.state, trace.scalars[scalars:], states, single)
+        recorded = path(trace.state)[start.depth :]
+        checks = tuple([s for s in recorded if s.op is ops.WRAP_INDEX])
+        start.macros[key] = Span(trace.state, trace.scalars[scalars:], states, single, checks)
     return result
 
 
