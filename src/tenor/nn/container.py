@@ -116,11 +116,12 @@ class Sequential(ModuleRow):
         else:
             self.fill(args)
 
-    def forward(self, input: Any) -> Any:
+    # The name is the input's in saved and served models, hence not PyTorch's.
+    def forward(self, x: Any) -> Any:
         """Return the last module's result."""
         for module in self._modules.values():
-            input = module(input)  # type: ignore[misc]
-        return input
+            x = module(x)  # type: ignore[misc]
+        return x
 
     def part(self, named: Sequence[tuple[str, Any]]) -> Any:
         """Return a container of the same class that holds some of the modules by their names."""
