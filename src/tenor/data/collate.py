@@ -46,7 +46,7 @@ def default_collate(batch: Sequence[Any]) -> Any:
         return _tensors(batch)
     if isinstance(first, np.ndarray):
         return from_array(np.stack(_alike(batch)))
-    if isinstance(first, (bool, int, float, np.generic)) and not isinstance(first, (str, bytes)):
+    if isinstance(first, (int, float, np.bool_, np.number)):
         return _numbers(batch)
     if isinstance(first, (str, bytes)):
         return list(batch)
