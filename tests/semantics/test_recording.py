@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import threading
 
@@ -333,6 +334,29 @@ def test_an_exception_leaves_what_was_recorded_usable():
         y + tn.ones(4)
     (y * y).sum().backward()
     assert x.grad.tolist() == [8, 8, 8]
+
+
+CHECKED = {
+    "index": "tn.ones(3)[tn.tensor([at])]",
+    "embedding": "tn.nn.functional.embedding(tn.tensor([at]), tn.ones(3, 2))",
+    "cross_entropy": "tn.nn.functional.cross_entropy(tn.zeros(1, 3), tn.tensor([at]))",
+}
+
+
+@pytest.mark.parametrize("immediate", [False, True])
+@pytest.mark.parametrize("name", CHECKED)
+def test_an_index_error_names_the_line_that_runs_not_the_one_that_ran_first(name, immediate):
+    user = {"tn": tn}
+    for line, function in ((1, "first"), (7, "second")):
+        source = "\n" * line + f"def {function}(at):\n    return {CHECKED[name]}"
+        exec(compile(source, "user.py", "exec"), user)
+    with tn.immediate() if immediate else contextlib.nullcontext():
+        for _ in range(2):
+            user["first"](1).numpy()
+        for line, function in ((9, "second"), (3, "first")):
+            with pytest.raises(tn.TenorError) as error:
+                user[function](9).numpy()
+            assert error.value.where == ("user.py", line)
 
 
 def test_an_index_error_names_the_users_line_and_loses_nothing():

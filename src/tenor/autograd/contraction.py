@@ -23,8 +23,12 @@ def matmul(t: Tape) -> Cotangents:
     return a, t.b.matmul(t.b.transpose(t.x(0)), t.g) if t.needs(1) else None
 
 
-def _forward(t: Tape, x: Node, w: Node) -> Node:
-    return t.b.emit(ops.CONV, (x, w), t.node.attrs[-4:])
+def _forward(t: Tape, x: Node, w: Node, like: Node) -> Node:
+    out = t.b.emit(ops.CONV, (x, w), t.node.attrs[-4:])
+    if out.shape == like.shape:
+        return out
+    # Elements added at the end of a transposed convolution make room for more windows.
+    return t.b.slice(out, (0,) * len(out.shape), like.shape, (1,) * len(out.shape))
 
 
 def _to_input(t: Tape, g: Node, w: Node, like: Node) -> Node:
@@ -44,11 +48,11 @@ def conv(t: Tape) -> Cotangents:
 
 def conv_input(t: Tape) -> Cotangents:
     """Return (conv(g, w), conv_weight(g, inputs[0])): here g stands where x does in conv."""
-    first = _forward(t, t.g, t.x(1)) if t.needs(0) else None
+    first = _forward(t, t.g, t.x(1), t.node.inputs[0]) if t.needs(0) else None
     return first, _to_weight(t, t.g, t.x(0), t.node.inputs[1]) if t.needs(1) else None
 
 
 def conv_weight(t: Tape) -> Cotangents:
     """Return (conv_input(inputs[1], g), conv(x, g)): here g stands where w does in conv."""
     first = _to_input(t, t.x(1), t.g, t.node.inputs[0]) if t.needs(0) else None
-    return first, _forward(t, t.x(0), t.g) if t.needs(1) else None
+    return first, _forward(t, t.x(0), t.g, t.node.inputs[1]) if t.needs(1) else None

@@ -46,24 +46,26 @@ def default_collate(batch: Sequence[Any]) -> Any:
         return _tensors(batch)
     if isinstance(first, np.ndarray):
         return from_array(np.stack(_alike(batch)))
-    if isinstance(first, (bool, np.bool_)):
-        return from_array(np.asarray(batch, np.bool_))
-    if isinstance(first, (int, np.integer)):
-        return from_array(np.asarray(batch), None if isinstance(first, np.integer) else dt.int64)
-    if isinstance(first, np.floating):  # before float, which NumPy's float64 is too
-        return from_array(np.asarray(batch, first.dtype))
-    if isinstance(first, float):
-        return from_array(np.asarray(batch), dt.default_float)
+    if isinstance(first, (int, float, np.bool_, np.number)):
+        return _numbers(batch)
     if isinstance(first, (str, bytes)):
         return list(batch)
     return _nest(first, batch)
 
 
+def _numbers(batch: Sequence[Any]) -> Any:
+    """Return numbers as one dim, of the dtype that holds them all."""
+    array = np.asarray(batch)
+    plain = not any(isinstance(number, np.generic) for number in batch)
+    kinds = {"f": dt.default_float, "i": dt.int64}
+    return from_array(array, kinds.get(array.dtype.kind) if plain else None)
+
+
 def _tensors(batch: Sequence[Any]) -> Any:
-    if any(t.needs_grad for t in batch):
+    first = batch[0]
+    if any(t.needs_grad or t.element_type is not first.element_type for t in batch):
         return stack(list(batch))
     # Rows are stacked as bytes: no plan for every batch size.
-    first = batch[0]
     held = [concrete(t, "default_collate()") for t in batch]
     return from_array(np.stack(_alike(held)), first.element_type)
 

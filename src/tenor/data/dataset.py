@@ -109,12 +109,15 @@ class ConcatDataset(Dataset[T]):
 
     Args:
         datasets: Data sets with a length.
+
+    Attributes:
+        cumulative_sizes: Where each of them ends.
     """
 
     def __init__(self, datasets: Iterable[Dataset[T]]) -> None:
         self.datasets = list(datasets)
-        self.ends = list(itertools.accumulate(len(d) for d in self.datasets))  # type: ignore[arg-type]
-        if not self.ends:
+        self.cumulative_sizes = list(itertools.accumulate(len(d) for d in self.datasets))  # type: ignore[arg-type]
+        if not self.cumulative_sizes:
             raise ArgumentError("ConcatDataset: needs data sets.", came="none", fix="pass a list")
 
     def __getitem__(self, index: Any) -> T:
@@ -125,11 +128,12 @@ class ConcatDataset(Dataset[T]):
                 came=str(index),
                 fix="check the index",
             )
-        which = bisect.bisect_right(self.ends, at)
-        return self.datasets[which][at - (self.ends[which - 1] if which else 0)]
+        ends = self.cumulative_sizes
+        which = bisect.bisect_right(ends, at)
+        return self.datasets[which][at - (ends[which - 1] if which else 0)]
 
     def __len__(self) -> int:
-        return self.ends[-1]
+        return self.cumulative_sizes[-1]
 
 
 def random_split(

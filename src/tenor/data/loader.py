@@ -136,14 +136,14 @@ class DataLoader(Generic[T]):
 
     def _fetch(self, order: Any) -> Any:
         if self.batch_sampler is None:
-            sample = self.dataset[order]
+            sample = _sample(self.dataset, order)
             return sample if self.collate_fn is None else self.collate_fn(sample)
         if self.collate_fn is None:
             batch = _whole(self.dataset, order)
             if batch is not None:
                 return batch
         many = getattr(self.dataset, "__getitems__", None)
-        samples = many(order) if many is not None else [self.dataset[i] for i in order]
+        samples = many(order) if many is not None else [_sample(self.dataset, i) for i in order]
         return (self.collate_fn or default_collate)(samples)
 
     def _stream(self) -> Iterator[Any]:
@@ -163,6 +163,15 @@ class DataLoader(Generic[T]):
         if self.batch_size is None:
             return count
         return count // self.batch_size if self.drop_last else -(-count // self.batch_size)
+
+
+def _sample(dataset: Any, index: Any) -> Any:
+    """Return a sample; an error on the way to it is told which it was."""
+    try:
+        return dataset[index]
+    except Exception as error:
+        error.add_note(f"DataLoader: at sample {index} of {type(dataset).__name__}")
+        raise
 
 
 def _whole(dataset: Any, order: list[int]) -> Any:

@@ -75,7 +75,7 @@ class Plan:
             rule.format(lowest=lowest, extent=extent),
             came=f"{what} {value if found is None else found[0]}{place}",
             fix=fix.format(extent=extent),
-            where=state.site,
+            where=None if local.immediate else state.site,  # None: the line that runs
         )
 
 

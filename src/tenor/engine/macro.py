@@ -10,10 +10,13 @@ import functools
 from math import copysign
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
 
+import numpy as np
+
 from tenor.engine.handle import Handle
 from tenor.engine.liveness import IN_A_NAME, getrefcount
 from tenor.engine.trace import enter, local
 from tenor.engine.trie import since
+from tenor.errors import DTypeError, user_line
 from tenor.ir import op as ops
 
 if TYPE_CHECKING:
@@ -29,12 +32,13 @@ R = TypeVar("R")
 
 
 class Span(NamedTuple):
-    """What a call recorded: where it ended, its numbers, and what it returned."""
+    """What a call recorded: where it ended, its numbers, its results, the indices it checks."""
 
     end: State
     scalars: list[Any]
     results: tuple[State, ...]
     single: bool
+    checks: tuple[State, ...]
 
 
 def macro(function: Callable[P, R]) -> Callable[P, R]:
@@ -72,13 +76,14 @@ def macro(function: Callable[P, R]) -> Callable[P, R]:
         start = trace.state
         try:
             span = start.macros.get(key)
-        except TypeError:
-            return function(*args, **kwargs)
+        except TypeError:  # a list or an array is no key
+            return _unkeyed(function, args, kwargs)  # type: ignore[no-any-return]
         if span is None:
             return _record(trace, start, key, function, args, kwargs)  # type: ignore[no-any-return]
         trace.state = span.end
-        if span.scalars:
-            trace.scalars.extend(span.scalars)
+        trace.scalars.extend(span.scalars)
+        if span.checks:
+            _here(span.checks)
         make, outs = local.make, trace.outs
         made = []
         for state in span.results:
@@ -90,6 +95,35 @@ def macro(function: Callable[P, R]) -> Callable[P, R]:
         return made[0] if span.single else tuple(made)  # type: ignore[return-value]
 
     return call
+
+
+def _here(checks: tuple[State, ...]) -> None:
+    """Let index checks be reported at the line that runs."""
+    site = user_line()
+    for state in checks:
+        state.site = site
+
+
+def _unkeyed(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call the function; if it fails on an array where a tensor belongs, say so.
+
+    Raises:
+        DTypeError: an argument is a NumPy array, or the first one a list.
+    """
+    try:
+        return function(*args, **kwargs)
+    except (AttributeError, TypeError) as error:
+        named = [*((f"argument {i}", a) for i, a in enumerate(args)), *kwargs.items()]
+        arrays = [(name, a) for name, a in named if isinstance(a, np.ndarray)]
+        if not arrays and named and isinstance(named[0][1], list):
+            arrays = named[:1]
+        if not arrays:
+            raise
+        raise DTypeError(
+            f"{function.__name__}: takes tensors.",
+            came=[f"{name}: {type(a).__name__}" for name, a in arrays],
+            fix="convert with tn.tensor(...)",
+        ) from error
 
 
 def exact(value: Any) -> Any:
@@ -132,7 +166,8 @@ def _record(
             start.macros.clear()
         states = tuple([h.state for h in results])
         single = isinstance(result, Handle)
-        start.macros[key] = Span(trace.state, trace.scalars[scalars:], states, single)
+        checks = tuple([s for s in since(start, trace.state) if s.op is ops.WRAP_INDEX])
+        start.macros[key] = Span(trace.state, trace.scalars[scalars:], states, single, checks)
     return result
 
 

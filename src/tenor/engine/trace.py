@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from tenor.engine.trie import State, forget_plans, meta, new_root, step
-from tenor.errors import GradientError, ObservationError
+from tenor.errors import GradientError, ObservationError, user_line
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FunctionCall", "Linked", "Trace", "advance", "emit_scalar", "enter", "handle_of", "install",
-    "local", "record", "refuse_detached", "refuse_observation", "reset_trie", "state_of",
+    "local", "record", "record_check", "refuse_detached", "refuse_observation", "reset_trie",
+    "state_of",
 ]  # fmt: skip
 
 _SERIAL: Final = itertools.count(1)
@@ -315,6 +316,18 @@ def record(op: Op, inputs: tuple[Handle, ...], attrs: tuple[Any, ...] = ()) -> A
     if local.immediate:
         local.flush()
     return handle
+
+
+def record_check(index: Handle, extent: int, what: str) -> Any:
+    """Record that an index lies in an extent; return it, counted from the start.
+
+    A bad index is found when the plan runs. It is reported at the line that records the check now,
+    which need not be the one that recorded it first.
+    """
+    checked = record(ops.WRAP_INDEX, (index,), (extent, what))
+    if not local.immediate:
+        checked.state.site = user_line()
+    return checked
 
 
 def advance(trace: Trace, op: Op, states: tuple[State, ...], attrs: tuple[Any, ...]) -> State:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tenor.engine.trace import record
+from tenor.engine.trace import record_check
 from tenor.errors import ArgumentError, ShapeError
 from tenor.ir import dtype as dt
-from tenor.ir import op as ops
 from tenor.metrics.accuracy import class_dim, decided, same_shape
 from tenor.metrics.metric import Metric, as_tensor, ratio
 from tenor.tensor import arange
@@ -34,8 +33,7 @@ def _labels(name: str, preds: Tensor, target: Tensor, classes: int) -> tuple[Ten
             fix="reshape one of them",
         )
     found = [
-        record(ops.WRAP_INDEX, (labels.long().reshape(-1),), (classes, "label"))
-        for labels in (preds, target)
+        record_check(labels.long().reshape(-1), classes, "label") for labels in (preds, target)
     ]
     return found[0], found[1]
 

@@ -12,8 +12,9 @@ from tenor.engine.handle import Handle
 from tenor.engine.trace import local
 from tenor.errors import ShapeError
 from tenor.ir import dtype as dt
+from tenor.runtime import allocator
 from tenor.tensor import where
-from tenor.tensor.conversion import from_array
+from tenor.tensor.conversion import adopt, from_array
 from tenor.tensor.modes import no_grad
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class Metric:
 
     def count(self, *shape: int, dtype: DType = dt.float64) -> Tensor:
         """Return a new count of a shape that `reset` sets to 0."""
-        made = from_array(np.zeros(shape, np.float64), dtype)
+        # The metric's own, also where a function is being compiled.
+        made = adopt(allocator.copy_of(np.zeros(shape, dtype.numpy)), shape, dtype)
         self._counts.append(made)
         return made
 

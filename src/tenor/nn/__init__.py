@@ -64,6 +64,12 @@ from tenor.nn.norm import (
     LayerNorm,
     RMSNorm,
 )
+from tenor.nn.packed import (
+    PackedSequence,
+    pack_padded_sequence,
+    pack_sequence,
+    pad_packed_sequence,
+)
 from tenor.nn.parameter import Parameter
 from tenor.nn.pooling import (
     AdaptiveAvgPool1d,
@@ -111,5 +117,11 @@ utils.__dict__.update(
     rnn=ModuleType("tenor.nn.utils.rnn", "What PyTorch has in `torch.nn.utils.rnn`."),
     vector_to_parameters=vector_to_parameters,
 )
-utils.rnn.__dict__["pad_sequence"] = pad_sequence
+utils.rnn.__dict__.update(
+    PackedSequence=PackedSequence,
+    pack_padded_sequence=pack_padded_sequence,
+    pack_sequence=pack_sequence,
+    pad_packed_sequence=pad_packed_sequence,
+    pad_sequence=pad_sequence,
+)
 sys.modules.update({utils.__name__: utils, utils.rnn.__name__: utils.rnn})

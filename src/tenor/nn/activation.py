@@ -39,9 +39,9 @@ class Identity(Module):
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:
         pass
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return x."""
-        return x
+        return input
 
 
 class ReLU(Module):
@@ -56,9 +56,9 @@ class ReLU(Module):
     def __init__(self, inplace: bool = False) -> None:
         self.inplace = inplace
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return max(x, 0), written into x where `inplace`."""
-        return functional.relu(x, self.inplace)
+        return functional.relu(input, self.inplace)
 
     def extra_repr(self) -> str:
         """Return the arguments to print between the brackets."""
@@ -71,9 +71,9 @@ class ReLU6(Module):
     def __init__(self, inplace: bool = False) -> None:
         self.inplace = inplace
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return x clamped to [0, 6]."""
-        return functional.hardtanh(x, 0.0, 6.0, self.inplace)
+        return functional.hardtanh(input, 0.0, 6.0, self.inplace)
 
     def extra_repr(self) -> str:
         """Return the arguments to print between the brackets."""
@@ -88,9 +88,9 @@ class Hardtanh(Module):
         self.max_val = max_val
         self.inplace = inplace
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return the clamped x."""
-        return functional.hardtanh(x, self.min_val, self.max_val, self.inplace)
+        return functional.hardtanh(input, self.min_val, self.max_val, self.inplace)
 
     def extra_repr(self) -> str:
         """Return the arguments to print between the brackets."""
@@ -105,9 +105,9 @@ class LeakyReLU(Module):
         self.negative_slope = negative_slope
         self.inplace = inplace
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return x, its negative part scaled."""
-        return functional.leaky_relu(x, self.negative_slope, self.inplace)
+        return functional.leaky_relu(input, self.negative_slope, self.inplace)
 
     def extra_repr(self) -> str:
         """Return the arguments to print between the brackets."""
@@ -122,9 +122,9 @@ class ELU(Module):
         self.alpha = alpha
         self.inplace = inplace
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return x, its negative part bent towards -alpha."""
-        return functional.elu(x, self.alpha, self.inplace)
+        return functional.elu(input, self.alpha, self.inplace)
 
     def extra_repr(self) -> str:
         """Return the arguments to print between the brackets."""
@@ -138,9 +138,9 @@ class SELU(Module):
     def __init__(self, inplace: bool = False) -> None:
         self.inplace = inplace
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return the scaled elu of x."""
-        return functional.selu(x, self.inplace)
+        return functional.selu(input, self.inplace)
 
     def extra_repr(self) -> str:
         """Return the arguments to print between the brackets."""
@@ -153,9 +153,9 @@ class GELU(Module):
     def __init__(self, approximate: str = "none") -> None:
         self.approximate = approximate
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return the gelu of x."""
-        return functional.gelu(x, self.approximate)
+        return functional.gelu(input, self.approximate)
 
     def extra_repr(self) -> str:
         """Return the arguments to print between the brackets."""
@@ -168,9 +168,9 @@ class SiLU(Module):
     def __init__(self, inplace: bool = False) -> None:
         self.inplace = inplace
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return x sigmoid(x)."""
-        return functional.silu(x, self.inplace)
+        return functional.silu(input, self.inplace)
 
     def extra_repr(self) -> str:
         """Return the arguments to print between the brackets."""
@@ -183,9 +183,9 @@ class Mish(Module):
     def __init__(self, inplace: bool = False) -> None:
         self.inplace = inplace
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return x tanh(softplus(x))."""
-        return functional.mish(x, self.inplace)
+        return functional.mish(input, self.inplace)
 
     def extra_repr(self) -> str:
         """Return the arguments to print between the brackets."""
@@ -198,9 +198,9 @@ class Hardswish(Module):
     def __init__(self, inplace: bool = False) -> None:
         self.inplace = inplace
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return x clamp(x + 3, 0, 6) / 6."""
-        return functional.hardswish(x, self.inplace)
+        return functional.hardswish(input, self.inplace)
 
 
 class Hardsigmoid(Module):
@@ -209,41 +209,41 @@ class Hardsigmoid(Module):
     def __init__(self, inplace: bool = False) -> None:
         self.inplace = inplace
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return clamp(x + 3, 0, 6) / 6."""
-        return functional.hardsigmoid(x, self.inplace)
+        return functional.hardsigmoid(input, self.inplace)
 
 
 class Sigmoid(Module):
     """Return 1 / (1 + exp(-x))."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return the sigmoid of x."""
-        return functional.sigmoid(x)
+        return functional.sigmoid(input)
 
 
 class LogSigmoid(Module):
     """Return log(sigmoid(x)), without overflow."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return the logarithm of the sigmoid of x."""
-        return functional.logsigmoid(x)
+        return functional.logsigmoid(input)
 
 
 class Tanh(Module):
     """Return the hyperbolic tangent."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return the hyperbolic tangent of x."""
-        return functional.tanh(x)
+        return functional.tanh(input)
 
 
 class Softsign(Module):
     """Return x / (1 + |x|)."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return x / (1 + |x|)."""
-        return functional.softsign(x)
+        return functional.softsign(input)
 
 
 class Softplus(Module):
@@ -253,9 +253,9 @@ class Softplus(Module):
         self.beta = beta
         self.threshold = threshold
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return the softplus of x."""
-        return functional.softplus(x, self.beta, self.threshold)
+        return functional.softplus(input, self.beta, self.threshold)
 
     def extra_repr(self) -> str:
         """Return the arguments to print between the brackets."""
@@ -272,9 +272,9 @@ class Softmax(Module):
     def __init__(self, dim: int | None = None) -> None:
         self.dim = dim
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return the softmax of x."""
-        return functional.softmax(x, self.dim)
+        return functional.softmax(input, self.dim)
 
     def extra_repr(self) -> str:
         """Return the arguments to print between the brackets."""
@@ -287,9 +287,9 @@ class LogSoftmax(Module):
     def __init__(self, dim: int | None = None) -> None:
         self.dim = dim
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return the logarithm of the softmax of x."""
-        return functional.log_softmax(x, self.dim)
+        return functional.log_softmax(input, self.dim)
 
     def extra_repr(self) -> str:
         """Return the arguments to print between the brackets."""

@@ -13,7 +13,7 @@ from tenor.nn.parameter import Parameter
 from tenor.tensor import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
 
@@ -52,11 +52,14 @@ class ModuleRow(Module):
 
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
-            part = type(self)()
-            for name, module in list(self._modules.items())[index]:
-                part.register_module(name, module)
-            return part
+            return self.part(list(self._modules.items())[index])
         return self._modules[self.name_at(index)]
+
+    def part(self, named: Sequence[tuple[str, Any]]) -> Any:
+        """Return a container of the same class that holds some of the modules."""
+        made = type(self)()
+        made.fill(module for _, module in named)
+        return made
 
     def __setitem__(self, index: int, module: Module) -> None:
         setattr(self, self.name_at(index), module)
@@ -113,14 +116,32 @@ class Sequential(ModuleRow):
         else:
             self.fill(args)
 
+    # The name is the input's in saved and served models, hence not PyTorch's.
     def forward(self, x: Any) -> Any:
         """Return the last module's result."""
         for module in self._modules.values():
             x = module(x)  # type: ignore[misc]
         return x
 
-    def __add__(self, other: Sequential) -> Sequential:
+    def part(self, named: Sequence[tuple[str, Any]]) -> Any:
+        """Return a container of the same class that holds some of the modules by their names."""
+        return type(self)(dict(named))
+
+    def __add__(self, other: Iterable[Module]) -> Sequential:
         return Sequential(*self, *other)
+
+    def __iadd__(self, other: Iterable[Module]) -> Sequential:
+        self.extend(other)
+        return self
+
+    def __mul__(self, times: int) -> Sequential:
+        return Sequential(*list(self) * times)
+
+    def __imul__(self, times: int) -> Sequential:
+        self.fill(list(self) * times)
+        return self
+
+    __rmul__ = __mul__
 
 
 class ModuleList(ModuleRow):
@@ -157,7 +178,63 @@ class ModuleList(ModuleRow):
         return self
 
 
-class ModuleDict(Module):
+class ByName(Module):
+    """Modules or parameters by name, in the order they were added; what the dicts share."""
+
+    def held(self) -> dict[str, Any]:
+        """Return the registry of what is held."""
+        raise TypeError(f"{type(self).__name__} must say what it holds")
+
+    def update(self, values: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
+        """Add values, replacing those of the same name."""
+        pairs = values.items() if isinstance(values, (Mapping, ByName)) else values
+        for name, value in pairs:
+            self[name] = value
+
+    def __getitem__(self, name: str) -> Any:
+        return self.held()[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        raise TypeError(f"{type(self).__name__} must say how it holds")
+
+    def __delitem__(self, name: str) -> None:
+        del self.held()[name]
+
+    def __len__(self) -> int:
+        return len(self.held())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self.held()))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.held()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return what is held under a name, or the default."""
+        return self.held().get(name, default)
+
+    def keys(self) -> Iterable[str]:
+        """Return the names."""
+        return self.held().keys()
+
+    def values(self) -> Iterable[Any]:
+        """Return what is held."""
+        return self.held().values()
+
+    def items(self) -> Iterable[tuple[str, Any]]:
+        """Return (name, value) pairs."""
+        return self.held().items()
+
+    def pop(self, name: str) -> Any:
+        """Take a value out and return it."""
+        return self.held().pop(name)
+
+    def clear(self) -> None:
+        """Hold nothing."""
+        self.held().clear()
+
+
+class ModuleDict(ByName):
     """Hold modules by name, in the order they were added; it is no layer itself.
 
     Example:
@@ -167,55 +244,17 @@ class ModuleDict(Module):
         (['a', 'b'], True)
     """
 
-    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
-        if modules is not None:
-            self.update(modules)
+    def __init__(
+        self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] | None = None
+    ) -> None:
+        self.update(modules or ())
 
-    def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
-        """Add modules, replacing those of the same name."""
-        pairs = modules.items() if isinstance(modules, (Mapping, ModuleDict)) else modules
-        for name, module in pairs:
-            self[name] = module
-
-    def __getitem__(self, name: str) -> Any:
-        return self._modules[name]
+    def held(self) -> dict[str, Any]:
+        """Return the modules."""
+        return self._modules
 
     def __setitem__(self, name: str, module: Module) -> None:
         self.register_module(name, module)
-
-    def __delitem__(self, name: str) -> None:
-        del self._modules[name]
-
-    def __len__(self) -> int:
-        return len(self._modules)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(list(self._modules))
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._modules
-
-    def keys(self) -> Iterable[str]:
-        """Return the names."""
-        return self._modules.keys()
-
-    def values(self) -> Iterable[Any]:
-        """Return the modules."""
-        return self._modules.values()
-
-    def items(self) -> Iterable[tuple[str, Any]]:
-        """Return (name, module) pairs."""
-        return self._modules.items()
-
-    def pop(self, name: str) -> Module:
-        """Take a module out and return it."""
-        module: Module = self[name]
-        del self[name]
-        return module
-
-    def clear(self) -> None:
-        """Hold nothing."""
-        self._modules.clear()
 
 
 def _parameter(value: Any) -> Parameter:
@@ -269,12 +308,14 @@ class ParameterList(Module):
             self.append(value)
         return self
 
+    __iadd__ = extend
+
     def extra_repr(self) -> str:
         """Return a line for each parameter."""
         return "\n".join(_line(name, p) for name, p in self._parameters.items())
 
 
-class ParameterDict(Module):
+class ParameterDict(ByName):
     """Hold parameters by name; tensors become parameters.
 
     Example:
@@ -283,39 +324,17 @@ class ParameterDict(Module):
         ['gain']
     """
 
-    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
-        for name, value in (values or {}).items():
-            self[name] = value
+    def __init__(
+        self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None
+    ) -> None:
+        self.update(parameters or ())
 
-    def __getitem__(self, name: str) -> Any:
-        return self._parameters[name]
+    def held(self) -> dict[str, Any]:
+        """Return the parameters."""
+        return self._parameters
 
     def __setitem__(self, name: str, value: Any) -> None:
         self.register_parameter(name, _parameter(value))
-
-    def __delitem__(self, name: str) -> None:
-        del self._parameters[name]
-
-    def __len__(self) -> int:
-        return len(self._parameters)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(list(self._parameters))
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._parameters
-
-    def keys(self) -> Iterable[str]:
-        """Return the names."""
-        return self._parameters.keys()
-
-    def values(self) -> Iterable[Any]:
-        """Return the parameters."""
-        return self._parameters.values()
-
-    def items(self) -> Iterable[tuple[str, Any]]:
-        """Return (name, parameter) pairs."""
-        return self._parameters.items()
 
     def extra_repr(self) -> str:
         """Return a line for each parameter."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tenor.errors import ArgumentError
 from tenor.nn import functional, init
-from tenor.nn.functional_space import same_padding, spread
+from tenor.nn.functional_space import positive, same_padding, spread
 from tenor.nn.module import Module
 from tenor.nn.parameter import Parameter
 from tenor.tensor import empty
@@ -58,7 +58,7 @@ class Kernels(Module):
             )
         self.in_channels = in_channels
         self.out_channels = out_channels
-        self.kernel_size = spread("kernel_size", kernel_size, self.rank)
+        self.kernel_size = positive("kernel_size", kernel_size, self.rank)
         self.stride = spread("stride", stride, self.rank)
         self.padding = (
             padding if isinstance(padding, str) else spread("padding", padding, self.rank)
@@ -129,14 +129,14 @@ class Conv(Kernels):
         )  # fmt: skip
         self.make(out_channels, in_channels // groups, device, dtype)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return the convolution of (N, C, *space), or of (C, *space)."""
         padding: Any = self.padding
         if self.padding_mode != "zeros":
-            x = functional.pad(x, self._around(), mode=self.padding_mode)
+            input = functional.pad(input, self._around(), mode=self.padding_mode)
             padding = 0
         return type(self).function(
-            x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups
+            input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups
         )
 
     def _around(self) -> list[int]:
@@ -224,11 +224,18 @@ class ConvTranspose(Kernels):
         self.output_padding = spread("output_padding", output_padding, self.rank)
         self.make(in_channels, out_channels // groups, device, dtype)
 
-    def forward(self, x: Tensor, output_size: Any = None) -> Tensor:
+    def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
         """Return the transposed convolution, of `output_size` where that is one of its sizes."""
-        extra = self.output_padding if output_size is None else self._extra(x, output_size)
+        extra = self.output_padding if output_size is None else self._extra(input, output_size)
         return type(self).function(
-            x, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation
+            input,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,
+            extra,
+            self.groups,
+            self.dilation,
         )
 
     def _extra(self, x: Tensor, output_size: Any) -> tuple[int, ...]:

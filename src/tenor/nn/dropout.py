@@ -40,9 +40,9 @@ class Dropout(Module):
         self.p = p
         self.inplace = inplace
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return x with elements dropped in training, x itself in evaluation."""
-        return functional.dropout(x, self.p, self.training, self.inplace)
+        return functional.dropout(input, self.p, self.training, self.inplace)
 
     def extra_repr(self) -> str:
         """Return the arguments to print between the brackets."""
@@ -52,14 +52,14 @@ class Dropout(Module):
 class Dropout1d(Dropout):
     """Zero whole channels of (N, C, L) with probability p in training."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return x with channels dropped in training."""
-        return functional.dropout1d(x, self.p, self.training, self.inplace)
+        return functional.dropout1d(input, self.p, self.training, self.inplace)
 
 
 class Dropout2d(Dropout):
     """Zero whole channels of (N, C, H, W) with probability p in training."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return x with channels dropped in training."""
-        return functional.dropout2d(x, self.p, self.training, self.inplace)
+        return functional.dropout2d(input, self.p, self.training, self.inplace)

@@ -27,6 +27,8 @@ class Embedding(Module):
         padding_idx: A row that begins as zeros and gets no gradient.
         max_norm: Rows longer than this are shortened to it when they are looked up.
         norm_type: The norm's order.
+        scale_grad_by_freq: Divide each row's gradient by how often the batch looks it up.
+        sparse: Taken and not needed: gradients are dense.
         device: "cpu".
         dtype: Of the table; float32 by default.
 
@@ -47,9 +49,10 @@ class Embedding(Module):
 
     def __init__(
         self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None,
-        max_norm: float | None = None, norm_type: float = 2.0, device: Any = None,
-        dtype: Any = None,
+        max_norm: float | None = None, norm_type: float = 2.0, scale_grad_by_freq: bool = False,
+        sparse: bool = False, device: Any = None, dtype: Any = None,
     ) -> None:  # fmt: skip
+        del sparse
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
             raise ArgumentError(
                 "Embedding: padding_idx must be a row of the table.",
@@ -61,13 +64,16 @@ class Embedding(Module):
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
         self.max_norm = max_norm
         self.norm_type = norm_type
+        self.scale_grad_by_freq = scale_grad_by_freq
         self.weight = Parameter(empty(num_embeddings, embedding_dim, device=device, dtype=dtype))
         self.reset_parameters()
 
     @classmethod
     def from_pretrained(
-        cls, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None
-    ) -> Embedding:
+        cls, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None,
+        max_norm: float | None = None, norm_type: float = 2.0, scale_grad_by_freq: bool = False,
+        sparse: bool = False,
+    ) -> Embedding:  # fmt: skip
         """Return a layer on given rows (V, D), frozen unless told otherwise.
 
         Raises:
@@ -80,7 +86,10 @@ class Embedding(Module):
                 fix="reshape them",
             )
         rows, length = embeddings.shape
-        made = cls(rows, length, padding_idx=padding_idx, dtype=embeddings.dtype)
+        made = cls(
+            rows, length, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse,
+            dtype=embeddings.dtype,
+        )  # fmt: skip
         made.weight = Parameter(embeddings, requires_grad=not freeze)
         return made
 
@@ -91,11 +100,12 @@ class Embedding(Module):
             with no_grad():
                 self.weight[self.padding_idx] = 0.0
 
-    def forward(self, index: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return the rows at the integers."""
         return functional.embedding(
-            index, self.weight, self.padding_idx, self.max_norm, self.norm_type
-        )
+            input, self.weight, self.padding_idx, self.max_norm, self.norm_type,
+            self.scale_grad_by_freq,
+        )  # fmt: skip
 
     def extra_repr(self) -> str:
         """Return the arguments to print between the brackets."""
@@ -106,4 +116,6 @@ class Embedding(Module):
             parts.append(f"max_norm={self.max_norm}")
         if self.norm_type != 2.0:
             parts.append(f"norm_type={self.norm_type}")
+        if self.scale_grad_by_freq:
+            parts.append("scale_grad_by_freq=True")
         return ", ".join(parts)

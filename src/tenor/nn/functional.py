@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tenor.engine.macro import macro
-from tenor.engine.trace import record
+from tenor.engine.trace import local, record
 from tenor.errors import ArgumentError, DTypeError, ShapeError
 from tenor.ir import op as ops
 from tenor.nn.functional_activation import (
@@ -70,7 +70,7 @@ from tenor.nn.functional_space import (
     max_pool2d,
     pad,
 )
-from tenor.tensor import bernoulli_mask, empty_like, no_grad, ones, where
+from tenor.tensor import bernoulli_mask, broadcast_tensors, empty_like, no_grad, ones, where
 from tenor.tensor.dims import aliased
 from tenor.tensor.indexing import one_hot, wrapped
 from tenor.tensor.operands import lowered
@@ -104,6 +104,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
     Raises:
         ShapeError: the last dim of the input is not D_in.
+        DTypeError: input and weight are of two dtypes.
     """
     shape, wanted = input.shape, weight.shape[-1]
     if not shape or shape[-1] != wanted:
@@ -111,6 +112,13 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             f"linear: expects {wanted} features in the last dim of the input.",
             came=[f"input: {tuple(shape)}", f"weight: {tuple(weight.shape)}"],
             fix=_linear_fix(tuple(shape), wanted),
+            operands=(input, weight),
+        )
+    if input.dtype is not weight.dtype and not local.lowered:
+        raise DTypeError(
+            "linear: the input must have the weight's dtype.",
+            came=[f"input: {input.dtype.name}", f"weight: {weight.dtype.name}"],
+            fix=f"convert the input with .to(tn.{weight.dtype.name})",
             operands=(input, weight),
         )
     # Not weight.t(): a view would have to be told of every step the optimizer takes.
@@ -128,7 +136,8 @@ def _linear_fix(shape: tuple[int, ...], wanted: int) -> str:
 @macro
 def embedding(
     input: Tensor, weight: Tensor, padding_idx: int | None = None,
-    max_norm: float | None = None, norm_type: float = 2.0,
+    max_norm: float | None = None, norm_type: float = 2.0, scale_grad_by_freq: bool = False,
+    sparse: bool = False,
 ) -> Tensor:  # fmt: skip
     """Return rows of weight.
 
@@ -138,11 +147,14 @@ def embedding(
         padding_idx: A row that gets no gradient.
         max_norm: Rows looked up that are longer are shortened to this, in place.
         norm_type: The norm's order.
+        scale_grad_by_freq: Divide each row's gradient by how often the index holds it.
+        sparse: Taken and not needed: gradients are dense.
 
     Raises:
         DTypeError: the index is not integer.
         IndexRangeError: an index is out of range; raised when the values are computed.
     """
+    del sparse
     if not input.dtype.is_integral:
         raise DTypeError(
             "embedding: the index must be an integer tensor.",
@@ -155,10 +167,19 @@ def embedding(
     if max_norm is not None:
         _shorten(weight, index, max_norm, norm_type)
     found: Tensor = record(ops.TAKE, (weight, index), (0,))
+    if scale_grad_by_freq:
+        share = 1.0 / _counts(index, rows, weight)[index].unsqueeze(-1)
+        found = found.detach() + (found - found.detach()) * share
     if padding_idx is None:
         return found
     keep = (index != padding_idx % rows).unsqueeze(-1)
     return where(keep, found, found.detach())  # type: ignore[no-any-return]
+
+
+def _counts(index: Tensor, rows: int, like: Tensor) -> Tensor:
+    """Return how often each row is looked up."""
+    flat = index.flatten()
+    return like.detach().new_zeros(rows).index_add(0, flat, like.detach().new_ones(flat.shape))
 
 
 def _shorten(weight: Tensor, index: Tensor, max_norm: float, norm_type: float) -> None:
@@ -175,6 +196,7 @@ def _shorten(weight: Tensor, index: Tensor, max_norm: float, norm_type: float) -
 @aliased
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """Return x1 x2 / (max(|x1|, eps) max(|x2|, eps)), products and norms along a dim."""
+    x1, x2 = broadcast_tensors(x1, x2)
     lengths = x1.norm(2.0, dim=dim).clamp(min=eps) * x2.norm(2.0, dim=dim).clamp(min=eps)
     return (x1 * x2).sum(dim=dim) / lengths
 
@@ -263,7 +285,8 @@ def scaled_dot_product_attention(
         query: (..., T, D).
         key: (..., S, D).
         value: (..., S, E).
-        attn_mask: Broadcasts to (..., T, S): bool (True takes part) or added to the scores.
+        attn_mask: Broadcasts to (..., T, S): bool (True takes part) or added to the scores. Where
+            nothing takes part the result is 0.
         dropout_p: Probability of dropping a weight.
         is_causal: Whether position t sees positions up to t only.
         scale: Default 1 / sqrt(D).
@@ -271,10 +294,20 @@ def scaled_dot_product_attention(
 
     Raises:
         ArgumentError: both attn_mask and is_causal are given.
+        ShapeError: features or times do not match.
 
     Source:
         Vaswani et al. 2017, "Attention Is All You Need".
     """
+    if query.shape[-1:] != key.shape[-1:] or key.shape[-2:-1] != value.shape[-2:-1]:
+        raise ShapeError(
+            "scaled_dot_product_attention: expects query (..., T, D), key (..., S, D) and value "
+            "(..., S, E).",
+            came=[f"query: {tuple(query.shape)}", f"key: {tuple(key.shape)}",
+                  f"value: {tuple(value.shape)}"],
+            fix="check which dims are time and which are features",
+            operands=(query, key, value),
+        )  # fmt: skip
     factor = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
     if enable_gqa:
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], dim=-3)
@@ -288,10 +321,21 @@ def scaled_dot_product_attention(
                 came="both",
                 fix="fold the causal mask into attn_mask",
             )
-        mask = ones(scores.shape[-2], scores.shape[-1], dtype=np.bool_).tril()
-    if mask is not None:
-        if mask.dtype.kind == "bool":
-            scores = scores.masked_fill(~mask, -math.inf)
-        else:
-            scores = scores + mask
-    return dropout(scores.softmax(-1), dropout_p, training=dropout_p > 0.0) @ value
+        causal = ones(scores.shape[-2], scores.shape[-1], dtype=np.bool_).tril()
+        weights = scores.masked_fill(~causal, -math.inf).softmax(-1)
+    elif mask is not None:
+        weights = _masked_softmax(scores, mask)
+    else:
+        weights = scores.softmax(-1)
+    return dropout(weights, dropout_p, training=dropout_p > 0.0) @ value
+
+
+def _masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
+    """Return the softmax of what takes part; 0, not NaN, where nothing does."""
+    hidden = ~mask if mask.dtype.kind == "bool" else mask == -math.inf
+    blind = hidden.all(-1, keepdim=True)
+    if mask.dtype.kind == "bool":
+        scores = scores.masked_fill(hidden & ~blind, -math.inf)
+    else:
+        scores = scores + mask.masked_fill(blind, 0.0)
+    return scores.softmax(-1).masked_fill(blind, 0.0)

@@ -129,7 +129,17 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
 def hardtanh(
     input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
 ) -> Tensor:
-    """Return x clamped to [min_val, max_val]; no gradient flows on the bounds."""
+    """Return x clamped to [min_val, max_val]; no gradient flows on the bounds.
+
+    Raises:
+        ArgumentError: min_val is above max_val.
+    """
+    if min_val > max_val:
+        raise ArgumentError(
+            "hardtanh: min_val must not be above max_val.",
+            came=f"min_val={min_val}, max_val={max_val}",
+            fix="swap them",
+        )
     inside = (input > min_val) & (input < max_val)
     return _into(
         input, lambda: where(inside, input, input.detach().clamp(min_val, max_val)), inplace

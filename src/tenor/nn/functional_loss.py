@@ -40,6 +40,21 @@ def _shape_fix(x: Tensor, target: Tensor) -> str:
     return "bring both to one shape with reshape() or expand()"
 
 
+def _check_scale(name: str, what: str, x: Tensor, scale: Tensor | None) -> None:
+    """Refuse a scale of the elements' losses that would make more of them."""
+    if scale is None:
+        return
+    shape, wanted = scale.shape_tuple, x.shape_tuple
+    tail = wanted[len(wanted) - len(shape) :]
+    if len(shape) > len(wanted) or any(n not in (1, m) for n, m in zip(shape, tail, strict=True)):
+        raise ShapeError(
+            f"{name}: {what} must broadcast to the input's shape; a loss never broadcasts.",
+            came=[f"input: {wanted}", f"{what}: {shape}"],
+            fix="give one value for each element of the last dims, or reshape the input",
+            operands=(x, scale),
+        )
+
+
 def reduce(loss: Tensor, reduction: str, weight: Tensor | None = None) -> Tensor:
     """Return a loss reduced by "mean", "sum" or "none"; a mean over weights where given."""
     if reduction == "none":
@@ -159,9 +174,17 @@ def binary_cross_entropy(
         ShapeError: the shapes differ.
     """
     _same_shape("binary_cross_entropy", input, target)
-    yes, no = input.log().clamp(min=-100.0), (1.0 - input).log().clamp(min=-100.0)
+    _check_scale("binary_cross_entropy", "weight", input, weight)
+    yes, no = _bounded_log(input), _bounded_log(1.0 - input)
     loss = (target - 1.0) * no - target * yes
     return reduce(loss if weight is None else loss * weight, reduction)
+
+
+def _bounded_log(x: Tensor) -> Tensor:
+    """Return max(log x, -100), whose gradient at 0 is finite: 1e12."""
+    zero = x == 0.0
+    log = where(zero, 1.0, x).log().clamp(min=-100.0)
+    return where(zero, x * 1e12 - 100.0, log)  # type: ignore[no-any-return]
 
 
 @macro
@@ -185,6 +208,8 @@ def binary_cross_entropy_with_logits(
         ShapeError: the shapes differ.
     """
     _same_shape("binary_cross_entropy_with_logits", input, target)
+    _check_scale("binary_cross_entropy_with_logits", "weight", input, weight)
+    _check_scale("binary_cross_entropy_with_logits", "pos_weight", input, pos_weight)
     softplus = softplus_of(-input)  # -log s(x)
     if pos_weight is None:
         loss = (1.0 - target) * input + softplus
@@ -260,6 +285,11 @@ def _check_classes(name: str, x: Tensor, target: Tensor, weight: Tensor | None) 
             fix=_target_fix(x, target, wanted),
             operands=(x, target),
         )
+    _check_class_weight(name, x, weight, dim)
+    return dim
+
+
+def _check_class_weight(name: str, x: Tensor, weight: Tensor | None, dim: int) -> None:
     if weight is not None and tuple(weight.shape) != (x.shape[dim],):
         raise ShapeError(
             f"{name}: weight must have one value for each of {x.shape[dim]} classes.",
@@ -267,7 +297,6 @@ def _check_classes(name: str, x: Tensor, target: Tensor, weight: Tensor | None) 
             fix="give a vector of weights, in the order of the classes",
             operands=(x, weight),
         )
-    return dim
 
 
 def _target_fix(x: Tensor, target: Tensor, wanted: tuple[int, ...]) -> str:
@@ -334,8 +363,17 @@ def cross_entropy(
 def _soft_cross_entropy(
     x: Tensor, target: Tensor, weight: Tensor | None, reduction: str, label_smoothing: float
 ) -> Tensor:
+    if target.ndim == x.ndim - 1:
+        raise ShapeError(
+            "cross_entropy: floating targets are probabilities of the input's shape; a loss never "
+            "broadcasts.",
+            came=[f"input: {tuple(x.shape)}", f"target: {tuple(target.shape)}"],
+            fix="class numbers are integers: target.long()",
+            operands=(x, target),
+        )
     _same_shape("cross_entropy", x, target)
     dim = 1 if x.ndim > 1 else 0
+    _check_class_weight("cross_entropy", x, weight, dim)
     if label_smoothing:
         target = target * (1.0 - label_smoothing) + label_smoothing / x.shape[dim]
     loss = -(x.log_softmax(dim) * target)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tenor.errors import ArgumentError, ShapeError
 from tenor.nn.functional_space import adaptive_avg_pool1d, adaptive_avg_pool2d
-from tenor.tensor import index_select, tensor, where
+from tenor.tensor import float64, index_select, tensor, where
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tenor.tensor import Tensor
 
-    Taps = tuple[NDArray[np.int64], NDArray[np.float32]]
+    Taps = tuple[NDArray[np.int64], NDArray[Any]]
 
 __all__ = ["grid_sample", "interpolate"]
 
@@ -59,14 +59,21 @@ def interpolate(
             operands=(input,),
         )
     wanted, factors = _sizes(extents, size, scale_factor)
+    if min(wanted) < 1:
+        raise ArgumentError(
+            "interpolate: the new extents must be positive.",
+            came=f"{wanted} of {extents}",
+            fix="choose a larger size or scale_factor",
+        )
     if recompute_scale_factor:
         factors = (None,) * len(extents)
     _check_mode(mode, len(extents), align_corners)
     if mode == "area":
         return _area(input, wanted)
     out = input
+    kind = np.dtype(np.float64 if input.dtype is float64 else np.float32)
     for k, (n, m, factor) in enumerate(zip(extents, wanted, factors, strict=True)):
-        out = _weighed(out, k + 2, _taps(mode, n, m, factor, bool(align_corners)))
+        out = _weighed(out, k + 2, _taps(mode, n, m, factor, bool(align_corners), kind))
     return out
 
 
@@ -114,22 +121,27 @@ def _area(x: Tensor, wanted: tuple[int, ...]) -> Tensor:
     return adaptive_avg_pool1d(x, wanted[0]) if len(wanted) == 1 else adaptive_avg_pool2d(x, wanted)
 
 
-def _taps(mode: str, n: int, m: int, factor: float | None, aligned: bool) -> Taps:
+def _taps(
+    mode: str, n: int, m: int, factor: float | None, aligned: bool, kind: np.dtype[Any]
+) -> Taps:
     """Return, for each of m new places, which of the n old ones it reads, and their weights."""
-    step = np.float32(1 / factor if factor else n / m)
-    at = np.arange(m, dtype=np.float32)
+    number: Any = kind.type
     if mode.startswith("nearest"):
-        places = (at + np.float32(0.5)) * step if mode == "nearest-exact" else at * step
+        number = np.float32  # PyTorch picks pixels in single precision whatever the image's
+    step = number(1 / factor if factor else n / m)
+    at = np.arange(m, dtype=number)
+    if mode.startswith("nearest"):
+        places = (at + number(0.5)) * step if mode == "nearest-exact" else at * step
         index = np.minimum(np.floor(places).astype(np.int64), n - 1)
         return index[:, None], np.ones((m, 1), np.float32)
     if aligned:
-        places = at * np.float32((n - 1) / (m - 1) if m > 1 else 0)
+        places = at * number((n - 1) / (m - 1) if m > 1 else 0)
     else:
-        places = (at + np.float32(0.5)) * step - np.float32(0.5)
+        places = (at + number(0.5)) * step - number(0.5)
         if mode != "bicubic":
             places = np.maximum(places, 0)
     low = np.floor(places)
-    t = (places - low).astype(np.float32)
+    t = (places - low).astype(number)
     first = low.astype(np.int64)
     if mode != "bicubic":
         index = np.stack([first, first + 1], 1)
@@ -138,12 +150,12 @@ def _taps(mode: str, n: int, m: int, factor: float | None, aligned: bool) -> Tap
     return np.clip(index, 0, n - 1), _cubic(np.stack([t + 1, t, 1 - t, 2 - t], 1))
 
 
-def _cubic(distance: NDArray[np.float32]) -> NDArray[np.float32]:
+def _cubic(distance: NDArray[Any]) -> NDArray[Any]:
     """Return Keys' weights of pixels at distances below 2 (1981)."""
     d, a = distance.astype(np.float64), SHARPNESS
     near = ((a + 2) * d - (a + 3)) * d * d + 1
     far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
-    return np.where(d <= 1, near, far).astype(np.float32)
+    return np.where(d <= 1, near, far).astype(distance.dtype)
 
 
 def _weighed(x: Tensor, dim: int, taps: Taps) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,14 +29,32 @@ __all__ = [
 
 def spread(name: str, value: Any, count: int) -> tuple[int, ...]:
     """Return one integer for each spatial dim."""
-    values = (value,) * count if isinstance(value, int) else tuple(value)
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * count
     if len(values) == 1:
         values = values * count
-    if len(values) != count or not all(isinstance(v, int) for v in values):
+    if len(values) != count or not all(hasattr(v, "__index__") for v in values):
         raise ArgumentError(
             f"{name}: takes an integer or {count} of them.",
             came=repr(value),
             fix=f"give one value for each of the {count} spatial dims",
+        )
+    return tuple([operator.index(v) for v in values])
+
+
+def positive(name: str, value: Any, count: int) -> tuple[int, ...]:
+    """Return one positive integer for each spatial dim."""
+    values = spread(name, value, count)
+    if min(values) < 1:
+        raise ArgumentError(f"{name}: must be positive.", came=repr(value), fix="pass 1 or more")
+    return values
+
+
+def _borders(value: Any, count: int) -> tuple[int, ...]:
+    """Return one padding for each spatial dim."""
+    values = spread("padding", value, count)
+    if min(values) < 0:
+        raise ArgumentError(
+            "padding: must not be negative.", came=repr(value), fix="cut the input with a slice"
         )
     return values
 
@@ -59,7 +78,7 @@ def _padding(
             came=repr(padding),
             fix="choose one of them",
         )
-    return tuple((p, p) for p in spread("padding", padding, len(kernel)))
+    return tuple((p, p) for p in _borders(padding, len(kernel)))
 
 
 def same_padding(kernel: Sequence[int], dilation: Sequence[int]) -> tuple[tuple[int, int], ...]:
@@ -90,7 +109,7 @@ def _conv(
             fix=_channel_fix(x, weight.shape[1] * groups),
             operands=(x, weight),
         )
-    stride, dilation = spread("stride", stride, rank), spread("dilation", dilation, rank)
+    stride, dilation = positive("stride", stride, rank), positive("dilation", dilation, rank)
     pads = _padding(padding, weight.shape[2:], dilation, stride)
     out: Tensor = record(ops.CONV, lowered(x, weight), (stride, pads, dilation, groups))
     return out if bias is None else out + lowered(bias)[0].reshape(1, -1, *[1] * rank)
@@ -160,9 +179,15 @@ def _conv_transpose(
             fix="check the number of channels",
             operands=(x, weight),
         )
-    strides, dilations = spread("stride", stride, rank), spread("dilation", dilation, rank)
-    pads = spread("padding", padding, rank)
+    strides, dilations = positive("stride", stride, rank), positive("dilation", dilation, rank)
+    pads = _borders(padding, rank)
     extra = spread("output_padding", output_padding, rank)
+    if any(not 0 <= e < max(s, d) for e, s, d in zip(extra, strides, dilations, strict=True)):
+        raise ArgumentError(
+            f"conv_transpose{rank}d: output_padding must be less than the stride or the dilation.",
+            came=f"output_padding {extra}, stride {strides}, dilation {dilations}",
+            fix="use a smaller output_padding, or pad the result with functional.pad()",
+        )
     space = tuple(
         (n - 1) * s - 2 * p + d * (k - 1) + e + 1
         for n, s, p, d, k, e in zip(
@@ -203,7 +228,13 @@ def _windows(
 ) -> Tensor:
     """Return x with a dim of window elements at the end for each of its last dims."""
     rank = len(kernel)
-    for k, s, d in zip(kernel, stride, dilation, strict=True):
+    for k, s, d, n in zip(kernel, stride, dilation, x.shape[x.ndim - rank :], strict=True):
+        if n < d * (k - 1) + 1:
+            raise ShapeError(
+                "pool: the window does not fit into the padded input.",
+                came=[f"input: {tuple(x.shape)}, padded", f"window: {tuple(kernel)}"],
+                fix="use a smaller window, less dilation or more padding",
+            )
         # Each step takes the next spatial dim, which the new last dim moved one to the left.
         x = record(ops.UNFOLD, (x,), (x.ndim - rank, k, s, d))
     return x
@@ -212,16 +243,16 @@ def _windows(
 def _pool_arguments(
     name: str, kernel_size: Any, stride: Any, padding: Any, rank: int
 ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    kernel = spread("kernel_size", kernel_size, rank)
-    steps = kernel if stride is None else spread("stride", stride, rank)
-    pads = spread("padding", padding, rank)
+    kernel = positive("kernel_size", kernel_size, rank)
+    strides = kernel if stride is None else positive("stride", stride, rank)
+    pads = _borders(padding, rank)
     if any(2 * p > k for p, k in zip(pads, kernel, strict=True)):
         raise ArgumentError(
             f"{name}: padding must be at most half the kernel.",
             came=f"padding {pads}, kernel {kernel}",
             fix="use less padding",
         )
-    return kernel, steps, pads
+    return kernel, strides, pads
 
 
 def _round_up(n: int, k: int, s: int, p: int, d: int, ceil_mode: bool) -> int:
@@ -255,7 +286,7 @@ def _max_pool(
     return_indices: bool, rank: int,
 ) -> Any:  # fmt: skip
     kernel, steps, pads = _pool_arguments(f"max_pool{rank}d", kernel_size, stride, padding, rank)
-    dilations = spread("dilation", dilation, rank)
+    dilations = positive("dilation", dilation, rank)
     low = -math.inf if x.is_floating_point() else int(np.iinfo(x.dtype.numpy).min)
     full = _padded(x, kernel, steps, pads, dilations, ceil_mode, low)
     windows = _windows(full, kernel, steps, dilations)
@@ -371,27 +402,53 @@ def avg_pool2d(
     )
 
 
-def _adaptive(x: Tensor, output_size: Any, rank: int, mean: bool) -> Tensor:
-    """Pool each spatial dim into bins [floor(i n / m), ceil((i + 1) n / m))."""
-    sizes = (output_size,) * rank if isinstance(output_size, (int, type(None))) else output_size
-    for i, wanted in enumerate(sizes):
+def _bins(n: int, wanted: int | None) -> list[tuple[int, int]]:
+    """Return an even partition of n places: [floor(i n / m), ceil((i + 1) n / m)) for each bin."""
+    m = n if wanted is None else wanted
+    if m < 1:
+        raise ArgumentError("output_size: must be positive.", came=str(m), fix="pass 1 or more")
+    return [(k * n // m, -(-(k + 1) * n // m)) for k in range(m)]
+
+
+def _extents(output_size: Any, rank: int) -> Any:
+    return (output_size,) * rank if isinstance(output_size, (int, type(None))) else output_size
+
+
+def _adaptive_avg(x: Tensor, output_size: Any, rank: int) -> Tensor:
+    for i, wanted in enumerate(_extents(output_size, rank)):
         dim = x.ndim - rank + i
-        n = x.shape[dim]
-        m = n if wanted is None else wanted
-        bins = [(k * n // m, -(-(k + 1) * n // m)) for k in range(m)]
-        if n % m == 0:
-            parts = x.unflatten(dim, (m, n // m))
-            x = parts.mean(dim=dim + 1) if mean else _first_max(parts, dim + 1)
+        bins = _bins(x.shape[dim], wanted)
+        if x.shape[dim] % len(bins) == 0:
+            x = x.unflatten(dim, (len(bins), -1)).mean(dim=dim + 1)
             continue
-        pieces = [x.narrow(dim, a, b - a) for a, b in bins]
-        x = cat(
-            [
-                p.mean(dim=dim, keepdim=True) if mean else _first_max(p, dim).unsqueeze(dim)
-                for p in pieces
-            ],
-            dim,
-        )
+        x = cat([x.narrow(dim, a, b - a).mean(dim=dim, keepdim=True) for a, b in bins], dim)
     return x
+
+
+def _adaptive_max(x: Tensor, output_size: Any, rank: int, return_indices: bool) -> Any:
+    places: list[Tensor] = []
+    space = x.shape[x.ndim - rank :]
+    # The last dim first: of equal maxima the first in row-major order is taken.
+    for i, wanted in reversed(list(enumerate(_extents(output_size, rank)))):
+        dim = x.ndim - rank + i
+        bins = _bins(x.shape[dim], wanted)
+        pieces = [x.narrow(dim, a, b - a) for a, b in bins]
+        if return_indices:
+            found = [
+                p.argmax(dim, keepdim=True) + a for p, (a, _) in zip(pieces, bins, strict=True)
+            ]
+            best = cat(found, dim)
+            places = [best, *[place.gather(dim, best) for place in places]]
+        if x.shape[dim] % len(bins) == 0:
+            x = _first_max(x.unflatten(dim, (len(bins), -1)), dim + 1)
+        else:
+            x = cat([_first_max(p, dim).unsqueeze(dim) for p in pieces], dim)
+    if not return_indices:
+        return x
+    flat = places[0]
+    for place, n in zip(places[1:], space[1:], strict=True):
+        flat = flat * n + place
+    return x, flat
 
 
 def _first_max(x: Tensor, dim: int) -> Tensor:
@@ -402,24 +459,31 @@ def _first_max(x: Tensor, dim: int) -> Tensor:
 @macro
 def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
     """Return means over an even partition of (..., L) into `output_size` bins."""
-    return _adaptive(input, output_size, 1, mean=True)
+    return _adaptive_avg(input, output_size, 1)
 
 
-def adaptive_max_pool1d(input: Tensor, output_size: Any) -> Tensor:
-    """Return maxima over an even partition of (..., L) into `output_size` bins."""
-    return _adaptive(input, output_size, 1, mean=False)
+@macro
+def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+    """Return maxima over an even partition of (..., L); see `adaptive_max_pool2d`."""
+    return _adaptive_max(input, output_size, 1, return_indices)
 
 
 @macro
 def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     """Return means over an even partition of (..., H, W) into `output_size` bins."""
-    return _adaptive(input, output_size, 2, mean=True)
+    return _adaptive_avg(input, output_size, 2)
 
 
 @macro
-def adaptive_max_pool2d(input: Tensor, output_size: Any) -> Tensor:
-    """Return maxima over an even partition of (..., H, W) into `output_size` bins."""
-    return _adaptive(input, output_size, 2, mean=False)
+def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+    """Return maxima over an even partition of (..., H, W) into `output_size` bins.
+
+    Args:
+        input: (N, C, H, W) or (C, H, W).
+        output_size: One number, or one for each dim; None keeps a dim.
+        return_indices: Whether to return (maxima, their positions in the flattened image).
+    """
+    return _adaptive_max(input, output_size, 2, return_indices)
 
 
 @macro
@@ -461,6 +525,10 @@ def _pad_constant(x: Tensor, pads: Sequence[int], value: float) -> Tensor:
 
 
 def _pad_by_index(x: Tensor, dim: int, before: int, after: int, mode: str) -> Tensor:
+    if mode == "circular" and min(before, after) < 0:  # what is cut off is not come round to
+        start, end = max(-before, 0), x.shape[dim] - max(-after, 0)
+        x = x.narrow(dim, start, end - start)
+        before, after = max(before, 0), max(after, 0)
     n = x.shape[dim]
     places = {
         "reflect": lambda i: abs(i) if i < n else 2 * (n - 1) - i,

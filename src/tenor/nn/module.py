@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from tenor.engine import pin
 from tenor.engine.trace import local
-from tenor.errors import ArgumentError, ShapeError, TenorError
+from tenor.errors import ArgumentError, DTypeError, ShapeError, TenorError
 from tenor.nn.fresh import fresh
 from tenor.nn.hooks import Gradients, RemovableHandle, watch_inputs, watch_outputs
 from tenor.nn.parameter import Parameter, adopt
-from tenor.tensor import Tensor, as_tensor, no_grad
+from tenor.tensor import Tensor, as_tensor, empty, no_grad
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
 __all__ = ["Module", "RemovableHandle"]
 
 M = TypeVar("M", bound="Module")
 
 
-class Incompatible:
+class Incompatible(NamedTuple):
     """What `load_state_dict` did not find a place for.
 
     Attributes:
@@ -29,9 +31,8 @@ class Incompatible:
         unexpected_keys: Names the state has and the module has not.
     """
 
-    def __init__(self, missing: list[str], unexpected: list[str]) -> None:
-        self.missing_keys = missing
-        self.unexpected_keys = unexpected
+    missing_keys: list[str]
+    unexpected_keys: list[str]
 
     def __repr__(self) -> str:
         if not self.missing_keys and not self.unexpected_keys:
@@ -156,14 +157,7 @@ class Module(metaclass=Kind):
             home = self._parameters if name in self._parameters else self._modules
         else:
             home = None
-            if isinstance(value, Tensor) and name in self._parameters:
-                raise ArgumentError(
-                    f"{type(self).__name__}: {name!r} is a parameter, and only a Parameter or None "
-                    "may take its place.",
-                    came=f"a plain tensor of shape {tuple(value.shape)}",
-                    fix=f"wrap it with nn.Parameter(...), or write into it under no_grad with "
-                    f"{name}.copy_(...)",
-                )
+            self._check_place(name, value)
         for registry in registries:
             if registry is not home:
                 registry.pop(name, None)
@@ -172,6 +166,22 @@ class Module(metaclass=Kind):
         else:
             self.__dict__.pop(name, None)
             home[name] = value
+
+    def _check_place(self, name: str, value: Any) -> None:
+        """Refuse a value that would push out what is registered under its name."""
+        for registry, kind, fix in (
+            (self._parameters, "a parameter", "wrap it with nn.Parameter(...), or write into it "
+             f"under no_grad with {name}.copy_(...)"),
+            (self._buffers, "a buffer", "pass a tensor"),
+            (self._modules, "a module", "pass a module, or choose another name"),
+        ):  # fmt: skip
+            if name in registry:
+                raise ArgumentError(
+                    f"{type(self).__name__}: {name!r} is {kind}, and only its like or None may "
+                    "take its place.",
+                    came=_kind(value),
+                    fix=fix,
+                )
 
     def __getattr__(self, name: str) -> Any:
         for registry in ("_parameters", "_buffers", "_modules"):
@@ -191,13 +201,33 @@ class Module(metaclass=Kind):
         return [*super().__dir__(), *self._parameters, *self._buffers, *self._modules]
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
-        """Add a parameter under a name."""
+        """Add a parameter under a name.
+
+        Raises:
+            ArgumentError: the name is taken or holds a dot, or the value is no Parameter.
+        """
         _check_name(self, name, self._parameters)
+        if param is not None and not isinstance(param, Parameter):
+            raise ArgumentError(
+                f"{type(self).__name__}: a parameter must be a Parameter or None.",
+                came=f"{_kind(param)} as {name!r}",
+                fix="wrap it with nn.Parameter(...)",
+            )
         self._parameters[name] = param
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Add a tensor that is state but not trained; non-persistent ones are not saved."""
+        """Add a tensor that is state but not trained; non-persistent ones are not saved.
+
+        Raises:
+            ArgumentError: the name is taken or holds a dot, or the value is no tensor.
+        """
         _check_name(self, name, self._buffers)
+        if tensor is not None and not isinstance(tensor, Tensor):
+            raise ArgumentError(
+                f"{type(self).__name__}: a buffer must be a tensor or None.",
+                came=f"{_kind(tensor)} as {name!r}",
+                fix="make one with tn.tensor(...)",
+            )
         self._buffers[name] = tensor
         fresh.pending = True
         (self._transient.discard if persistent else self._transient.add)(name)
@@ -208,7 +238,7 @@ class Module(metaclass=Kind):
         if module is not None and not isinstance(module, Module):
             raise ArgumentError(
                 f"{type(self).__name__}: a child must be a module.",
-                came=f"{type(module).__name__} as {name!r}",
+                came=f"{_kind(module)} as {name!r}",
                 fix="pass an instance of nn.Module, not a class or a function",
             )
         self._modules[name] = module
@@ -221,8 +251,15 @@ class Module(metaclass=Kind):
         return (m for _, m in self.named_children())
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """Yield (name, child)."""
-        return ((n, m) for n, m in self._modules.items() if m is not None)
+        """Yield (name, child), each child once."""
+        seen: set[int] = set()
+        for name, child in self._held():
+            if id(child) not in seen:
+                seen.add(id(child))
+                yield name, child
+
+    def _held(self) -> list[tuple[str, Module]]:
+        return [(n, m) for n, m in self._modules.items() if m is not None]
 
     def modules(self) -> Iterator[Module]:
         """Yield this module and everything below it, each once."""
@@ -238,7 +275,7 @@ class Module(metaclass=Kind):
                 return
             memo.add(id(self))
         yield prefix, self
-        for name, child in self.named_children():
+        for name, child in self._held():
             path = f"{prefix}.{name}" if prefix else name
             yield from child.named_modules(memo, path, remove_duplicate)
 
@@ -285,6 +322,12 @@ class Module(metaclass=Kind):
             module = child
         return module
 
+    def set_submodule(self, target: str, module: Module) -> None:
+        """Put a module in the place of the one at a dotted path."""
+        path, _, name = target.rpartition(".")
+        self.get_submodule(target)
+        self.get_submodule(path).register_module(name, module)
+
     def get_parameter(self, target: str) -> Parameter:
         """Return the parameter at a dotted path."""
         return self._get("_parameters", target)  # type: ignore[no-any-return]
@@ -311,6 +354,10 @@ class Module(metaclass=Kind):
     # -- modes --------------------------------------------------------------------------------
     def train(self: M, mode: bool = True) -> M:
         """Set training mode here and below."""
+        if not isinstance(mode, bool):
+            raise ArgumentError(
+                "train: the mode is True or False.", came=repr(mode), fix="pass a bool"
+            )
         for module in self.modules():
             object.__setattr__(module, "training", mode)
         return self
@@ -337,7 +384,17 @@ class Module(metaclass=Kind):
         """Convert floating parameters and buffers to a dtype, in place; return the module.
 
         Takes what `Tensor.to` takes: a dtype, a device ("cpu"), both, or a tensor to be like.
+
+        Raises:
+            DTypeError: the dtype is not floating; parameters could not be trained in it.
         """
+        wanted = empty(0).to(*args, **kwargs).dtype
+        if not wanted.is_floating_point:
+            raise DTypeError(
+                "to: a module is converted to floating dtypes alone.",
+                came=wanted.name,
+                fix="convert single tensors, e.g. model.table = model.table.long()",
+            )
         self._convert(lambda t: _converted(t, args, kwargs))
         return self
 
@@ -404,6 +461,12 @@ class Module(metaclass=Kind):
             ArgumentError: names do not match, and `strict`.
             ShapeError: a shape does not match; nothing has been changed.
         """
+        if not isinstance(state_dict, Mapping):
+            raise ArgumentError(
+                "load_state_dict: takes a dict of names and values.",
+                came=type(state_dict).__name__,
+                fix="pass what state_dict() or tn.load(path) gave",
+            )
         own = self.state_dict(keep_vars=True)
         missing = [name for name in own if name not in state_dict]
         unexpected = [name for name in state_dict if name not in own]
@@ -414,14 +477,15 @@ class Module(metaclass=Kind):
                       f"unexpected: {', '.join(unexpected) or 'none'}"],
                 fix=_nearest(missing, unexpected) or "pass strict=False to load what matches",
             )  # fmt: skip
-        matched = {name: _loadable(state_dict[name]) for name in own if name in state_dict}
-        for name, value in matched.items():
-            if value.shape != own[name].shape:
-                raise ShapeError(
-                    f"load_state_dict: {name} must have shape {tuple(own[name].shape)}.",
-                    came=f"{tuple(value.shape)}",
-                    fix="load into a module of the same sizes",
-                )
+        matched = {name: _loadable(name, state_dict[name]) for name in own if name in state_dict}
+        unlike = [name for name, value in matched.items() if value.shape != own[name].shape]
+        if unlike:
+            raise ShapeError(
+                "load_state_dict: every value must have its parameter's shape.",
+                came=[f"{name}: {tuple(matched[name].shape)} for {tuple(own[name].shape)}"
+                      for name in unlike],
+                fix="load into a module of the same sizes",
+            )  # fmt: skip
         with no_grad():
             for name, value in matched.items():
                 own[name].copy_(value)
@@ -473,10 +537,7 @@ class Module(metaclass=Kind):
 
     def child_lines(self) -> list[str]:
         """Return a printed line, or several in one string, for each child."""
-        return [
-            f"({name}): " + repr(child).replace("\n", "\n  ")
-            for name, child in self.named_children()
-        ]
+        return [f"({name}): " + repr(child).replace("\n", "\n  ") for name, child in self._held()]
 
     def __repr__(self) -> str:
         name, children, extra = type(self).__name__, self.child_lines(), self.extra_repr()
@@ -494,6 +555,15 @@ def _check_name(module: Module, name: str, registry: Mapping[str, Any]) -> None:
             came=repr(name),
             fix="choose another name",
         )
+
+
+def _kind(value: Any) -> str:
+    """Say what a value is."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if isinstance(value, Tensor):
+        return f"a plain tensor of shape {tuple(value.shape)}"
+    return f"{type(value).__name__}"
 
 
 def _marked(hook: Callable[..., Any], with_kwargs: bool) -> Callable[..., Any]:
@@ -528,28 +598,35 @@ def _convert_parameter(p: Parameter, function: Callable[[Tensor], Tensor]) -> No
     p._grad = None if grad is None else function(grad.detach())
 
 
-def _loadable(value: Any) -> Tensor:
+def _loadable(name: str, value: Any) -> Tensor:
     """Return a value of a state as a tensor; another library's through DLPack or NumPy."""
     if not isinstance(value, Tensor) and hasattr(value, "detach"):
         value = value.detach().numpy()
-    return as_tensor(value)
+    try:
+        return as_tensor(value)
+    except DTypeError as error:
+        error.came.append(f"as {name!r}")
+        raise
 
 
 def _every_path(module: Module, prefix: str) -> Iterator[tuple[str, Module]]:
     """Yield (prefix, module) along every path, shared modules as often as they are reached."""
     yield prefix, module
-    for name, child in module.named_children():
+    for name, child in module._held():
         yield from _every_path(child, f"{prefix}{name}.")
 
 
 def _nearest(missing: list[str], unexpected: list[str]) -> str:
-    """Suggest the prefix that separates two sets of names, if one does."""
+    """Suggest how the names of two sets belong together: by a prefix, or a slip of the pen."""
     for name in missing:
         for other in unexpected:
             if other.endswith("." + name):
                 return f"strip the prefix {other[: -len(name)]!r} from the names"
             if name.endswith("." + other):
                 return f"add the prefix {name[: -len(other)]!r} to the names"
+    for name in missing:
+        for other in difflib.get_close_matches(name, unexpected, n=1, cutoff=0.8):
+            return f"rename {other!r} to {name!r}, or pass strict=False to load what matches"
     return ""
 
 

@@ -105,18 +105,18 @@ class BatchNorm(PerChannel):
             num_features, eps, momentum, affine, track_running_stats, device, dtype, bias
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return x normalised; in training the running statistics move, in place."""
-        self.check(x)
+        self.check(input)
         momentum: Any = 0.0 if self.momentum is None else self.momentum
         if self.training and self.num_batches_tracked is not None:
             with no_grad():
                 self.num_batches_tracked.add_(1)
                 if self.momentum is None:  # a plain average over all batches so far
-                    momentum = 1.0 / self.num_batches_tracked.to(x.dtype)
+                    momentum = 1.0 / self.num_batches_tracked.to(input.dtype)
         kept = not self.training or self.track_running_stats
         return functional.batch_norm(
-            x,
+            input,
             self.running_mean if kept else None,
             self.running_var if kept else None,
             self.weight,
@@ -183,13 +183,13 @@ class InstanceNorm(PerChannel):
             num_features, eps, momentum, affine, track_running_stats, device, dtype, bias
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return each sample's channels normalised over space."""
-        self.check(x)
-        if x.ndim < self.ranks[-1]:
-            return self.forward(x.unsqueeze(0)).squeeze(0)
+        self.check(input)
+        if input.ndim < self.ranks[-1]:
+            return self.forward(input.unsqueeze(0)).squeeze(0)
         return functional.instance_norm(
-            x,
+            input,
             self.running_mean,
             self.running_var,
             self.weight,
@@ -258,9 +258,9 @@ class LayerNorm(Module):
         if self.bias is not None:
             init.zeros_(self.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return x normalised over its last dims."""
-        return functional.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+        return functional.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
         """Return the arguments to print between the brackets."""
@@ -349,7 +349,7 @@ class GroupNorm(Module):
         self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True,
         device: Any = None, dtype: Any = None, *, bias: bool = True,
     ) -> None:  # fmt: skip
-        if num_channels % num_groups:
+        if num_groups < 1 or num_channels % num_groups:
             raise ArgumentError(
                 "GroupNorm: num_groups must divide num_channels.",
                 came=f"{num_groups} groups for {num_channels} channels",
@@ -371,9 +371,9 @@ class GroupNorm(Module):
         if self.bias is not None:
             init.zeros_(self.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return x normalised within its groups."""
-        return functional.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+        return functional.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
         """Return the arguments to print between the brackets."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tenor.engine.trace import local
 from tenor.nn.fresh import fresh
 from tenor.tensor import Tensor
@@ -30,6 +32,12 @@ class Parameter(Tensor):
 
     def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
         pass
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
+        """Return a parameter of its own with the same value, and no gradient yet."""
+        made = super().__deepcopy__(memo)
+        made._grad = None
+        return made  # type: ignore[return-value]
 
     def __repr__(self) -> str:
         return f"Parameter containing:\n{super().__repr__()}"

@@ -35,10 +35,10 @@ class MaxPool(Module):
         self.return_indices = return_indices
         self.ceil_mode = ceil_mode
 
-    def forward(self, x: Tensor) -> Any:
+    def forward(self, input: Tensor) -> Any:
         """Return the maxima, with their positions where `return_indices`."""
         return type(self).function(
-            x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode,
+            input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode,
             self.return_indices,
         )  # fmt: skip
 
@@ -91,10 +91,15 @@ class AvgPool(Module):
         self.ceil_mode = ceil_mode
         self.count_include_pad = count_include_pad
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return the means."""
         means: Tensor = type(self).function(
-            x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad
+            input,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.ceil_mode,
+            self.count_include_pad,
         )
         return means
 
@@ -145,10 +150,10 @@ class AvgPool2d(AvgPool):
         super().__init__(kernel_size, stride, padding, ceil_mode, count_include_pad)
         self.divisor_override = divisor_override
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return the means."""
         return functional.avg_pool2d(
-            x, self.kernel_size, self.stride, self.padding, self.ceil_mode,
+            input, self.kernel_size, self.stride, self.padding, self.ceil_mode,
             self.count_include_pad, self.divisor_override,
         )  # fmt: skip
 
@@ -156,14 +161,14 @@ class AvgPool2d(AvgPool):
 class Adaptive(Module):
     """Pooling into a fixed number of bins, of any rank."""
 
-    function: Callable[..., Tensor]
+    function: Callable[..., Any]
 
     def __init__(self, output_size: Any) -> None:
         self.output_size = output_size
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Any:
         """Return one value for each bin."""
-        return type(self).function(x, self.output_size)
+        return type(self).function(input, self.output_size)
 
     def extra_repr(self) -> str:
         """Return the arguments to print between the brackets."""
@@ -191,13 +196,30 @@ class AdaptiveAvgPool2d(Adaptive):
     function = staticmethod(functional.adaptive_avg_pool2d)
 
 
-class AdaptiveMaxPool1d(Adaptive):
+class AdaptiveMax(Adaptive):
+    """The maximum in each of a fixed number of bins, of any rank."""
+
+    def __init__(self, output_size: Any, return_indices: bool = False) -> None:
+        super().__init__(output_size)
+        self.return_indices = return_indices
+
+    def forward(self, input: Tensor) -> Any:
+        """Return the maxima, with their positions where `return_indices`."""
+        return type(self).function(input, self.output_size, self.return_indices)
+
+
+class AdaptiveMaxPool1d(AdaptiveMax):
     """Return maxima over an even partition of (..., L) into `output_size` bins."""
 
     function = staticmethod(functional.adaptive_max_pool1d)
 
 
-class AdaptiveMaxPool2d(Adaptive):
-    """Return maxima over an even partition of (..., H, W) into `output_size` bins."""
+class AdaptiveMaxPool2d(AdaptiveMax):
+    """Return maxima over an even partition of (..., H, W) into `output_size` bins.
+
+    Args:
+        output_size: One number, or one for each dim; None keeps a dim.
+        return_indices: Whether to return the maxima's positions in the flattened image too.
+    """
 
     function = staticmethod(functional.adaptive_max_pool2d)

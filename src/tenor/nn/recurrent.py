@@ -8,11 +8,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tenor.errors import ArgumentError, ShapeError
 from tenor.nn import functional, init
 from tenor.nn.module import Module
+from tenor.nn.packed import PackedSequence, packed_rows, padded_rows
 from tenor.nn.parameter import Parameter
-from tenor.tensor import cat, empty, stack
+from tenor.tensor import cat, empty, index_select, stack, tensor, where
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -176,15 +179,19 @@ class Recurrent(Module):
         )
 
     # -- running ------------------------------------------------------------------------------
-    def run(self, x: Tensor, given: Sequence[Tensor] | None) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def run(
+        self, x: Tensor | PackedSequence, given: Sequence[Tensor] | None
+    ) -> tuple[Any, tuple[Tensor, ...]]:
         """Return (output, last states) for a sequence and the first states, or zeros."""
+        if isinstance(x, PackedSequence):
+            return self._packed(x, given)
         batched = x.ndim == 3
-        if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
+        self._check_features(x)
+        if not x.shape[1 if batched and self.batch_first else 0]:
             raise ShapeError(
-                f"{type(self).__name__}: expects (T, N, {self.input_size}), "
-                f"(N, T, {self.input_size}) with batch_first, or (T, {self.input_size}).",
+                f"{type(self).__name__}: a sequence must have a time.",
                 came=f"input {tuple(x.shape)}",
-                fix=f"feed {self.input_size} features in the last dim",
+                fix="leave empty sequences out",
                 operands=(x,),
             )
         if not batched:
@@ -196,6 +203,31 @@ class Recurrent(Module):
         if not batched:
             return out.squeeze(1), tuple(s.squeeze(1) for s in last)
         return (out.transpose(0, 1) if self.batch_first else out), last
+
+    def _packed(
+        self, x: PackedSequence, given: Sequence[Tensor] | None
+    ) -> tuple[PackedSequence, tuple[Tensor, ...]]:
+        """Return packed outputs, and each sequence's states where it ends."""
+        lengths = x.lengths
+        whole = padded_rows(x.data, lengths)
+        self._check_features(whole)
+        if given is not None and x.sorted_indices is not None:
+            given = [index_select(s, 1, x.sorted_indices) for s in given]
+        live = tensor(np.arange(lengths[0])[:, None] < lengths).unsqueeze(-1)
+        out, last = self._layers(whole, self._states(whole, given, True), live.unbind(0))
+        if x.unsorted_indices is not None:
+            last = tuple(index_select(s, 1, x.unsorted_indices) for s in last)
+        return x._replace(data=packed_rows(out, lengths)), last
+
+    def _check_features(self, x: Tensor) -> None:
+        if x.ndim not in (2, 3) or x.shape[-1] != self.input_size:
+            raise ShapeError(
+                f"{type(self).__name__}: expects (T, N, {self.input_size}), "
+                f"(N, T, {self.input_size}) with batch_first, or (T, {self.input_size}).",
+                came=f"input {tuple(x.shape)}",
+                fix=f"feed {self.input_size} features in the last dim",
+                operands=(x,),
+            )
 
     def _states(
         self, x: Tensor, given: Sequence[Tensor] | None, batched: bool
@@ -218,8 +250,9 @@ class Recurrent(Module):
         return [tuple(whole[row] for whole in wholes) for row in range(rows)]
 
     def _layers(
-        self, x: Tensor, states: list[tuple[Tensor, ...]]
+        self, x: Tensor, states: list[tuple[Tensor, ...]], live: Sequence[Tensor] | None = None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return (output, last states); `live` says at each time which sequences go on."""
         last: list[tuple[Tensor, ...]] = []
         for layer in range(self.num_layers):
             if layer and self.dropout:
@@ -227,15 +260,16 @@ class Recurrent(Module):
             sides = []
             for suffix in self._suffixes(layer):
                 backwards = suffix.endswith("_reverse")
-                side, state = self._direction(x, states[len(last)], suffix, backwards)
+                side, state = self._direction(x, states[len(last)], suffix, backwards, live)
                 sides.append(side)
                 last.append(state)
             x = sides[0] if len(sides) == 1 else cat(sides, -1)
         return x, tuple(stack(parts, 0) for parts in zip(*last, strict=True))
 
     def _direction(
-        self, x: Tensor, state: tuple[Tensor, ...], suffix: str, backwards: bool
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        self, x: Tensor, state: tuple[Tensor, ...], suffix: str, backwards: bool,
+        live: Sequence[Tensor] | None,
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:  # fmt: skip
         own = self._parameters
         weight, bias = own[f"weight_hh_{suffix}"], own.get(f"bias_hh_{suffix}")
         project = own.get(f"weight_hr_{suffix}")
@@ -245,8 +279,12 @@ class Recurrent(Module):
         shares = functional.linear(x, into, own.get(f"bias_ih_{suffix}")).unbind(0)
         step = self.step()
         outputs = []
-        for share in reversed(shares) if backwards else shares:
-            state = step(share, state, weight, bias, project)
+        times = range(len(shares))
+        for t in reversed(times) if backwards else times:
+            new = step(shares[t], state, weight, bias, project)
+            if live is not None:  # a sequence that has ended, or not begun, keeps its state
+                new = tuple(where(live[t], a, b) for a, b in zip(new, state, strict=True))
+            state = new
             outputs.append(state[0])
         if backwards:
             outputs.reverse()
@@ -283,6 +321,7 @@ class LSTM(Recurrent):
 
     Shape:
         Input (T, N, I), states ((L D, N, H), (L D, N, H)); output (T, N, D H) and the last states.
+        A `PackedSequence` gives another, and the states where each sequence ends.
 
     Example:
         >>> import tenor as tn
@@ -299,10 +338,10 @@ class LSTM(Recurrent):
         return lstm_step
 
     def forward(
-        self, x: Tensor, hx: tuple[Tensor, Tensor] | None = None
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        self, input: Tensor | PackedSequence, hx: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Any, tuple[Tensor, ...]]:
         """Return the output at every time, and the last (h, c)."""
-        return self.run(x, hx)
+        return self.run(input, hx)
 
 
 class GRU(Recurrent):
@@ -333,9 +372,11 @@ class GRU(Recurrent):
         """Return the function of one step."""
         return gru_step
 
-    def forward(self, x: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, input: Tensor | PackedSequence, hx: Tensor | None = None
+    ) -> tuple[Any, Tensor]:
         """Return the output at every time, and the last h."""
-        out, last = self.run(x, None if hx is None else (hx,))
+        out, last = self.run(input, None if hx is None else (hx,))
         return out, last[0]
 
 
@@ -366,9 +407,11 @@ class RNN(Recurrent):
         """Return the function of one step."""
         return PLAIN[self.nonlinearity]
 
-    def forward(self, x: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, input: Tensor | PackedSequence, hx: Tensor | None = None
+    ) -> tuple[Any, Tensor]:
         """Return the output at every time, and the last h."""
-        out, last = self.run(x, None if hx is None else (hx,))
+        out, last = self.run(input, None if hx is None else (hx,))
         return out, last[0]
 
 
@@ -447,9 +490,9 @@ class LSTMCell(Cell):
     gates = 4
     states = 2
 
-    def forward(self, x: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, ...]:
+    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, ...]:
         """Return (h, c) one step on."""
-        return self.run(lstm_step, x, hx)
+        return self.run(lstm_step, input, hx)
 
 
 class GRUCell(Cell):
@@ -457,9 +500,9 @@ class GRUCell(Cell):
 
     gates = 3
 
-    def forward(self, x: Tensor, hx: Tensor | None = None) -> Tensor:
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """Return h one step on."""
-        return self.run(gru_step, x, None if hx is None else (hx,))[0]
+        return self.run(gru_step, input, None if hx is None else (hx,))[0]
 
 
 class RNNCell(Cell):
@@ -475,6 +518,6 @@ class RNNCell(Cell):
         self.nonlinearity = nonlinearity
         super().__init__(input_size, hidden_size, bias, device, dtype)
 
-    def forward(self, x: Tensor, hx: Tensor | None = None) -> Tensor:
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         """Return h one step on."""
-        return self.run(PLAIN[self.nonlinearity], x, None if hx is None else (hx,))[0]
+        return self.run(PLAIN[self.nonlinearity], input, None if hx is None else (hx,))[0]

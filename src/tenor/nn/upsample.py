@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 __all__ = ["Upsample"]
 
 
+def _floats(factor: float | Sequence[float] | None) -> float | tuple[float, ...] | None:
+    if factor is None:
+        return None
+    return float(factor) if isinstance(factor, (int, float)) else tuple(float(f) for f in factor)
+
+
 class Upsample(Module):
     """Resize (N, C, *S) to other extents of its spatial dims.
 
@@ -40,15 +46,15 @@ class Upsample(Module):
         recompute_scale_factor: bool | None = None,
     ) -> None:
         self.size = size
-        self.scale_factor = scale_factor
+        self.scale_factor = _floats(scale_factor)
         self.mode = mode
         self.align_corners = align_corners
         self.recompute_scale_factor = recompute_scale_factor
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Return x resized."""
         return interpolate(
-            x, self.size, self.scale_factor, self.mode, self.align_corners,
+            input, self.size, self.scale_factor, self.mode, self.align_corners,
             self.recompute_scale_factor,
         )  # fmt: skip
 

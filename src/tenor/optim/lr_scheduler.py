@@ -53,7 +53,11 @@ class LRScheduler:
         self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
         self.last_epoch = last_epoch
         self._last_lr: list[float] = []
-        self.step()
+        if last_epoch == -1:
+            self.step()
+        else:
+            self.last_epoch += 1
+            self._set(self.resumed())
 
     def get_lr(self) -> list[float]:
         """Return each group's rate at step `last_epoch`, from the rates of now."""
@@ -67,11 +71,21 @@ class LRScheduler:
         """Return the rates of now."""
         return [float(group["lr"]) for group in self.optimizer.param_groups]
 
+    def resumed(self) -> list[float]:
+        """Return each group's rate where a run goes on at step `last_epoch`."""
+        return self.get_lr()
+
     def step(self, epoch: int | None = None) -> None:
-        """Take one step, or go to a step of the closed form where the schedule has one."""
+        """Take one step, or go to a step, to the rates there had no other schedule been stepped."""
         once()
-        self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
-        self._set(self.get_lr())
+        if epoch is None:
+            self.last_epoch += 1
+            self._set(self.get_lr())
+            return
+        # Rates follow from the ones before: the way to a step leads through those.
+        self._set(self.base_lrs)
+        for self.last_epoch in range(epoch + 1):
+            self._set(self.get_lr())
 
     def _set(self, rates: Sequence[float]) -> None:
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
@@ -105,6 +119,14 @@ def _check(optimizer: Any, name: str) -> None:
             came=type(optimizer).__name__,
             fix="pass the optimizer first",
         )
+
+
+class Gradual(LRScheduler):
+    """A schedule that moves at every step: where a run goes on, the rates found are the ones."""
+
+    def resumed(self) -> list[float]:
+        """Return the rates of now."""
+        return self.rates()
 
 
 class LambdaLR(LRScheduler):
@@ -220,7 +242,7 @@ class ConstantLR(LRScheduler):
         return self._times(1.0 / self.factor if self.last_epoch == self.total_iters else 1.0)
 
 
-class LinearLR(LRScheduler):
+class LinearLR(Gradual):
     """lr_t = lr_0 (start + (end - start) min(t, n) / n): a warm-up, as a rule.
 
     Args:
@@ -261,7 +283,7 @@ class LinearLR(LRScheduler):
         return self._times(1.0 + rise / (n * self.start_factor + (t - 1) * rise))
 
 
-class ExponentialLR(LRScheduler):
+class ExponentialLR(Gradual):
     """lr_t = gamma lr_{t-1}.
 
     Args:
@@ -279,7 +301,7 @@ class ExponentialLR(LRScheduler):
         return self._times(self.gamma if self.last_epoch else 1.0)
 
 
-class PolynomialLR(LRScheduler):
+class PolynomialLR(Gradual):
     """lr_t = lr_0 (1 - min(t, n) / n)^power.
 
     Args:
@@ -304,7 +326,7 @@ class PolynomialLR(LRScheduler):
         return self._times(((1.0 - t / n) / (1.0 - (t - 1) / n)) ** self.power)
 
 
-class CosineAnnealingLR(LRScheduler):
+class CosineAnnealingLR(Gradual):
     """lr_t = eta_min + (lr_0 - eta_min) (1 + cos(pi t / T_max)) / 2.
 
     Args:

@@ -108,12 +108,19 @@ class Optimizer:
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters, with options of their own; the others are the defaults.
 
+        Parameters may come as (name, parameter), as `named_parameters` gives them; the names are
+        kept as the group's `param_names`.
+
         Raises:
             ArgumentError: something is no leaf tensor, or is in a group already.
         """
         group = dict(param_group)
         params = group["params"]
-        group["params"] = [params] if isinstance(params, Handle) else list(params)
+        members: list[Any] = [params] if isinstance(params, Handle) else list(params)
+        if members and all(isinstance(m, tuple) and len(m) == 2 for m in members):
+            group["param_names"] = [name for name, _ in members]
+            members = [p for _, p in members]
+        group["params"] = members
         known = {id(p) for g in self.param_groups for p in g["params"]}
         for p in group["params"]:
             self._check_parameter(p, known)

@@ -235,8 +235,14 @@ def detach_(x: Tensor) -> Tensor:
 
 
 def retain_grad(x: Tensor) -> None:
-    """Keep the gradient of a computed tensor in its `.grad`, as leaves do."""
-    if is_leaf(x):
+    """Keep the gradient of a computed tensor in its `.grad`, as leaves do.
+
+    It is the one that goes on from there: what other hooks make of it.
+
+    Raises:
+        GradientError: the tensor needs no gradient.
+    """
+    if x.needs_grad and (is_leaf(x) or any(hasattr(hook, "stays") for hook in x.hooks or ())):
         return
 
     holder = ref(x)
@@ -265,8 +271,8 @@ def register_hook(x: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Removab
     if x.hooks is None:
         x.hooks = []
     # What `retain_grad` keeps is the gradient as every hook leaves it.
-    at = next((i for i, h in enumerate(x.hooks) if hasattr(h, "stays")), len(x.hooks))
-    x.hooks.insert(len(x.hooks) if hasattr(hook, "stays") else at, hook)
+    last = next((i for i, h in enumerate(x.hooks) if hasattr(h, "stays")), len(x.hooks))
+    x.hooks.insert(last, hook)
     if x.segment is not None:
         x.segment.hooks[x.origin] = x.hooks
     elif x.trace is local.trace:

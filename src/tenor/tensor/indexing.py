@@ -15,7 +15,7 @@ import numpy as np
 
 from tenor.engine.alias import record_view, write
 from tenor.engine.handle import Handle
-from tenor.engine.trace import record
+from tenor.engine.trace import record, record_check
 from tenor.errors import DTypeError, IndexRangeError, ShapeError
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
@@ -388,7 +388,7 @@ def wrapped(index: Tensor, extent: int, what: str = "index") -> Tensor:
             came=index.element_type.name,
             fix="convert with .long()",
         )
-    made: Tensor = record(ops.WRAP_INDEX, (cast(index, dt.int64),), (extent, what))
+    made: Tensor = record_check(cast(index, dt.int64), extent, what)
     return made
 
 

@@ -66,7 +66,14 @@ def _array(value: Any, dtype: DType) -> Any:
     """Return a tensor as it is, anything else as an array; floats in the model's dtype."""
     if isinstance(value, Handle):
         return value
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ShapeError(
+            "fit: the rows of an array must have one shape.",
+            came=f"a {type(value).__name__} of {len(value)} rows that differ",
+            fix="pad the rows to one length; pass batches as a generator or a DataLoader",
+        ) from None
     if array.dtype.kind == "f" and dtype is not dt.bfloat16:
         return array.astype(dtype.numpy, copy=False)
     return array
@@ -156,6 +163,11 @@ def batches_of(
         ArgumentError: y is given where x holds targets itself.
         ShapeError: arrays differ in length.
     """
+    batch_size = 32 if batch_size is None else batch_size
+    if batch_size < 1:
+        raise ArgumentError(
+            "fit: batch_size must be positive.", came=str(batch_size), fix="e.g. batch_size=32"
+        )
     if isinstance(x, (DataLoader, Dataset, Iterator)) or _is_loader(x):
         if y is not None or weights is not None:
             raise ArgumentError(
@@ -165,7 +177,7 @@ def batches_of(
             )
         return _streamed(x, batch_size, shuffle, steps)
     data = tuple(mapped(_listed(part), lambda a: _array(a, dtype)) for part in (x, y, weights))
-    return _rows(data, batch_size or 32, shuffle, steps)
+    return _rows(data, batch_size, shuffle, steps)
 
 
 def _is_loader(x: Any) -> bool:
@@ -181,12 +193,12 @@ def _listed(part: Any) -> Any:
     return tuple(part) if many and all(len(p.shape) for p in part) else part
 
 
-def _streamed(x: Any, batch_size: int | None, shuffle: bool, steps: int | None) -> Batches:
+def _streamed(x: Any, batch_size: int, shuffle: bool, steps: int | None) -> Batches:
     if isinstance(x, Iterator):
         return Batches(lambda: x, steps, endless=True)
     if isinstance(x, Dataset):
         shuffled = shuffle and not isinstance(x, IterableDataset)
-        x = DataLoader(x, batch_size=batch_size or 32, shuffle=shuffled)
+        x = DataLoader(x, batch_size=batch_size, shuffle=shuffled)
     known = _length(x) if isinstance(x, Sized) else None
     count = known if steps is None else steps if known is None else min(steps, known)
     return Batches(lambda: x, count)

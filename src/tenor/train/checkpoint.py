@@ -22,7 +22,8 @@ class ModelCheckpoint(Callback):
 
     Args:
         filepath: A `.safetensors` file for weights, or a `.tnr` file for the whole model; may
-            hold {epoch} (counted from 1) and metrics, e.g. "w-{epoch:02d}-{val_loss:.2f}.tnr".
+            hold {epoch}, {batch} (both counted from 1) and metrics, e.g.
+            "w-{epoch:02d}-{val_loss:.2f}.tnr".
         monitor: The metric that says which is best.
         verbose: 1 says so.
         save_best_only: Save only when the metric is the best so far.
@@ -67,7 +68,7 @@ class ModelCheckpoint(Callback):
         self.save_best_only = save_best_only
         self.save_freq = save_freq
         self.epoch = 0
-        self.batches = 0
+        self.batches = self.batch = 0
         self.last_path: str | None = None
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -77,7 +78,7 @@ class ModelCheckpoint(Callback):
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Save, if it is the batch for it."""
-        del batch
+        self.batch = batch
         if isinstance(self.save_freq, int):
             self.batches += 1
             if self.batches % self.save_freq == 0:
@@ -88,6 +89,12 @@ class ModelCheckpoint(Callback):
         self.epoch = epoch
         if self.save_freq == "epoch":
             self._save(logs or {})
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Warn if there was nothing to tell the best by."""
+        del logs
+        if self.save_best_only:
+            self.watch.warn_unseen("ModelCheckpoint")
 
     def _save(self, logs: Mapping[str, Any]) -> None:
         if self.save_best_only:
@@ -103,10 +110,10 @@ class ModelCheckpoint(Callback):
 
     def _path(self, logs: Mapping[str, Any]) -> str:
         try:
-            return self.filepath.format(epoch=self.epoch + 1, **logs)
+            return self.filepath.format(epoch=self.epoch + 1, batch=self.batch + 1, **logs)
         except KeyError as missing:
             raise ArgumentError(
-                "ModelCheckpoint: the path may hold {epoch} and metrics.",
+                "ModelCheckpoint: the path may hold {epoch}, {batch} and metrics.",
                 came=f"{missing} in {self.filepath!r}",
-                fix=f"one of epoch, {', '.join(logs)}",
+                fix=f"one of epoch, batch, {', '.join(logs)}",
             ) from None

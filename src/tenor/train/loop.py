@@ -13,15 +13,17 @@ import numpy as np
 
 from tenor.engine.handle import Handle
 from tenor.engine.trace import local
-from tenor.errors import ArgumentError
+from tenor.errors import ArgumentError, ShapeError
 from tenor.metrics import Mean
+from tenor.tensor import where
 from tenor.tensor.conversion import concrete
 from tenor.tensor.modes import no_grad
 from tenor.train.batches import mapped
 from tenor.train.logs import Logs
+from tenor.train.outputs import Losses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tenor.metrics import Metric
     from tenor.optim import Optimizer
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from tenor.train.callback import CallbackList
     from tenor.train.objective import Loss
 
-__all__ = ["Setup", "evaluate", "fit", "learn", "predict", "test"]
+__all__ = ["Setup", "evaluate", "fit", "learn", "predict", "test", "told"]
 
 
 @dataclass
@@ -43,15 +45,17 @@ class Setup:
         metrics: What is counted beside it.
         weighted: What is counted with the samples' weights.
         mean_loss: The mean of the loss over the samples seen.
-        further: Means of what `training_step` returns beside the loss.
+        further: Means of what `training_step` returns beside the loss, and of outputs' losses.
+        schedules: Learning-rate schedules, and when they are stepped.
     """
 
     optimizer: Optimizer | None
-    loss: Loss | None
+    loss: Loss | Losses | None
     metrics: list[Metric] = field(default_factory=list)
     weighted: list[Metric] = field(default_factory=list)
     mean_loss: Mean = field(default_factory=lambda: Mean("loss"))
     further: dict[str, Mean] = field(default_factory=dict)
+    schedules: list[tuple[Any, dict[str, Any]]] = field(default_factory=list)
 
     def all(self) -> list[Metric]:
         """Return every metric, the loss first."""
@@ -59,8 +63,16 @@ class Setup:
 
     def reset(self) -> None:
         """Forget all batches."""
+        self.further.clear()  # training and validation may return different things
         for metric in self.all():
             metric.reset()
+
+    def also(self, name: str, value: Any, size: int) -> None:
+        """Count a value of a batch beside the loss."""
+        mean = self.further.get(name)
+        if mean is None:
+            mean = self.further[name] = Mean(name)
+        _counted(mean, value, size)
 
 
 # -- one batch ----------------------------------------------------------------------------------
@@ -96,16 +108,40 @@ def _loss(
     preds = call(model, batch.x)
     weights = batch.weights
     if table is not None:
-        chosen = table[batch.y.long().reshape(-1)]
+        chosen = _class_weights(table, batch)
         weights = chosen if weights is None else weights * chosen
     loss: Tensor = model.compute_loss(batch.x, batch.y, preds, weights)
     setup.mean_loss.update(loss.detach().expand(batch.size))
+    if isinstance(setup.loss, Losses):
+        for name, part in setup.loss.parts.items():
+            setup.also(name, part.detach(), batch.size)
     if batch.y is not None:
         for metric in setup.metrics:
             metric.update(preds, batch.y)
         for metric in setup.weighted:
             metric.update(preds, batch.y, weights)
     return loss
+
+
+def _class_weights(table: Tensor, batch: Batch) -> Tensor:
+    """Return the weight of each sample's class; classes the table does not name weigh 1.
+
+    Raises:
+        ShapeError: there is not one class for each sample.
+    """
+    labels = batch.y
+    if isinstance(labels, Handle) and len(labels.shape_tuple) == 2 and labels.shape_tuple[1] > 1:
+        labels = labels.argmax(1)  # type: ignore[attr-defined]
+    if not isinstance(labels, Handle) or labels.numel() != batch.size:  # type: ignore[attr-defined]
+        shape = labels.shape_tuple if isinstance(labels, Handle) else type(labels).__name__
+        raise ShapeError(
+            "fit: class_weight needs one class for each sample.",
+            came=f"targets {shape} for {batch.size} samples",
+            fix="pass sample_weight, or a loss with a weight of its own",
+        )
+    labels = labels.long().reshape(-1)  # type: ignore[attr-defined]
+    known = labels < table.numel()
+    return where(known, table[where(known, labels, 0)], 1.0)  # type: ignore[no-any-return]
 
 
 def _plain(batch: Batch) -> Any:
@@ -125,11 +161,11 @@ def _stepped(setup: Setup, answer: Any, size: int) -> Tensor:
             fix="return loss",
         )
     for name, value in values.items():
-        mean = setup.mean_loss if name == "loss" else setup.further.get(name)
-        if mean is None:
-            mean = setup.further[name] = Mean(name)
         shown = value.detach() if isinstance(value, Handle) else value  # type: ignore[attr-defined]
-        mean.update(shown, sample_weight=None) if size == 1 else _counted(mean, shown, size)
+        if name == "loss":
+            _counted(setup.mean_loss, shown, size)
+        else:
+            setup.also(name, shown, size)
     loss: Tensor = values["loss"]
     return loss
 
@@ -163,7 +199,7 @@ def modes_kept(model: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _told(callbacks: CallbackList) -> Iterator[None]:
+def told(callbacks: CallbackList) -> Iterator[None]:
     """Tell the callbacks of an error that ends the block."""
     try:
         yield
@@ -182,7 +218,7 @@ class Plan:
         epochs: The epoch before which it ends.
         first: The epoch it begins with.
         validation: To be evaluated on after epochs.
-        every: Epochs between validations.
+        every: Epochs between validations, or the epochs, counted from 1, that have one.
         table: The weight of each class.
     """
 
@@ -191,8 +227,16 @@ class Plan:
     epochs: int
     first: int = 0
     validation: Batches | None = None
-    every: int = 1
+    every: int | Sequence[int] = 1
     table: Tensor | None = None
+
+    def validates(self, epoch: int) -> bool:
+        """Tell whether there is a validation after an epoch, counted from 0."""
+        if self.validation is None:
+            return False
+        if isinstance(self.every, int):
+            return (epoch + 1) % self.every == 0
+        return epoch + 1 in self.every
 
 
 def fit(model: Any, setup: Setup, plan: Plan) -> None:
@@ -202,7 +246,7 @@ def fit(model: Any, setup: Setup, plan: Plan) -> None:
     model.stop_training = False
     setup.optimizer.zero_grad()
     logs: dict[str, Any] = {}
-    with modes_kept(model), _told(calls):
+    with modes_kept(model), told(calls):
         try:
             calls.call("on_train_begin", {})
             for epoch in range(plan.first, plan.epochs):
@@ -235,7 +279,7 @@ def _epoch(model: Any, setup: Setup, plan: Plan, epoch: int) -> dict[str, Any]:
             fix="check the data's length; a generator can be read only once",
         )
     logs = dict(Logs(setup.all()))
-    if plan.validation is not None and (epoch + 1) % plan.every == 0:
+    if plan.validation is not None and plan.validates(epoch):
         found = evaluate(model, setup, plan.validation, calls)
         logs.update({f"val_{name}": value for name, value in found.items()})
     calls.call("on_epoch_end", epoch, logs)
@@ -248,10 +292,17 @@ def evaluate(model: Any, setup: Setup, batches: Batches, calls: CallbackList) ->
         model.eval()
         setup.reset()
         calls.call("on_test_begin", {})
+        index = -1
         for index, batch in enumerate(batches):
             calls.call("on_test_batch_begin", index, {})
             test(model, setup, batch, index)
             calls.call("on_test_batch_end", index, Logs(setup.all()))
+        if index < 0:
+            raise ArgumentError(
+                "evaluate: there must be a batch.",
+                came="data that gave none",
+                fix="check the data's length; a generator can be read only once",
+            )
         logs = dict(Logs(setup.all()))
         calls.call("on_test_end", logs)
     return logs
@@ -260,7 +311,7 @@ def evaluate(model: Any, setup: Setup, batches: Batches, calls: CallbackList) ->
 def predict(model: Any, batches: Batches, calls: CallbackList) -> Any:
     """Return what the model gives for all batches, as arrays, in evaluation mode."""
     found = []
-    with modes_kept(model), _told(calls):
+    with modes_kept(model), told(calls):
         model.eval()
         calls.call("on_predict_begin", {})
         for index, batch in enumerate(batches):

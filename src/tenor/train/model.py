@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tenor import metrics as metric_names
 from tenor import save as saving
 from tenor.engine.handle import Handle
 from tenor.errors import ArgumentError
 from tenor.ir import dtype as dt
 from tenor.nn.module import Module
 from tenor.tensor.conversion import from_array
-from tenor.train.batches import Batch, Batches, batches_of, cut, unpacked
-from tenor.train.callback import CallbackList, History
+from tenor.train.batches import Batch, Batches, batches_of, cut, mapped, unpacked
+from tenor.train.callback import Callback, CallbackList, History
 from tenor.train.logs import Logs, read
-from tenor.train.loop import Plan, Setup, call, evaluate, fit, learn, modes_kept, predict, test
-from tenor.train.objective import loss_of, optimizer_of
+from tenor.train.loop import (
+    Plan,
+    Setup,
+    call,
+    evaluate,
+    fit,
+    learn,
+    modes_kept,
+    predict,
+    test,
+    told,
+)
+from tenor.train.objective import configured, optimizer_of
+from tenor.train.outputs import losses_of, metrics_of
 from tenor.train.progress import ProgressBar
 from tenor.train.summary import Summary, summarize
+from tenor.train.watching import LearningRateScheduler
 
 if TYPE_CHECKING:
     import os
@@ -87,9 +100,13 @@ class Model(Module):
         self,
         optimizer: Any = "adam",
         loss: Any = None,
-        metrics: Sequence[Any] | None = None,
+        metrics: Any = None,
         *,
-        weighted_metrics: Sequence[Any] | None = None,
+        loss_weights: Any = None,
+        weighted_metrics: Any = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: bool | str = "auto",
     ) -> None:
         """Choose what training makes small, how, and what is counted beside it.
 
@@ -97,19 +114,22 @@ class Model(Module):
             optimizer: A name ("adam", "adamw", "sgd", "rmsprop"), an optimizer, or a function of
                 the parameters that makes one.
             loss: A name of `tn.train.LOSSES`, a loss module, or a function of predictions and
-                targets. PyTorch's names take logits, Keras' names probabilities.
-            metrics: Names of `tn.metrics.NAMES`, metrics, or functions of predictions and targets.
-            weighted_metrics: The same, counted with the samples' weights.
+                targets. PyTorch's names take logits, Keras' names probabilities. A dict or list
+                of them is one for each output.
+            metrics: Names of `tn.metrics.NAMES`, metrics, or functions of predictions and targets;
+                a dict of them, or a list of lists, is for outputs.
+            loss_weights: What the outputs' losses are multiplied by, a dict or list.
+            weighted_metrics: The same as metrics, counted with the samples' weights.
+            run_eagerly: Taken and not needed: a step is plain Python, and a breakpoint stops there.
+            steps_per_execution: Taken and not needed.
+            jit_compile: Taken and not needed.
 
         Raises:
             ArgumentError: there is nothing of such a name.
         """
-        aim = None if loss is None else loss_of(loss)
-        logits = aim is not None and aim.logits
-        chosen = [
-            [metric_names.get(m, from_logits=logits) for m in given or ()]
-            for given in (metrics, weighted_metrics)
-        ]
+        del run_eagerly, steps_per_execution, jit_compile
+        aim = losses_of(loss, loss_weights)
+        chosen = [metrics_of(given, aim) for given in (metrics, weighted_metrics)]
         names = [m.name for many in chosen for m in many]
         if len(set(names)) < len(names) or "loss" in names:
             raise ArgumentError(
@@ -136,6 +156,7 @@ class Model(Module):
         self._ready("reset_metrics").reset()
 
     def _ready(self, what: str, learning: bool = False) -> Setup:
+        schedules: list[Any] = []
         if self.setup is None:
             configure = getattr(self, "configure_optimizers", None)
             if configure is None:
@@ -144,8 +165,10 @@ class Model(Module):
                     came="a model that is not",
                     fix='call model.compile("adam", loss, metrics=["accuracy"])',
                 )
-            self.compile(configure())
+            optimizer, schedules = configured(configure())
+            self.compile(optimizer)
         assert self.setup is not None
+        self.setup.schedules += schedules
         if learning and self.setup.optimizer is None:
             raise ArgumentError(
                 f"{what}: there must be parameters to train.",
@@ -179,7 +202,7 @@ class Model(Module):
         batch_size: int | None = None,
         epochs: int = 1,
         verbose: int | str = "auto",
-        callbacks: Sequence[Any] | None = None,
+        callbacks: Sequence[Any] | Callback | None = None,
         validation_split: float = 0.0,
         validation_data: Any = None,
         shuffle: bool = True,
@@ -189,7 +212,7 @@ class Model(Module):
         steps_per_epoch: int | None = None,
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
-        validation_freq: int = 1,
+        validation_freq: int | Sequence[int] = 1,
     ) -> History:
         """Train for a number of epochs; return their logs.
 
@@ -210,7 +233,8 @@ class Model(Module):
             steps_per_epoch: Batches an epoch, if not all.
             validation_steps: Batches of a validation, if not all.
             validation_batch_size: As batch_size, for validation.
-            validation_freq: Epochs from one validation to the next.
+            validation_freq: Epochs from one validation to the next, or the epochs, counted from 1,
+                after which there is one.
 
         Raises:
             ArgumentError: the model is not compiled, or arguments exclude one another.
@@ -225,8 +249,9 @@ class Model(Module):
             size = validation_batch_size or batch_size
             validation = self._validation(validation_data, size, validation_steps)
         history = History()
+        steppers = [LearningRateScheduler(s, **when) for s, when in setup.schedules]
         calls = self._callbacks(
-            [*(callbacks or ()), history], verbose, epochs=epochs, steps=batches.steps
+            [*steppers, *_several(callbacks), history], verbose, epochs=epochs, steps=batches.steps
         )
         plan = Plan(
             batches, calls, epochs, initial_epoch, validation, validation_freq,
@@ -244,7 +269,7 @@ class Model(Module):
         verbose: int | str = 0,
         sample_weight: Any = None,
         steps: int | None = None,
-        callbacks: Sequence[Any] | None = None,
+        callbacks: Sequence[Any] | Callback | None = None,
         return_dict: bool = False,
     ) -> Any:
         """Return the loss and metrics over data: [loss, metrics...], or the loss alone.
@@ -261,8 +286,9 @@ class Model(Module):
         """
         setup = self._ready("evaluate")
         batches = self._batches(x, y, sample_weight, batch_size, False, steps)
-        calls = self._callbacks(list(callbacks or ()), verbose, steps=batches.steps, epochs=1)
-        logs = dict(evaluate(self, setup, batches, calls))
+        calls = self._callbacks(_several(callbacks), verbose, steps=batches.steps, epochs=1)
+        with told(calls):
+            logs = dict(evaluate(self, setup, batches, calls))
         if return_dict:
             return logs
         values = list(logs.values())
@@ -274,7 +300,7 @@ class Model(Module):
         batch_size: int | None = None,
         verbose: int | str = 0,
         steps: int | None = None,
-        callbacks: Sequence[Any] | None = None,
+        callbacks: Sequence[Any] | Callback | None = None,
     ) -> Any:
         """Return what the model gives for data, as arrays, in evaluation mode.
 
@@ -286,7 +312,7 @@ class Model(Module):
             callbacks: Callbacks, called in their order.
         """
         batches = self._batches(x, None, None, batch_size, False, steps)
-        calls = self._callbacks(list(callbacks or ()), verbose, steps=batches.steps, epochs=1)
+        calls = self._callbacks(_several(callbacks), verbose, steps=batches.steps, epochs=1)
         return predict(self, batches, calls)
 
     # -- one batch ------------------------------------------------------------------------------
@@ -338,14 +364,16 @@ class Model(Module):
     def _batches(
         self, x: Any, y: Any, weights: Any, size: int | None, shuffle: bool, steps: int | None
     ) -> Batches:
+        dtype = self._float()
         batches = batches_of(
-            x, y, weights, batch_size=size, shuffle=shuffle, steps=steps, dtype=self._float()
+            x, y, weights, batch_size=size, shuffle=shuffle, steps=steps, dtype=dtype
         )
         make = batches.make
 
         def noted() -> Any:
             for part in make():
                 batch = unpacked(part)
+                batch = Batch(*[mapped(nest, partial(_as, dtype=dtype)) for nest in batch])
                 self._note(batch.x)
                 yield batch
 
@@ -437,6 +465,16 @@ class Model(Module):
         if str(filepath).endswith(".tnr") and self.seen is not None:
             options.setdefault("example_inputs", self.seen)
         saving.save(self.network, filepath, **options)
+
+
+def _several(callbacks: Any) -> list[Any]:
+    """Return callbacks, or the only one, as a list."""
+    return [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
+
+
+def _as(value: Tensor, dtype: DType) -> Tensor:
+    """Return a floating tensor in a dtype, and any other as it is."""
+    return value.to(dtype) if value.is_floating_point() else value
 
 
 def _table(weights: Mapping[int, float]) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from tenor.engine.handle import Handle
 from tenor.errors import ArgumentError
 from tenor.nn import functional as F
 from tenor.nn.module import Module
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from tenor.tensor import Tensor
 
-__all__ = ["LOSSES", "OPTIMIZERS", "Loss", "loss_of", "optimizer_of"]
+__all__ = ["LOSSES", "OPTIMIZERS", "Loss", "configured", "loss_of", "optimizer_of"]
 
 OPTIMIZERS: Final[dict[str, Callable[[Any], Optimizer]]] = {
     "adam": Adam,
@@ -130,8 +131,15 @@ class Loss:
             weights: Shape (batch,); 1 by default.
 
         Raises:
-            ArgumentError: there are weights, and the function gives one number for the batch.
+            ArgumentError: there are weights, and the function gives one number for the batch; or
+                there are several outputs, and one loss by name.
         """
+        if self.named is not None and not all(isinstance(v, Handle) for v in (preds, target)):
+            raise ArgumentError(
+                "fit: a loss by name takes one output and its targets.",
+                came=f"output {type(preds).__name__}, targets {type(target).__name__}",
+                fix='give a loss for each output, e.g. loss=["mse", "mae"], or a function',
+            )
         if self.named is not None and self.named.alike:
             target = _like(preds, target)
         if weights is None:
@@ -193,6 +201,43 @@ def loss_of(loss: Any) -> Loss:
     return Loss(LOSSES[name].function, LOSSES[name])
 
 
+def configured(answer: Any) -> tuple[Any, list[tuple[Any, dict[str, Any]]]]:
+    """Return (optimizer, its schedules and when they are stepped) of `configure_optimizers`.
+
+    Args:
+        answer: An optimizer; a list of one; a pair of such a list and one of schedules; or a dict
+            of "optimizer" and "lr_scheduler". A schedule may be a dict of "scheduler", "interval"
+            ("epoch" or "step") and "monitor".
+
+    Raises:
+        ArgumentError: there are several optimizers.
+    """
+    schedules: Any = ()
+    if isinstance(answer, dict):
+        answer, schedules = answer.get("optimizer"), answer.get("lr_scheduler", ())
+    elif isinstance(answer, (tuple, list)) and len(answer) == 2 and isinstance(answer[1], list):
+        answer, schedules = answer
+    if isinstance(answer, (tuple, list)):
+        if len(answer) != 1:
+            raise ArgumentError(
+                "configure_optimizers: there must be one optimizer.",
+                came=f"{len(answer)} of them",
+                fix="give one optimizer parameter groups, or write the loop yourself",
+            )
+        answer = answer[0]
+    many = schedules if isinstance(schedules, (tuple, list)) else [schedules]
+    return answer, [_when(schedule) for schedule in many]
+
+
+def _when(schedule: Any) -> tuple[Any, dict[str, Any]]:
+    """Return a schedule, and the arguments of `LearningRateScheduler` that say when."""
+    if not isinstance(schedule, dict):
+        return schedule, {}
+    every = "batch" if schedule.get("interval", "epoch") == "step" else "epoch"
+    monitor = {"monitor": schedule["monitor"]} if "monitor" in schedule else {}
+    return schedule["scheduler"], {"every": every, **monitor}
+
+
 def optimizer_of(optimizer: Any, parameters: Iterable[Any]) -> Optimizer:
     """Return an optimizer by name, as it is, or made by a class or function of the parameters.
 
@@ -210,7 +255,7 @@ def optimizer_of(optimizer: Any, parameters: Iterable[Any]) -> Optimizer:
     if not isinstance(made, Optimizer):
         raise ArgumentError(
             f"compile: an optimizer is one of {', '.join(OPTIMIZERS)}.",
-            came=repr(optimizer),
+            came=repr(optimizer) if isinstance(optimizer, str) else type(optimizer).__name__,
             fix="pass tn.optim.Adam(model.parameters(), lr=...), or a function of the parameters",
         )
     return made

@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import math
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from tenor.engine.trace import local
-from tenor.errors import ArgumentError
+from tenor.errors import ArgumentError, user_line
 from tenor.optim.lr_scheduler import LRScheduler
+from tenor.optim.lr_scheduler import ReduceLROnPlateau as Plateau
 from tenor.tensor.conversion import concrete, from_array
 from tenor.tensor.modes import no_grad
 from tenor.train.callback import Callback
@@ -45,6 +47,7 @@ class Watch:
                 "monitor: mode is min, max or auto.", came=repr(mode), fix="e.g. mode='min'"
             )
         self.monitor = monitor
+        self.seen: bool | None = None  # not looked for yet
         self.rising = mode == "max" or (mode == "auto" and any(r in monitor for r in RISING))
         self.min_delta = abs(min_delta)
         self.reset()
@@ -54,19 +57,33 @@ class Watch:
         self.best = best if best is not None else (-math.inf if self.rising else math.inf)
 
     def value(self, logs: Mapping[str, Any] | None) -> float | None:
-        """Return the metric's value.
+        """Return the metric's value; None where there is no validation this epoch.
 
         Raises:
-            ArgumentError: there is no such metric; None where validation is left out this epoch.
+            ArgumentError: there is no such metric.
         """
         found = (logs or {}).get(self.monitor)
-        if found is None and not self.monitor.startswith("val_"):
+        self.seen = bool(self.seen) or found is not None
+        validated = any(name.startswith("val_") for name in logs or ())
+        if found is None and (validated or not self.monitor.startswith("val_")):
             raise ArgumentError(
                 f"monitor: there must be a metric {self.monitor!r}.",
                 came=", ".join(logs or ()) or "no metrics",
                 fix="compile the model with it, or monitor another",
             )
         return None if found is None else float(found)
+
+    def warn_unseen(self, who: str) -> None:
+        """Warn that the metric was in no epoch's logs: nothing was validated on."""
+        if self.seen is False:
+            file, line = user_line() or ("<unknown>", 0)
+            warnings.warn_explicit(
+                f"{who}: monitors {self.monitor!r}, and there was no validation; pass "
+                "validation_data= or validation_split= to fit, or monitor another metric",
+                UserWarning,
+                file,
+                line,
+            )
 
     def improved(self, value: float) -> bool:
         """Tell whether a value is better than the best; it is the best then."""
@@ -156,6 +173,7 @@ class EarlyStopping(Callback):
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         """Go back to the best weights, if asked to."""
         del logs
+        self.watch.warn_unseen("EarlyStopping")
         if self.stopped_epoch:
             _tell(self.verbose, f"epoch {self.stopped_epoch + 1}: early stopping")
         if self.restore_best_weights and self.best_weights is not None:
@@ -199,6 +217,7 @@ class LearningRateScheduler(Callback):
             epoch; or a schedule, stepped after each epoch or batch.
         verbose: 1 says the rates.
         every: "epoch" or "batch": when a schedule is stepped.
+        monitor: The metric that a schedule like `ReduceLROnPlateau` is stepped with.
     """
 
     def __init__(
@@ -207,6 +226,7 @@ class LearningRateScheduler(Callback):
         verbose: int = 0,
         *,
         every: str = "epoch",
+        monitor: str = "val_loss",
     ) -> None:
         if every not in ("epoch", "batch"):
             raise ArgumentError(
@@ -218,6 +238,7 @@ class LearningRateScheduler(Callback):
             self.takes = min(2, len(inspect.signature(schedule).parameters))
         self.verbose = verbose
         self.every = every
+        self.watch = Watch(monitor)
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Set the rate."""
@@ -233,16 +254,24 @@ class LearningRateScheduler(Callback):
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Step the schedule."""
-        del batch, logs
+        del batch
         if self.every == "batch" and isinstance(self.schedule, LRScheduler):
-            self.schedule.step()
+            self._step(logs)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Note the rate, and step the schedule."""
         _note(self.model, logs)
         if self.every == "epoch" and isinstance(self.schedule, LRScheduler):
-            self.schedule.step()
+            self._step(logs)
             _tell(self.verbose, f"epoch {epoch + 1}: {self.schedule.get_last_lr()}")
+
+    def _step(self, logs: Mapping[str, Any] | None) -> None:
+        if not isinstance(self.schedule, Plateau):
+            self.schedule.step()
+            return
+        value = self.watch.value(logs)
+        if value is not None:
+            self.schedule.step(value)
 
 
 def _note(model: Any, logs: Any) -> None:
@@ -309,6 +338,11 @@ class ReduceLROnPlateau(Callback):
             self.wait += 1
             if self.wait >= self.patience:
                 self._lower(epoch)
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Warn if there was nothing to look at."""
+        del logs
+        self.watch.warn_unseen("ReduceLROnPlateau")
 
     def _lower(self, epoch: int) -> None:
         for group in self.model.optimizer.param_groups:

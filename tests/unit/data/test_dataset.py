@@ -57,6 +57,7 @@ def test_tensor_dataset_refuses_other_lengths():
 def test_subset_and_concat():
     both = Squares(3) + Squares(2)
     assert isinstance(both, ConcatDataset)
+    assert both.cumulative_sizes == [3, 5]
     assert [both[i] for i in range(5)] == [0, 1, 4, 0, 1]
     assert both[-1] == 1
     assert [Subset(both, [4, 2])[i] for i in range(2)] == [1, 4]
@@ -153,6 +154,9 @@ def test_batch_sampler(drop, batches):
         ([True, False], tn.bool_, [True, False]),
         ([np.float64(1.5), np.float64(2)], tn.float64, [1.5, 2.0]),
         ([np.int32(4), np.int32(5)], tn.int32, [4, 5]),
+        ([1, 2.5], tn.float32, [1.0, 2.5]),
+        ([True, 2], tn.int64, [1, 2]),
+        ([tn.tensor(1), tn.tensor(2.5)], tn.float32, [1.0, 2.5]),
         ([np.array([1, 2], np.int8), np.array([3, 4], np.int8)], tn.int8, [[1, 2], [3, 4]]),
     ],
 )

@@ -150,6 +150,7 @@ def test_an_error_surfaces_in_the_loop_with_its_own_line(workers):
     names = [frame.name for frame in error.traceback]
     assert names[1] == "loop"
     assert names[-1] == "__getitem__"
+    assert error.value.__notes__ == ["DataLoader: at sample 5 of Bad"]
 
 
 def test_leaving_the_loop_early_stops_the_workers():

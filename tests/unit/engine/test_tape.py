@@ -177,6 +177,28 @@ def test_a_leafs_hooks_are_seen_by_a_pass_recorded_before():
 
 
 @LOOK
+def test_a_retained_gradient_is_kept_once_and_after_the_hooks(look):
+    def run(lib):
+        x = lib.tensor([1.0, 2.0], requires_grad=True)
+        y = x * 2
+        y.retain_grad()
+        y.retain_grad()
+        y.register_hook(lambda g: g * 10)
+        if look:
+            y.tolist()
+        y.register_hook(lambda g: g + 1)
+        (y * y).sum().backward()
+        return y.grad.tolist(), x.grad.tolist()
+
+    same(run)
+
+
+def test_a_gradient_there_is_not_is_not_retained():
+    with pytest.raises(GradientError, match="no gradient"):
+        tn.ones(2).retain_grad()
+
+
+@LOOK
 @pytest.mark.parametrize("write", [False, True])
 def test_retained_gradients_are_of_the_name_hooks_of_the_value(look, write):
     def run(lib):

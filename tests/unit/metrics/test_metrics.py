@@ -45,6 +45,8 @@ F1S = 2 * HITS / (CELLS.sum(0) + CELLS.sum(1))
 RIGHT = SCORES.argmax(1) == LABELS
 TOP2 = (np.argsort(-SCORES, 1)[:, :2] == LABELS[:, None]).any(1)
 X, Y = SCORES[:, 0], SCORES[:, 1]
+FOUND, TRUE = SCORES[:, :2], SCORES[:, 2:]
+R2S = 1 - ((FOUND - TRUE) ** 2).sum(0) / ((TRUE - TRUE.mean(0)) ** 2).sum(0)
 
 CASES = {
     "accuracy-labels": (lambda: m.Accuracy(), SCORES, LABELS, RIGHT.mean()),
@@ -69,6 +71,10 @@ CASES = {
     "rmse": (lambda: m.RootMeanSquaredError(), X, Y, np.sqrt(((X - Y) ** 2).mean())),
     "mae": (lambda: m.MeanAbsoluteError(), X, Y, np.abs(X - Y).mean()),
     "r2": (lambda: m.R2Score(), X, Y, 1 - ((X - Y) ** 2).sum() / ((Y - Y.mean()) ** 2).sum()),
+    "r2-outputs": (
+        lambda: m.R2Score(), FOUND, TRUE,
+        R2S.mean(),
+    ),
     "precision": (lambda: m.Precision(), CHANCES, YES, TP / (TP + FP)),
     "recall": (lambda: m.Recall(), CHANCES, YES, TP / (TP + FN)),
     "f1": (lambda: m.F1(), CHANCES, YES, 2 * TP / (2 * TP + FP + FN)),
@@ -248,6 +254,14 @@ def test_compiled_update_counts_every_batch():
     update(tn.tensor(SCORES[:10]), tn.tensor(LABELS[:10]))
     assert metric.compute().item() == pytest.approx(RIGHT[:10].mean())
     assert update.recordings == 1
+
+
+def test_counts_made_in_a_compiled_update_are_kept():
+    metric = m.R2Score()
+    update = tn.compile(lambda x, y: metric.update(x, y))
+    for a in range(0, 50, 10):
+        update(tn.tensor(FOUND[a : a + 10]), tn.tensor(TRUE[a : a + 10]))
+    assert metric.compute().item() == pytest.approx(R2S.mean())
 
 
 # -- names and bad input ------------------------------------------------------------------------

@@ -7,6 +7,13 @@ import torch
 import tenor as tn
 from tenor.errors import ArgumentError, IndexRangeError
 
+
+def make(lib, container):
+    """Return the arguments of a container of one more layer."""
+    part = lib.Linear(2, 9)
+    return (part,) if isinstance(container, lib.Sequential) else ([part],)
+
+
 MOVES = {
     "append": lambda lib, c: c.append(lib.Linear(2, 9)),
     "extend": lambda lib, c: c.extend([lib.Linear(2, 8), lib.Linear(2, 9)]),
@@ -17,6 +24,9 @@ MOVES = {
     "delete": lambda lib, c: c.__delitem__(0),
     "delete slice": lambda lib, c: c.__delitem__(slice(1, 3)),
     "add": lambda lib, c: c + c,
+    "add in place": lambda lib, c: c.__iadd__(type(c)(*make(lib, c))),
+    "slice": lambda lib, c: c[1:],
+    "append to a slice": lambda lib, c: c[1:3].append(lib.Linear(2, 9)),
 }
 
 
@@ -33,7 +43,7 @@ def test_a_row_moves_as_pytorchs(name, move):
         parts = [lib.Linear(2, i + 1) for i in range(4)]
         container = lib.Sequential(*parts) if name == "Sequential" else lib.ModuleList(parts)
         result = MOVES[move](lib, container)
-        kept = result if move == "add" else container
+        kept = result if isinstance(result, type(container)) else container
         found.append((shapes(kept), len(kept), [m.out_features for m in kept]))
     assert found[0] == found[1]
 
@@ -49,6 +59,16 @@ def test_slices(name, cut):
     assert type(ours[cut]).__name__ == name
     assert [m.out_features for m in ours[cut]] == [m.out_features for m in theirs[cut]]
     assert ours[cut][0] is ours[0 if cut.start is None else cut.start]
+
+
+def test_a_sequential_repeats_as_pytorchs():
+    found = []
+    for lib in (tn.nn, torch.nn):
+        row = lib.Sequential(lib.Linear(2, 2), lib.ReLU())
+        row *= 2
+        found.append([list((row * 2).state_dict()), len(2 * row), repr(row)])
+        assert row[0] is row[2]
+    assert found[0] == found[1]
 
 
 def test_sequential_runs_in_order_and_a_slice_runs_too():
@@ -85,6 +105,7 @@ def test_a_dict_of_modules():
     del row["a"]
     assert len(row) == 1
     assert "b" in row
+    assert row.get("a") is None
     assert [type(m).__name__ for m in row.values()] == ["Tanh"]
     row.clear()
     assert list(row) == []
@@ -92,7 +113,8 @@ def test_a_dict_of_modules():
 
 def test_a_list_of_parameters():
     row = tn.nn.ParameterList([tn.ones(2), tn.nn.Parameter(tn.zeros(3))])
-    row.append(tn.ones(1)).extend([tn.ones(4)])
+    row.append(tn.ones(1))
+    row += [tn.ones(4)]
     assert [tuple(p.shape) for p in row] == [(2,), (3,), (1,), (4,)]
     assert [n for n, _ in row.named_parameters()] == ["0", "1", "2", "3"]
     row[-1] = tn.zeros(5)
@@ -111,4 +133,9 @@ def test_a_dict_of_parameters():
     assert "gain" in row
     del row["gain"]
     assert list(row) == ["shift"]
+    row.update({"scale": tn.ones(3)})
+    assert tuple(row.scale.shape) == (3,)
+    assert row.pop("scale").requires_grad
+    assert row.get("scale") is None
+    assert len(tn.nn.ParameterDict([("a", tn.ones(1))])) == 1
     assert [p.tolist() for p in row.values()] == [[0.0, 0.0]]

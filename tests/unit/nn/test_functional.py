@@ -145,6 +145,32 @@ def test_bce_of_probabilities(reduction, agree):
     )
 
 
+def test_bce_of_certain_answers_has_a_finite_gradient():
+    x = tn.tensor([0.0, 1.0, 0.0, 1.0], requires_grad=True)
+    F.binary_cross_entropy(x, tn.tensor([0.0, 1.0, 1.0, 0.0]), reduction="sum").backward()
+    its = torch.tensor([0.0, 1.0, 0.0, 1.0], requires_grad=True)
+    target = torch.tensor([0.0, 1.0, 1.0, 0.0])
+    TF.binary_cross_entropy(its, target, reduction="sum").backward()
+    np.testing.assert_allclose(x.grad[2:].numpy(), its.grad[2:].numpy(), rtol=1e-6)
+    # Where PyTorch says 0 for a right answer, this is the slope from inside.
+    assert x.grad[:2].tolist() == [1.0, -1.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [
+        ("binary_cross_entropy", "weight"),
+        ("binary_cross_entropy_with_logits", "weight"),
+        ("binary_cross_entropy_with_logits", "pos_weight"),
+    ],
+)
+@pytest.mark.parametrize(("shape", "given"), [((4, 1), (4,)), ((4,), (3, 4)), ((4, 3), (4, 1, 1))])
+def test_scales_of_a_loss_make_no_more_elements(name, scale, shape, given):
+    x = tn.full(shape, 0.5)
+    with pytest.raises(ShapeError, match=f"{scale} must broadcast to the input's shape"):
+        getattr(F, name)(x, x, **{scale: tn.ones(given)})
+
+
 def test_bce_of_certain_mistakes_is_bounded():
     loss = F.binary_cross_entropy(tn.tensor([0.0, 1.0]), tn.tensor([1.0, 0.0]), reduction="none")
     assert loss.tolist() == [100.0, 100.0]
@@ -285,8 +311,9 @@ def test_a_target_of_another_kind_says_what_to_do(target, error, hint):
 
 
 def test_class_weights_of_another_length_are_refused():
-    with pytest.raises(ShapeError, match="one value for each of 3 classes"):
-        F.cross_entropy(tn.zeros(4, 3), tn.zeros(4).long(), tn.ones(2))
+    for target in (tn.zeros(4).long(), tn.zeros(4, 3)):
+        with pytest.raises(ShapeError, match="one value for each of 3 classes"):
+            F.cross_entropy(tn.zeros(4, 3), target, tn.ones(1))
 
 
 @pytest.mark.parametrize("name", [*PAIRWISE, "binary_cross_entropy"])
@@ -326,7 +353,8 @@ def test_a_padding_row_gets_no_gradient():
 PADS = [
     ((1, 2), "constant", 1.5), ((1, 2, 2, 1), "constant", 0.0), ((-1, 2, 0, -1), "constant", 0.0),
     ((1, 2, 0, 3), "reflect", None), ((2, 1, 1, 4), "replicate", None),
-    ((1, 2, 3, 1), "circular", None), ((3, 0), "reflect", None),
+    ((1, 2, 3, 1), "circular", None), ((-1, 1, 2, -1), "circular", None),
+    ((-1, 1, 2, -1), "reflect", None), ((3, 0), "reflect", None),
 ]  # fmt: skip
 
 
@@ -363,6 +391,8 @@ def test_max_pooling_gives_the_gradient_to_the_first_of_equals(agree):
     agree(
         lambda x: F.max_pool2d(x, 2), lambda x: TF.max_pool2d(x, 2), [np.ones((1, 1, 4, 4), "f4")]
     )
+    diagonal = np.fliplr(np.eye(4, dtype="f4")).reshape(1, 1, 4, 4).copy()
+    agree(lambda x: F.adaptive_max_pool2d(x, 1), lambda x: TF.adaptive_max_pool2d(x, 1), [diagonal])
 
 
 def test_too_much_padding_of_a_pool_is_refused():
@@ -401,6 +431,7 @@ def test_normalize(p, agree):
 
 def test_cosine_similarity(agree):
     agree(F.cosine_similarity, TF.cosine_similarity, [(3, 4), (3, 4)])
+    agree(F.cosine_similarity, TF.cosine_similarity, [(3, 4), (4,)])
 
 
 def test_batch_norm_of_one_value_per_channel_is_refused_in_training():
@@ -478,6 +509,9 @@ ATTENTION = [
     ({"is_causal": True}, [(2, 5, 4), (2, 7, 4), (2, 7, 4)]),
     ({"mask": MASK}, [(2, 3, 5, 4), (2, 3, 7, 4), (2, 3, 7, 6)]),
     ({"mask": MASK.astype(np.float32)}, [(2, 5, 4), (2, 7, 4), (2, 7, 6)]),
+    ({"mask": MASK & (np.arange(5) != 2)[:, None]}, [(2, 3, 5, 4), (2, 3, 7, 4), (2, 3, 7, 6)]),
+    ({"mask": np.zeros((5, 7), bool)}, [(2, 5, 4), (2, 7, 4), (2, 7, 6)]),
+    ({"mask": np.full((2, 5, 7), -np.inf, np.float32)}, [(2, 5, 4), (2, 7, 4), (2, 7, 6)]),
     ({"scale": 0.3}, [(2, 5, 4), (2, 7, 4), (2, 7, 6)]),
     ({"enable_gqa": True}, [(2, 4, 5, 4), (2, 2, 5, 4), (2, 2, 5, 4)]),
 ]
@@ -486,8 +520,9 @@ ATTENTION = [
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("options", "shapes"), ATTENTION)
 def test_attention(options, shapes, dtype, agree):
-    if dtype == "float64" and options.get("mask") is not None:
-        options = {**options, "mask": MASK}
+    mask = options.get("mask")
+    if dtype == "float64" and mask is not None and mask.dtype != bool:
+        options = {**options, "mask": mask.astype(np.float64)}
     agree(
         attention(tn, F.scaled_dot_product_attention, **options),
         attention(torch, TF.scaled_dot_product_attention, **options),
@@ -506,6 +541,18 @@ def test_attention_takes_one_mask():
     x = tn.ones(1, 2, 4)
     with pytest.raises(ArgumentError, match="not both"):
         F.scaled_dot_product_attention(x, x, x, attn_mask=tn.zeros(2, 2), is_causal=True)
+
+
+@pytest.mark.parametrize(("key", "value"), [((2, 5), (2, 4)), ((3, 4), (2, 4))])
+def test_attention_of_other_features_or_times_is_refused(key, value):
+    with pytest.raises(ShapeError, match=r"query \(\.\.\., T, D\)"):
+        F.scaled_dot_product_attention(tn.ones(2, 4), tn.ones(key), tn.ones(value))
+
+
+def test_targets_of_numpy_are_named():
+    with pytest.raises(DTypeError, match="cross_entropy: takes tensors") as error:
+        F.cross_entropy(tn.ones(2, 3), np.array([0, 1]))
+    assert "argument 1: ndarray" in str(error.value)
 
 
 def test_one_hot():

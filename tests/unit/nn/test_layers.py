@@ -62,7 +62,10 @@ LAYERS = [
     ("ConvTranspose2d", (3, 4, 3), {"stride": 2, "padding": 1, "output_padding": 1},
      [(2, 3, 4, 5)]),
     ("ConvTranspose2d", (4, 6, 3), {"groups": 2, "dilation": 2, "bias": False}, [(2, 4, 4, 5)]),
+    ("ConvTranspose1d", (4, 6, 3), {"output_padding": 1, "dilation": 2, "groups": 2}, [(2, 4, 5)]),
     ("ConvTranspose2d", (3, 4, 2), {"stride": 2}, [(3, 4, 5)]),
+    ("ConvTranspose2d", (3, 4, 2), {"stride": (1, 2), "output_padding": (1, 2), "dilation": 3},
+     [(2, 3, 4, 5)]),
     ("MaxPool1d", (2,), {}, [(2, 3, 8)]),
     ("MaxPool1d", (3, 1, 1), {"return_indices": True}, [(2, 3, 8)]),
     ("MaxPool2d", (2,), {}, [(2, 3, 6, 8)]),
@@ -81,7 +84,10 @@ LAYERS = [
     ("AdaptiveAvgPool2d", ((3, 4),), {}, [(2, 3, 7, 8)]),
     ("AdaptiveAvgPool2d", ((None, 2),), {}, [(2, 3, 3, 8)]),
     ("AdaptiveMaxPool1d", (2,), {}, [(2, 3, 7)]),
+    ("AdaptiveMaxPool1d", (3,), {"return_indices": True}, [(2, 3, 7)]),
     ("AdaptiveMaxPool2d", ((3, 4),), {}, [(2, 3, 7, 8)]),
+    ("AdaptiveMaxPool2d", ((3, None),), {"return_indices": True}, [(2, 3, 7, 8)]),
+    ("AdaptiveMaxPool2d", (2,), {"return_indices": True}, [(3, 5, 8)]),
     ("BatchNorm1d", (3,), {}, [(4, 3)]),
     ("BatchNorm1d", (3,), {"momentum": None}, [(4, 3, 5)]),
     ("BatchNorm2d", (3,), {}, [(4, 3, 5, 6)]),
@@ -104,6 +110,9 @@ LAYERS = [
     ("Embedding", (5, 3), {}, [INDEX]),
     ("Embedding", (5, 3), {"padding_idx": -1}, [INDEX]),
     ("Embedding", (5, 3), {"max_norm": 1.0}, [INDEX]),
+    ("Embedding", (5, 3), {"padding_idx": 1, "scale_grad_by_freq": True}, [INDEX]),
+    ("Upsample", (), {"scale_factor": 2}, [(2, 3, 4, 5)]),
+    ("Upsample", (), {"scale_factor": (1.5, 2), "mode": "bilinear"}, [(2, 3, 4, 5)]),
     ("LSTM", (4, 3), {}, [(5, 2, 4)]),
     ("LSTM", (4, 3), {"num_layers": 2, "batch_first": True}, [(2, 5, 4)]),
     ("LSTM", (4, 3), {"num_layers": 2, "bidirectional": True, "bias": False}, [(5, 2, 4)]),
@@ -146,6 +155,13 @@ def test_values_and_gradients_are_pytorchs(row, dtype, agree):
     if row[0] in COARSE and dtype == "float64":
         pytest.skip("PyTorch's float64 gradient has the precision of float32")
     agree(ours, theirs, row[3], dtype)
+
+
+@pytest.mark.parametrize("row", [r for r in LAYERS if "Cell" not in r[0]], ids=label)
+def test_the_input_may_be_named_as_pytorchs_is(row):
+    ours, _ = both(row)
+    x = row[3][0] if isinstance(row[3][0], np.ndarray) else np.zeros(row[3][0], np.float32)
+    ours.eval()(**{"x" if row[0] == "RMSNorm" else "input": tn.tensor(x)})
 
 
 @pytest.mark.parametrize("row", [r for r in LAYERS if "Norm" in r[0]], ids=label)

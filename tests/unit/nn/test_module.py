@@ -12,7 +12,7 @@ import torch
 
 import tenor as tn
 from tenor.engine import flush
-from tenor.errors import ArgumentError, FormatError, ShapeError
+from tenor.errors import ArgumentError, DTypeError, FormatError, ShapeError
 
 nn = tn.nn
 
@@ -46,6 +46,7 @@ def fill(model, lib):
     model.register_buffer("count", lib.zeros(1))
     model.register_buffer("scratch", lib.zeros(1), persistent=False)
     model.alias = model.encoder[0]
+    model.spare = model.alias
 
 
 # -- registration and walks -------------------------------------------------------------------
@@ -79,9 +80,9 @@ def test_super_init_may_be_left_out():
 
 def test_assignment_moves_a_name_between_registries():
     m = Net()
-    m.alias = 3
+    m.alias = nn.Parameter(tn.ones(1))
     assert "alias" not in dict(m.named_children())
-    assert m.alias == 3
+    assert "alias" in dict(m.named_parameters())
     m.alias = nn.ReLU()
     assert "alias" in dict(m.named_children())
     m.gain = None
@@ -100,6 +101,31 @@ def test_a_plain_tensor_may_not_take_a_parameters_place():
         m.weight = tn.zeros(1, 2)
     assert "nn.Parameter" in str(error.value)
     assert m.weight.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("weight", [1.0], "a parameter"), ("running_mean", [1.0], "a buffer"),
+        ("inner", 3, "a module"), ("inner", tn.ones(1), "a module"), ("inner", nn.ReLU, "a module"),
+    ],
+)  # fmt: skip
+def test_what_is_registered_gives_way_to_its_like_alone(name, value, kind):
+    layer = nn.BatchNorm1d(1)
+    layer.inner = nn.ReLU()
+    with pytest.raises(ArgumentError, match=f"'{name}' is {kind}"):
+        setattr(layer, name, value)
+    assert getattr(layer, name) is not value
+    setattr(layer, name, None)
+    assert getattr(layer, name) is None
+
+
+def test_registers_take_their_own_kind():
+    with pytest.raises(ArgumentError, match=r"must be a Parameter or None") as error:
+        nn.Module().register_parameter("w", tn.ones(2))
+    assert "plain tensor of shape (2,) as 'w'" in str(error.value)
+    with pytest.raises(ArgumentError, match="must be a tensor or None"):
+        nn.Module().register_buffer("b", [1.0])
 
 
 @pytest.mark.parametrize("name", ["", "a.b", "forward", "training"])
@@ -128,6 +154,14 @@ def test_paths_lead_to_modules_parameters_and_buffers():
             get(path)
 
 
+def test_a_module_takes_the_place_of_another():
+    model = nn.Sequential(nn.Sequential(nn.Linear(1, 1)))
+    model.set_submodule("0.0", nn.Tanh())
+    assert isinstance(model[0][0], nn.Tanh)
+    with pytest.raises(AttributeError, match="no child '1'"):
+        model.set_submodule("0.1", nn.Tanh())
+
+
 def test_a_module_without_forward_says_so():
     with pytest.raises(ArgumentError, match="defines no forward"):
         nn.Module()(tn.ones(1))
@@ -148,6 +182,18 @@ def test_modes_reach_everything_below():
     assert not any(c.training for c in m.modules())
     m.train()
     assert all(c.training for c in m.modules())
+
+
+def test_a_mode_is_a_bool():
+    with pytest.raises(ArgumentError, match="True or False"):
+        nn.ReLU().train("yes")
+
+
+def test_a_module_is_not_converted_to_integers():
+    layer = nn.Linear(1, 1)
+    with pytest.raises(DTypeError, match="floating dtypes alone"):
+        layer.to(tn.int64)
+    assert layer.weight.dtype is tn.float32
 
 
 def test_zero_grad_clears_or_zeroes():
@@ -279,11 +325,23 @@ def test_state_of_arrays_loads():
 def test_state_that_does_not_fit_changes_nothing():
     m = nn.Linear(2, 1)
     before = m.bias.tolist()
-    with pytest.raises(ShapeError, match=r"weight must have shape \(1, 2\)"):
+    with pytest.raises(ShapeError) as error:
+        m.load_state_dict({"bias": tn.ones(3), "weight": tn.ones(2, 2)})
+    assert "weight: (2, 2) for (1, 2)" in str(error.value)
+    assert "bias: (3,) for (1,)" in str(error.value)
+    with pytest.raises(ShapeError):
         m.load_state_dict({"bias": tn.tensor([9.0]), "weight": tn.ones(2, 2)})
     with pytest.raises(ArgumentError, match="names must match"):
         m.load_state_dict({"bias": tn.tensor([9.0])})
     assert m.bias.tolist() == before
+
+
+def test_a_state_is_a_dict_of_tensors():
+    with pytest.raises(ArgumentError, match="dict of names"):
+        nn.Linear(2, 1).load_state_dict([1.0])
+    with pytest.raises(DTypeError) as error:
+        nn.Linear(2, 1).load_state_dict({"weight": None, "bias": tn.ones(1)})
+    assert "as 'weight'" in str(error.value)
 
 
 def test_a_wrapped_models_names_get_a_hint():
@@ -293,11 +351,19 @@ def test_a_wrapped_models_names_get_a_hint():
         m.load_state_dict(wrapped)
 
 
+def test_a_name_with_a_slip_gets_a_hint():
+    state = {"weigth": tn.ones(1, 2), "bias": tn.ones(1)}
+    with pytest.raises(ArgumentError, match="rename 'weigth' to 'weight'"):
+        nn.Linear(2, 1).load_state_dict(state)
+
+
 def test_a_loose_load_says_what_did_not_match():
     m = nn.Linear(2, 1)
     result = m.load_state_dict({"weight": tn.ones(1, 2), "extra": tn.ones(1)}, strict=False)
     assert (result.missing_keys, result.unexpected_keys) == (["bias"], ["extra"])
     assert m.weight.tolist() == [[1.0, 1.0]]
+    missing, unexpected = result
+    assert (missing, unexpected) == (["bias"], ["extra"])
 
 
 def test_loading_keeps_views_and_optimizers_on_the_parameter():
@@ -313,7 +379,8 @@ def test_a_deep_copy_shares_nothing():
     twin = copy.deepcopy(m)
     assert twin.alias is twin.encoder[0], "sharing inside is kept"
     assert isinstance(twin.gain, nn.Parameter)
-    assert twin.gain.grad.tolist() == m.gain.grad.tolist()
+    assert m.gain.grad is not None
+    assert twin.gain.grad is None, "as PyTorch has it"
     with tn.no_grad():
         twin.gain.fill_(9.0)
         twin.count.fill_(9.0)
@@ -429,6 +496,26 @@ def test_errors_of_layers_name_them(make, shape, said):
 
 
 @pytest.mark.parametrize(
+    ("layer", "x", "said"),
+    [
+        (nn.Linear(2, 1), np.ones((3, 2)), "argument 0: ndarray"),
+        (nn.Linear(2, 1), [[1.0, 2.0]], "argument 0: list"),
+        (nn.Conv1d(2, 1, 1), np.ones((3, 2, 4)), "argument 0: ndarray"),
+        (nn.Embedding(4, 1), np.array([1]), "argument 0: ndarray"),
+        (nn.Linear(2, 1), tn.ones(3, 2, dtype=tn.float64), "weight: float32  (parameter 'weight')"),
+        (nn.Linear(2, 1), tn.ones(3, 2).long(), "input: int64"),
+    ],
+)
+def test_inputs_of_another_kind_are_named(layer, x, said):
+    model = nn.Sequential(layer)
+    with pytest.raises(DTypeError) as error:
+        model(x)
+    assert "in module: Sequential.0" in str(error.value)
+    assert said in str(error.value)
+    assert "model(x)" in str(error.value), "the user's line"
+
+
+@pytest.mark.parametrize(
     "make",
     [
         lambda lib, x: lib.Sequential(lib.Linear(2, 3), lib.ReLU(inplace=True), lib.Dropout(0.1)),
@@ -470,11 +557,23 @@ def test_a_distribution_is_pytorchs(name):
 
 
 @pytest.mark.parametrize(
-    "nonlinearity", ["linear", "relu", "tanh", "sigmoid", "selu", "leaky_relu"]
+    "nonlinearity",
+    ["linear", "conv2d", "conv_transpose3d", "relu", "tanh", "sigmoid", "selu", "leaky_relu"],
 )
 def test_gains_are_pytorchs(nonlinearity):
     theirs = torch.nn.init.calculate_gain(nonlinearity)
     assert nn.init.calculate_gain(nonlinearity) == pytest.approx(theirs)
+
+
+@pytest.mark.parametrize("name", [n for n in DRAWS if n not in ("zeros_", "ones_", "constant_")])
+def test_a_generator_draws_initial_values(name):
+    drawn = []
+    for seed in (1, 1, 2):
+        tensor = tn.empty(20, 10)
+        getattr(nn.init, name)(tensor, generator=tn.Generator().manual_seed(seed))
+        drawn.append(tensor.numpy())
+    assert np.array_equal(drawn[0], drawn[1])
+    assert not np.array_equal(drawn[0], drawn[2])
 
 
 def test_wrong_arguments_of_init_are_refused():

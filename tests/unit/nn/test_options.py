@@ -58,6 +58,12 @@ def test_states_of_another_shape_are_refused():
     assert "layers * directions" in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "RNN"])
+def test_a_sequence_has_a_time(name):
+    with pytest.raises(ShapeError, match="must have a time"):
+        getattr(nn, name)(4, 3)(tn.zeros(0, 2, 4))
+
+
 def test_a_cell_refuses_other_features():
     with pytest.raises(ShapeError, match=r"\(N, 4\)"):
         nn.LSTMCell(4, 3)(tn.zeros(2, 5))
@@ -77,9 +83,21 @@ def test_a_cell_refuses_other_features():
         lambda: nn.Conv2d(3, 4, 3, padding_mode="mirror"),
         lambda: nn.Conv2d(3, 4, (3, 3, 3)),
         lambda: nn.ConvTranspose2d(3, 4, 3, padding_mode="circular"),
+        lambda: nn.Conv2d(3, 4, 3.0),
+        lambda: nn.Conv2d(3, 4, 0),
+        lambda: nn.GroupNorm(0, 4),
         lambda: nn.GroupNorm(3, 4),
         lambda: nn.Embedding(4, 2, padding_idx=4),
         lambda: nn.Dropout(-0.5),
+        lambda: nn.Hardtanh(2.0, 0.5)(tn.zeros(1)),
+        lambda: nn.Conv2d(1, 1, 1, stride=0)(tn.zeros(1, 1, 4, 4)),
+        lambda: nn.Conv2d(1, 1, 1, padding=-1)(tn.zeros(1, 1, 4, 4)),
+        lambda: nn.Conv2d(1, 1, 1, dilation=0)(tn.zeros(1, 1, 4, 4)),
+        lambda: nn.ConvTranspose2d(1, 1, 3, output_padding=1)(tn.zeros(1, 1, 4, 4)),
+        lambda: nn.ConvTranspose2d(1, 1, 3, stride=2, output_padding=-1)(tn.zeros(1, 1, 4, 4)),
+        lambda: nn.MaxPool2d(2, stride=0)(tn.zeros(1, 1, 4, 4)),
+        lambda: nn.AvgPool2d(2, padding=-1)(tn.zeros(1, 1, 4, 4)),
+        lambda: nn.AdaptiveAvgPool2d(0)(tn.zeros(1, 1, 4, 4)),
     ],
 )
 def test_arguments_out_of_their_domain_are_refused(make):
@@ -99,6 +117,24 @@ def test_a_transposed_convolution_makes_a_wanted_size(size, agree):
 def test_a_transposed_convolution_refuses_a_size_it_cannot_make():
     with pytest.raises(ArgumentError, match=r"\[9, 10\]"):
         nn.ConvTranspose1d(3, 4, 3, stride=2, padding=1)(tn.zeros(1, 3, 5), (12,))
+
+
+@pytest.mark.parametrize("make", [nn.MaxPool2d, nn.AvgPool2d])
+def test_a_window_larger_than_the_image_is_refused(make):
+    with pytest.raises(ShapeError, match="window does not fit"):
+        make(5)(tn.zeros(1, 1, 4, 4))
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element")
+def test_layers_may_have_no_features():
+    for ours, theirs in [
+        (nn.Linear(0, 3), torch.nn.Linear(0, 3)),
+        (nn.Linear(4, 0), torch.nn.Linear(4, 0)),
+    ]:
+        x = np.ones((2, theirs.in_features), np.float32)
+        ours.load_state_dict(theirs.state_dict())
+        wanted = theirs(torch.tensor(x)).detach().numpy()
+        assert np.array_equal(ours(tn.tensor(x)).detach().numpy(), wanted)
 
 
 # -- embedding --------------------------------------------------------------------------------

@@ -51,13 +51,18 @@ def test_interpolate_by_a_factor(mode, factor):
         agree(F.interpolate(given(x), **options), T.interpolate(x, **options), 1e-4)
 
 
+def test_an_image_has_an_extent():
+    with pytest.raises(ArgumentError, match="must be positive"):
+        F.interpolate(tn.ones(1, 1, 4, 4), scale_factor=0.1)
+
+
 def test_upsample():
     x = numbers((1, 2, 3, 4))
     layer = tn.nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
     agree(
         layer(given(x)), torch.nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)(x)
     )
-    assert repr(layer) == "Upsample(scale_factor=2, mode='bilinear')"
+    assert repr(layer) == "Upsample(scale_factor=2.0, mode='bilinear')"
 
 
 @pytest.mark.parametrize("aligned", [True, False])

@@ -216,6 +216,15 @@ def test_groups_have_options_of_their_own():
     assert [g["lr"] for g in opt.param_groups] == [0.01, 0.1]
 
 
+def test_parameters_may_come_with_their_names():
+    model = tn.nn.Linear(2, 1)
+    opt = SGD(model.named_parameters(), lr=0.1)
+    opt.add_param_group({"params": [("free", tn.ones(2, requires_grad=True))]})
+    assert [g["param_names"] for g in opt.param_groups] == [["weight", "bias"], ["free"]]
+    assert opt.param_groups[0]["params"][0] is model.weight
+    assert opt.state_dict()["param_groups"][0]["param_names"] == ["weight", "bias"]
+
+
 def test_add_param_group_later():
     mine, other = ours("float64"), theirs("float64")
     opt, ref = Adam(mine[:1], lr=0.01), torch.optim.Adam(other[:1], lr=0.01)

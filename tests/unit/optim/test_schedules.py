@@ -109,6 +109,46 @@ def test_state_goes_on_in_another_run(name):
         assert rates(ours) == rates(again)
 
 
+CHAINED = [n for n in SCHEDULES if n.split("-")[0] not in ("one", "warm", "restarts")]
+
+
+@pytest.mark.parametrize("name", [n for n in CHAINED if "lambda" not in n])
+def test_a_run_goes_on_from_a_step_as_pytorchs(name):
+    found = []
+    for optimizer, lib in zip(pair(), (mine, theirs), strict=True):
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"] * 2
+        maker = SCHEDULES[name](lib, optimizer)
+        options = {k: v for k, v in vars(maker).items() if k in OPTIONS}
+        schedule = type(maker)(optimizer, **options, last_epoch=3)
+        seen = [rates(optimizer)]
+        for _ in range(6):
+            optimizer.step()
+            schedule.step()
+            seen.append(rates(optimizer))
+        found.append(seen)
+    for ours, its in zip(*found, strict=True):
+        assert ours == pytest.approx(its, rel=1e-9)
+
+
+OPTIONS = (
+    "step_size", "milestones", "gamma", "factor", "total_iters", "start_factor", "end_factor",
+    "power", "T_max", "eta_min",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHAINED)
+@pytest.mark.filterwarnings("ignore")
+def test_a_step_that_is_named_is_gone_to(name):
+    ours, ref = pair()
+    schedule, peer = SCHEDULES[name](mine, ours), SCHEDULES[name](theirs, ref)
+    for step in (4, 2, 0):
+        schedule.step(step)
+        peer.step(step)
+        assert schedule.last_epoch == step
+        assert rates(ours) == pytest.approx(rates(ref), rel=1e-9)
+
+
 def test_two_schedules_on_one_optimizer_multiply():
     ours, ref = pair()
     a = [mine.ExponentialLR(ours, 0.9), mine.StepLR(ours, 2, 0.5)]

@@ -227,7 +227,7 @@ def test_bfloat16_in_and_out(tmp_path):
     came = found(x)
     assert came.dtype is tn.bfloat16
     assert bits(came) == bits(answer(model, x))
-    raw = found.run("predict", {"x": np.zeros((2, 4), np.uint16)})
+    raw = found.run("predict", {"input": np.zeros((2, 4), np.uint16)})
     assert raw["output"].dtype == np.uint16
     assert found(x.float()).tolist() == came.tolist()
 
@@ -587,7 +587,7 @@ def test_examples_are_kept_small(tmp_path, monkeypatch, limit, rows):
     monkeypatch.setattr(examples, "MAX_BYTES", limit)
     found = saved(tmp_path, nn.Linear(3, 2), tn.ones(10, 3))
     kept = found.examples
-    assert (kept["predict"].inputs["x"].shape[0] if kept else None) == rows
+    assert (kept["predict"].inputs["input"].shape[0] if kept else None) == rows
     assert found.verify()
 
 
@@ -612,4 +612,4 @@ def test_the_text_of_a_program(tmp_path):
     found = saved(tmp_path, nn.Linear(2, 3), tn.ones(1, 2))
     assert "<1*batch+0>" in found.program("predict")
     assert "Linear" not in found.program("predict")
-    assert "predict(x: float32 [batch, 2]) -> output: float32 [batch, 3]" in repr(found)
+    assert "predict(input: float32 [batch, 2]) -> output: float32 [batch, 3]" in repr(found)

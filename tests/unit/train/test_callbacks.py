@@ -68,6 +68,9 @@ def fit(model, blobs, callbacks, epochs=1, **options):
 # -- the moments --------------------------------------------------------------------------------
 def test_moments_come_in_keras_order(model, blobs):
     seen = Recorder()
+    model.fit(*blobs, epochs=1, verbose=0, callbacks=seen)
+    assert seen.calls.pop() == ("on_train_end",), "one callback needs no list"
+    seen.calls.clear()
     fit(model, blobs, [seen], batch_size=60, validation_data=blobs, validation_batch_size=90)
     assert seen.calls == [
         ("on_train_begin",),
@@ -85,6 +88,22 @@ def test_moments_come_in_keras_order(model, blobs):
     ]
     assert seen.model is model
     assert seen.params == {"epochs": 1, "steps": 2, "verbose": 0}
+
+
+def test_evaluate_tells_of_an_error(model, blobs):
+    class Fails(Callback):
+        error = None
+
+        def on_test_batch_end(self, batch, logs=None):
+            raise KeyError("lost")
+
+        def on_exception(self, error):
+            self.error = error
+
+    fails = Fails()
+    with pytest.raises(KeyError):
+        model.evaluate(*blobs, callbacks=[fails])
+    assert isinstance(fails.error, KeyError)
 
 
 def test_moments_of_evaluate_and_predict(model, blobs):
@@ -139,6 +158,21 @@ def test_early_stopping(options, values, epochs, model, blobs):
     stop = EarlyStopping(**options)
     history = fit(model, blobs, [Written(values), stop], epochs=len(values))
     assert len(history.epoch) == epochs
+
+
+@pytest.mark.parametrize(
+    "make",
+    [EarlyStopping, ReduceLROnPlateau, lambda: ModelCheckpoint("w.tnr", save_best_only=True)],
+)
+def test_a_metric_that_never_comes_is_told_of(make, model, blobs):
+    with pytest.warns(UserWarning, match="'val_loss', and there was no validation") as caught:
+        fit(model, blobs, [make()])
+    assert caught[0].filename == __file__
+
+
+def test_a_metric_validation_does_not_have_is_refused(model, blobs):
+    with pytest.raises(ArgumentError, match="metric 'val_acc'"):
+        fit(model, blobs, [EarlyStopping("val_acc")], validation_data=blobs)
 
 
 def test_early_stopping_restores_the_best_weights(blobs):
@@ -258,6 +292,9 @@ def test_checkpoint_keeps_the_best(model, blobs, tmp_path):
 
 def test_checkpoint_of_whole_models_and_by_batches(model, blobs, tmp_path):
     path = tmp_path / "model-{epoch}.tnr"
+    fit(model, blobs, [ModelCheckpoint(tmp_path / "w{batch}.safetensors", save_freq=2)])
+    assert [p.name for p in tmp_path.iterdir()] == ["w2.safetensors"]
+    (tmp_path / "w2.safetensors").unlink()
     checkpoint = ModelCheckpoint(path, save_freq=2)
     fit(model, blobs, [checkpoint], batch_size=30, epochs=2)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model-1.tnr", "model-2.tnr"]
@@ -280,7 +317,7 @@ def test_checkpoint_refuses_what_it_cannot_write(options):
 
 
 def test_checkpoint_names_the_metrics_there_are(model, blobs, tmp_path):
-    with pytest.raises(ArgumentError, match="epoch, loss, accuracy"):
+    with pytest.raises(ArgumentError, match="epoch, batch, loss, accuracy"):
         fit(model, blobs, [ModelCheckpoint(tmp_path / "{val_acc}.tnr")])
 
 

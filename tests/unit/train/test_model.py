@@ -13,6 +13,7 @@ from tenor import nn
 from tenor.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from tenor.engine.flush import counts
 from tenor.errors import ArgumentError, LabelError, ShapeError
+from tenor.optim import lr_scheduler
 from tenor.train import LOSSES, Callback, LambdaCallback
 
 
@@ -227,6 +228,12 @@ def test_validation_freq_and_steps(model, blobs):
     )  # fmt: skip
     assert len(history.history["loss"]) == 4
     assert len(history.history["val_loss"]) == 2
+    seen = []
+    note = LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append("val_loss" in logs))
+    model.fit(
+        x, y, epochs=4, validation_data=(x, y), validation_freq=[1, 4], callbacks=[note], verbose=0
+    )
+    assert seen == [True, False, False, True]
 
 
 def test_several_inputs_as_arguments_and_by_name():
@@ -259,6 +266,77 @@ def test_outputs_in_nests_are_predicted():
     assert found["parts"][1].tolist() == [2.0] * 5
 
 
+class Heads(tn.Model):
+    """A model with two outputs, as a tuple or by name."""
+
+    def __init__(self, named):
+        self.label, self.size, self.named = nn.Linear(4, 3), nn.Linear(4, 1), named
+
+    def forward(self, x):
+        label, size = self.label(x), self.size(x)
+        return {"label": label, "size": size} if self.named else (label, size)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_several_outputs_have_losses_and_metrics_of_their_own(named, blobs):
+    x, y = blobs
+    total = x.sum(1, keepdims=True)
+
+    def run(loss, targets, **options):
+        tn.manual_seed(0)
+        model = Heads(named)
+        model.compile(tn.optim.SGD(model.parameters(), lr=0.01), loss, **options)
+        return model, model.fit(x, targets, epochs=2, shuffle=False, verbose=0).history
+
+    def summed(preds, target):
+        a, b = preds.values() if named else preds
+        c, d = target.values() if named else target
+        return nn.functional.cross_entropy(a, c) + 0.5 * nn.functional.mse_loss(b, d)
+
+    names = ["label", "size"] if named else ["output_0", "output_1"]
+    pack = (lambda *parts: dict(zip(names, parts, strict=True))) if named else (
+        lambda *parts: list(parts)
+    )  # fmt: skip
+    model, history = run(
+        pack("cross_entropy", "mse"), pack(y, total), loss_weights=pack(1.0, 0.5),
+        metrics=pack(["accuracy"], ["mae"]),
+    )  # fmt: skip
+    wanted = run(summed, pack(y, total))[1]["loss"]
+    assert history["loss"] == pytest.approx(wanted, rel=1e-5)
+    parts = [history[f"{name}_loss"] for name in names]
+    assert history["loss"] == pytest.approx([a + 0.5 * b for a, b in zip(*parts, strict=True)])
+    found = model.evaluate(x, pack(y, total), return_dict=True)
+    preds = model.predict(x)
+    label, size = preds.values() if named else preds
+    assert found[f"{names[0]}_accuracy"] == pytest.approx((label.argmax(1) == y).mean())
+    assert found[f"{names[1]}_mae"] == pytest.approx(np.abs(size - total).mean(), rel=1e-5)
+
+
+def test_outputs_that_do_not_match_their_losses_are_named(blobs):
+    x, y = blobs
+    model = Heads(named=True)
+    model.compile("sgd", {"label": "cross_entropy", "colour": "mse"})
+    with pytest.raises(ArgumentError, match="predictions for the output 'colour'") as error:
+        model.fit(x, {"label": y, "colour": y}, verbose=0)
+    assert "['label', 'size']" in str(error.value)
+    model.compile("sgd", {"label": "cross_entropy"})
+    with pytest.raises(ArgumentError, match="targets for the output 'label'"):
+        model.fit(x, y, verbose=0)
+    model.compile("sgd", "mse")
+    with pytest.raises(ArgumentError, match="one output"):
+        model.fit(x, y, verbose=0)
+    with pytest.raises(ArgumentError, match="loss_weights"):
+        model.compile("sgd", "mse", loss_weights=[1.0])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float16])
+def test_floating_batches_of_loaders_come_in_the_models_dtype(dtype, model, blobs):
+    x, y = blobs
+    wanted = model.evaluate(x.astype(dtype), y)
+    assert model.evaluate(DataLoader(TensorDataset(x.astype(dtype), y), batch_size=32)) == wanted
+    assert model.evaluate(iter([(x.astype(dtype), y)]))[0] == pytest.approx(wanted[0], rel=1e-5)
+
+
 # -- weights of samples and classes -------------------------------------------------------------
 def test_sample_weight_and_class_weight_agree(blobs):
     x, y = blobs
@@ -276,6 +354,23 @@ def test_sample_weight_and_class_weight_agree(blobs):
     for name, value in run(sample_weight=each).items():
         np.testing.assert_allclose(value, weighted[name], rtol=1e-6)
     assert not np.array_equal(weighted["0.weight"], run()["0.weight"])
+    same(run(class_weight={0: 2.0}), run(class_weight={0: 2.0, 1: 1.0, 2: 1.0}))
+
+
+def test_class_weights_of_one_hot_targets(net, blobs):
+    x, y = blobs
+    model = tn.Model(net)
+    model.compile("sgd", "cross_entropy")
+    start = weights(net)
+    found = []
+    for targets in (y, np.eye(3, dtype=np.float32)[y]):
+        net.load_state_dict(start)
+        history = model.fit(x, targets, class_weight={1: 3.0}, shuffle=False, verbose=0)
+        found.append(history.history["loss"][0])
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+    model.compile("sgd", lambda p, t: p.sum(1))
+    with pytest.raises(ShapeError, match="one class for each sample"):
+        model.fit(x, np.zeros((90, 2, 3), np.int64), class_weight={1: 3.0}, verbose=0)
 
 
 def test_weights_need_a_loss_for_each_sample(net, blobs):
@@ -424,6 +519,49 @@ def test_training_step_and_configure_optimizers(blobs):
     assert history["loss"][1] < history["loss"][0]
     assert net.steps == [0, 1, 2] * 2
     assert history["val_loss"][-1] == pytest.approx(net.evaluate(*blobs, return_dict=True)["loss"])
+    assert set(history) == {"loss", "half", "val_loss"}, "each step logs what it returned"
+
+
+@pytest.mark.parametrize(
+    ("answer", "rates"),
+    [
+        (lambda o: [o], None),
+        (lambda o: ([o], [lr_scheduler.ExponentialLR(o, 0.5)]), [0.1, 0.05]),
+        (lambda o: {"optimizer": o, "lr_scheduler": lr_scheduler.ExponentialLR(o, 0.5)},
+         [0.1, 0.05]),
+        (lambda o: {"optimizer": o, "lr_scheduler": {
+            "scheduler": lr_scheduler.StepLR(o, 3, 0.5), "interval": "step"}}, [0.05, 0.025]),
+        (lambda o: {"optimizer": o, "lr_scheduler": {
+            "scheduler": lr_scheduler.ReduceLROnPlateau(o, factor=0.5, patience=0, mode="max"),
+            "monitor": "loss"}}, [0.1, 0.1]),
+    ],
+)  # fmt: skip
+def test_configure_optimizers_may_give_schedules(answer, rates, blobs):
+    class Light(tn.Model):
+        def __init__(self):
+            self.line = nn.Linear(4, 3)
+
+        def training_step(self, batch, index):
+            return nn.functional.cross_entropy(self.line(batch[0]), batch[1])
+
+        def configure_optimizers(self):
+            return answer(tn.optim.SGD(self.parameters(), lr=0.1))
+
+    net = Light()
+    history = net.fit(*blobs, epochs=2, verbose=0).history
+    assert history.get("learning_rate") == (rates and pytest.approx(rates))
+
+
+def test_configure_optimizers_gives_one_optimizer(blobs):
+    class Two(tn.Model):
+        def __init__(self):
+            self.line = nn.Linear(4, 3)
+
+        def configure_optimizers(self):
+            return [tn.optim.SGD(self.parameters()) for _ in range(2)]
+
+    with pytest.raises(ArgumentError, match="one optimizer"):
+        Two().fit(*blobs, verbose=0)
 
 
 # -- one batch, and mixing with plain loops -----------------------------------------------------
@@ -535,6 +673,10 @@ def test_bad_labels_name_the_fault_and_change_nothing(model, net, blobs):
         (lambda m, x, y: m.compile("adam", "mse", ["a"]), ArgumentError, "'a'"),
         (lambda m, x, y: m.compile("adam", "mse", ["mae", "mae"]), ArgumentError, "of its own"),
         (lambda m, x, y: m.fit(iter([(x, y, y, y)])), ArgumentError, "4 parts"),
+        (lambda m, x, y: m.fit(x, y, batch_size=0), ArgumentError, "batch_size"),
+        (lambda m, x, y: m.fit([[1.0], [1.0, 2.0]], [0, 1]), ShapeError, "one shape"),
+        (lambda m, x, y: m.evaluate(x[:0], y[:0]), ArgumentError, "a batch"),
+        (lambda m, x, y: m.fit(x, y.astype(np.float32)), ShapeError, "class numbers|probabilities"),
         (lambda m, x, y: _without_parameters().fit(x, y), ArgumentError, "parameters"),
     ],
 )
