@@ -135,6 +135,9 @@ CASES: dict[str, list[Case]] = {
     "tanh": one("tanh"), "erf": one("erf"), "sigmoid": one("sigmoid"),
     "cast": one("cast", dt.float64),
     "add": two("add"), "sub": two("sub"), "mul": two("mul"), "div": two("div", "positive"),
+    "sign": one("sign", domain="apart"), "floor": one("floor", domain="apart"),
+    "ceil": one("ceil", domain="apart"), "trunc": one("trunc", domain="apart"),
+    "round": one("round", domain="apart"), "floordiv": two("floordiv", "positive"),
     "mod": [
         Case((tn.tensor([2.3, -1.7, 5.1]).double().requires_grad_(),
               tn.tensor([0.9, 1.1, -2.0]).double().requires_grad_()), op("mod")),
@@ -210,11 +213,10 @@ def curved(call):
 
 
 NUMBERS = {
-    "sign": (), "floor": (), "ceil": (), "trunc": (), "round": (), "argmax": (0,), "argmin": (0,),
-    "argsort": (0, False), "detach": (),
+    "argmax": (0,), "argmin": (0,), "argsort": (0, False), "detach": (),
 }  # fmt: skip
 """Primitives of one float tensor that pass no gradient back, and their attributes."""
-PAIRS = ("floordiv", "eq", "ne", "lt", "le")
+PAIRS = ("eq", "ne", "lt", "le")
 NO_FLOATS = {"leaf", "scalar", "const", "iota", "random_bits", "not", "wrap_index", "and", "or",
              "xor", "shl", "shr"}  # fmt: skip
 """Primitives that read no floats at all."""
