@@ -86,9 +86,10 @@ class Plan:
         lowest = -extent if what == "index" else 0
         found = _first_outside(self.graph, state, lowest, leaves, scalars)
         place = "" if found is None else f" at position {found[1]}"
+        named = "index" if what == "place" else what
         return error(
             rule.format(lowest=lowest, extent=extent),
-            came=f"{what} {value if found is None else found[0]}{place}",
+            came=f"{named} {value if found is None else found[0]}{place}",
             fix=fix.format(extent=extent),
             where=state.site,
         )
@@ -99,6 +100,11 @@ FAILURES: Final[dict[str, tuple[type[TenorError], str, str]]] = {
         IndexRangeError,
         "index: an index must lie in [{lowest}, {extent}).",
         "check the indices against the extent they index",
+    ),
+    "place": (
+        IndexRangeError,
+        "index: an index along a dim must lie in [0, {extent}).",
+        "check the indices; here they do not count from the end",
     ),
     "row": (
         IndexRangeError,

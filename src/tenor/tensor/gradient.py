@@ -14,6 +14,7 @@ from tenor.engine.trace import advance, local, state_of, touch_grad
 from tenor.engine.trie import meta
 from tenor.errors import ArgumentError, DTypeError, GradientError, ShapeError
 from tenor.ir import op as ops
+from tenor.tensor.operands import cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -185,6 +186,8 @@ def backward(
         ShapeError: x has several elements and no gradient is given, or one of another shape.
     """
     check_cotangent(x, gradient)
+    if gradient is not None:
+        gradient = cast(gradient, x.element_type)
     keep = create_graph if retain_graph is None else retain_graph
     if inputs is None:
         tape.backward(x, gradient, keep, create_graph)

@@ -346,10 +346,11 @@ def _quantified(x: Tensor, name: str, dim: Dims, keepdim: bool) -> Tensor:
     op, neutral = (ops.MAX, False) if name == "any" else (ops.MIN, True)
     shape = x.shape_tuple
     dims = axes(name, dim, len(shape))
+    wanted = dt.uint8 if x.element_type is dt.uint8 else dt.bool_  # as in PyTorch
     if counted(x, name, dim) == 0:
         kept = [1 if i in dims else n for i, n in enumerate(shape) if keepdim or i not in dims]
-        return expand(constant(neutral, dt.bool_), tuple(kept))
-    return cast(fold(cast(truth(x), dt.int32), op, name, dim, keepdim, "first"), dt.bool_)
+        return expand(constant(neutral, wanted), tuple(kept))
+    return cast(fold(cast(truth(x), dt.int32), op, name, dim, keepdim, "first"), wanted)
 
 
 @aliased
