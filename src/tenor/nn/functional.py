@@ -74,6 +74,7 @@ from tenor.tensor import bernoulli_mask, empty_like, no_grad, ones, where
 from tenor.tensor.dims import aliased
 from tenor.tensor.indexing import one_hot, wrapped
 from tenor.tensor.operands import lowered
+from tenor.tensor.surface import publish
 
 if TYPE_CHECKING:
     from tenor.tensor import Tensor
@@ -295,3 +296,6 @@ def scaled_dot_product_attention(
         else:
             scores = scores + mask
     return dropout(scores.softmax(-1), dropout_p, training=dropout_p > 0.0) @ value
+
+
+globals().update(publish({name: globals()[name] for name in __all__}))

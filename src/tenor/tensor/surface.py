@@ -47,12 +47,14 @@ SPELLED: Final = frozenset(
 # -- calls --------------------------------------------------------------------------------------
 @functools.cache
 def public(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function as users call it; the same one each time.
+    """Return a function as users call it; the same one each time, itself if it is that already.
 
     The first tensor may be named `input`, `*size` may be given by name as one sequence, and
     `out=` is written with the result. An argument of another kind than the function takes is a
     Tenor error that names it.
     """
+    if "is_public" in vars(function):
+        return function
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -71,6 +73,7 @@ def public(function: Callable[..., Any]) -> Callable[..., Any]:
                 raise
             raise complaint from error
 
+    vars(call)["is_public"] = True
     return call
 
 

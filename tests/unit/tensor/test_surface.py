@@ -103,6 +103,11 @@ WRONG = {
     "a string for a bound": (lambda x: x.clamp("a"), "min='a' (str)"),
     "None for a tensor": (lambda x: x.gather(0, None), "index=None (NoneType)"),
     "a string in place": (lambda x: x.add_("a"), "other='a' (str)"),
+    "a list for a layer": (lambda x: tn.nn.Linear(3, 2)([1.0]), "input=[1.0] (list)"),
+    "a number for labels": (
+        lambda x: tn.nn.functional.cross_entropy(x, target=2),
+        "target=2 (int)",
+    ),
     "by keyword": (lambda x: tn.sum(input=[1.0]), "x=[1.0] (list)"),
 }
 
