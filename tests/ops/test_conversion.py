@@ -336,6 +336,7 @@ ERRORS = {
     ),
     "NumPy of bfloat16": (lambda x: x.bfloat16().numpy(), DTypeError, ("bfloat16", "float()")),
     "another device": (lambda x: x.to("cuda"), ArgumentError, ("cuda", "cpu")),
+    "CUDA": (lambda x: x.cuda(), ArgumentError, ("cuda", "cpu")),
     "no dtype": (lambda x: x.to("float31"), (DTypeError, ArgumentError), ("float31",)),
     "a pickle": (lambda x: pickle.dumps(x), FormatError, ("pickle", "tn.save")),
     "made by its class": (lambda x: tn.Tensor([1.0]), ArgumentError, ("tn.tensor(data)",)),

@@ -298,4 +298,4 @@ def scaled_dot_product_attention(
     return dropout(scores.softmax(-1), dropout_p, training=dropout_p > 0.0) @ value
 
 
-globals().update(publish({name: globals()[name] for name in __all__}))
+globals().update(publish({name: globals()[name] for name in __all__}, __name__))

@@ -76,4 +76,4 @@ __all__ = [  # noqa: PLE0604 - the modules' own lists follow
     *statistics.__all__, *transcendental.__all__, *typed.__all__,
 ]  # fmt: skip
 
-globals().update(publish({name: globals()[name] for name in __all__}))
+globals().update(publish({name: globals()[name] for name in __all__}, "tenor"))

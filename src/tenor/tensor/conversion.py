@@ -277,6 +277,15 @@ def cpu(x: Tensor) -> Tensor:
     return x
 
 
+def cuda(x: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor:
+    """Say that there is no such device, as `to("cuda")` does.
+
+    Raises:
+        ArgumentError: always.
+    """
+    return to(x, "cuda" if device is None else device, non_blocking=non_blocking)
+
+
 def device_of(x: Tensor) -> Device:
     """Return where the tensor lives."""
     del x

@@ -77,13 +77,21 @@ def public(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def publish(names: dict[str, Any]) -> dict[str, Any]:
-    """Return the functions of a namespace as users call them; Python's own protocols stay."""
-    return {
+def publish(names: dict[str, Any], module: str = "") -> dict[str, Any]:
+    """Return the functions of a namespace as users call them; Python's own protocols stay.
+
+    Args:
+        names: The namespace.
+        module: Where users find them, for pickles of functions, which go by name.
+    """
+    made = {
         name: public(found)
         for name, found in names.items()
         if inspect.isfunction(found) and not name.startswith("__")
     }
+    for function in made.values():
+        function.__module__ = module or function.__module__
+    return made
 
 
 def _respelled(

@@ -335,6 +335,7 @@ class Tensor(Handle):
     # -- conversion ---------------------------------------------------------------------------
     type_as = conversion.type_as
     to, cpu, type, numpy = conversion.to, conversion.cpu, conversion.type_name, conversion.numpy
+    cuda = conversion.cuda
     item, tolist, materialize = conversion.item, conversion.tolist, conversion.materialize
     float = conversion.converter(dt.float32)
     double = conversion.converter(dt.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 
 import numpy as np
 import pytest
@@ -149,6 +150,11 @@ def test_an_error_of_a_hook_is_its_own():
     with pytest.raises(KeyError) as caught:
         x.sum().backward()
     assert not isinstance(caught.value, TenorError)
+
+
+@pytest.mark.parametrize("function", [tn.stack, tn.exp, tn.concat, tn.nn.functional.linear])
+def test_a_function_goes_to_another_process_by_name(function):
+    assert pickle.loads(pickle.dumps(function)) is function
 
 
 def test_a_function_is_public_once():
