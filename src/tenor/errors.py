@@ -17,6 +17,7 @@ Never:  decides what is wrong; that is known where the error is raised.
     ├── ArgumentError      (ValueError)    any other argument out of its domain
     ├── GradientError                      backward that cannot be done as asked
     ├── ObservationError                   a value read where values do not exist yet
+    ├── OutOfMemoryError   (MemoryError)   values that do not fit in memory
     ├── FormatError        (ValueError)    a file that is not what it says it is
     ├── SaveError          (OSError)       a file that could not be written; the old one stands
     ├── RequestError       (ValueError)    a malformed request to a served model
@@ -47,6 +48,7 @@ __all__ = [
     "IndexRangeError",
     "LabelError",
     "ObservationError",
+    "OutOfMemoryError",
     "RequestError",
     "SaveError",
     "ShapeError",
@@ -149,6 +151,10 @@ class GradientError(TenorError):
 
 class ObservationError(TenorError):
     """A value read where values do not exist yet, inside a compiled function."""
+
+
+class OutOfMemoryError(TenorError, MemoryError):
+    """Values that do not fit in memory."""
 
 
 class FormatError(TenorError, ValueError):
