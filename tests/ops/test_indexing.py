@@ -645,6 +645,8 @@ ERRORS = {
         ("gather", "(3, 4)", "(1,)"),
     ),
     "one_hot": (lambda x: tn.one_hot(tn.tensor([3]), 3).tolist(), IndexRangeError, ("index 3",)),
+    "ragged indices": (lambda x: x[[[0], [1, 2]]], ShapeError, ("one length", "[1, 2]]")),
+    "ragged values": (lambda x: x.__setitem__(0, [1, [2]]), ShapeError, ("one length", "[2]]")),
     "a slice of floats": (lambda x: x[1.5:], DTypeError, ("bounds of a slice", "1.5:")),
     "a slice that stands still": (lambda x: x[::0], ArgumentError, ("step", "::0")),
     "a slice from a float tensor": (lambda x: x[x[0, 0] :], DTypeError, ("index", "float32")),

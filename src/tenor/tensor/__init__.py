@@ -76,4 +76,5 @@ __all__ = [  # noqa: PLE0604 - the modules' own lists follow
     *statistics.__all__, *transcendental.__all__, *typed.__all__,
 ]  # fmt: skip
 
+vars(autograd).update(publish({n: vars(autograd)[n] for n in autograd.__all__}, autograd.__name__))
 globals().update(publish({name: globals()[name] for name in __all__}, "tenor"))

@@ -279,6 +279,10 @@ def set_data(x: Tensor, value: Tensor) -> None:
     Raises:
         ShapeError: the shape or dtype differs.
     """
+    if not isinstance(value, Handle):
+        raise ArgumentError(
+            "data: must be a tensor.", came=type(value).__name__, fix="make one with tn.tensor()"
+        )
     if value.shape_tuple != x.shape_tuple or value.element_type is not x.element_type:
         raise ShapeError(
             "data: the new value must have the tensor's shape and dtype.",

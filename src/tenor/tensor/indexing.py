@@ -33,6 +33,8 @@ from tenor.tensor.reduction import fold, reshaped
 from tenor.tensor.window import window
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from tenor.tensor.tensor import Tensor
 
 __all__ = ["index_put", "masked_scatter", "masked_select", "one_hot"]
@@ -97,7 +99,7 @@ def _as_index(item: Any) -> Any:
 def _from_sequence(item: Any) -> Tensor:
     if any(isinstance(part, Handle) for part in item):
         item = [concrete(p, "index").tolist() if _is_tensor(p) else p for p in item]
-    array = np.asarray(item)
+    array = _array_of(item)
     if array.size == 0:
         array = array.astype(np.int64)
     return _as_index(from_array(array))  # type: ignore[no-any-return]
@@ -285,7 +287,18 @@ def _source(value: Any, dtype: dt.DType) -> Tensor:
         return cast(value, dtype)  # type: ignore[arg-type]
     if isinstance(value, NUMBERS):
         return stored("index", value, dtype)  # type: ignore[arg-type]
-    return cast(from_array(np.array(value)), dtype)
+    return cast(from_array(_array_of(value)), dtype)
+
+
+def _array_of(value: Any) -> NDArray[Any]:
+    try:
+        return np.array(value)
+    except ValueError:
+        raise ShapeError(
+            "index: sequences of one level must have one length.",
+            came=repr(value),
+            fix="pad the shorter ones",
+        ) from None
 
 
 def _squeezed(source: Tensor, ndim: int) -> Tensor:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["public", "publish"]
 
 RAW: Final = (
-    ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError,
+    ArithmeticError, AttributeError, BufferError, IndexError, KeyError, TypeError, ValueError,
 )  # fmt: skip
 """What Python and NumPy raise when an argument is not what a function takes it for."""
 

@@ -109,6 +109,10 @@ WRONG = {
         lambda x: tn.nn.functional.cross_entropy(x, target=2),
         "target=2 (int)",
     ),
+    "a number to differentiate": (
+        lambda x: tn.autograd.grad(3, x),
+        "outputs=3 (int)",
+    ),
     "by keyword": (lambda x: tn.sum(input=[1.0]), "x=[1.0] (list)"),
 }
 
