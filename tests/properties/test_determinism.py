@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -161,6 +162,15 @@ def test_cold_and_warm_processes(wanted, tmp_path, count):
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()} == written
     assert alone(tmp_path, "compiled") == want
     count("bits", AXES, 3 * len(want))
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names of x86-64 processors")
+@pytest.mark.parametrize("cpu", ["haswell", "x86-64"])
+def test_code_for_other_processors(cpu, wanted, tmp_path, count):
+    """AVX2 instead of AVX-512; nothing beyond SSE2, where a fused multiply-add is a call."""
+    want = fingerprint(wanted)
+    assert alone(tmp_path, TENOR_CPU=cpu) == want
+    count("bits", AXES, len(want))
 
 
 # -- saved ----------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 from copy import copy
 from dataclasses import dataclass, field
-from sys import getrefcount
 from time import sleep
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from weakref import ref
@@ -20,6 +19,7 @@ from tenor.config import config
 from tenor.engine import trie
 from tenor.engine.alias import version_of
 from tenor.engine.backend import Runner, interpret, load
+from tenor.engine.liveness import IN_A_LIST, IN_A_NAME, getrefcount
 from tenor.engine.tape import FREED, Segment, needed_values
 from tenor.engine.trace import Trace, install, local, reset_trie
 from tenor.engine.trie import Meta, State, meta, path
@@ -51,20 +51,6 @@ def root_of(state: State) -> State:
     while state.op in SAME:
         state = state.inputs[0]
     return state
-
-
-def _held_when_dead() -> int:
-    """Return the reference count `getrefcount` gives for an object only its list holds.
-
-    Calibrated rather than written down: it differs between CPython versions, which borrow
-    references on the evaluation stack differently.
-    """
-    line = [object()]
-    item = line[-1]
-    return getrefcount(item)
-
-
-DEAD: Final = _held_when_dead()
 
 
 @dataclass
@@ -197,7 +183,8 @@ def _collect(trace: Trace, live: list[Handle]) -> None:
     trace.views.clear()
     while outs:
         handle = outs[-1]
-        if getrefcount(handle) > DEAD and handle.trace is trace and id(handle) not in rebound:
+        held = getrefcount(handle) > IN_A_NAME + 1  # the list's
+        if held and handle.trace is trace and id(handle) not in rebound:
             live.append(handle)
         del outs[-1]
     live.extend(rebound.values())
@@ -366,8 +353,8 @@ def _execute(trace: Trace, live: list[Handle], binding: Binding) -> None:
     plan = binding.plan
     leaves, scalars = trace.leaves, trace.scalars
     for i in plan.donated:
-        # Held here by the handle and by the list; anybody else would see it change.
-        if getrefcount(leaves[i]) > 3:
+        # Anybody but the tensor and this list would see it change.
+        if getrefcount(leaves[i]) > IN_A_LIST + 1:
             leaves[i] = leaves[i].snapshot()
     interrupt = None
     try:

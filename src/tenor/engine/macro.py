@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import functools
 from math import copysign
-from sys import getrefcount
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
 
 from tenor.engine.handle import Handle
+from tenor.engine.liveness import IN_A_NAME, getrefcount
 from tenor.engine.trace import enter, local
-from tenor.engine.trie import path
+from tenor.engine.trie import since
 from tenor.ir import op as ops
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _closed(trace: Trace, start: State, arguments: list[Any]) -> bool:
     given = {a.state for a in arguments if isinstance(a, Handle) and a.trace is trace}
     return all(
         source.depth > start.depth or source in given
-        for state in path(trace.state)[start.depth :]
+        for state in since(start, trace.state)
         for source in state.inputs
     )
 
@@ -213,8 +213,8 @@ def _alone(trace: Trace, tensors: Sequence[Handle]) -> bool:
         return True
     for h in tensors:
         for view in trace.views.get(id(h), ()):
-            # Four references are the recorder's: two lists', the loop's and the call's.
-            if view.trace is trace and getrefcount(view) > 4:
+            # The trace's lists of handles and of views hold it as well.
+            if view.trace is trace and getrefcount(view) > IN_A_NAME + 2:
                 return False
     return True
 
@@ -248,9 +248,4 @@ def _record_writes(
 
 def _crosses(start: State, end: State) -> bool:
     """Tell whether a trace is run unasked somewhere in a stretch (see `State.boundary`)."""
-    at: State | None = end
-    while at is not None and at is not start:
-        if at.boundary:
-            return True
-        at = at.parent
-    return False
+    return any(state.boundary for state in since(start, end))

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field
-from sys import getrefcount
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar
 
 from tenor.engine.flush import Binding, bind, finish, flush
 from tenor.engine.handle import Handle
+from tenor.engine.liveness import IN_A_LIST, getrefcount
 from tenor.engine.tape import Segment
 from tenor.engine.trace import local, refresh
 from tenor.errors import ArgumentError
@@ -118,8 +118,8 @@ class Pin:
         leaves = [h.buffer.snapshot() if h.buffer.shared else h.buffer for h in owners]
         plan = self.binding.plan
         for i in plan.donated:
-            # Held by the tensor, by this list and by the call; anybody else would see it change.
-            if getrefcount(leaves[i]) > 3:
+            # Anybody but the tensor and this list would see it change.
+            if getrefcount(leaves[i]) > IN_A_LIST + 1:
                 leaves[i] = leaves[i].snapshot()
         for at, provider in self.providers:
             self.scalars[at] = provider()

@@ -16,10 +16,12 @@ from tenor.ir.infer import infer
 from tenor.ir.node import Node, Shape, size
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tenor.ir.dtype import DType
     from tenor.ir.op import Op
 
-__all__ = ["Meta", "State", "meta", "new_root", "path", "step"]
+__all__ = ["Meta", "State", "meta", "new_root", "path", "since", "step"]
 
 
 class Meta:
@@ -187,6 +189,14 @@ def path(state: State) -> list[State]:
         at = at.parent
     states.reverse()
     return states
+
+
+def since(start: State, end: State) -> Iterator[State]:
+    """Walk from `end` back to the first state after `start`."""
+    at: State | None = end
+    while at is not None and at is not start:
+        yield at
+        at = at.parent
 
 
 def periodic(state: State, repeats: int = 16) -> bool:

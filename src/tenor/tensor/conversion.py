@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from tenor.engine.flush import settle
 from tenor.engine.handle import Handle
+from tenor.engine.liveness import IN_A_NAME, getrefcount
 from tenor.engine.trace import local, record, refuse_observation
 from tenor.engine.trie import meta
 from tenor.errors import ArgumentError, DTypeError, GradientError
@@ -168,8 +168,8 @@ def _own(x: Tensor) -> None:
     if x.trace is not None and not x.trace.done:  # of another thread
         x.meta = meta(x.shape_tuple, x.element_type, x.needs_grad)
         x.buffer, x.trace = buffer, None
-    # The tensor, the local name and the call's argument.
-    if not buffer.shared and sys.getrefcount(buffer) > 3:
+    # The tensor holds it as well.
+    if not buffer.shared and getrefcount(buffer) > IN_A_NAME + 1:
         x.buffer = buffer.snapshot()
 
 

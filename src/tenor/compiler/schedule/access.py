@@ -7,6 +7,7 @@ is stored in a buffer of its own, and an address there is affine again.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ class NotAffine(Exception):  # noqa: N818 - not an error: it asks for a node to 
         self.node = node
 
 
+@functools.lru_cache(4096)
 def strides_of(shape: Shape) -> tuple[int, ...]:
     """Return row-major strides."""
     strides = [1] * len(shape)
@@ -37,6 +39,7 @@ def strides_of(shape: Shape) -> tuple[int, ...]:
     return tuple(strides)
 
 
+@functools.lru_cache(4096)
 def identity(shape: Shape) -> Coords:
     """Return coordinates that are the domain's own index; dims of extent 1 stand still."""
     rank = len(shape)
