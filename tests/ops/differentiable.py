@@ -355,3 +355,27 @@ TIED = {
     "where": lambda m, x: m.where(x > 0, m.log(x), x),
 }
 """Functions tried where elements are equal, 0 or 1: at the kinks PyTorch's choice is ours."""
+
+SMOOTH = {
+    "logaddexp": lambda m, x: m.logaddexp(x, x.flip(0)),
+    "logaddexp2": lambda m, x: m.logaddexp2(x, x.flip(0)),
+    "logcumsumexp": lambda m, x: m.logcumsumexp(x, 0),
+    "logsumexp": lambda m, x: m.logsumexp(x, 0),
+    "log_softmax": lambda m, x: m.log_softmax(x, 0),
+    "hypot": lambda m, x: m.hypot(x, x * 0 + 2),
+    "atan2": lambda m, x: m.atan2(x, x * 0 + 2),
+    "asinh": lambda m, x: m.asinh(x),
+    "erfc": lambda m, x: m.erfc(x),
+    "sinh": lambda m, x: m.sinh(x),
+    "cosh": lambda m, x: m.cosh(x),
+    "F.logsigmoid": lambda m, x: m.nn.functional.logsigmoid(x),
+    "F.softplus": lambda m, x: m.nn.functional.softplus(x),
+    "F.mish": lambda m, x: m.nn.functional.mish(x),
+    "F.silu": lambda m, x: m.nn.functional.silu(x),
+    "F.gelu": lambda m, x: m.nn.functional.gelu(x),
+    "F.binary_cross_entropy_with_logits": lambda m, x: (
+        m.nn.functional.binary_cross_entropy_with_logits(x, x.detach() * 0 + 0.3)
+    ),
+    "F.cross_entropy": lambda m, x: m.nn.functional.cross_entropy(x[None], m.tensor([1])),
+}
+"""Smooth functions made of pieces with kinks: their second derivatives where the pieces meet."""
