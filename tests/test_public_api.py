@@ -439,12 +439,12 @@ def with_dims():
 def called(room, name, **spelled):
     """Call a function with its dim (and keepdim) by keyword."""
     tn.manual_seed(0)
-    args, keywords = [], {}
-    given_ones = list(ARGUMENTS.get(name, (X,)))
+    args, keywords, alone = [], {}, name.removesuffix("_")
+    given_ones = list(ARGUMENTS.get(alone, (X,)))
     for k, a in enumerate(given_ones):
         if isinstance(a, dict):
             rest = given_ones[k + 1 :]
-            keywords = {n: translated(v) for n, v in zip(LATER[name], rest, strict=True)}
+            keywords = {n: translated(v) for n, v in zip(LATER[alone], rest, strict=True)}
             break
         args.append(translated(a))
     return getattr(room, name)(*args, **keywords, **spelled)

@@ -1,24 +1,27 @@
 """Every exception Tenor raises, as one drawn tree.
 
 In:     what was wanted, what came, what to do; the user's own line is found here.
-Out:    TenorError and its leaves, each also the builtin a Python programmer would catch.
+Out:    TenorError, a RuntimeError as most of PyTorch's are, and its leaves, each also the builtin
+        a Python programmer would catch.
 Never:  decides what is wrong; that is known where the error is raised.
 
 ::
 
-    TenorError
+    TenorError             (RuntimeError)
     ├── ShapeError         (ValueError)    shapes that do not fit an operation
     ├── DTypeError         (TypeError)     dtypes an operation is not defined for
     ├── AxisError          (IndexError)    a dim outside [-ndim, ndim)
     ├── IndexRangeError    (IndexError)    an index outside the dimension it indexes
-    ├── LabelError         (ValueError)    a class label outside [0, classes)
+    ├── LabelError         (ValueError,    a class label outside [0, classes)
+    │                       IndexError)
     ├── ArgumentError      (ValueError)    any other argument out of its domain
-    ├── GradientError      (RuntimeError)  backward that cannot be done as asked
-    ├── ObservationError   (RuntimeError)  a value read where values do not exist yet
+    ├── GradientError                      backward that cannot be done as asked
+    ├── ObservationError                   a value read where values do not exist yet
+    ├── OutOfMemoryError   (MemoryError)   values that do not fit in memory
     ├── FormatError        (ValueError)    a file that is not what it says it is
     ├── SaveError          (OSError)       a file that could not be written; the old one stands
     ├── RequestError       (ValueError)    a malformed request to a served model
-    └── CompileError       (RuntimeError)  our own mistake, with the graph that shows it
+    └── CompileError                       our own mistake, with the graph that shows it
 """
 
 from __future__ import annotations
@@ -46,6 +49,7 @@ __all__ = [
     "IndexRangeError",
     "LabelError",
     "ObservationError",
+    "OutOfMemoryError",
     "RequestError",
     "SaveError",
     "ShapeError",
@@ -53,7 +57,8 @@ __all__ = [
     "user_line",
 ]
 
-OWN = (str(Path(__file__).parent), "<tenor")
+PACKAGE = str(Path(__file__).parent)
+OWN = (PACKAGE, "<tenor")
 """How the names of Tenor's own files begin."""
 LIBRARY = str(Path(contextlib.__file__).parent)
 """Python's own: `with` and the like stand between our frames and the user's."""
@@ -80,7 +85,7 @@ def source_text(where: tuple[str, int] | None) -> str | None:
     return f"{file}:{line}  {text}".rstrip()
 
 
-class TenorError(Exception):
+class TenorError(RuntimeError):
     """An error in four parts: what was wanted, what came, the user's line, what to do.
 
     Args:
@@ -139,7 +144,7 @@ class IndexRangeError(TenorError, IndexError):
     """An index outside the dimension it indexes."""
 
 
-class LabelError(TenorError, ValueError):
+class LabelError(TenorError, ValueError, IndexError):
     """A class label outside [0, classes)."""
 
 
@@ -147,12 +152,16 @@ class ArgumentError(TenorError, ValueError):
     """An argument outside its domain."""
 
 
-class GradientError(TenorError, RuntimeError):
+class GradientError(TenorError):
     """A backward pass that cannot be done as asked."""
 
 
-class ObservationError(TenorError, RuntimeError):
+class ObservationError(TenorError):
     """A value read where values do not exist yet, inside a compiled function."""
+
+
+class OutOfMemoryError(TenorError, MemoryError):
+    """Values that do not fit in memory."""
 
 
 class FormatError(TenorError, ValueError):
@@ -167,5 +176,5 @@ class RequestError(TenorError, ValueError):
     """A malformed request to a served model."""
 
 
-class CompileError(TenorError, RuntimeError):
+class CompileError(TenorError):
     """A mistake of Tenor's own, with what is needed to report it."""

@@ -328,6 +328,18 @@ TIED = {
     "norm 1": lambda m, x: m.norm(x, 1, dim=1),
     "norm inf": lambda m, x: m.norm(x, float("inf"), dim=1),
     "norm of all": lambda m, x: m.norm(x * 0),
+    "norm 3": lambda m, x: m.norm(x * 0, 3, dim=1),
+    "norm 1/2": lambda m, x: m.norm(x, 0.5, dim=1),
+    "std of equals": lambda m, x: m.std(x[:, :1].expand(2, 3), 1),
+    "std_mean of equals": lambda m, x: sum(m.std_mean(x[:, :1].expand(2, 3))),
+    "max with NaN": lambda m, x: m.max(x + m.where(x == 1, float("nan"), 0.0)),
+    "sign": lambda m, x: m.sign(x),
+    "floor": lambda m, x: m.floor(x * 0.4),
+    "ceil": lambda m, x: m.ceil(x * 0.4) * x,
+    "trunc": lambda m, x: m.trunc(x * 0.4),
+    "round": lambda m, x: m.round(x * 0.4) + x,
+    "div floor": lambda m, x: m.div(x, 3, rounding_mode="floor"),
+    "div trunc": lambda m, x: m.div(x, 3, rounding_mode="trunc"),
     "pow 0": lambda m, x: x**0,
     "pow by a tensor": lambda m, x: m.pow(x.abs(), m.tensor([[0.0, 1.0, 2.0, 0.0]])),
     "sort": lambda m, x: m.sort(x, dim=1, stable=True)[0],
@@ -343,3 +355,27 @@ TIED = {
     "where": lambda m, x: m.where(x > 0, m.log(x), x),
 }
 """Functions tried where elements are equal, 0 or 1: at the kinks PyTorch's choice is ours."""
+
+SMOOTH = {
+    "logaddexp": lambda m, x: m.logaddexp(x, x.flip(0)),
+    "logaddexp2": lambda m, x: m.logaddexp2(x, x.flip(0)),
+    "logcumsumexp": lambda m, x: m.logcumsumexp(x, 0),
+    "logsumexp": lambda m, x: m.logsumexp(x, 0),
+    "log_softmax": lambda m, x: m.log_softmax(x, 0),
+    "hypot": lambda m, x: m.hypot(x, x * 0 + 2),
+    "atan2": lambda m, x: m.atan2(x, x * 0 + 2),
+    "asinh": lambda m, x: m.asinh(x),
+    "erfc": lambda m, x: m.erfc(x),
+    "sinh": lambda m, x: m.sinh(x),
+    "cosh": lambda m, x: m.cosh(x),
+    "F.logsigmoid": lambda m, x: m.nn.functional.logsigmoid(x),
+    "F.softplus": lambda m, x: m.nn.functional.softplus(x),
+    "F.mish": lambda m, x: m.nn.functional.mish(x),
+    "F.silu": lambda m, x: m.nn.functional.silu(x),
+    "F.gelu": lambda m, x: m.nn.functional.gelu(x),
+    "F.binary_cross_entropy_with_logits": lambda m, x: (
+        m.nn.functional.binary_cross_entropy_with_logits(x, x.detach() * 0 + 0.3)
+    ),
+    "F.cross_entropy": lambda m, x: m.nn.functional.cross_entropy(x[None], m.tensor([1])),
+}
+"""Smooth functions made of pieces with kinks: their second derivatives where the pieces meet."""

@@ -117,7 +117,9 @@ def test_what_does_not_change_is_the_tensor_itself():
     assert x.to("cpu", tn.float64).dtype is tn.float64
     assert x.to(device="cpu", dtype=tn.int8).dtype is tn.int8
     assert x.to(np.float16).dtype is tn.float16
-    assert (x.type(), x.type("int64").dtype) == ("tenor.float32", tn.int64)
+    assert (x.type(), x.type("int64").dtype) == ("tenor.FloatTensor", tn.int64)
+    for long in ("torch.LongTensor", "tenor.LongTensor", tn.LongTensor, np.int64, int):
+        assert x.type(long).dtype is tn.int64
     assert x.type(tn.float32) is x
 
 
@@ -207,6 +209,17 @@ def test_arithmetic_of_arrays_and_tensors_gives_tensors():
     x = tn.tensor([1.0, 2.0])
     assert isinstance(np.float32(2) * x, tn.Tensor)
     assert (np.float64(3) - x).tolist() == [2.0, 1.0]
+    array = np.array([3.0, 4.0], np.float32)
+    x.requires_grad_()
+    for mixed in (x + array, array + x, array * x, x - array, array / x, x @ array, array @ x):
+        assert isinstance(mixed, tn.Tensor)
+        assert mixed.requires_grad
+    assert (array - x).tolist() == [2.0, 2.0]
+    assert (array @ x).item() == 11.0
+    assert (x + np.ones(2)).dtype is tn.float64
+    assert (x > array).tolist() == [False, False]
+    x.data += array
+    assert x.tolist() == [4.0, 6.0]
 
 
 def test_pytorch_reads_tensors_without_a_copy():
@@ -221,6 +234,15 @@ def test_pytorch_reads_tensors_without_a_copy():
 
 
 # -- copies ------------------------------------------------------------------------------------
+def test_copy_is_another_leaf_on_the_same_memory():
+    x = tn.tensor([1.0, 2.0])
+    y = copy.copy(x)
+    y[0] = 5.0
+    assert (y is x, x.tolist()) == (False, [5.0, 2.0])
+    z = copy.copy(x.requires_grad_())
+    assert (z.is_leaf, z.requires_grad, z.tolist()) == (True, True, [5.0, 2.0])
+
+
 def test_deepcopy_is_a_leaf_of_its_own():
     x = tn.tensor([1.0, 2.0], requires_grad=True)
     (x * 3).sum().backward()
@@ -304,7 +326,9 @@ ERRORS = {
     "bool of none": (lambda x: bool(x[:0]), ArgumentError, ("ambiguous", "no values")),
     "len of no dims": (lambda x: len(x[0, 0]), ShapeError, ("len", "shape ()")),
     "iterating no dims": (lambda x: list(x[0, 0]), ShapeError, ("no dims",)),
-    "a float as an index": (lambda x: [1][x[0, 0]], ArgumentError, ("index", "float32")),
+    "a float as an index": (lambda x: [1][x[0, 0]], DTypeError, ("index", "float32")),
+    "several as an index": (lambda x: [1][x[0].long()], ArgumentError, ("item", "(3,)")),
+    "a string in a tensor": (lambda x: "a" in x, DTypeError, ("'a'",)),
     "NumPy of a gradient": (
         lambda x: x.requires_grad_().numpy(),
         GradientError,
@@ -312,6 +336,7 @@ ERRORS = {
     ),
     "NumPy of bfloat16": (lambda x: x.bfloat16().numpy(), DTypeError, ("bfloat16", "float()")),
     "another device": (lambda x: x.to("cuda"), ArgumentError, ("cuda", "cpu")),
+    "CUDA": (lambda x: x.cuda(), ArgumentError, ("cuda", "cpu")),
     "no dtype": (lambda x: x.to("float31"), (DTypeError, ArgumentError), ("float31",)),
     "a pickle": (lambda x: pickle.dumps(x), FormatError, ("pickle", "tn.save")),
     "made by its class": (lambda x: tn.Tensor([1.0]), ArgumentError, ("tn.tensor(data)",)),

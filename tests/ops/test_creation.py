@@ -194,7 +194,7 @@ MADE_OUTSIDE = ("as_tensor", "asarray", "from_numpy", "from_dlpack")
 
 
 def test_every_function_has_a_row():
-    assert set(ROWS) == set(creation.__all__)
+    assert set(ROWS) == {*creation.__all__, "from_dlpack"}
 
 
 @pytest.mark.parametrize("dtype", ALL)
@@ -275,6 +275,24 @@ def test_from_dlpack_shares_memory_with_pytorch():
     assert back.tolist() == [2.0, 12.0, 6.0, 8.0]
 
 
+@pytest.mark.parametrize("kind", ALL)
+def test_every_dtype_crosses_dlpack_both_ways(kind):
+    ours = tn.tensor([[1, 0, 1], [0, 1, 1]]).to(getattr(tn, kind))
+    theirs = torch.from_dlpack(ours)
+    assert (name(theirs.dtype), theirs.tolist()) == (kind, ours.tolist())
+    theirs[0, 1] = 1
+    assert ours[0].tolist() == [1, 1, 1]
+    back = tn.from_dlpack(theirs)
+    assert (back.dtype.name, back.tolist()) == (kind, ours.tolist())
+    back[1, 0] = 1
+    assert theirs[1].tolist() == [1, 1, 1]
+    assert tn.from_dlpack(theirs.T).tolist() == theirs.T.tolist()
+    assert tn.from_dlpack(theirs[:, ::2]).tolist() == theirs[:, ::2].tolist()
+    assert tn.from_dlpack(theirs[:0]).shape == (0, 3)
+    assert tn.from_dlpack(ours).dtype is ours.dtype
+    assert torch.from_dlpack(ours[:, 1:]).tolist() == ours[:, 1:].tolist()
+
+
 def test_leaves_that_need_gradients():
     for make in (
         lambda: tn.zeros(2, requires_grad=True),
@@ -297,6 +315,17 @@ def test_the_default_dtype_of_what_python_gives():
         assert tn.tensor(value).dtype.name == name(torch.tensor(value).dtype)
     for kind in ("float16", "float64", "int8", "uint16", "bool"):
         assert tn.tensor(np.ones(2, kind)).dtype.name == kind
+        assert tn.tensor(list(np.ones(2, kind))).dtype.name == kind
+        assert tn.tensor([np.ones(2, kind)]).dtype.name == kind
+    for mixed in (
+        [np.int32(1), 2],
+        [np.float64(1), 2.0],
+        [[np.float32(1)], [2]],
+        [np.int8(1), True],
+    ):
+        assert tn.tensor(mixed).dtype.name == name(torch.tensor(mixed).dtype)
+    for kind in (float, int, bool):
+        assert tn.tensor([1], dtype=kind).dtype.name == name(torch.tensor([1], dtype=kind).dtype)
 
 
 def test_tensors_among_data():
@@ -322,6 +351,16 @@ ERRORS = {
         DTypeError,
         ("gradients", "int64"),
     ),
+    "a number too large": (lambda: tn.tensor(2**63), ArgumentError, ("must fit", "int64")),
+    "a byte too large": (
+        lambda: tn.tensor([1, 256], dtype=tn.uint8),
+        ArgumentError,
+        ("must fit", "from 1 to 256 for uint8"),
+    ),
+    "NaN for integers": (lambda: tn.tensor([math.nan], dtype=tn.int64), ArgumentError, ("nan",)),
+    "full of too much": (lambda: tn.full((2,), 300, dtype=tn.int8), ArgumentError, ("300",)),
+    "no array": (lambda: tn.from_numpy([1, 2]), DTypeError, ("a NumPy array", "(list)")),
+    "arange to infinity": (lambda: tn.arange(math.inf), ArgumentError, ("arange", "infinity")),
     "NumPy's strings": (lambda: tn.from_numpy(np.array(["a"])), DTypeError, ("NumPy dtype",)),
     "linspace": (lambda: tn.linspace(0, 1, -2), (ArgumentError, ShapeError), ("linspace",)),
     "eye": (lambda: tn.eye(-2), (ArgumentError, ShapeError), ("eye",)),

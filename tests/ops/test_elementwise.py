@@ -188,6 +188,10 @@ ROWS = {
             one(lambda m, x: m.clamp(x, max=1)),
             one(lambda m, x: m.clamp(x, -0.5)),
             one(lambda m, x: m.clamp(x, 2, 1)),
+            one(lambda m, x: m.clamp(x.float(), math.nan, 1)),
+            made("NaN among bounds", (3, 5), (5,))(
+                lambda m, x, a: m.clamp(x.float(), a.float().log(), -a.float().log())
+            ),
             two(lambda m, a, b: m.clamp(a, b), numbers=()),
             two(lambda m, a, b: m.clamp(a, max=b), numbers=()),
             made("both tensors", (3, 5), (5,), (3, 1))(lambda m, x, a, b: m.clamp(x, a, b)),

@@ -14,7 +14,14 @@ from tenor.autograd.vjp import VJP
 from tenor.engine.trace import record
 from tenor.ir import dtype as dt
 from tenor.ir.op import OPS
-from tests.ops.differentiable import FUNCTIONS, NO_DIFFERENCES, NONE_FOR_ZEROS, TIED, spec
+from tests.ops.differentiable import (
+    FUNCTIONS,
+    NO_DIFFERENCES,
+    NONE_FOR_ZEROS,
+    SMOOTH,
+    TIED,
+    spec,
+)
 from tests.ops.oracle import agree, given
 from tests.ops.rows import reference
 
@@ -135,6 +142,9 @@ CASES: dict[str, list[Case]] = {
     "tanh": one("tanh"), "erf": one("erf"), "sigmoid": one("sigmoid"),
     "cast": one("cast", dt.float64),
     "add": two("add"), "sub": two("sub"), "mul": two("mul"), "div": two("div", "positive"),
+    "sign": one("sign", domain="apart"), "floor": one("floor", domain="apart"),
+    "ceil": one("ceil", domain="apart"), "trunc": one("trunc", domain="apart"),
+    "round": one("round", domain="apart"), "floordiv": two("floordiv", "positive"),
     "mod": [
         Case((tn.tensor([2.3, -1.7, 5.1]).double().requires_grad_(),
               tn.tensor([0.9, 1.1, -2.0]).double().requires_grad_()), op("mod")),
@@ -210,11 +220,10 @@ def curved(call):
 
 
 NUMBERS = {
-    "sign": (), "floor": (), "ceil": (), "trunc": (), "round": (), "argmax": (0,), "argmin": (0,),
-    "argsort": (0, False), "detach": (),
+    "argmax": (0,), "argmin": (0,), "argsort": (0, False), "detach": (),
 }  # fmt: skip
 """Primitives of one float tensor that pass no gradient back, and their attributes."""
-PAIRS = ("floordiv", "eq", "ne", "lt", "le")
+PAIRS = ("eq", "ne", "lt", "le")
 NO_FLOATS = {"leaf", "scalar", "const", "iota", "random_bits", "not", "wrap_index", "and", "or",
              "xor", "shl", "shr"}  # fmt: skip
 """Primitives that read no floats at all."""
@@ -307,3 +316,17 @@ def test_a_gradient_at_a_kink_is_pytorchs(label, count):
     for values in ([[1, 0, 1, 0], [0, 1, 1, 2]], [[-1, 0, 2, 2], [2, -1, -1, 0]]):
         same(TIED[label], [np.array(values, np.float32)])
         count("gradients", "kink against PyTorch, float32")
+
+
+@pytest.mark.parametrize("label", SMOOTH)
+def test_a_second_derivative_where_pieces_meet_is_pytorchs(label, count):
+    def twice(m, x):
+        y = SMOOTH[label](m, x)
+        (g,) = m.autograd.grad(loss(y), x, create_graph=True)
+        (h,) = m.autograd.grad((g * g).sum(), x)
+        return g, h
+
+    for values in ([0.0, 0.0, 0.0], [0.0, 1.0, -1.0], [0.5, 0.5, -0.5], [2.0, 0.0, 2.0]):
+        theirs = torch.tensor(values, dtype=torch.float64, requires_grad=True)
+        agree(twice(tn, given(theirs)), twice(torch, theirs), 1e-9)
+        count("gradients", "second derivative against PyTorch, float64")

@@ -547,6 +547,13 @@ def test_the_last_of_equal_places_stays():
     assert tn.zeros(2).scatter(0, tn.tensor([0, 0]), tn.tensor([3.0, 4.0])).tolist() == [4.0, 0.0]
 
 
+def test_a_negative_number_counts_from_the_top_of_an_unsigned_dtype():
+    x, y = tn.zeros(2, dtype=tn.uint8), torch.zeros(2, dtype=torch.uint8)
+    x[0], y[0] = -1, -1
+    agree(x, y)
+    agree(x.fill_(-255), y.fill_(-255))
+
+
 def test_python_and_numpy_values_can_be_written():
     x = tn.zeros(2, 3)
     x[0] = [1, 2, 3]
@@ -638,6 +645,27 @@ ERRORS = {
         ("gather", "(3, 4)", "(1,)"),
     ),
     "one_hot": (lambda x: tn.one_hot(tn.tensor([3]), 3).tolist(), IndexRangeError, ("index 3",)),
+    "ragged indices": (lambda x: x[[[0], [1, 2]]], ShapeError, ("one length", "[1, 2]]")),
+    "ragged values": (lambda x: x.__setitem__(0, [1, [2]]), ShapeError, ("one length", "[2]]")),
+    "a slice of floats": (lambda x: x[1.5:], DTypeError, ("bounds of a slice", "1.5:")),
+    "a slice that stands still": (lambda x: x[::0], ArgumentError, ("step", "::0")),
+    "a slice from a float tensor": (lambda x: x[x[0, 0] :], DTypeError, ("index", "float32")),
+    "NaN for an integer": (
+        lambda x: x.long().__setitem__(0, float("nan")),
+        ArgumentError,
+        ("must fit", "nan for int64"),
+    ),
+    "too much for a byte": (
+        lambda x: x.byte().__setitem__(0, 300),
+        ArgumentError,
+        ("must fit", "300 for uint8"),
+    ),
+    "too much to fill a byte": (lambda x: x.byte().fill_(-256), ArgumentError, ("-256",)),
+    "too much for a mask": (
+        lambda x: x.char().masked_fill(x > 3, 128),
+        ArgumentError,
+        ("128 for int8",),
+    ),
 }
 
 

@@ -231,6 +231,7 @@ ROWS = {
     "swapaxes": Row(forms("swapaxes", ((2, 3, 4), (0, 1)))),
     "swapdims": Row(forms("swapdims", ((2, 3, 4), (1, 2)))),
     "t": Row(forms("t", ((2, 3), ()), ((4,), ()), ((), ()), ((2, 3, 4), ()))),
+    "adjoint": Row(forms("adjoint", ((2, 3), ()), ((2, 3, 4), ()))),
     "movedim": Row(
         forms(
             "movedim",
@@ -444,7 +445,33 @@ ROWS = {
 
 
 def test_every_function_has_a_row():
-    assert set(ROWS) == {*movement.__all__, *joining.__all__, *diagonals.__all__}
+    every = {*movement.__all__, *joining.__all__, *diagonals.__all__}
+    assert set(ROWS) == every - {"broadcast_shapes"}  # which has a test of its own
+
+
+def test_broadcast_shapes():
+    for shapes in ([(3,), (2, 1)], [(), (4,)], [(1, 5), 5], [()], [(2, 1, 3), (4, 1)]):
+        assert tn.broadcast_shapes(*shapes) == tuple(torch.broadcast_shapes(*shapes))
+    assert tn.broadcast_shapes((2, 1), (3,)).numel() == 6
+    with pytest.raises(ShapeError, match="broadcast_shapes"):
+        tn.broadcast_shapes((2,), (3,))
+
+
+def test_transposes_by_attribute():
+    x, y = tn.arange(6.0).reshape(2, 3), tn.arange(24.0).reshape(2, 3, 4)
+    for found in (x.T, x.H, x.mT, x.mH, x.adjoint()):
+        assert found.tolist() == x.t().tolist()
+    assert y.mH.tolist() == y.mT.tolist()
+    with pytest.raises(ShapeError):
+        _ = y.H
+
+
+def test_no_dims_cannot_be_cut():
+    x = tn.tensor(1.0)
+    for call in (x.unbind, lambda: x.split(1), lambda: x.chunk(1), lambda: x.narrow(0, 0, 1),
+                 lambda: x.tensor_split(1)):  # fmt: skip
+        with pytest.raises(AxisError, match="no dims"):
+            call()
 
 
 @pytest.mark.parametrize("dtype", ALL)

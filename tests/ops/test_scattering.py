@@ -1,10 +1,10 @@
-"""Folding into places, and index_put, against PyTorch."""
+"""Folding into places, index_put, and indices along a dim, against PyTorch."""
 
 import pytest
 import torch
 
 import tenor as tn
-from tenor.errors import ArgumentError
+from tenor.errors import ArgumentError, IndexRangeError
 from tests.ops.oracle import agree, given, gradients_agree
 
 SHAPES = [((5,), 0), ((40,), 0), ((4, 3), 0), ((3, 6), -1), ((2, 5, 3), 1), ((), 0)]
@@ -66,3 +66,33 @@ def test_index_put(accumulate):
         given(x).index_put((given(i),), 7.0, accumulate),
         x.index_put((i,), torch.tensor(7.0), accumulate),
     )
+
+
+def test_where_indices_count_from_the_end():
+    x, last = tn.arange(12.0).reshape(3, 4), tn.tensor([-1])
+    assert x.take(last).tolist() == [11.0]
+    assert x.index_fill(0, last, 7.0)[2].tolist() == [7.0] * 4
+    assert tn.take_along_dim(x, tn.tensor([[-1]]), dim=0).tolist() == [x[2].tolist()]
+    assert x[last].tolist() == [x[2].tolist()]
+
+
+OUTSIDE = {
+    "gather": (lambda x, i: x.gather(0, i[:, None]), "(1, 0)"),
+    "index_select": (lambda x, i: x.index_select(0, i), "(1,)"),
+    "index_add": (lambda x, i: x.index_add(0, i, x[:2]), "(1,)"),
+    "index_copy": (lambda x, i: x.index_copy(0, i, x[:2]), "(1,)"),
+    "scatter": (lambda x, i: x.scatter(0, i[:, None], 1.0), "(1, 0)"),
+    "scatter_add": (lambda x, i: x.scatter_add(0, i[:, None], x[:2, :1]), "(1, 0)"),
+    "one_hot": (lambda x, i: tn.one_hot(i, 3), "(1,)"),
+}
+
+
+@pytest.mark.parametrize("index", [-1, 3])
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_elsewhere_an_index_outside_the_extent_is_an_error(name, index):
+    call, place = OUTSIDE[name]
+    with pytest.raises(IndexRangeError) as caught:
+        call(tn.arange(12.0).reshape(3, 4), tn.tensor([0, index])).tolist()
+    assert caught.value.came == [f"index {index} at position {place}"]
+    assert "[0, 3)" in str(caught.value)
+    assert "fix:" in str(caught.value)

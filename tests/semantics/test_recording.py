@@ -13,7 +13,7 @@ import torch
 import tenor as tn
 from tenor.config import config
 from tenor.engine.flush import counts
-from tenor.errors import GradientError, ObservationError, ShapeError
+from tenor.errors import GradientError, ObservationError, OutOfMemoryError, ShapeError
 from tenor.runtime import cpu
 
 
@@ -702,3 +702,38 @@ def test_a_mistake_in_the_compiler_spoils_one_trace_only(monkeypatch):
     assert (x + 1).tolist() == [2, 2, 2]
     with pytest.raises(CompileError, match="a bug"):
         y.tolist()
+
+
+def test_what_does_not_fit_in_memory_spoils_nothing_else():
+    x, wide = tn.tensor([1.0, 2.0]), (2**26, 2**26)  # 16 PiB, more than a process can address
+    held = x * 3
+    x.add_(1)
+    with pytest.raises(MemoryError) as caught:
+        (x[0].expand(wide) + 1).materialize()
+    error = caught.value
+    assert isinstance(error, OutOfMemoryError)
+    assert error.where[0] == __file__
+    assert f"for a tensor {wide} float32" in str(error)
+    assert "fix:" in str(error)
+    assert (held.tolist(), x.tolist(), (x * 2).tolist()) == ([3, 6], [2, 3], [4, 6])
+
+
+def test_what_did_not_fit_in_memory_says_so_again(monkeypatch):
+    from tenor.runtime import allocator
+
+    allocate = allocator.allocate
+    x = tn.tensor([1.0, 2.0])
+    large, small = x.expand(1000, 2) + 4.5, x + 4.5
+
+    def scarce(nbytes):
+        if nbytes > 4000:
+            raise MemoryError("no more")
+        return allocate(nbytes)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(allocator, "allocate", scarce)
+        with pytest.raises(OutOfMemoryError, match=r"\(1000, 2\)"):
+            small.tolist()
+    assert small.tolist() == [5.5, 6.5]
+    with pytest.raises(OutOfMemoryError):
+        large.sum()

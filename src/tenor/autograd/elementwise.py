@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tenor.ir.node import Node
 
 __all__ = [
-    "abs_", "add", "cast", "cos", "div", "erf", "exp", "expm1", "log", "log1p", "maximum",
+    "abs_", "add", "cast", "cos", "div", "erf", "exp", "expm1", "flat", "log", "log1p", "maximum",
     "minimum", "mod", "mul", "neg", "pow_", "rsqrt", "sigmoid", "sin", "sqrt", "sub", "tanh",
     "where",
 ]  # fmt: skip
@@ -98,6 +98,14 @@ def cast(t: Tape) -> Cotangents:
     dtype = t.node.inputs[0].dtype
     differentiable = dtype.is_floating_point and t.node.dtype.is_floating_point
     return (t.b.cast(t.g, dtype) if differentiable and t.needs(0) else None,)
+
+
+# -- any number of inputs -------------------------------------------------------------------------
+def flat(t: Tape) -> Cotangents:
+    """Return zeros: the operation is constant between its steps."""
+    return tuple(
+        t.b.zeros(x.shape, t.g.dtype) if t.needs(i) else None for i, x in enumerate(t.node.inputs)
+    )
 
 
 # -- two inputs ---------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from tenor.ir import dtype as dt
+from tenor.ir import op as ops
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,9 +90,9 @@ def prod(t: Tape) -> Node:
 
 # -- extremes -------------------------------------------------------------------------------------
 def _shared(t: Tape) -> Node:
-    """Return g in equal parts at every place that holds the extreme."""
+    """Return g in equal parts at every place that holds the extreme, which any NaN is."""
     x, shape = t.x(0), t.node.inputs[0].shape
-    holds = t.b.eq(x, t.b.expand(t.y(), shape))
+    holds = t.b.emit(ops.OR, (t.b.eq(x, t.b.expand(t.y(), shape)), t.b.ne(x, x)))
     count = t.b.sum(t.b.cast(holds, x.dtype), t.node.attr("dims"))
     share = t.b.expand(t.b.div(t.g, count), shape)
     return t.b.where(holds, share, t.b.const(0, x.dtype))

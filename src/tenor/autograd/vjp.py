@@ -32,8 +32,8 @@ VJP: Final[dict[str, Rule | None]] = {
     # Bits drawn from integers.
     "random_bits": None,
     "neg": unary(elementwise.neg), "abs": unary(elementwise.abs_),
-    # Piecewise constant: zero wherever a derivative exists.
-    "sign": None, "floor": None, "ceil": None, "trunc": None, "round": None, "floordiv": None,
+    "sign": elementwise.flat, "floor": elementwise.flat, "ceil": elementwise.flat,
+    "trunc": elementwise.flat, "round": elementwise.flat, "floordiv": elementwise.flat,
     "exp": unary(elementwise.exp), "expm1": unary(elementwise.expm1),
     "log": unary(elementwise.log), "log1p": unary(elementwise.log1p),
     "sqrt": unary(elementwise.sqrt), "rsqrt": unary(elementwise.rsqrt),

@@ -6,6 +6,7 @@ the key of a compiled plan; a plan that stores more than is needed serves as wel
 
 from __future__ import annotations
 
+import contextlib
 from copy import copy
 from dataclasses import dataclass, field
 from time import sleep
@@ -21,9 +22,16 @@ from tenor.engine.liveness import IN_A_LIST, IN_A_NAME, getrefcount
 from tenor.engine.trace import Trace, install, local, reset_trie
 from tenor.engine.trie import Meta, State, meta, path
 from tenor.engine.walk import FREED, Segment, needed_values
-from tenor.errors import ArgumentError, CompileError, IndexRangeError, LabelError, TenorError
+from tenor.errors import (
+    ArgumentError,
+    CompileError,
+    IndexRangeError,
+    LabelError,
+    OutOfMemoryError,
+    TenorError,
+)
 from tenor.ir import op as ops
-from tenor.ir.node import Graph, Node
+from tenor.ir.node import Graph, Node, size
 from tenor.runtime.executable import Interrupted
 
 if TYPE_CHECKING:
@@ -71,9 +79,10 @@ class Plan:
         lowest = -extent if what == "index" else 0
         found = _first_outside(self.graph, state, lowest, leaves, scalars)
         place = "" if found is None else f" at position {found[1]}"
+        named = "index" if what == "place" else what
         return error(
             rule.format(lowest=lowest, extent=extent),
-            came=f"{what} {value if found is None else found[0]}{place}",
+            came=f"{named} {value if found is None else found[0]}{place}",
             fix=fix.format(extent=extent),
             where=None if local.immediate else state.site,  # None: the line that runs
         )
@@ -84,6 +93,11 @@ FAILURES: Final[dict[str, tuple[type[TenorError], str, str]]] = {
         IndexRangeError,
         "index: an index must lie in [{lowest}, {extent}).",
         "check the indices against the extent they index",
+    ),
+    "place": (
+        IndexRangeError,
+        "index: an index along a dim must lie in [0, {extent}).",
+        "check the indices; here they do not count from the end",
     ),
     "row": (
         IndexRangeError,
@@ -351,6 +365,8 @@ def _execute(trace: Trace, live: list[Handle], binding: Binding) -> None:
         outputs, code, value = plan.runner.run(leaves, scalars)
     except Interrupted as late:
         (outputs, code, value), interrupt = late.results, late.__cause__
+    except MemoryError as error:
+        _overflow(trace, live, error)
     if code:
         _abandon(trace, live, plan, code, value)
     try:
@@ -436,7 +452,36 @@ def _abandon(trace: Trace, live: list[Handle], plan: Plan, code: int, value: int
         if not code:
             break
         bad |= _dependents(trace.state, graph.nodes[code - 1])  # type: ignore[arg-type]
-    found = dict(zip(graph.outputs, outputs, strict=True))
+    _leave(trace, live, bad, dict(zip(graph.outputs, outputs, strict=True)), error)
+
+
+def _overflow(trace: Trace, live: list[Handle], cause: MemoryError) -> NoReturn:
+    """Leave a trace whose values do not fit in memory, and raise; those that do are computed."""
+    roots = sorted({root_of(h.state) for h in live}, key=lambda s: s.depth)
+    found: dict[Any, Any] = {}
+    for root in roots:
+        if root.op is not ops.LEAF:
+            with contextlib.suppress(MemoryError):
+                outputs, code, _ = load(graph_of(trace.state, [root])).run(
+                    trace.leaves, trace.scalars
+                )
+                found |= {} if code else {root: outputs[0]}
+    bad = {r for r in roots if r not in found and r.op is not ops.LEAF}
+    bad.update(h.state for h in live if root_of(h.state) in bad)
+    largest = max(bad or roots, key=lambda s: size(s.shape) * s.dtype.itemsize)
+    error = OutOfMemoryError(
+        "memory: what is computed and kept must fit in memory.",
+        came=[str(cause), f"for a tensor {largest.shape} {largest.dtype.name}"],
+        fix="work on a part at a time, or let go of tensors that are not needed with del",
+        where=largest.site,
+    )
+    _leave(trace, live, bad, found, error)
+
+
+def _leave(
+    trace: Trace, live: list[Handle], bad: set[State], found: dict[Any, Any], error: TenorError
+) -> NoReturn:
+    """Give live handles what was found, the error to the others, and raise it."""
     for handle in live:
         state = handle.state
         root = root_of(state)

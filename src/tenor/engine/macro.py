@@ -10,13 +10,11 @@ import functools
 from math import copysign
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
 
-import numpy as np
-
 from tenor.engine.handle import Handle
 from tenor.engine.liveness import IN_A_NAME, getrefcount
 from tenor.engine.trace import enter, local
 from tenor.engine.trie import since
-from tenor.errors import DTypeError, user_line
+from tenor.errors import user_line
 from tenor.ir import op as ops
 
 if TYPE_CHECKING:
@@ -77,7 +75,7 @@ def macro(function: Callable[P, R]) -> Callable[P, R]:
         try:
             span = start.macros.get(key)
         except TypeError:  # a list or an array is no key
-            return _unkeyed(function, args, kwargs)  # type: ignore[no-any-return]
+            return function(*args, **kwargs)
         if span is None:
             return _record(trace, start, key, function, args, kwargs)  # type: ignore[no-any-return]
         trace.state = span.end
@@ -102,28 +100,6 @@ def _here(checks: tuple[State, ...]) -> None:
     site = user_line()
     for state in checks:
         state.site = site
-
-
-def _unkeyed(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call the function; if it fails on an array where a tensor belongs, say so.
-
-    Raises:
-        DTypeError: an argument is a NumPy array, or the first one a list.
-    """
-    try:
-        return function(*args, **kwargs)
-    except (AttributeError, TypeError) as error:
-        named = [*((f"argument {i}", a) for i, a in enumerate(args)), *kwargs.items()]
-        arrays = [(name, a) for name, a in named if isinstance(a, np.ndarray)]
-        if not arrays and named and isinstance(named[0][1], list):
-            arrays = named[:1]
-        if not arrays:
-            raise
-        raise DTypeError(
-            f"{function.__name__}: takes tensors.",
-            came=[f"{name}: {type(a).__name__}" for name, a in arrays],
-            fix="convert with tn.tensor(...)",
-        ) from error
 
 
 def exact(value: Any) -> Any:

@@ -90,8 +90,8 @@ def of(name: object) -> DType:
         return name
     if isinstance(name, str) and name in BY_NAME:
         return BY_NAME[name]
-    if name is float:
-        return default_float
+    if name is float:  # as in PyTorch and NumPy, though literals are of the default dtype
+        return float64
     if name is int:
         return int64
     if name is bool:

@@ -90,8 +90,9 @@ CAST: Final = row(
 )
 WRAP_INDEX: Final = row(
     "wrap_index", "elementwise", 1, "size what",
-    "an index in range: what 'index', x + size where x < 0, else x, in [-size, size); 'row' or "
-    "'label', x itself, in [0, size). Out of range is an error, raised after the run",
+    "an index in range: what 'index', x + size where x < 0, else x, in [-size, size); "
+    "'place', 'row' or 'label', x itself, in [0, size). "
+    "Out of range is an error, raised after the run",
 )  # fmt: skip
 # Elementwise, two inputs.
 ADD: Final = row("add", "elementwise", 2, "", "a + b; or for bool")

@@ -97,7 +97,7 @@ KINDS: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
     "value": ("a number", _number),
     "length": ("an extent", _integer),
     "size": ("an extent", _integer),
-    "what": ('"index", "row" or "label"', _one_of("index", "row", "label")),
+    "what": ('"index", "place", "row" or "label"', _one_of("index", "place", "row", "label")),
     "dim": ("a dim", _integer),
     "dims": ("ascending dims", _ascending),
     "permute.dims": ("dims", _integers),

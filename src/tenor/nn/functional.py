@@ -74,6 +74,7 @@ from tenor.tensor import bernoulli_mask, broadcast_tensors, empty_like, no_grad,
 from tenor.tensor.dims import aliased
 from tenor.tensor.indexing import one_hot, wrapped
 from tenor.tensor.operands import lowered
+from tenor.tensor.surface import publish
 
 if TYPE_CHECKING:
     from tenor.tensor import Tensor
@@ -114,17 +115,23 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             fix=_linear_fix(tuple(shape), wanted),
             operands=(input, weight),
         )
-    if input.dtype is not weight.dtype and not local.lowered:
-        raise DTypeError(
-            "linear: the input must have the weight's dtype.",
-            came=[f"input: {input.dtype.name}", f"weight: {weight.dtype.name}"],
-            fix=f"convert the input with .to(tn.{weight.dtype.name})",
-            operands=(input, weight),
-        )
+    same_dtype("linear", input, weight)
     # Not weight.t(): a view would have to be told of every step the optimizer takes.
     turned = record(ops.PERMUTE, (weight,), ((1, 0),)) if weight.ndim == 2 else weight
     out = input @ turned
     return out if bias is None else out + lowered(bias)[0]
+
+
+def same_dtype(name: str, input: Tensor, weight: Tensor) -> None:
+    """Refuse an input of another dtype than the weight's, unless both are lowered by autocast."""
+    came, wanted = input.element_type, weight.element_type
+    if came is not wanted and not local.lowered:
+        raise DTypeError(
+            f"{name}: the input must have the weight's dtype.",
+            came=[f"input: {came.name}", f"weight: {wanted.name}"],
+            fix=f"convert the input with .to(tn.{wanted.name})",
+            operands=(input, weight),
+        )
 
 
 def _linear_fix(shape: tuple[int, ...], wanted: int) -> str:
@@ -339,3 +346,6 @@ def _masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     else:
         scores = scores + mask.masked_fill(blind, 0.0)
     return scores.softmax(-1).masked_fill(blind, 0.0)
+
+
+globals().update(publish({name: globals()[name] for name in __all__}, __name__))

@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tenor.errors import ArgumentError, ShapeError
+from tenor.errors import ArgumentError, DTypeError, ShapeError
 from tenor.nn import functional, init
 from tenor.nn.module import Module
 from tenor.nn.packed import PackedSequence, packed_rows, padded_rows
 from tenor.nn.parameter import Parameter
-from tenor.tensor import cat, empty, index_select, stack, tensor, where
+from tenor.tensor import Tensor, cat, empty, index_select, stack, tensor, where
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from tenor.tensor import Tensor
 
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"]
 
@@ -185,6 +183,7 @@ class Recurrent(Module):
         """Return (output, last states) for a sequence and the first states, or zeros."""
         if isinstance(x, PackedSequence):
             return self._packed(x, given)
+        check_input(self, x, self.weight_ih_l0)
         batched = x.ndim == 3
         self._check_features(x)
         if not x.shape[1 if batched and self.batch_first else 0]:
@@ -299,6 +298,18 @@ class Recurrent(Module):
             if getattr(self, name) != value:
                 parts.append(f"{name}={getattr(self, name)}")
         return ", ".join(parts)
+
+
+def check_input(layer: Module, x: Any, weight: Tensor) -> None:
+    """Refuse an input that is no tensor, or not of the weights' dtype."""
+    name = type(layer).__name__
+    if not isinstance(x, Tensor):
+        raise DTypeError(
+            f"{name}: input must be a tensor or a PackedSequence.",
+            came=type(x).__name__,
+            fix="make a tensor with tn.tensor()",
+        )
+    functional.same_dtype(name, x, weight)
 
 
 class LSTM(Recurrent):
@@ -456,6 +467,7 @@ class Cell(Module):
         self, step: Callable[..., tuple[Tensor, ...]], x: Tensor, given: Sequence[Tensor] | None
     ) -> tuple[Tensor, ...]:
         """Return the states one step on."""
+        check_input(self, x, self.weight_ih)
         if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
             raise ShapeError(
                 f"{type(self).__name__}: expects (N, {self.input_size}) or ({self.input_size},).",

@@ -132,6 +132,19 @@ def _capacity(nbytes: int) -> int:
     return -(-nbytes // step) * step
 
 
+def _fresh(nbytes: int) -> np.ndarray[Any, Any]:
+    """Return memory of the system's; what is kept for reuse goes back to it where it has no more.
+
+    Raises:
+        MemoryError: there is not that much.
+    """
+    try:
+        return np.empty(nbytes, np.uint8)
+    except MemoryError:
+        release_cached()
+        return np.empty(nbytes, np.uint8)
+
+
 def allocate(nbytes: int) -> Buffer:
     """Return uninitialised memory, 64-byte aligned."""
     capacity = _capacity(nbytes)
@@ -139,7 +152,7 @@ def allocate(nbytes: int) -> Buffer:
         pointer, owner = _free[capacity].pop()
         _held["cached"] -= capacity
     except IndexError:
-        owner = np.empty(capacity + ALIGN, np.uint8)
+        owner = _fresh(capacity + ALIGN)
         pointer = -(-owner.ctypes.data // ALIGN) * ALIGN
     _held["live"] += capacity
     return Buffer(pointer, nbytes, owner, capacity)

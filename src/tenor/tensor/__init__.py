@@ -42,6 +42,7 @@ from tenor.tensor.creation import *  # noqa: F403
 from tenor.tensor.device import Device
 from tenor.tensor.diagonals import *  # noqa: F403
 from tenor.tensor.dims import Size
+from tenor.tensor.dlpack import from_dlpack
 from tenor.tensor.dtypes import *  # noqa: F403
 from tenor.tensor.einsum import einsum
 from tenor.tensor.elementwise import *  # noqa: F403
@@ -59,13 +60,14 @@ from tenor.tensor.running import *  # noqa: F403
 from tenor.tensor.scattering import *  # noqa: F403
 from tenor.tensor.special import *  # noqa: F403
 from tenor.tensor.statistics import *  # noqa: F403
+from tenor.tensor.surface import publish
 from tenor.tensor.transcendental import *  # noqa: F403
 from tenor.tensor.typed import *  # noqa: F403
 
 device = Device
 
 __all__ = [  # noqa: PLE0604 - the modules' own lists follow
-    "Device", "Size", "Tensor", "autograd", "cuda", "device", "einsum", "from_array",
+    "Device", "Size", "Tensor", "autograd", "cuda", "device", "einsum", "from_array", "from_dlpack",
     "get_printoptions", "printoptions", "set_printoptions",
     *counting.__all__, *creation.__all__, *diagonals.__all__, *dtypes.__all__,
     *elementwise.__all__, *indexing.__all__, *joining.__all__, *linear.__all__, *modes.__all__,
@@ -73,3 +75,6 @@ __all__ = [  # noqa: PLE0604 - the modules' own lists follow
     *reduction.__all__, *running.__all__, *scattering.__all__, *special.__all__,
     *statistics.__all__, *transcendental.__all__, *typed.__all__,
 ]  # fmt: skip
+
+vars(autograd).update(publish({n: vars(autograd)[n] for n in autograd.__all__}, autograd.__name__))
+globals().update(publish({name: globals()[name] for name in __all__}, "tenor"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -189,16 +189,25 @@ def numpy(x: Tensor, *, force: bool = False) -> NDArray[Any]:
         GradientError: x requires a gradient.
         DTypeError: NumPy has no bfloat16.
     """
-    refuse_observation("numpy()")
-    if x.needs_grad and not force:
-        raise GradientError(
-            "numpy: an array cannot carry gradients.",
-            came="a tensor that requires a gradient",
-            fix="call x.detach().numpy()",
-        )
     if x.element_type is dt.bfloat16:
         raise DTypeError(
             "numpy: NumPy has no bfloat16.", came="bfloat16", fix="call x.float().numpy()"
+        )
+    return lent(x, "numpy()", force=force)
+
+
+def lent(x: Tensor, what: str, *, force: bool = False) -> NDArray[Any]:
+    """Return the elements as an array that shares memory, bfloat16 as uint16.
+
+    Raises:
+        GradientError: x requires a gradient.
+    """
+    refuse_observation(what)
+    if x.needs_grad and not force:
+        raise GradientError(
+            f"{what.strip('_()')}: an array cannot carry gradients.",
+            came="a tensor that requires a gradient",
+            fix="call x.detach().numpy()",
         )
     return _lent(x)
 
@@ -219,17 +228,6 @@ def array_protocol(
             fix="leave copy out",
         )
     return array.astype(dtype)
-
-
-def dlpack(x: Tensor, **options: Any) -> Any:
-    """Return a DLPack capsule that shares memory."""
-    return numpy(x).__dlpack__(**options)
-
-
-def dlpack_device(x: Tensor) -> tuple[int, int]:
-    """Return DLPack's name of the device: (1, 0), the CPU."""
-    del x
-    return (1, 0)
 
 
 # -- other dtypes -------------------------------------------------------------------------------
@@ -284,15 +282,39 @@ def cpu(x: Tensor) -> Tensor:
     return x
 
 
+def cuda(x: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor:
+    """Say that there is no such device, as `to("cuda")` does.
+
+    Raises:
+        ArgumentError: always.
+    """
+    return to(x, "cuda" if device is None else device, non_blocking=non_blocking)
+
+
 def device_of(x: Tensor) -> Device:
     """Return where the tensor lives."""
     del x
     return CPU
 
 
-def type_name(x: Tensor, dtype: Any = None) -> Any:
-    """Return the dtype's name, or the tensor in another dtype."""
-    return repr(x.element_type) if dtype is None else cast(x, dt.of(dtype))
+TYPES: Final = {
+    "BFloat16Tensor": dt.bfloat16, "BoolTensor": dt.bool_, "ByteTensor": dt.uint8,
+    "CharTensor": dt.int8, "DoubleTensor": dt.float64, "FloatTensor": dt.float32,
+    "HalfTensor": dt.float16, "IntTensor": dt.int32, "LongTensor": dt.int64,
+    "ShortTensor": dt.int16, "UInt16Tensor": dt.uint16, "UInt32Tensor": dt.uint32,
+    "UInt64Tensor": dt.uint64,
+}  # fmt: skip
+"""PyTorch's older names of dtypes, by the constructor (see `typed`)."""
+TYPE_NAMES: Final = {dtype: name for name, dtype in TYPES.items()}
+
+
+def type_name(x: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
+    """Return the older name of the dtype, or the tensor in another dtype, by any name of it."""
+    del non_blocking
+    if dtype is None:
+        return f"tenor.{TYPE_NAMES[x.element_type]}"
+    name = dtype if isinstance(dtype, str) else getattr(dtype, "__name__", "")
+    return cast(x, TYPES.get(name.rpartition(".")[2]) or dt.of(dtype))
 
 
 def nbytes(x: Tensor) -> int:

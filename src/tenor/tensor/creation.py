@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from tenor.tensor.device import Device
 from tenor.tensor.dims import shape_of
 from tenor.tensor.gradient import requires_grad_
 from tenor.tensor.movement import permute
-from tenor.tensor.operands import Number, cast, constant, expand, result_type, slot
+from tenor.tensor.operands import Number, cast, constant, expand, limits, result_type, stored
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +38,6 @@ __all__ = [
     "empty",
     "empty_like",
     "eye",
-    "from_dlpack",
     "from_numpy",
     "full",
     "full_like",
@@ -83,14 +83,46 @@ def _from_data(data: Any, dtype: DType | None) -> Tensor:
         return from_array(np.asarray(data), dtype)
     array = _array_of(_plain(data))
     if dtype is None:
-        dtype = DEFAULTS.get(array.dtype.kind) if array.size else dt.default_float
+        dtype = _default(data, array)
     if array.dtype.kind not in DEFAULTS:
         raise DTypeError(
             "tensor: the data must be numbers.",
             came=f"{type(data).__name__} of {array.dtype}",
             fix="turn strings into numbers first, e.g. with nn.StringLookup",
         )
+    if dtype is not None and dtype.is_integral and array.size:
+        _refuse_beyond(array, dtype)
     return from_array(array, dtype)
+
+
+def _default(data: Any, array: NDArray[Any]) -> DType | None:
+    """Return the dtype of nested data that names none; NumPy's numbers count with their own."""
+    if not array.size:
+        return dt.default_float
+    first = data
+    while isinstance(first, (list, tuple)) and first:
+        first = first[0]
+    if isinstance(first, np.ndarray):
+        return dt.from_numpy(array.dtype)
+    if not isinstance(first, np.generic):
+        return DEFAULTS.get(array.dtype.kind)
+    kinds = {type(v) for v in np.asarray(data, object).ravel()}
+    return functools.reduce(dt.promote, [PYTHONS.get(k) or dt.of(k) for k in kinds])
+
+
+PYTHONS = {bool: dt.bool_, int: dt.int64, float: dt.default_float}
+
+
+def _refuse_beyond(array: NDArray[Any], dtype: DType) -> None:
+    """Refuse numbers an integer dtype does not hold; negative ones count from an unsigned's top."""
+    low, high = array.min(), array.max()
+    least, largest = limits(dtype)
+    if not (least <= low.item() and high.item() <= largest):
+        raise ArgumentError(
+            "tensor: the numbers must fit the dtype.",
+            came=f"numbers from {low} to {high} for {dtype.name}",
+            fix="give a wider dtype",
+        )
 
 
 DEFAULTS = {"b": dt.bool_, "i": dt.int64, "u": dt.int64, "f": dt.default_float}
@@ -153,25 +185,22 @@ def from_numpy(array: NDArray[Any]) -> Tensor:
     Raises:
         DTypeError: the array's dtype has no counterpart.
     """
-    dtype = dt.from_numpy(array.dtype)
+    return shared(array, dt.from_numpy(array.dtype))
+
+
+def shared(array: NDArray[Any], dtype: DType) -> Tensor:
+    """Return a tensor of a dtype on an array's memory, or on a copy's where it must be one."""
     order = sorted(range(array.ndim), key=lambda d: -array.strides[d])
     plain = array.transpose(order)
     straight = plain.flags.c_contiguous and array.flags.writeable and array.dtype.isnative
     if not straight or not array.size:
-        return from_array(array)
+        if dtype is not dt.bfloat16:
+            return from_array(array)
+        return adopt(allocator.copy_of(np.ascontiguousarray(array)), array.shape, dtype)
     base = adopt(allocator.Buffer.from_array(plain), plain.shape, dtype)
     if plain.shape == array.shape and order == list(range(array.ndim)):
         return base
     return permute(base, [order.index(d) for d in range(array.ndim)])
-
-
-def from_dlpack(source: Any) -> Tensor:
-    """Return a tensor on the memory of another library's, without a copy where it may be written.
-
-    Args:
-        source: An object with `__dlpack__`, such as a PyTorch tensor on the CPU.
-    """
-    return from_numpy(np.from_dlpack(source))
 
 
 # -- of one value -------------------------------------------------------------------------------
@@ -219,32 +248,48 @@ def full(
     """Return one value in a shape; by default of the value's dtype."""
     on_cpu(device)
     wanted = result_type(fill_value) if dtype is None else dt.of(dtype)
-    value = cast(fill_value, wanted) if isinstance(fill_value, Handle) else slot(fill_value, wanted)
+    if isinstance(fill_value, Handle):
+        value: Tensor = cast(fill_value, wanted)
+    else:
+        value = stored("full", fill_value, wanted)
     made = expand(value, extents("full", (size,)))
     return requires_grad_(made) if requires_grad else made
 
 
-def zeros_like(x: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def zeros_like(
+    x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """Return zeros of a tensor's shape and dtype."""
-    return zeros(x.shape_tuple, dtype=dtype or x.element_type, requires_grad=requires_grad)
+    return new_zeros(x, x.shape_tuple, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
-def ones_like(x: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def ones_like(
+    x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """Return ones of a tensor's shape and dtype."""
-    return ones(x.shape_tuple, dtype=dtype or x.element_type, requires_grad=requires_grad)
+    return new_ones(x, x.shape_tuple, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
-def empty_like(x: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def empty_like(
+    x: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """Return a tensor of x's shape and dtype to be written to; it holds zeros."""
-    return empty(x.shape_tuple, dtype=dtype or x.element_type, requires_grad=requires_grad)
+    return new_empty(x, x.shape_tuple, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
 def full_like(
-    x: Tensor, fill_value: Number, *, dtype: Any = None, requires_grad: bool = False
+    x: Tensor,
+    fill_value: Number,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Return one value in a tensor's shape and dtype."""
-    wanted = dtype or x.element_type
-    return full(x.shape_tuple, fill_value, dtype=wanted, requires_grad=requires_grad)
+    shape = x.shape_tuple
+    return new_full(
+        x, shape, fill_value, dtype=dtype, device=device, requires_grad=requires_grad
+    )  # fmt: skip
 
 
 def new_zeros(
@@ -317,7 +362,7 @@ def _number(value: Any) -> Number:
 
 
 def arange(
-    start: Number,
+    start: Number | None = None,
     end: Number | None = None,
     step: Number = 1,
     *,
@@ -333,8 +378,8 @@ def arange(
     """
     on_cpu(device)
     if end is None:
-        start, end = 0, start
-    start, end, step = (_number(v) for v in (start, end, step))
+        start, end = None, start
+    start, end, step = (_number(v) for v in (0 if start is None else start, end, step))
     whole = builtins.all(isinstance(v, (int, np.integer)) for v in (start, end, step))
     if step == 0 or (end - start) / step < 0:
         raise ArgumentError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, SupportsIndex, TypeVar, overload
 
 from tenor.errors import ArgumentError, AxisError, ShapeError
 from tenor.ir.node import Shape, size
@@ -32,6 +32,17 @@ class Size(tuple[int, ...]):
     def numel(self) -> int:
         """Return the number of elements."""
         return size(self)
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> int: ...
+    @overload
+    def __getitem__(self, index: slice) -> Size: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> int | Size:
+        found = super().__getitem__(index)
+        return Size(found) if isinstance(found, tuple) else found
+
+    def __add__(self, other: tuple[Any, ...]) -> Size:
+        return Size(super().__add__(other))
 
 
 def aliased(function: Callable[P, R]) -> Callable[P, R]:

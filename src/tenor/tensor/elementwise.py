@@ -19,8 +19,8 @@ from tenor.tensor.operands import (
     floating,
     refuse_bools,
     result_type,
-    slot,
     spread,
+    stored,
 )
 from tenor.tensor.operators import binary, unary
 
@@ -408,8 +408,14 @@ def clamp(
     # By WHERE rather than MAXIMUM: at a bound itself the gradient goes to x, as in PyTorch.
     x = cast(x, dtype)
     if low is not None:
-        x = where(x < low, low, x)
-    return x if high is None else where(x > high, high, x)
+        x = where(_or_nan(x < low, min, low), low, x)
+    return x if high is None else where(_or_nan(x > high, max, high), high, x)
+
+
+def _or_nan(beyond: Tensor, bound: Any, held: Tensor) -> Tensor:
+    """Return where a bound holds: beyond it, or everywhere where it is NaN."""
+    ordered = bound == bound if not isinstance(bound, Handle) else held.element_type.kind != "float"
+    return beyond if ordered else beyond | ne_(held, held)
 
 
 @macro
@@ -605,7 +611,7 @@ def masked_fill(x: Tensor, mask: Tensor, value: Tensor | Number) -> Tensor:
             )
         filler = cast(value, x.element_type)
     else:
-        filler = slot(value, x.element_type)
+        filler = stored("masked_fill", value, x.element_type)
     return where(mask, filler, x)  # type: ignore[no-any-return]
 
 

@@ -14,6 +14,7 @@ from tenor.engine.trace import advance, local, state_of, touch_grad
 from tenor.engine.trie import meta
 from tenor.errors import ArgumentError, DTypeError, GradientError, ShapeError
 from tenor.ir import op as ops
+from tenor.tensor.operands import cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -192,6 +193,8 @@ def backward(
         ShapeError: x has several elements and no gradient is given, or one of another shape.
     """
     check_cotangent(x, gradient)
+    if gradient is not None:
+        gradient = cast(gradient, x.element_type)
     keep = create_graph if retain_graph is None else retain_graph
     if inputs is None:
         tape.backward(x, gradient, keep, create_graph)
@@ -291,6 +294,10 @@ def set_data(x: Tensor, value: Tensor) -> None:
     Raises:
         ShapeError: the shape or dtype differs.
     """
+    if not isinstance(value, Handle):
+        raise ArgumentError(
+            "data: must be a tensor.", came=type(value).__name__, fix="make one with tn.tensor()"
+        )
     if value.shape_tuple != x.shape_tuple or value.element_type is not x.element_type:
         raise ShapeError(
             "data: the new value must have the tensor's shape and dtype.",

@@ -16,7 +16,7 @@ import numpy as np
 from tenor.engine.alias import record_view, write
 from tenor.engine.handle import Handle
 from tenor.engine.trace import record, record_check
-from tenor.errors import DTypeError, IndexRangeError, ShapeError
+from tenor.errors import ArgumentError, DTypeError, IndexRangeError, ShapeError, TenorError
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
 from tenor.ir.node import Shape, size
@@ -27,12 +27,14 @@ from tenor.tensor.operands import (
     broadcast_shapes,
     cast,
     expand,
-    fitted,
+    stored,
 )
 from tenor.tensor.reduction import fold, reshaped
 from tenor.tensor.window import window
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from tenor.tensor.tensor import Tensor
 
 __all__ = ["index_put", "masked_scatter", "masked_select", "one_hot"]
@@ -97,7 +99,7 @@ def _as_index(item: Any) -> Any:
 def _from_sequence(item: Any) -> Tensor:
     if any(isinstance(part, Handle) for part in item):
         item = [concrete(p, "index").tolist() if _is_tensor(p) else p for p in item]
-    array = np.asarray(item)
+    array = _array_of(item)
     if array.size == 0:
         array = array.astype(np.int64)
     return _as_index(from_array(array))  # type: ignore[no-any-return]
@@ -133,7 +135,7 @@ def plan_of(index: Any, shape: Shape) -> Plan:
         if item is None:
             plan.shape.append(1)
         elif isinstance(item, slice):
-            start, stop, step = item.indices(shape[dim])
+            start, stop, step = _bounds(item, shape[dim])
             count = len(range(start, stop, step))
             plan.slice(start if count else 0, count, step, keep=True)
             dim += 1
@@ -163,6 +165,29 @@ def _pick(plan: Plan, item: Tensor, shape: Shape, dim: int) -> int:
     if not covered:
         plan.shape.append(1)  # a bool alone indexes a dim of one element put in for it
     return len(covered)
+
+
+def _bounds(item: slice, extent: int) -> tuple[int, int, int]:
+    """Return start, stop and step of a slice of an extent.
+
+    Raises:
+        DTypeError: one is no integer.
+        ArgumentError: the step is 0.
+    """
+    try:
+        return item.indices(extent)
+    except TenorError:  # of a tensor as a bound
+        raise
+    except TypeError:
+        kind: type[TenorError] = DTypeError
+        rule = "the bounds of a slice must be integers or left out"
+    except ValueError:
+        kind, rule = ArgumentError, "the step of a slice must not be 0"
+    raise kind(
+        f"index: {rule}.",
+        came=":".join("" if v is None else repr(v) for v in (item.start, item.stop, item.step)),
+        fix="use // instead of /, or int(...)",
+    )
 
 
 def _integer(item: Any, extent: int, dim: int) -> int:
@@ -258,9 +283,22 @@ def index_put(
 
 
 def _source(value: Any, dtype: dt.DType) -> Tensor:
-    if isinstance(value, (Handle, *NUMBERS)):
-        return fitted(value, dtype)  # type: ignore[arg-type]
-    return cast(from_array(np.array(value)), dtype)
+    if isinstance(value, Handle):
+        return cast(value, dtype)  # type: ignore[arg-type]
+    if isinstance(value, NUMBERS):
+        return stored("index", value, dtype)  # type: ignore[arg-type]
+    return cast(from_array(_array_of(value)), dtype)
+
+
+def _array_of(value: Any) -> NDArray[Any]:
+    try:
+        return np.array(value)
+    except ValueError:
+        raise ShapeError(
+            "index: sequences of one level must have one length.",
+            came=repr(value),
+            fix="pad the shorter ones",
+        ) from None
 
 
 def _squeezed(source: Tensor, ndim: int) -> Tensor:
@@ -380,7 +418,8 @@ def wrapped(index: Tensor, extent: int, what: str = "index") -> Tensor:
     Args:
         index: Integers.
         extent: Of what they index.
-        what: "index", where negative ones count from the end; "row" of a table or class "label".
+        what: "index", where negative ones count from the end; "place" along a dim, "row" of a
+            table or class "label", which do not.
     """
     if index.element_type.kind not in ("int", "uint"):
         raise DTypeError(
@@ -424,6 +463,6 @@ def one_hot(x: Tensor, num_classes: int = -1) -> Tensor:
         num_classes = (
             int(concrete(fold(x, ops.MAX, "one_hot", None, False, "first"), "one_hot")) + 1
         )
-    index = wrapped(x, num_classes)
+    index = wrapped(x, num_classes, "place")
     classes = record(ops.IOTA, (), (num_classes, dt.int64))
     return cast(reshaped(index, (*x.shape_tuple, 1)) == classes, dt.int64)

@@ -9,7 +9,7 @@ from tenor.engine.handle import Handle
 from tenor.engine.trace import local
 from tenor.errors import DTypeError, ShapeError
 from tenor.tensor.movement import clone
-from tenor.tensor.operands import Number, broadcast_shapes, cast, constant, expand, slot
+from tenor.tensor.operands import Number, broadcast_shapes, cast, constant, expand, stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,6 +66,7 @@ def in_place(name: str, function: Callable[..., Any]) -> Callable[..., Tensor]:
             since = 0
         return overwrite(x, clone(result) if result is x else result, name, since)
 
+    vars(method)["__wrapped__"] = function  # it takes what the function takes
     method.__name__ = method.__qualname__ = name
     method.__doc__ = f"Write the result of `{name.strip('_')}` into the tensor; return it."
     return method
@@ -86,7 +87,7 @@ def fill_(x: Tensor, value: Tensor | Number) -> Tensor:
             )
         filler = clone(cast(value, x.element_type))
     else:
-        filler = slot(value, x.element_type)
+        filler = stored("fill_", value, x.element_type)
     write(x, expand(filler, x.shape_tuple))
     return x
 
@@ -97,8 +98,8 @@ def zero_(x: Tensor) -> Tensor:
     return x
 
 
-def copy_(x: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
-    """Write the values of another tensor, broadcast and brought to x's dtype; return x.
+def copy_(x: Tensor, src: Tensor | Number, non_blocking: bool = False) -> Tensor:
+    """Write another tensor's values or a number, broadcast and brought to x's dtype; return x.
 
     Raises:
         ShapeError: src does not broadcast to x's shape.
@@ -106,6 +107,8 @@ def copy_(x: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
     del non_blocking
     if src is x:
         return x
+    if not isinstance(src, Handle):
+        return fill_(x, src)
     shape = x.shape_tuple
     if broadcast_shapes("copy_", shape, src.shape_tuple) != shape:
         raise ShapeError(

@@ -11,7 +11,8 @@ import numpy as np
 
 from tenor.engine.alias import record_view
 from tenor.engine.trace import record
-from tenor.errors import ArgumentError, IndexRangeError, ShapeError
+from tenor.errors import ArgumentError, AxisError, IndexRangeError, ShapeError
+from tenor.ir import dtype as dt
 from tenor.ir import op as ops
 from tenor.tensor.conversion import concrete, from_array
 from tenor.tensor.dims import aliased, axis, shape_of
@@ -68,6 +69,23 @@ __all__ = [
 
 
 # -- parts --------------------------------------------------------------------------------------
+def _along(name: str, x: Tensor, dim: int) -> tuple[int, int]:
+    """Return a dim counted from the front, and its extent.
+
+    Raises:
+        AxisError: there is no such dim; a tensor of no dims has none to cut.
+    """
+    shape = x.shape_tuple
+    dim = axis(name, dim, len(shape))
+    if not shape:
+        raise AxisError(
+            f"{name}: a tensor of no dims cannot be cut.",
+            came="shape ()",
+            fix="use unsqueeze(0) first",
+        )
+    return dim, shape[dim]
+
+
 def sliced(x: Tensor, dim: int, start: int, length: int, step: int = 1) -> Tensor:
     """Return a view of `length` elements along a dim."""
     shape = x.shape_tuple
@@ -84,8 +102,7 @@ def narrow(x: Tensor, dim: int, start: int, length: int) -> Tensor:
     Raises:
         IndexRangeError: the part does not lie inside the tensor.
     """
-    dim = axis("narrow", dim, len(x.shape_tuple))
-    extent = x.shape_tuple[dim]
+    dim, extent = _along("narrow", x, dim)
     first = start + extent if start < 0 else start
     if not 0 <= first <= extent or length < 0 or first + length > extent:
         raise IndexRangeError(
@@ -122,8 +139,7 @@ def split(x: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Ten
     Raises:
         ShapeError: the listed sizes do not add up to the extent.
     """
-    dim = axis("split", dim, len(x.shape_tuple))
-    extent = x.shape_tuple[dim]
+    dim, extent = _along("split", x, dim)
     if isinstance(split_size, int):
         if split_size <= 0:
             raise ArgumentError(
@@ -159,7 +175,7 @@ def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
         raise ArgumentError(
             "chunk: the number of parts must be positive.", came=str(chunks), fix="give 1 or more"
         )
-    extent = x.shape_tuple[axis("chunk", dim, len(x.shape_tuple))]
+    dim, extent = _along("chunk", x, dim)
     if extent == 0:
         return split(x, [0] * chunks, dim)
     return split(x, -(-extent // chunks), dim)
@@ -168,12 +184,11 @@ def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 @aliased
 def tensor_split(x: Tensor, sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Return views: so many parts, sizes differing by 1 at most; or parts cut at the indices."""
-    extent = x.shape_tuple[axis("tensor_split", dim, len(x.shape_tuple))]
+    dim, extent = _along("tensor_split", x, dim)
     if isinstance(sections, int):
         low, more = divmod(extent, sections)
         return split(x, [low + (i < more) for i in range(sections)], dim)
     cuts = [0, *[slice(0, c).indices(extent)[1] for c in sections], extent]
-    dim = axis("tensor_split", dim, len(x.shape_tuple))
     pairs = itertools.pairwise(cuts)
     return tuple(sliced(x, dim, a, builtins.max(b - a, 0)) for a, b in pairs)
 
@@ -231,7 +246,7 @@ def dsplit(x: Tensor, sections: int | Sequence[int]) -> tuple[Tensor, ...]:
 @aliased
 def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """Return a view for each index of a dim, which goes away."""
-    extent = x.shape_tuple[axis("unbind", dim, len(x.shape_tuple))]
+    dim, extent = _along("unbind", x, dim)
     return tuple(select(x, dim, i) for i in range(extent))
 
 
@@ -360,13 +375,13 @@ def block_diag(*tensors: Tensor) -> Tensor:
     return cat(rows, 0)
 
 
-def repeat(x: Tensor, *sizes: int | Sequence[int]) -> Tensor:
-    """Return copies of x side by side: sizes[i] of them along dim i, counted from the last.
+def repeat(x: Tensor, *repeats: int | Sequence[int]) -> Tensor:
+    """Return copies of x side by side: repeats[i] of them along dim i, counted from the last.
 
     Raises:
         ShapeError: there are fewer sizes than dims.
     """
-    counts, shape = shape_of("repeat", sizes), x.shape_tuple
+    counts, shape = shape_of("repeat", repeats), x.shape_tuple
     if len(counts) < len(shape):
         raise ShapeError(
             "repeat: needs a number of copies for every dim.",
@@ -388,17 +403,23 @@ def tile(x: Tensor, *dims: int | Sequence[int]) -> Tensor:
 
 @aliased
 def repeat_interleave(
-    x: Tensor, repeats: int | Tensor, dim: int | None = None, *, output_size: int | None = None
+    x: Tensor,
+    repeats: int | Tensor | None = None,
+    dim: int | None = None,
+    *,
+    output_size: int | None = None,
 ) -> Tensor:
     """Return x with each element (or each index of a dim) repeated in place.
 
     Args:
-        x: Any tensor; flattened where dim is None.
+        x: Any tensor; flattened where dim is None. Alone, it holds the counts of 0, 1, 2 ...
         repeats: One count for all, or one for each index.
         dim: The dim to repeat along.
         output_size: Accepted for PyTorch's sake; the extent is worked out.
     """
     del output_size
+    if repeats is None:
+        x, repeats = record(ops.IOTA, (), (x.numel(), dt.int64)), x
     if dim is None:
         x, dim = reshape(x, -1), 0
     dim = axis("repeat_interleave", dim, len(x.shape_tuple))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tenor.engine.handle import Handle
 from tenor.engine.macro import macro
 from tenor.engine.trace import record
@@ -12,6 +14,7 @@ from tenor.ir import dtype as dt
 from tenor.ir import op as ops
 from tenor.ir.node import size
 from tenor.tensor import diagonals, joining, reduction
+from tenor.tensor.conversion import from_array
 from tenor.tensor.dims import aliased, axis
 from tenor.tensor.operands import Number, broadcast_shapes, expand, lowered
 from tenor.tensor.reduction import reshaped
@@ -117,8 +120,15 @@ def matmul(x: Tensor, other: Tensor) -> Tensor:
 
 
 def product(x: Tensor, other: Any) -> Tensor:
-    """Answer `x @ other`, of two tensors."""
+    """Answer `x @ other`, of two tensors or with an array."""
+    if isinstance(other, np.ndarray):
+        other = from_array(other)
     return matmul(x, other) if isinstance(other, Handle) else NotImplemented  # type: ignore[arg-type]
+
+
+def reverse_product(x: Tensor, other: Any) -> Tensor:
+    """Answer `other @ x`, of an array and a tensor."""
+    return matmul(from_array(other), x) if isinstance(other, np.ndarray) else NotImplemented
 
 
 def _batched(a: Tensor, b: Tensor) -> Tensor:
@@ -172,14 +182,14 @@ def mv(x: Tensor, vec: Tensor) -> Tensor:
     return matmul(x, vec)
 
 
-def dot(x: Tensor, other: Tensor) -> Tensor:
+def dot(x: Tensor, tensor: Tensor) -> Tensor:
     """Return the dot product of two vectors.
 
     Raises:
         ShapeError: they are not vectors of one length.
     """
-    _ranks("dot", (1, 1), x, other)
-    return matmul(x, other)
+    _ranks("dot", (1, 1), x, tensor)
+    return matmul(x, tensor)
 
 
 def vdot(x: Tensor, other: Tensor) -> Tensor:

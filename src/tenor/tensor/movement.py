@@ -10,9 +10,9 @@ from tenor.engine.trace import record
 from tenor.errors import ArgumentError, AxisError, ShapeError
 from tenor.ir import op as ops
 from tenor.ir.node import Shape, size
-from tenor.tensor.dims import aliased, axes, axis, shape_of, solve
+from tenor.tensor.dims import Size, aliased, axes, axis, shape_of, solve
 from tenor.tensor.layout import restrided, strides_of
-from tenor.tensor.operands import broadcast_shapes
+from tenor.tensor.operands import broadcast_shapes as broadcast
 from tenor.tensor.reduction import reshaped
 
 if TYPE_CHECKING:
@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from tenor.tensor.tensor import Tensor
 
 __all__ = [
+    "adjoint",
     "atleast_1d",
     "atleast_2d",
     "atleast_3d",
+    "broadcast_shapes",
     "broadcast_tensors",
     "broadcast_to",
     "clone",
@@ -86,13 +88,13 @@ def reshape(x: Tensor, *shape: int | Sequence[int]) -> Tensor:
     return viewed(x, wanted) if _shares(x, wanted) else reshaped(x, wanted)
 
 
-def view(x: Tensor, *shape: int | Sequence[int]) -> Tensor:
+def view(x: Tensor, *size: int | Sequence[int]) -> Tensor:
     """Return a view of the elements in a shape; one extent may be -1.
 
     Raises:
         ShapeError: the number of elements differs, or storage is not in the order the shape needs.
     """
-    wanted = solve("view", shape_of("view", shape), size(x.shape_tuple))
+    wanted = solve("view", shape_of("view", size), x.numel())
     if not _shares(x, wanted):
         raise ShapeError(
             "view: the elements do not lie in memory in the order this shape needs.",
@@ -165,13 +167,13 @@ def unsqueeze(x: Tensor, dim: int) -> Tensor:
     return viewed(x, (*shape[:dim], 1, *shape[dim:]))
 
 
-def expand(x: Tensor, *sizes: int | Sequence[int]) -> Tensor:
+def expand(x: Tensor, *size: int | Sequence[int]) -> Tensor:
     """Return a view in which extents of 1 are repeated; -1 keeps an extent.
 
     Raises:
         ShapeError: an extent that is not 1 would change.
     """
-    shape, wanted = x.shape_tuple, shape_of("expand", sizes)
+    shape, wanted = x.shape_tuple, shape_of("expand", size)
     head = len(wanted) - len(shape)
     kept = [shape[i - head] if n == -1 and i >= head else n for i, n in enumerate(wanted)]
     fits = head >= 0 and builtins.all(
@@ -192,14 +194,24 @@ def expand_as(x: Tensor, other: Tensor) -> Tensor:
     return expand(x, other.shape_tuple)
 
 
-def broadcast_to(x: Tensor, shape: Sequence[int]) -> Tensor:
+def broadcast_to(x: Tensor, size: Sequence[int]) -> Tensor:
     """Return x expanded to a shape."""
-    return expand(x, shape)
+    return expand(x, size)
+
+
+def broadcast_shapes(*shapes: Sequence[int] | int) -> Size:
+    """Return the shape that shapes broadcast to.
+
+    Raises:
+        ShapeError: two extents differ and neither is 1.
+    """
+    every = [shape_of("broadcast_shapes", (shape,)) for shape in shapes]
+    return Size(broadcast("broadcast_shapes", *every))
 
 
 def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Return tensors expanded to the shape they broadcast to."""
-    shape = broadcast_shapes("broadcast_tensors", *[x.shape_tuple for x in tensors])
+    shape = broadcast("broadcast_tensors", *[x.shape_tuple for x in tensors])
     return tuple(expand(x, shape) for x in tensors)
 
 
@@ -274,6 +286,11 @@ def matrix_transpose(x: Tensor) -> Tensor:
             fix="add a dim with unsqueeze()",
         )
     return transpose(x, -2, -1)
+
+
+def adjoint(x: Tensor) -> Tensor:
+    """Return a view with the last two dims swapped: real numbers are their own conjugates."""
+    return matrix_transpose(x)
 
 
 def reversed_dims(x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tenor.engine.handle import Handle
 from tenor.engine.trace import emit_scalar, local, record
-from tenor.errors import DTypeError, ShapeError
+from tenor.errors import ArgumentError, DTypeError, ShapeError
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
 from tenor.ir.infer import broadcast
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NUMBERS", "Number", "broadcast_shapes", "cast", "constant", "expand", "fitted", "floating",
-    "lowered", "prepare", "raised", "refuse_bools", "result_type", "slot", "spread",
+    "limits", "lowered", "prepare", "raised", "refuse_bools", "result_type", "slot", "spread",
+    "stored",
 ]  # fmt: skip
 
 Number = float | int | bool
@@ -61,6 +62,29 @@ def slot(value: Number, dtype: DType) -> Tensor:
         number = whole
     made: Tensor = emit_scalar(number, dtype)
     return made
+
+
+def stored(name: str, value: Number, dtype: DType) -> Tensor:
+    """Record a number that is written to a tensor of a dtype, as `slot` does.
+
+    Raises:
+        ArgumentError: the dtype does not hold it. A negative number counts from the top of an
+            unsigned dtype, as in PyTorch.
+    """
+    low, high = limits(dtype)
+    if dtype.is_integral and not low <= value <= high:
+        raise ArgumentError(
+            f"{name}: the number must fit the dtype.",
+            came=f"{value} for {dtype.name}",
+            fix="use a wider dtype, or clamp the number first",
+        )
+    return slot(value, dtype)
+
+
+def limits(dtype: DType) -> tuple[int, int]:
+    """Return the least and the largest integer that may be written to an integer dtype."""
+    high = (1 << 8 * dtype.itemsize - (dtype.kind == "int")) - 1
+    return -high - (dtype.kind == "int"), high
 
 
 def expand(x: Tensor, shape: Shape) -> Tensor:

@@ -10,12 +10,15 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tenor.engine.handle import Handle
 from tenor.engine.macro import macro
 from tenor.engine.trace import local, record
 from tenor.errors import DTypeError
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
+from tenor.tensor.conversion import from_array
 from tenor.tensor.operands import NUMBERS, cast, fitted, floating, prepare
 
 if TYPE_CHECKING:
@@ -64,7 +67,7 @@ def unary(name: str, op: Op, doc: str, *, floats: bool = True) -> Unary:
         floats: Whether integers are first made floats.
     """
 
-    def operate(x: Any) -> Any:
+    def operate(x: Tensor) -> Tensor:
         trace = local.trace
         if x.trace is trace:
             state = trace.state.last
@@ -79,8 +82,9 @@ def unary(name: str, op: Op, doc: str, *, floats: bool = True) -> Unary:
                 result.trace = trace
                 result.state = state
                 trace.outs.append(result)
-                return result
-        return record(op, (floating(x) if floats else x,))
+                return result  # type: ignore[no-any-return]
+        made: Tensor = record(op, (floating(x) if floats else x,))
+        return made
 
     return named(operate, name, doc)  # type: ignore[no-any-return]
 
@@ -141,6 +145,8 @@ def binary(  # noqa: C901 - the quick test is written out: it is every operation
         return slow(a, b)
 
     def slow(a: Any, b: Any) -> Any:
+        if isinstance(b, np.ndarray):
+            b = from_array(b)
         if isinstance(b, Handle) and isinstance(a, Handle):
             return pair(a, b)
         if not isinstance(b, (Handle, *NUMBERS)):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tenor.engine.handle import Handle
-from tenor.errors import ArgumentError, FormatError, GradientError, ShapeError
+from tenor.errors import ArgumentError, DTypeError, FormatError, GradientError, ShapeError
 from tenor.tensor import elementwise, reduction
 from tenor.tensor.conversion import adopt, concrete, item, materialize
 from tenor.tensor.joining import unbind
+from tenor.tensor.operands import NUMBERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from tenor.tensor.tensor import Tensor
 
 __all__ = [
-    "allclose", "equal", "is_floating_point", "is_nonzero", "is_same_size", "is_signed",
-    "is_tensor", "numel",
+    "allclose", "equal", "is_complex", "is_floating_point", "is_nonzero", "is_same_size",
+    "is_signed", "is_tensor", "numel",
 ]  # fmt: skip
 
 
@@ -42,7 +43,15 @@ def iterate(x: Tensor) -> Iterator[Tensor]:
 
 
 def contains(x: Tensor, value: Tensor | Number) -> bool:
-    """Return whether any element equals a value."""
+    """Return whether any element equals a value.
+
+    Raises:
+        DTypeError: the value is neither a tensor nor a number.
+    """
+    if not isinstance(value, (Handle, *NUMBERS)):
+        raise DTypeError(
+            "in: a tensor holds numbers.", came=f"{value!r}", fix="look for a number or a tensor"
+        )
     return bool(reduction.any(x == value))
 
 
@@ -82,13 +91,14 @@ def index(x: Tensor) -> int:
     """Return the one element, an integer, to index with.
 
     Raises:
-        ArgumentError: it is not one integer.
+        DTypeError: it is no integer.
+        ArgumentError: there is not just one.
     """
-    if x.element_type.kind == "float" or x.shape_tuple:
-        raise ArgumentError(
-            "index: only an integer tensor of no dims can be used as an index.",
-            came=f"{x.element_type.name} of shape {x.shape_tuple}",
-            fix="use .item() or .long()",
+    if x.element_type.kind == "float":
+        raise DTypeError(
+            "index: only an integer tensor can be used as an index.",
+            came=x.element_type.name,
+            fix="use .long()",
         )
     return int(item(x))
 
@@ -105,6 +115,11 @@ def equal(x: Tensor, other: Tensor) -> bool:
     if x.shape_tuple != other.shape_tuple:
         return False
     return bool(reduction.all(x == other))
+
+
+def copy(x: Tensor) -> Tensor:
+    """Return another leaf on the same memory, with the same need of a gradient."""
+    return x.detach().requires_grad_(x.requires_grad)
 
 
 def deepcopy(x: Tensor, memo: dict[int, Any]) -> Tensor:
@@ -160,6 +175,11 @@ def is_tensor(value: object) -> bool:
 def numel(x: Tensor) -> int:
     """Return the number of elements."""
     return x.numel()
+
+
+def is_complex(x: Tensor) -> bool:
+    """Return whether the elements are complex numbers; there are no such dtypes."""
+    return x.element_type.kind == "complex"
 
 
 def is_floating_point(x: Tensor) -> bool:

@@ -18,7 +18,7 @@ from tenor.tensor.elementwise import exp, log, maximum_, minimum_, ne_, sqrt, tr
 from tenor.tensor.operands import Number, cast, constant, expand, floating, raised
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tenor.ir.dtype import DType
     from tenor.ir.node import Shape
@@ -203,7 +203,7 @@ def std(
     if isinstance(dim, bool):
         dim, unbiased = None, dim
     found, _ = _spread_of(x, "std", dim, _correction(unbiased, correction), keepdim)
-    return cast(sqrt(found), x.element_type)
+    return cast(_root(found), x.element_type)
 
 
 @macro
@@ -247,7 +247,7 @@ def std_mean(
         dim, unbiased = None, dim
     free = _correction(unbiased, correction)
     found, middle = _spread_of(x, "std_mean", dim, free, keepdim)
-    return cast(sqrt(found), x.element_type), cast(middle, x.element_type)
+    return cast(_root(found), x.element_type), cast(middle, x.element_type)
 
 
 # -- extremes -----------------------------------------------------------------------------------
@@ -346,10 +346,11 @@ def _quantified(x: Tensor, name: str, dim: Dims, keepdim: bool) -> Tensor:
     op, neutral = (ops.MAX, False) if name == "any" else (ops.MIN, True)
     shape = x.shape_tuple
     dims = axes(name, dim, len(shape))
+    wanted = dt.uint8 if x.element_type is dt.uint8 else dt.bool_  # as in PyTorch
     if counted(x, name, dim) == 0:
         kept = [1 if i in dims else n for i, n in enumerate(shape) if keepdim or i not in dims]
-        return expand(constant(neutral, dt.bool_), tuple(kept))
-    return cast(fold(cast(truth(x), dt.int32), op, name, dim, keepdim, "first"), dt.bool_)
+        return expand(constant(neutral, wanted), tuple(kept))
+    return cast(fold(cast(truth(x), dt.int32), op, name, dim, keepdim, "first"), wanted)
 
 
 @aliased
@@ -416,13 +417,22 @@ def _norm(x: Tensor, p: float, dim: Dims, keepdim: bool) -> Tensor:
         return sum(magnitude(x), dim, keepdim)
     if p == 2:
         return _root(sum(x * x, dim, keepdim))
-    return sum(magnitude(x) ** p, dim, keepdim) ** (1.0 / p)
+    high = magnitude(x)
+    if p < 0:
+        return sum(high**p, dim, keepdim) ** (1.0 / p)
+    powers = _from_zero(high, lambda h: h**p) if p < 1 else high**p
+    return _from_zero(sum(powers, dim, keepdim), lambda total: total ** (1.0 / p))
+
+
+def _from_zero(x: Tensor, curve: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return a curve through (0, 0); its slope there is taken to be 0 rather than infinite."""
+    zero = x == 0
+    return where(zero, 0.0, curve(where(zero, 1.0, x)))  # type: ignore[no-any-return]
 
 
 def _root(squares: Tensor) -> Tensor:
-    """Return the square root, whose gradient at 0 is taken to be 0 rather than infinite."""
-    zero = squares == 0
-    return where(zero, 0.0, sqrt(where(zero, 1.0, squares)))  # type: ignore[no-any-return]
+    """Return the square root, with a slope of 0 at 0."""
+    return _from_zero(squares, sqrt)
 
 
 def _peak(x: Tensor, name: str, dim: Dims) -> Tensor:

@@ -43,7 +43,12 @@ def _along(name: str, x: Tensor, dim: int, index: Tensor) -> tuple[Tensor, Tenso
         x = reshaped(x, (1,))
     if not index.shape_tuple:
         index = reshaped(index, (1,))
-    return x, wrapped(index, x.shape_tuple[dim]), dim
+    what = "index" if name in FROM_THE_END else "place"
+    return x, wrapped(index, x.shape_tuple[dim], what), dim
+
+
+FROM_THE_END = ("index_fill", "take_along_dim")
+"""Where negative indices count from the end, as in PyTorch; `take` is a third."""
 
 
 def _inside(name: str, x: Tensor, dim: int, index: Tensor) -> None:
@@ -68,26 +73,31 @@ def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
         ShapeError: the index has other dims than x, or is longer off `dim`.
         IndexRangeError: an index is out of range; raised when the values are computed.
     """
+    return _gathered("gather", x, dim, index)
+
+
+def _gathered(name: str, x: Tensor, dim: int, index: Tensor) -> Tensor:
     shape = index.shape_tuple
-    x, index, dim = _along("gather", x, dim, index)
-    _inside("gather", x, dim, index)
+    x, index, dim = _along(name, x, dim, index)
+    _inside(name, x, dim, index)
     return reshaped(record(ops.TAKE_ALONG, (x, index), (dim,)), shape)
 
 
 @aliased
 def take_along_dim(x: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
     """Return `gather`, with x and indices first broadcast off `dim`; flattened without one."""
+    name = "take_along_dim"
     if dim is None:
-        return gather(reshaped(x, (x.numel(),)), 0, reshaped(indices, (indices.numel(),)))
+        return _gathered(name, reshaped(x, (x.numel(),)), 0, reshaped(indices, (indices.numel(),)))
     a, b = list(x.shape_tuple), list(indices.shape_tuple)
-    dim = axis("take_along_dim", dim, len(a))
+    dim = axis(name, dim, len(a))
     extents = (a[dim], b[dim])
     a[dim] = b[dim] = 1
-    wide = list(broadcast_shapes("take_along_dim", tuple(a), tuple(b)))
+    wide = list(broadcast_shapes(name, tuple(a), tuple(b)))
     wide[dim] = extents[0]
     x = expand(x, tuple(wide))
     wide[dim] = extents[1]
-    return gather(x, dim, expand(indices, tuple(wide)))
+    return _gathered(name, x, dim, expand(indices, tuple(wide)))
 
 
 def take(x: Tensor, index: Tensor) -> Tensor:

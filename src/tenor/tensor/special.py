@@ -20,8 +20,6 @@ from tenor.tensor.elementwise import (
     isnan,
     log,
     log1p,
-    maximum,
-    minimum,
     sign,
     sin,
     sqrt,
@@ -29,6 +27,7 @@ from tenor.tensor.elementwise import (
     where,
 )
 from tenor.tensor.operands import Number, cast, constant, fitted, floating, result_type
+from tenor.tensor.transcendental import parted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,12 +142,14 @@ def _small_angle(r: Tensor) -> Tensor:
 def _angle(y: Tensor, x: Tensor) -> Tensor:
     """Return atan2(y, x) of wide operands."""
     (up, a), (right, b) = _signed(y), _signed(x)
-    high, low = maximum(a, b), minimum(a, b)
-    nothing = (high == 0) | (low == math.inf)  # 0/0 counts as 0 and inf/inf as 1
+    steep = a > b
+    high, low = parted(a, b, steep)
+    # 0/0 counts as 0 and inf/inf as 1; NaN is neither.
+    nothing = (high == low) & ((high == 0) | (high == math.inf))
     even = _chosen(high == 0, 0.0, 1.0)
     ratio = _chosen(nothing, even, low / _chosen(nothing, 1.0, high))
     angle = _small_angle(ratio)
-    angle = _chosen(a > b, math.pi / 2 - angle, angle)
+    angle = _chosen(steep, math.pi / 2 - angle, angle)
     return _chosen(right < 0, math.pi - angle, angle) * up
 
 
@@ -241,12 +242,13 @@ def atanh(x: Tensor) -> Tensor:
 def hypot(x: Tensor, other: Tensor | Number) -> Tensor:
     """Return sqrt(x^2 + other^2), without overflow."""
     a, b, dtype = _pair(x, other)
-    a, b = magnitude(a), magnitude(b)
-    high, low = maximum(a, b), minimum(a, b)
-    plain = (high > 0) & (high < math.inf)
+    high, low = parted(a, b, magnitude(a) > magnitude(b))
+    top = magnitude(high)
+    plain = (top > 0) & (top < math.inf)
     ratio = low / _chosen(plain, high, 1.0)
-    length = _chosen(plain, high * sqrt(1.0 + ratio * ratio), high)
-    return cast(_chosen((a == math.inf) | (b == math.inf), math.inf, length), dtype)
+    length = _chosen(plain, top * sqrt(1.0 + ratio * ratio), magnitude(a) + magnitude(b))
+    endless = (magnitude(a) == math.inf) | (magnitude(b) == math.inf)
+    return cast(_chosen(endless, math.inf, length), dtype)
 
 
 def float_power(x: Tensor | Number, exponent: Tensor | Number) -> Tensor:
@@ -262,11 +264,11 @@ def ldexp(x: Tensor, other: Tensor) -> Tensor:
 
 def logaddexp2(x: Tensor, other: Tensor) -> Tensor:
     """Return log2(2^x + 2^other), without overflow."""
-    high, low = maximum(x, other), minimum(x, other)
-    same = high == low
-    gap = _chosen(same, high * 0.0, low - high)
-    rest = log1p(exp(gap * math.log(2.0))) * (1 / math.log(2.0))
-    return _chosen(same, high + 1.0, high + rest)
+    high, low = parted(x, other, x > other)
+    endless = (high == low) & (magnitude(high) == math.inf)
+    gap = _chosen(endless, 0.0, low - high)
+    made: Tensor = high + log1p(exp(gap * math.log(2.0))) * (1 / math.log(2.0))
+    return made
 
 
 def xlogy(x: Tensor | Number, other: Tensor | Number) -> Tensor:

@@ -20,6 +20,7 @@ from tenor.tensor import (
     counting,
     creation,
     diagonals,
+    dlpack,
     elementwise,
     gradient,
     indexing,
@@ -42,6 +43,7 @@ from tenor.tensor import (
 from tenor.tensor.dims import Size, aliased, axis
 from tenor.tensor.inplace import in_place
 from tenor.tensor.operators import make_by
+from tenor.tensor.surface import publish
 
 if TYPE_CHECKING:
     import builtins
@@ -135,7 +137,8 @@ class Tensor(Handle):
     nelement = numel
     ndimension = dim
     T = property(movement.reversed_dims)
-    mT = property(movement.matrix_transpose)  # noqa: N815 - PyTorch's name
+    H = property(movement.t)
+    mT = mH = property(movement.matrix_transpose)  # noqa: N815 - PyTorch's names
     requires_grad = property(gradient.get_requires_grad, gradient.set_requires_grad)
     is_leaf = property(gradient.is_leaf)
     grad_fn = property(gradient.grad_fn)
@@ -151,7 +154,7 @@ class Tensor(Handle):
     __floordiv__, __rfloordiv__ = elementwise.floordiv_, elementwise.rfloordiv_
     __mod__, __rmod__ = elementwise.mod_, elementwise.rmod_
     __pow__, __rpow__ = elementwise.power, elementwise.rpow_
-    __matmul__ = linear.product
+    __matmul__, __rmatmul__ = linear.product, linear.reverse_product
     __and__ = __rand__ = elementwise.and_
     __or__ = __ror__ = elementwise.or_
     __xor__ = __rxor__ = elementwise.xor_
@@ -185,10 +188,10 @@ class Tensor(Handle):
     __bool__, __int__, __float__ = protocol.truth, protocol.whole, protocol.real
     __index__, __complex__ = protocol.index, protocol.complex_number
     __repr__, __format__ = printing.text, printing.formatted
-    __deepcopy__ = protocol.deepcopy
+    __copy__, __deepcopy__ = protocol.copy, protocol.deepcopy
     __reduce_ex__ = protocol.reduce  # type: ignore[assignment]
     __array__ = conversion.array_protocol
-    __dlpack__, __dlpack_device__ = conversion.dlpack, conversion.dlpack_device
+    __dlpack__, __dlpack_device__ = dlpack.lend, dlpack.device
 
     # -- elementwise --------------------------------------------------------------------------
     abs = absolute = elementwise.abs
@@ -250,6 +253,7 @@ class Tensor(Handle):
     deg2rad, rad2deg = special.deg2rad, special.rad2deg
     bitwise_left_shift = special.bitwise_left_shift
     bitwise_right_shift = special.bitwise_right_shift
+    is_complex = protocol.is_complex
     is_nonzero, is_signed, is_same_size = (
         protocol.is_nonzero, protocol.is_signed, protocol.is_same_size,
     )  # fmt: skip
@@ -276,6 +280,7 @@ class Tensor(Handle):
     expand, expand_as, broadcast_to = movement.expand, movement.expand_as, movement.broadcast_to
     permute, transpose, t = movement.permute, movement.transpose, movement.t
     swapaxes = swapdims = movement.transpose
+    adjoint = movement.adjoint
     movedim = moveaxis = movement.movedim
     flip, fliplr, flipud = movement.flip, movement.fliplr, movement.flipud
     roll, rot90 = joining.roll, movement.rot90
@@ -330,6 +335,7 @@ class Tensor(Handle):
     # -- conversion ---------------------------------------------------------------------------
     type_as = conversion.type_as
     to, cpu, type, numpy = conversion.to, conversion.cpu, conversion.type_name, conversion.numpy
+    cuda = conversion.cuda
     item, tolist, materialize = conversion.item, conversion.tolist, conversion.materialize
     float = conversion.converter(dt.float32)
     double = conversion.converter(dt.float64)
@@ -442,5 +448,8 @@ class Tensor(Handle):
     )  # fmt: skip
     log_normal_, geometric_, cauchy_ = random.log_normal_, random.geometric_, random.cauchy_
 
+
+for _name, _method in publish(dict(vars(Tensor))).items():
+    setattr(Tensor, _name, _method)
 
 install(make=make_by(Tensor))  # type: ignore[arg-type]

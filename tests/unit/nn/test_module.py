@@ -498,10 +498,13 @@ def test_errors_of_layers_name_them(make, shape, said):
 @pytest.mark.parametrize(
     ("layer", "x", "said"),
     [
-        (nn.Linear(2, 1), np.ones((3, 2)), "argument 0: ndarray"),
-        (nn.Linear(2, 1), [[1.0, 2.0]], "argument 0: list"),
-        (nn.Conv1d(2, 1, 1), np.ones((3, 2, 4)), "argument 0: ndarray"),
-        (nn.Embedding(4, 1), np.array([1]), "argument 0: ndarray"),
+        (nn.Linear(2, 1), np.ones((3, 2)), "input=a NumPy array (3, 2) float64"),
+        (nn.Linear(2, 1), [[1.0, 2.0]], "input=[[1.0, 2.0]] (list)"),
+        (nn.Conv1d(2, 1, 1), np.ones((3, 2, 4)), "input=a NumPy array (3, 2, 4) float64"),
+        (nn.Embedding(4, 1), np.array([1]), "input=a NumPy array (1,) int64"),
+        (nn.LSTM(2, 1), np.ones((3, 1, 2)), "ndarray"),
+        (nn.LSTM(2, 1), tn.ones(3, 1, 2).double(), "weight: float32  (parameter 'weight_ih_l0')"),
+        (nn.GRUCell(2, 1), np.ones((3, 2)), "ndarray"),
         (nn.Linear(2, 1), tn.ones(3, 2, dtype=tn.float64), "weight: float32  (parameter 'weight')"),
         (nn.Linear(2, 1), tn.ones(3, 2).long(), "input: int64"),
     ],

@@ -107,6 +107,9 @@ def test_a_size_is_a_tuple_that_counts():
     assert Size((2, 3, 4)).numel() == 24
     assert Size(()).numel() == 1
     assert Size((2, 3)) == (2, 3)
+    assert Size((2, 3, 4))[1:].numel() == 12
+    assert (Size((2, 3)) + Size((4,))).numel() == 24
+    assert type(Size((2, 3))[0]) is int
     assert hash(Size((2, 3))) == hash((2, 3))
 
 

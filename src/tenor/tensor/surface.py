@@ -1,0 +1,219 @@
+"""A call by a user: PyTorch's spellings of arguments, and errors that speak of the arguments.
+
+Inside Tenor functions call each other as they are; what users reach, `tn.f` and `x.f`, is each
+function made `public`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from tenor.engine.handle import Handle
+from tenor.errors import PACKAGE, ArgumentError, DTypeError, TenorError
+from tenor.ir.dtype import DType
+from tenor.tensor.dims import ALIASES
+from tenor.tensor.inplace import overwrite
+from tenor.tensor.operands import NUMBERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+__all__ = ["public", "publish"]
+
+RAW: Final = (
+    ArithmeticError, AttributeError, BufferError, IndexError, KeyError, TypeError, ValueError,
+)  # fmt: skip
+"""What Python and NumPy raise when an argument is not what a function takes it for."""
+
+
+SYNONYMS: Final = {
+    "axis0": "dim0", "axis1": "dim1", "indices": "sections", "indices_or_sections": "sections",
+    "split_size_or_sections": "split_size",
+}  # fmt: skip
+"""PyTorch's other names of arguments; `axis` and `keepdims` are seen to by `aliased`."""
+SPELLED: Final = frozenset(
+    ("dims", "input", "out", "repeats", "shape", "size", *SYNONYMS)
+)  # fmt: skip
+"""Names that may have to be translated."""
+
+
+# -- calls --------------------------------------------------------------------------------------
+@functools.cache
+def public(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function as users call it; the same one each time, itself if it is that already.
+
+    The first tensor may be named `input`, `*size` may be given by name as one sequence, and
+    `out=` is written with the result. An argument of another kind than the function takes is a
+    Tenor error that names it.
+    """
+    if "is_public" in vars(function):
+        return function
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            if not kwargs or SPELLED.isdisjoint(kwargs):
+                return function(*args, **kwargs)
+            out = kwargs.pop("out", None)
+            args, kwargs = _respelled(function, args, kwargs)
+            result = function(*args, **kwargs)
+            return result if out is None else _written(out, result, function.__name__)
+        except RAW as error:
+            if isinstance(error, TenorError) or _of_others(error.__traceback__):
+                raise
+            complaint = _complaint(function, args, kwargs, error)
+            if complaint is None:
+                raise
+            raise complaint from error
+
+    vars(call)["is_public"] = True
+    return call
+
+
+def publish(names: dict[str, Any], module: str = "") -> dict[str, Any]:
+    """Return the functions of a namespace as users call them; Python's own protocols stay.
+
+    Args:
+        names: The namespace.
+        module: Where users find them, for pickles of functions, which go by name.
+    """
+    made = {
+        name: public(found)
+        for name, found in names.items()
+        if inspect.isfunction(found) and not name.startswith("__")
+    }
+    for function in made.values():
+        function.__module__ = module or function.__module__
+    return made
+
+
+def _respelled(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return arguments by the names and places the function has for them."""
+    parameters = inspect.signature(function).parameters
+    several = [k for k, p in parameters.items() if p.kind is inspect.Parameter.VAR_POSITIONAL]
+    named = {}
+    for key, value in kwargs.items():
+        if key in several:
+            args = (*args, value)
+        elif key in parameters:
+            named[key] = value
+        elif key == "input":
+            args = (value, *args)
+        else:
+            named[SYNONYMS.get(key, key)] = value
+    return args, named
+
+
+def _written(out: Any, result: Any, name: str) -> Any:
+    """Write results into the tensors given for them; return those."""
+    if isinstance(result, Handle):
+        return overwrite(out, result, name)  # type: ignore[arg-type]
+    return tuple(overwrite(o, r, name) for o, r in zip(out, result, strict=True))
+
+
+# -- errors -------------------------------------------------------------------------------------
+NUMPY: Final = str(Path(np.__file__).parent)
+
+
+def _of_others(trace: TracebackType | None) -> bool:
+    """Tell whether an error came out of somebody else's function, such as a hook."""
+    while trace is not None:
+        if not trace.tb_frame.f_code.co_filename.startswith((PACKAGE, NUMPY, "<")):
+            return True
+        trace = trace.tb_next
+    return False
+
+
+def _complaint(
+    function: Callable[..., Any], args: Any, kwargs: dict[str, Any], error: Exception
+) -> TenorError | None:
+    """Return what is wrong with the arguments; None where Python says it: too many, unknown."""
+    name = function.__name__
+    signature = inspect.signature(function)
+    try:
+        given = signature.bind(*args, **{ALIASES.get(k, k): v for k, v in kwargs.items()})
+    except TypeError:
+        return None
+    shown = [f"{key}={_described(value)}" for key, value in given.arguments.items()]
+    for key, value in given.arguments.items():
+        kind = str(signature.parameters[key].annotation)
+        several = signature.parameters[key].kind is inspect.Parameter.VAR_POSITIONAL
+        if several or _is_one_of(kind, value):
+            continue
+        words = [WORDS[part] for part in kind.split(" | ") if WORDS[part]]
+        return DTypeError(
+            f"{name}: {key} must be {' or '.join(words)}.",
+            came=f"{key}={_described(value)}",
+            fix="make a tensor with tn.tensor()" if "Tensor" in kind else f"see help(tn.{name})",
+        )
+    wrong_kind = isinstance(error, (TypeError, AttributeError))
+    return (DTypeError if wrong_kind else ArgumentError)(
+        f"{name}: the arguments do not go together: {error}.",
+        came=shown,
+        fix=f"see help(tn.{name})",
+    )
+
+
+def _described(value: Any) -> str:
+    """Return what a value is, in a few words."""
+    if isinstance(value, Handle):
+        return f"a tensor {value.shape_tuple} {value.element_type.name}"
+    if isinstance(value, np.ndarray):
+        return f"a NumPy array {value.shape} {value.dtype}"
+    text = repr(value)
+    return f"{text if len(text) <= 40 else text[:37] + '...'} ({type(value).__name__})"
+
+
+def _whole(value: Any) -> bool:
+    one = isinstance(value, Handle) and not value.shape_tuple and value.element_type.kind != "float"
+    return one or (isinstance(value, (int, np.integer)) and not isinstance(value, bool))
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, NUMBERS) or (isinstance(value, Handle) and not value.shape_tuple)
+
+
+def _each(kind: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, Sequence) and all(map(kind, value))
+
+
+def _tensor(value: Any) -> bool:
+    return isinstance(value, Handle)
+
+
+def _of(*types: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, types)
+
+
+KINDS: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
+    "Tensor": ("a tensor", _tensor),
+    "Number": ("a number", _number),
+    "float": ("a number", _number),
+    "int": ("an integer", _whole),
+    "bool": ("a bool", _of(bool, np.bool_)),
+    "str": ("a string", _of(str)),
+    "None": ("", lambda value: value is None),
+    "DType": ("a dtype", _of(DType)),
+    "Dims": ("a dim or several", lambda v: v is None or _whole(v) or _each(_whole)(v)),
+    "Sequence[int]": ("a sequence of integers", _each(_whole)),
+    "Sequence[Tensor]": ("a sequence of tensors", _each(_tensor)),
+    "tuple[Tensor, ...]": ("a sequence of tensors", _each(_tensor)),
+    "NDArray[Any]": ("a NumPy array", _of(np.ndarray)),
+}
+"""What the parts of a parameter's annotation mean, in words and as a test."""
+WORDS: Final = {kind: words for kind, (words, _) in KINDS.items()}
+
+
+def _is_one_of(kind: str, value: Any) -> bool:
+    """Tell whether a value is what an annotation says; True where the table does not know."""
+    parts = kind.split(" | ")
+    return any(part not in KINDS or KINDS[part][1](value) for part in parts)
