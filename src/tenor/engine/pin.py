@@ -178,18 +178,19 @@ class Pin:
             trace.scalars[at] = provider()
         trace.overwritten, trace.freed = dict(self.overwritten), set(self.freed)
         live = [self._alive(what, tensors) for what, _ in self.live]
-        for handle, (what, state) in zip(live, self.live, strict=True):
-            handle.trace, handle.state = trace, state
-            if not isinstance(what, Made):
-                handle.version += 1
-                trace.rebound[id(handle)] = handle
-            elif what.base is not None:
-                handle.base, handle.chain = live[what.base], what.chain
-                handle.seen, handle.base.viewed = handle.base.version, True
-        trace.variables = {s: (live if of else trace.owners)[i] for s, of, i in self.variables}
         try:
+            for handle, (what, state) in zip(live, self.live, strict=True):
+                handle.trace, handle.state = trace, state
+                if not isinstance(what, Made):
+                    handle.version += 1
+                    trace.rebound[id(handle)] = handle
+                elif what.base is not None:
+                    handle.base, handle.chain = live[what.base], what.chain
+                    handle.seen, handle.base.viewed = handle.base.version, True
+            trace.variables = {s: (live if of else trace.owners)[i] for s, of, i in self.variables}
             finish(trace, live, self.binding)
         finally:
+            trace.done = True  # wherever an interrupt came, no tensor waits for this trace
             for handle in live:
                 handle.trace = None
         for of, gradient in self.gradients:

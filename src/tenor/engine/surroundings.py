@@ -115,6 +115,8 @@ class _Search:
             self.visit_function(value)
         elif isinstance(value, (tuple, list, set, frozenset, dict)):
             self.visit_container(value)
+        elif "__wrapped__" in getattr(value, "__dict__", ()):  # a cache, or compiled itself
+            self.visit(value.__wrapped__)
         elif hasattr(value, "__dict__") and _watched(value):
             self.owners.append(value)
             for kind in type(value).__mro__[:-1]:
@@ -171,7 +173,9 @@ def _kind(owner: Any) -> type:
 
 @functools.cache
 def _inherited(kind: type) -> frozenset[str]:
-    """Return every name that the methods a class has of the library mention."""
+    """Return every name that the methods a module class has of a library mention."""
+    if getattr(kind, "watched", False) is not True:
+        return frozenset()
     methods = [
         method.__code__
         for base in kind.__mro__
@@ -201,7 +205,8 @@ def _watched(value: Any) -> bool:
         return not _library(value.__name__)
     if isinstance(value, type):
         return not _library(value.__module__)
-    return getattr(type(value), "watched", False) is True or not _library(type(value).__module__)
+    ours = type(value).__module__.partition(".")[0] == "tenor"
+    return not ours or getattr(type(value), "watched", False) is True
 
 
 @functools.lru_cache(maxsize=4096)

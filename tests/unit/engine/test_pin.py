@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tenor as tn
+from tenor.engine import pin
 from tenor.errors import GradientError, ObservationError
 
 
@@ -615,3 +616,25 @@ def test_a_captured_tensor_is_returned_as_it_is():
         assert got.item() == 2 * k
         assert same is other
     assert f.recordings == 1
+
+
+def test_an_interrupt_before_a_replay_runs_leaves_every_value(monkeypatch):
+    count = ready(0.0)
+
+    @tn.compile
+    def step(x):
+        count.add_(x)
+        return count * 2
+
+    step(ready(1.0))
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pin, "finish", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            step(ready(1.0))
+    assert count.trace is None
+    assert count.item() == 1.0
+    assert step(ready(2.0)).item() == 6.0

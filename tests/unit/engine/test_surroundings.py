@@ -1,5 +1,9 @@
 """A compiled function notices when a Python value it finds outside its arguments is another."""
 
+import argparse
+import functools
+import types
+
 import numpy as np
 import pytest
 
@@ -60,8 +64,20 @@ def through_another(x):
     return by_global(x) + 1
 
 
+compiled = tn.compile(by_global)
+
+
 # -- what is noticed ---------------------------------------------------------------------------
-@pytest.mark.parametrize("function", [by_global, through_another, lambda x: [by_global(x)]])
+@pytest.mark.parametrize(
+    "function",
+    [
+        by_global,
+        through_another,
+        lambda x: [by_global(x)],
+        lambda x: compiled(x),
+        functools.cache(by_global),
+    ],
+)
 def test_a_global_also_of_a_function_that_is_called(function):
     set_scale(1)
     assert changed(function, lambda: set_scale(2))
@@ -111,6 +127,18 @@ def test_an_attribute_that_was_not_there():
     thing = Plain()
     assert changed(lambda x: x * getattr(thing, "bias", 0), lambda: setattr(thing, "bias", 1))
     assert changed(lambda x: thing.run(x), lambda: setattr(thing, "run", abs))
+
+
+@pytest.mark.parametrize("kind", [types.SimpleNamespace, argparse.Namespace])
+def test_options_kept_in_an_object_of_the_standard_library(kind):
+    options = kind(scale=1.0, inner=kind(rate=2.0), epoch=0)
+
+    def function(x):
+        return x * options.scale * options.inner.rate
+
+    assert changed(function, lambda: setattr(options, "scale", 2.0))
+    assert changed(function, lambda: setattr(options.inner, "rate", 1.0))
+    assert not changed(function, lambda: setattr(options, "epoch", 1))
 
 
 def test_attributes_that_no_code_mentions_may_change():
