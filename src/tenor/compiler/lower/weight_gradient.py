@@ -65,7 +65,8 @@ class _Writer:
         reach = [(k - 1) * d for k, d in zip(self.taps, p["dilation"], strict=True)]
         extents = tuple(n + r // s for n, r, s in zip(self.out, reach, p["stride"], strict=True))
         low = tuple(before for before, _ in p["padding"])
-        self.shape = Padded(p["spatial_in"], p["stride"], extents, low)
+        planes = tuple(min(s, r + 1) for s, r in zip(p["stride"], reach, strict=True))
+        self.shape = Padded(p["spatial_in"], p["stride"], planes, extents, low)
         if 0 not in (self.groups, self.ci, self.co, prod(self.out), prod(self.taps)):
             self._cut(p, target)
 
@@ -86,8 +87,9 @@ class _Writer:
     def _offset(self, tap: tuple[int, ...]) -> int:
         """Return the place of a tap in a channel of the padded copy."""
         shape, plane, at = self.shape, 0, 0
-        for t, d, s, pitch in zip(tap, self.dilation, self.strides, shape.pitches, strict=True):
-            plane = plane * s + t * d % s
+        rows = zip(tap, self.dilation, self.strides, shape.phases, shape.pitches, strict=True)
+        for t, d, s, planes, pitch in rows:
+            plane = plane * planes + t * d % s
             at += t * d // s * pitch
         return plane * shape.plane + at
 
@@ -277,7 +279,7 @@ class _Writer:
         for d, (t, dilation, s, pitch) in enumerate(rows):
             far = f.mul(t, dilation)
             planes = f.add(planes, f.mul(f.op("urem", far, s) if s > 1 else f.const(0, "i64"),
-                                         prod(self.strides[d + 1 :])))  # fmt: skip
+                                         prod(shape.phases[d + 1 :])))  # fmt: skip
             at = f.add(at, f.mul(f.op("udiv", far, s) if s > 1 else far, pitch))
         return f.add(at, f.mul(planes, shape.plane))
 

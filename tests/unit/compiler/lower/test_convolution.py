@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from tenor.compiler.emit.llvm import emit
+from tenor.compiler.lower import convolution
+from tenor.compiler.lower.channel_vectors import ChannelVectors
 from tenor.compiler.lower.contraction import TEMPLATES
+from tenor.compiler.lower.window_vectors import WindowVectors
 from tenor.ir import dtype as dt
 from tenor.ir.bfloat16 import from_bfloat16, to_bfloat16
 from tenor.ir.kernel import Buffer, Kernel
@@ -191,6 +194,12 @@ LARGE = {
     "pointwise": Case(4, (33, 18), (9, 9), (1, 1)),
     "grouped pointwise": Case(3, (8, 12), (5, 7), (1, 1), groups=4),
     "whole image": Case(6, (4, 19), (5, 6), (5, 6)),
+    "many channels": Case(3, (35, 50), (9, 14), (3, 3), padding=1),
+    "many channels, strided": Case(2, (40, 70), (15, 17), (3, 2), stride=(2, 3), padding=1),
+    "many channels, dilated": Case(1, (33, 48), (19, 20), (5, 5), dilation=2, stride=3),
+    "many channels, pointwise": Case(5, (36, 65), (9, 7), (1, 1), stride=2),
+    "many channels in groups": Case(2, (64, 96), (8, 8), (3, 3), padding=1, groups=2),
+    "many channels in a line": Case(2, (20, 40), (90,), (20,), stride=2, padding=3),
 }
 BIG = pytest.mark.parametrize("case", LARGE.values(), ids=LARGE.keys())
 
@@ -216,9 +225,24 @@ def test_any_split_of_the_tiles_gives_the_same_bits(kind, case, dtype):
 
 
 @pytest.mark.parametrize("kind", ["conv", "conv_input"])
+@pytest.mark.parametrize("dtype", [dt.float32, dt.float64, dt.bfloat16], ids=lambda d: d.name)
+def test_whatever_lies_in_vectors_the_bits_are_the_same(kind, dtype, monkeypatch):
+    for name in ("packed columns", "many channels, strided", "many channels, pointwise",
+                 "many channels in groups", "many channels in a line"):  # fmt: skip
+        arrays = operands(kind, LARGE[name], dtype)
+        found = []
+        for writer in (ChannelVectors, WindowVectors):
+            monkeypatch.setattr(convolution, "ChannelVectors", writer)
+            monkeypatch.setattr(convolution, "WindowVectors", writer)
+            found.append(result(kind, LARGE[name], arrays, dtype))
+        np.testing.assert_array_equal(*found, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", ["conv", "conv_input"])
 @pytest.mark.parametrize("dtype", [dt.float32, dt.float64, dt.float16], ids=lambda d: d.name)
 @pytest.mark.parametrize("name", ["packed columns", "patches", "long line", "whole image",
-                                  "pointwise", "several blocks of k"])  # fmt: skip
+                                  "pointwise", "several blocks of k", "many channels",
+                                  "many channels, strided"])  # fmt: skip
 def test_an_image_has_the_same_bits_alone_and_in_any_batch(kind, dtype, name):
     case = LARGE[name]
     images, weight = operands(kind, case, dtype)
@@ -250,7 +274,7 @@ def test_nothing_beyond_the_result_is_written(kind, name, dtype):
     ids=["avx2", "avx512", "neon", "wasm"],
 )  # fmt: skip
 def test_it_compiles_for_every_target(kind, target):
-    for case in (CASES["strided"], LARGE["packed columns"]):
+    for case in (CASES["strided"], LARGE["packed columns"], LARGE["many channels, strided"]):
         lowered, _ = prepared(kind, case, operands(kind, case, dt.float32), dt.float32, target)
         llvm.parse_assembly(emit(lowered.function, "kernel", target)).verify()
 
@@ -259,7 +283,7 @@ def test_it_compiles_for_every_target(kind, target):
 @pytest.mark.parametrize("kind", ["conv", "conv_input"])
 def test_narrower_vectors_give_the_same_bits(kind):
     narrow_target = replace(host(), vector_bits=128, registers=16)
-    for name in ("packed columns", "strided rows in several tiles"):
+    for name in ("packed columns", "strided rows in several tiles", "many channels, strided"):
         case = LARGE[name]
         arrays = operands(kind, case, dt.float32)
         wide_bits = result(kind, case, arrays, dt.float32)
