@@ -20,12 +20,12 @@ from tenor.compiler.lower.blocking import (
     tiles_for,
 )
 from tenor.compiler.lower.correlation import taps_met
-from tenor.compiler.lower.lane import first_lanes, transposed
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
 from tenor.compiler.lower.packing import Layout, mover
-from tenor.compiler.lower.storage import compute_type, entry, load_element, memory_type
+from tenor.compiler.lower.panel import pack_panel
+from tenor.compiler.lower.storage import compute_type, entry, memory_type
 from tenor.compiler.lower.window import Spread, flat, nested, padded_copy, spread_out, unflat
-from tenor.ir.loops import Function, Value, vector
+from tenor.ir.loops import Function, Value
 from tenor.ir.program import Lowered
 
 if TYPE_CHECKING:
@@ -149,7 +149,9 @@ class ChannelVectors:
 
         def pack(j: Value, size: int) -> None:
             from_ = f.gep(self.w, f.add(weights, f.mul(j, g.row)), kind)
-            self._pack(from_, f.gep(self.at["panels"], f.mul(j, g.k), packed), size)
+            to = f.gep(self.at["panels"], f.mul(j, g.k), packed)
+            numbers = self.at["numbers"] if self.phases > 1 else None
+            pack_panel(f, g, self.dtype, self.tile, size, from_, to, numbers)
 
         sweep(f, self.columns, pack)
         first = f.mul(share, self.share)
@@ -174,48 +176,6 @@ class ChannelVectors:
             f.loop(0, self.phases, 1, phase)
 
         f.loop(first, last, 1, block)
-
-    def _pack(self, from_: Value, to: Value, size: int) -> None:
-        """Pack a panel: a row of `size` channels for each (channel, tap)."""
-        f, g, tile = self.f, self.g, self.tile
-        padded = ceil(size / tile.width) * tile.width
-        if self.taps == 1 or g.column == self.taps:
-            move = mover(f"pack{size}", Layout(self.dtype, g.column // self.taps, g.row),
-                         Layout(self.compute, tile.columns, 1), size, tile.width,
-                         padded=padded)  # fmt: skip
-            f.call(move, [from_, to, f.const(g.k, "i64")])
-        else:
-            f.call(self._scatter(size, padded), [from_, to, self.at["numbers"]])
-
-    def _scatter(self, size: int, padded: int) -> Function:
-        """Return the function (from, to, numbers) that packs a panel whose taps lie together."""
-        g, tile = self.g, self.tile
-        f = Function(f"pack{size}", [("from", "ptr"), ("to", "ptr"), ("numbers", "ptr")])
-        from_, to, numbers = f.params
-        lanes = min(tile.width, 1 << (self.taps - 1).bit_length())
-        zero = f.const(0, vector(compute_type(self.dtype), lanes))
-
-        def squares(c: Value, tap: Value, taps: int) -> None:
-            for j in range(0, padded, lanes):
-                vectors = [
-                    load_element(
-                        f, self.dtype, from_,
-                        f.add(f.add(f.mul(c, g.column), tap), (j + d) * g.row), lanes,
-                        mask=first_lanes(f, taps, lanes),
-                    ) if j + d < size else zero
-                    for d in range(lanes)
-                ]  # fmt: skip
-                for d, x in enumerate(transposed(f, vectors)[:taps]):
-                    number = f.add(f.add(f.mul(c, self.taps), tap), d)
-                    at = f.convert("sext", f.load("i32", numbers, number), "i64")
-                    f.store(x, to, f.add(f.mul(at, tile.columns), j))
-
-        def channel(c: Value, _: list[Value]) -> None:
-            taps = Extent(f.const(self.taps, "i64"), lanes, self.taps % lanes)
-            sweep(f, taps, lambda tap, count: squares(c, tap, count))
-
-        f.loop(0, g.source, 1, channel)
-        return f
 
     def _sums(self, start: Value, stop: Value) -> None:
         """Write the sums of one residue: blocks of k in order."""

@@ -11,6 +11,7 @@ from tenor.compiler.lower.matmul import Product, multiply
 from tenor.compiler.lower.storage import entry
 from tenor.compiler.lower.window import Padded, flat
 from tenor.compiler.lower.window_vectors import WindowVectors
+from tenor.compiler.lower.winograd import Winograd, suits
 from tenor.ir.program import Lowered
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def conv(kernel: Kernel, target: Target) -> Lowered:
         shape=shape, source=ci, rows=co, taps=p["kernel"], out=p["spatial_out"],
         steps=(1,) * len(reach), row=ci * taps, column=taps, taps_of=taps_of,
     )  # fmt: skip
-    return _correlate(kernel, target, description)
+    return _correlate(kernel, target, description, flipped=False)
 
 
 def conv_input(kernel: Kernel, target: Target) -> Lowered:
@@ -105,10 +106,10 @@ def conv_input(kernel: Kernel, target: Target) -> Lowered:
         shape=shape, source=co, rows=ci, taps=p["kernel"], out=p["spatial_in"],
         steps=p["stride"], row=taps, column=ci * taps, taps_of=taps_of,
     )  # fmt: skip
-    return _correlate(kernel, target, description)
+    return _correlate(kernel, target, description, flipped=True)
 
 
-def _correlate(kernel: Kernel, target: Target, g: Correlation) -> Lowered:
+def _correlate(kernel: Kernel, target: Target, g: Correlation, *, flipped: bool) -> Lowered:
     """Lower a product whose buffers are the image, the weight and the result.
 
     Channels of the result or windows lie side by side in vectors, whichever takes less time; each
@@ -116,6 +117,8 @@ def _correlate(kernel: Kernel, target: Target, g: Correlation) -> Lowered:
     """
     if 0 in (kernel.params["n"], g.rows, prod(g.out)):
         return Lowered(entry(kernel)[0], 0)
+    if suits(g, kernel.buffers[0].dtype) and kernel.params["dilation"] == (1, 1):
+        return Winograd(kernel, target, g, flipped=flipped).write()
     channels, windows = ChannelVectors(kernel, target, g), WindowVectors(kernel, target, g)
     return channels.write() if channels.cycles < windows.cycles else windows.write()
 
