@@ -32,6 +32,8 @@ ROWS: Final = 12
 """Rows of a tile at the most."""
 HEIGHT: Final = 36
 """Rows of the gradient a tile has at the least, so that packing g for it pays."""
+BREADTH: Final = 128
+"""Channels of g times taps a tile has at the least, so that copying x for it pays."""
 COPY: Final = 128 * 1024
 """Bytes of the padded copy a tile should stay below."""
 
@@ -48,6 +50,11 @@ def conv_weight(kernel: Kernel, target: Target) -> Lowered:
         k, co = p["channels_in"] * prod(p["kernel"]), p["channels_out"]
         product = Product((), co, k, p["n"], (1, co), (k, 1), (k, 1), (0, 0, 0))
         return multiply(kernel, product, target, (1, 0, 2))
+    pointwise = prod(p["kernel"]) == prod(p["stride"]) == 1
+    if pointwise and not any(v for pair in p["padding"] for v in pair):
+        line = {"spatial_in": (prod(p["spatial_in"]),), "spatial_out": (prod(p["spatial_out"]),)}
+        one = dict.fromkeys(("kernel", "stride", "dilation"), (1,)) | {"padding": ((0, 0),)}
+        kernel = replace(kernel, params=p | line | one)
     return _Writer(kernel, target).write()
 
 
@@ -110,7 +117,8 @@ class _Writer:
         each = self.images * self.shape.channel * size
         least = ceil(self.ci / max(self.together, COPY // each))
         # Packing g costs more than copying x: other threads get other channels of g first.
-        across = min(ceil(wanted / (self.groups * least)), ceil(self.co / self.columns))
+        across = min(ceil(wanted / (self.groups * least)), ceil(self.co / self.columns),
+                     max(1, self.co * prod(self.taps) // BREADTH))  # fmt: skip
         self.oc = parted(self.co, self.columns, self.co, across)
         self.across = ceil(self.co / self.oc)
         parts = min(ceil(wanted / (self.groups * self.across)), self.ci * prod(self.taps) // HEIGHT)

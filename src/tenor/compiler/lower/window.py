@@ -167,16 +167,18 @@ def _line(
     """Copy elements start, start + step, ... of a row; 0 for those outside [0, extent)."""
     if step > 2:
         width = 1
-    wide = vector("i64", width)
+    # 32 bits hold a place of a row, and half the vectors of 64 do.
+    wide = vector("i32", width)
+    end = f.splat(f.convert("trunc_int", extent, "i32"), width)
 
     def part(i: Value, _: list[Value]) -> None:
         at = f.add(start, f.mul(i, step))
         pieces = []
         for piece in range(step if width > 1 else 1):
-            lane = f.splat(f.add(at, piece * width), width)
+            lane = f.splat(f.convert("trunc_int", f.add(at, piece * width), "i32"), width)
             if width > 1:
                 lane = f.add(lane, f.iota(wide))
-            good = f.compare("ult", lane, f.splat(extent, width))
+            good = f.compare("ult", lane, end)
             from_ = f.gep(source, f.add(at, piece * width), _kind(dtype))
             if width == 1:
                 zero = f.const(0, compute_type(dtype))
