@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tenor.compiler.emit import llvm
@@ -76,11 +76,10 @@ def rows(assembly: Assembly, target: Target) -> Assembly:
 
     def span_of(kernel: Kernel) -> int:
         if id(kernel) not in spans:
-            spans[id(kernel)] = lower_kernel(kernel, target).span
+            spans[id(kernel)] = lower_kernel(kernel, target).covers(size(kernel.domain))
         return spans[id(kernel)]
 
-    assembly.schedule = join_rows(assembly.schedule, span_of)
-    return assembly
+    return replace(assembly, schedule=join_rows(assembly.schedule, span_of))
 
 
 def place(assembly: Assembly, _target: Target) -> Assembly:

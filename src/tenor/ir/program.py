@@ -40,6 +40,10 @@ class Lowered:
     cost: int = 0
     span: int = 0
 
+    def covers(self, count: int) -> int:
+        """Return how many elements of a domain of `count` a tile covers; 0: they are no run."""
+        return count if self.tiles == 1 else self.span
+
 
 @dataclass(frozen=True, slots=True)
 class Pointer:

@@ -36,7 +36,8 @@ def lower_rows(kernel: Kernel, target: Target) -> Lowered:
     span, private = kernel.params["span"], kernel.params["private"]
     domain = size(kernel.domain)
     lowered = [PARTS[part.kernel.kind](part.kernel, target) for part in kernel.parts]
-    assert all(low.span in (1, span) for low in lowered), "parts cover different rows"
+    covered = [low.covers(domain) for low in lowered]
+    assert all(count in (1, span) for count in covered), "parts cover different rows"
     f, buffers, begin, end, scratch = entry(kernel)
     status = f.params[4]
     used = 0
@@ -53,13 +54,12 @@ def lower_rows(kernel: Kernel, target: Target) -> Lowered:
 
     def tile(t: Value, _: list[Value]) -> None:
         own = [f.gep(at, f.mul(t, -n), "i8") for at, n in zip(places, sizes, strict=True)]
-        for number, (part, low, table) in enumerate(
-            zip(kernel.parts, lowered, tables, strict=True)
-        ):
+        rows = zip(kernel.parts, lowered, covered, tables, strict=True)
+        for number, (part, low, count, table) in enumerate(rows):
             for i, wire in enumerate(part.wires):
                 f.store(buffers[wire] if wire >= 0 else own[~wire], table, i)
             first, last = t, f.add(t, 1)
-            if low.span != span:
+            if count != span:
                 first = f.mul(t, span)
                 last = f.op("smin", f.add(first, span), domain)
             low.function.name = f"part{number}"
