@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tenor.compiler.emit.llvm import emit
-from tenor.compiler.lower import convolution
+from tenor.compiler.lower import convolution, weight_gradient
 from tenor.compiler.lower.channel_vectors import ChannelVectors
 from tenor.compiler.lower.contraction import TEMPLATES
 from tenor.compiler.lower.window_vectors import WindowVectors
@@ -201,6 +201,9 @@ LARGE = {
     "many channels in groups": Case(2, (64, 96), (8, 8), (2, 3), padding=1, groups=2),
     "neighbouring taps": Case(2, (100, 70), (13, 18), (3, 3), padding=((2, 0), (1, 1))),
     "neighbouring taps in groups": Case(3, (64, 160), (7, 7), (3, 3), padding=1, groups=2),
+    "depthwise": Case(5, (37, 37), (9, 11), (3, 3), padding=1, groups=37),
+    "depthwise, strided": Case(2, (33, 66), (30, 41), (5, 3), stride=(2, 3), padding=2, groups=33),
+    "depthwise in a line": Case(3, (20, 20), (1300,), (40,), dilation=2, groups=20),
     "many channels in a line": Case(2, (20, 40), (90,), (20,), stride=2, padding=3),
 }
 BIG = pytest.mark.parametrize("case", LARGE.values(), ids=LARGE.keys())
@@ -298,6 +301,16 @@ def test_whatever_lies_in_vectors_the_bits_are_the_same(kind, dtype, monkeypatch
         np.testing.assert_array_equal(*found, err_msg=name)
 
 
+@pytest.mark.parametrize("dtype", dt.ALL, ids=lambda d: d.name)
+def test_groups_side_by_side_give_the_bits_of_each_alone(dtype, monkeypatch):
+    for name in ("depthwise", "depthwise, strided", "depthwise in a line"):
+        arrays = operands("conv_weight", LARGE[name], dtype)
+        together = result("conv_weight", LARGE[name], arrays, dtype)
+        monkeypatch.setattr(weight_gradient, "MANY", 0)
+        np.testing.assert_array_equal(together, result("conv_weight", LARGE[name], arrays, dtype))
+        monkeypatch.undo()
+
+
 @pytest.mark.parametrize("kind", ["conv", "conv_input"])
 @pytest.mark.parametrize("dtype", [dt.float32, dt.float64, dt.float16], ids=lambda d: d.name)
 @pytest.mark.parametrize("name", ["packed columns", "patches", "long line", "whole image",
@@ -335,7 +348,7 @@ def test_nothing_beyond_the_result_is_written(kind, name, dtype):
 )  # fmt: skip
 def test_it_compiles_for_every_target(kind, target):
     for case in (CASES["strided"], LARGE["packed columns"], LARGE["many channels, strided"],
-                 LARGE["neighbouring taps"]):  # fmt: skip
+                 LARGE["neighbouring taps"], LARGE["depthwise, strided"]):  # fmt: skip
         lowered, _ = prepared(kind, case, operands(kind, case, dt.float32), dt.float32, target)
         llvm.parse_assembly(emit(lowered.function, "kernel", target)).verify()
 
