@@ -132,3 +132,22 @@ def test_a_kernel_waits_for_no_one_that_needs_it_first():
         return %6
     """
     assert labels(body) == ["sum+sub", "matmul", "sum"]
+
+
+def test_a_kernel_waits_for_some_others_but_not_for_long():
+    """What it reads would have to be kept: memory that nothing else needs."""
+    for steps in (3, 12):
+        chain = "\n".join(
+            f"        %{2 + i} = cumsum f32[40,50] (%{1 + i if i else 0}) dim=1 reverse=false"
+            for i in range(steps)
+        )
+        end = steps + 2
+        body = f"""
+        %0 = leaf f32[40,50]
+        %1 = sum f32[40,1] (%0) dims=[1]
+{chain}
+        %{end} = expand f32[40,50] (%1) shape=[40,50]
+        %{end + 1} = sub f32[40,50] (%{end - 1}, %{end})
+        return %{end + 1}
+    """
+        assert ("sum+sub" in labels(body)) == (steps == 3)

@@ -25,6 +25,8 @@ __all__ = ["join_rows"]
 
 MOST: Final = 12
 """Kernels that are joined at the most."""
+FAR: Final = 8
+"""Kernels a run waits for at the most: what it reads has to be kept meanwhile."""
 
 
 @dataclass
@@ -137,7 +139,10 @@ class _Search:
 
     def _may_wait(self, run: Run, number: int) -> bool:
         """Tell whether the run may be done as late as another kernel."""
-        for i in range(run.members[-1] + 1, number):
+        between = range(run.members[-1] + 1, number)
+        if len(between) > FAR:
+            return False
+        for i in between:
             if run.made & set(self.schedule.values[i]) or run.seen & self._writes_over(i):
                 return False
         return True
