@@ -42,6 +42,8 @@ PANELS: Final = 256 * 1024
 """Bytes of B packed at a time: half of a small second-level cache."""
 LONG: Final = 2048
 """Columns of a large matrix that are worth reading at a time."""
+FETCHED: Final = 4
+"""How much longer a multiply-add takes where each element of b is used once or twice."""
 NEAR: Final = 16 * 1024
 """Bytes that are read where they lie, because the first-level cache holds them."""
 
@@ -112,8 +114,7 @@ def multiply(
         plan.write_dots(begin, end, a, b, c)
     else:
         plan.write(begin, end, a, b, c, scratch)
-    work = prod(e for e, *_ in product.batch) * product.m * product.n * max(1, product.k)
-    return Lowered(f, plan.tiles, plan.scratch_bytes, work * 8 // (width * 25) + 1)
+    return Lowered(f, plan.tiles, plan.scratch_bytes, plan.work * 8 // (width * 25) + 1)
 
 
 def _better_turned(p: Product, width: int) -> bool:
@@ -147,9 +148,11 @@ class _Plan:
     def _cut(self, batch: int) -> None:
         """Cut C into tiles, by the shape alone."""
         m, n = self.p.m, self.p.n
-        work = m * n * max(1, self.p.k)
+        self.work = batch * m * n * max(1, self.p.k)
+        if m <= 2 and (self.turned or self.row):
+            self.work *= FETCHED
         most = PANELS // (max(1, self.depth) * self.compute.itemsize)
-        each = ceil(tiles_for(work * batch) / max(1, batch))
+        each = ceil(tiles_for(self.work) / max(1, batch))
         if self.turned or self.row:
             most = n
         if self.row:
