@@ -107,6 +107,71 @@ def matmul(m: int, k: int, n: int) -> Callable[[Any], Work]:
     return make
 
 
+def linear(batch: int, features: int, out: int) -> Callable[[Any], Work]:
+    """A linear layer as it is served: no gradient, PyTorch's layout of the weight."""
+
+    def make(lib: Any) -> Work:
+        rng = _seeded()
+        x = lib.tensor(rng.standard_normal((batch, features)).astype(np.float32))
+        w = lib.tensor(rng.standard_normal((out, features)).astype(np.float32))
+        b = lib.tensor(rng.standard_normal(out).astype(np.float32))
+
+        def run() -> object:
+            return lib.nn.functional.linear(x, w, b).numpy()
+
+        return run
+
+    return make
+
+
+def rows(name: str, count: int, length: int) -> Callable[[Any], Work]:
+    """A softmax or the like over the last dim."""
+
+    def make(lib: Any) -> Work:
+        x = lib.tensor(_seeded().standard_normal((count, length)).astype(np.float32))
+        function, about = getattr(lib.nn.functional, name), -1
+        if name == "layer_norm":
+            about = (length,)
+
+        def run() -> object:
+            return function(x, about).numpy()
+
+        return run
+
+    return make
+
+
+def conv(
+    images: int, channels: int, size: int, out: int, kernel: int, stride: int = 1, groups: int = 1,
+    *, gradient: bool = False,
+) -> Callable[[Any], Work]:  # fmt: skip
+    """A convolution of square images, or it and the gradients of its image and its weight."""
+
+    def make(lib: Any) -> Work:
+        rng = _seeded()
+        shapes = (images, channels, size, size), (out, channels // groups, kernel, kernel)
+        x, w = (
+            lib.tensor(rng.standard_normal(shape).astype(np.float32), requires_grad=gradient)
+            for shape in shapes
+        )
+        around = kernel // 2
+
+        def run() -> object:
+            y = lib.nn.functional.conv2d(x, w, stride=stride, padding=around, groups=groups)
+            if not gradient:
+                return y.numpy()
+            y.backward(g)
+            found = x.grad.numpy(), w.grad.numpy()
+            x.grad = w.grad = None
+            return found
+
+        side = (size + 2 * around - kernel) // stride + 1
+        g = lib.ones(images, out, side, side)
+        return run
+
+    return make
+
+
 def conv_step(lib: Any) -> Work:
     """Forward, backward and Adam of a small CNN on 32 images of 1x28x28."""
     rng = _seeded()
@@ -147,7 +212,25 @@ CASES: dict[str, tuple[Callable[[Any], Work], tuple[int, ...], float | None]] = 
     "matmul 1024x1024x1024": (matmul(1024, 1024, 1024), (1, 2), 0.9),
     "matmul 128x768x3072": (matmul(128, 768, 3072), (1, 2), 0.9),
     "CNN 28x28 step, batch 32": (conv_step, (1, 2), None),
-}
+    "linear 1x1024 -> 1024": (linear(1, 1024, 1024), (1,), None),
+    "linear 1x4096 -> 4096": (linear(1, 4096, 4096), (1, 2), None),
+    "linear 8x1024 -> 1024": (linear(8, 1024, 1024), (1,), None),
+    "matmul 1x4096x4096": (matmul(1, 4096, 4096), (1, 2), None),
+    "conv 3x3, 8x64x56x56 -> 64": (conv(8, 64, 56, 64, 3), (1, 2), None),
+    "conv 3x3, 8x128x28x28 -> 128": (conv(8, 128, 28, 128, 3), (1,), None),
+    "conv 3x3, 8x256x14x14 -> 256": (conv(8, 256, 14, 256, 3), (1,), None),
+    "conv 3x3 / 2, 8x128x56x56 -> 128": (conv(8, 128, 56, 128, 3, 2), (1,), None),
+    "conv 1x1, 8x64x56x56 -> 256": (conv(8, 64, 56, 256, 1), (1,), None),
+    "conv 3x3, 8x128x28x28 -> 128, gradients": (
+        conv(8, 128, 28, 128, 3, gradient=True), (1,), None),
+    "conv 1x1, 8x256x14x14 -> 1024, gradients": (
+        conv(8, 256, 14, 1024, 1, gradient=True), (1,), None),
+    "conv 3x3 depthwise, 8x128x28x28, gradients": (
+        conv(8, 128, 28, 128, 3, groups=128, gradient=True), (1,), None),
+    "softmax 512x128": (rows("softmax", 512, 128), (1,), None),
+    "softmax 4096x1024": (rows("softmax", 4096, 1024), (1,), None),
+    "layer norm 256x768": (rows("layer_norm", 256, 768), (1,), None),
+}  # fmt: skip
 """Name: how to make the work, at which thread counts, and the ratio promised (or None)."""
 
 

@@ -200,3 +200,17 @@ def test_a_long_chain_is_cut_into_kernels_of_bounded_size(op, least):
     assert least <= len(made) < count // 50
     sizes = [sum(1 for _ in ordered(s.expr for s in kernel.stores)) for kernel in made]
     assert max(sizes) < 1100
+
+
+def test_a_position_among_merged_dims_needs_no_copy_of_what_merges_them():
+    """The gradient of max pooling asks which element of a window was the largest."""
+    body = """
+        %0 = leaf f32[3,4,20,30]
+        %1 = unfold f32[3,4,10,30,2] (%0) dim=2 size=2 step=2 dilation=1
+        %2 = unfold f32[3,4,10,15,2,2] (%1) dim=3 size=2 step=2 dilation=1
+        %3 = max f32[3,4,10,15,1,1] (%2) dims=[4,5] ties="first"
+        %4 = reshape f32[3,4,10,15,4] (%2) shape=[3,4,10,15,4]
+        %5 = argmax i64[3,4,10,15,1] (%4) dim=4
+        return %3, %5
+    """
+    assert kernels(body) == ["max+argmax"]

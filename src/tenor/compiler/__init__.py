@@ -53,6 +53,7 @@ PASSES: Final = (
     Pass("dead", simplify.dead),
     Pass("distinct", simplify.distinct, required=True),
     Pass("fuse", assemble.fuse, plain=assemble.fuse_apart),
+    Pass("rows", assemble.rows),
     Pass("arena", assemble.place, plain=assemble.place_apart),
     Pass("dedupe", assemble.dedupe, plain=assemble.separate),
     Pass("lower", assemble.lower, required=True),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tenor.compiler.emit import llvm
@@ -12,6 +12,7 @@ from tenor.compiler.schedule.expression import slot_dtype
 from tenor.compiler.schedule.fuse import Schedule
 from tenor.compiler.schedule.fuse import fuse as fuse_graph
 from tenor.compiler.schedule.memory import place as place_values
+from tenor.compiler.schedule.rows import join_rows
 from tenor.ir import op as ops
 from tenor.ir.node import Graph, Node, size
 from tenor.ir.program import Launch, Lowered, Pointer, Program
@@ -29,6 +30,7 @@ __all__ = [
     "lower",
     "place",
     "place_apart",
+    "rows",
     "separate",
 ]
 
@@ -68,6 +70,18 @@ def fuse_apart(graph: Graph, _target: Target) -> Assembly:
     return Assembly(graph, fuse_graph(graph, join=False))
 
 
+def rows(assembly: Assembly, target: Target) -> Assembly:
+    """Join kernels that go over the same rows."""
+    spans: dict[int, int] = {}
+
+    def span_of(kernel: Kernel) -> int:
+        if id(kernel) not in spans:
+            spans[id(kernel)] = lower_kernel(kernel, target).covers(size(kernel.domain))
+        return spans[id(kernel)]
+
+    return replace(assembly, schedule=join_rows(assembly.schedule, span_of))
+
+
 def place(assembly: Assembly, _target: Target) -> Assembly:
     """Lay intermediate values out in the arena by lifetime."""
     assembly.where, assembly.arena = place_values(assembly.schedule)
@@ -101,8 +115,9 @@ def separate(assembly: Assembly, _target: Target) -> Assembly:
 
 def _key(kernel: Kernel) -> Any:
     params = repr(sorted(kernel.params.items()))  # tells 0.0 from -0.0
+    parts = tuple((_key(part.kernel), part.wires) for part in kernel.parts)
     return (kernel.kind, kernel.domain, kernel.reduce_dims, tuple(kernel.buffers),
-            tuple(kernel.stores), tuple(kernel.reductions), params)  # fmt: skip
+            tuple(kernel.stores), tuple(kernel.reductions), params, parts)  # fmt: skip
 
 
 def lower(assembly: Assembly, target: Target) -> Assembly:

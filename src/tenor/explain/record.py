@@ -264,7 +264,7 @@ def _pass(snapshot: Snapshot) -> PassRun:
     value = snapshot.value
     if isinstance(value, Graph):
         left = f"{len(value.nodes)} nodes"
-    elif snapshot.name in ("fuse", "arena"):
+    elif snapshot.name in ("fuse", "rows", "arena"):
         left = f"{len(value.schedule.kernels)} kernels"
     else:
         left = f"{len(value.bodies)} distinct kernels"
@@ -327,6 +327,11 @@ def _line_numbers(values: list[Node], kernel: Kernel) -> tuple[int, ...]:
 
 def _operations(kernel: Kernel) -> tuple[tuple[str, int], ...]:
     """Return the operations a kernel computes, with how often each stands in it."""
+    if kernel.parts:
+        counts = Counter[str]()
+        for part in kernel.parts:
+            counts.update(dict(_operations(part.kernel)))
+        return tuple(counts.items())
     if not kernel.stores:
         return ((kernel.kind, 1),)
     names = [e.op for e in expressions(kernel) if e.op in ops.OPS and ops.OPS[e.op].arity]

@@ -60,11 +60,13 @@ TEMPLATES: Final[dict[str, Callable[[dict[str, Any], int], int]]] = {
 
 def traffic_of(kernel: Kernel) -> Traffic:
     """Return what one launch of a kernel reads, writes and computes."""
+    if kernel.parts:
+        read, written = _touched(kernel)
+        return Traffic(read, written, sum(traffic_of(part.kernel).flops for part in kernel.parts))
     domain = size(kernel.domain)
     every = expressions(kernel)
     if not kernel.stores:
-        read = sum(b.size * b.dtype.itemsize for b in kernel.buffers if not b.written)
-        written = sum(b.size * b.dtype.itemsize for b in kernel.buffers if b.written)
+        read, written = _touched(kernel)
         return Traffic(read, written, TEMPLATES.get(kernel.kind, _none)(kernel.params, domain))
     kept = prod(n for d, n in enumerate(kernel.domain) if d not in kernel.reduce_dims)
     read = 0
@@ -78,6 +80,12 @@ def traffic_of(kernel: Kernel) -> Traffic:
     )
     inner, after = _arithmetic(kernel)
     return Traffic(read, written, inner * domain + after * kept + len(kernel.reductions) * domain)
+
+
+def _touched(kernel: Kernel) -> tuple[int, int]:
+    """Return the bytes of the buffers that are read, and of those that are written."""
+    every = [(b.written, b.size * b.dtype.itemsize) for b in kernel.buffers]
+    return sum(n for w, n in every if not w), sum(n for w, n in every if w)
 
 
 def _arithmetic(kernel: Kernel) -> tuple[int, int]:

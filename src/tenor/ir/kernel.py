@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tenor.ir.dtype import DType
     from tenor.ir.node import Shape
 
-__all__ = ["Affine", "Buffer", "Expr", "Guard", "Kernel", "Store", "ordered"]
+__all__ = ["Affine", "Buffer", "Expr", "Guard", "Kernel", "Part", "Store", "ordered"]
 
 _made: Final[WeakValueDictionary[Any, Expr]] = WeakValueDictionary()
 _lock = threading.RLock()
@@ -147,7 +147,8 @@ class Kernel:
     Attributes:
         kind: "map" (stores at every index), "reduce" (stores after reducing some dims), or the
             name of a template: "matmul", "conv", "conv_input", "conv_weight", "fold", "put",
-            "put_along", "cumsum", "argsort".
+            "put_along", "cumsum", "argsort"; or "rows": its parts, one after the other, for a few
+            rows at a time.
         domain: The index space. For "reduce" it includes the reduced dims.
         reduce_dims: Which dims of the domain are reduced; ascending.
         reductions: Pairs (op, expr): "sum", "prod", "max", "min", "argmax" or "argmin" over the
@@ -155,6 +156,7 @@ class Kernel:
         stores: What is written. An affine of a reduce kernel's store has stride 0 at reduced dims.
         buffers: The pointer arguments, in order.
         params: What a template needs to know besides; see the template.
+        parts: The kernels of "rows".
     """
 
     kind: str
@@ -164,7 +166,21 @@ class Kernel:
     reduce_dims: tuple[int, ...] = ()
     reductions: list[tuple[str, Expr]] = field(default_factory=list)
     params: dict[str, Any] = field(default_factory=dict)
+    parts: tuple[Part, ...] = ()
 
     def expressions(self) -> Iterator[Expr]:
         """Yield everything that is stored or reduced, as `ordered` does."""
         return ordered([*(s.expr for s in self.stores), *(e for _, e in self.reductions)])
+
+
+@dataclass(frozen=True)
+class Part:
+    """A kernel of several over the same rows.
+
+    Attributes:
+        kernel: The kernel.
+        wires: For each of its buffers the number of the whole's; ~k: the k-th private one.
+    """
+
+    kernel: Kernel
+    wires: tuple[int, ...]

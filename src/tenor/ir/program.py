@@ -30,12 +30,19 @@ class Lowered:
         scratch: Bytes of workspace a thread needs.
         cost: Rough nanoseconds of the whole kernel on one core; below a few microseconds the
             runtime does not wake other threads.
+        span: Elements of the kernel's domain, in row-major order, that a tile covers; 0 where
+            they are no run.
     """
 
     function: Function
     tiles: int
     scratch: int = 0
     cost: int = 0
+    span: int = 0
+
+    def covers(self, count: int) -> int:
+        """Return how many elements of a domain of `count` a tile covers; 0: they are no run."""
+        return count if self.tiles == 1 else self.span
 
 
 @dataclass(frozen=True, slots=True)

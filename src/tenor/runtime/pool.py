@@ -33,8 +33,14 @@ def entry(name: str) -> int:
     if _state["entries"] is None:
         with _state["lock"], cpu.lock:
             if _state["entries"] is None:
-                _state["engine"], _state["entries"] = _native()
+                engine, _state["entries"] = _native()
+                _keep_for_ever(engine)
     return int(_state["entries"][name])
+
+
+def _keep_for_ever(thing: Any) -> None:
+    """Keep what workers run on or look at: they go on until the process is gone."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
 def _native() -> tuple[Any, dict[str, int]]:
@@ -63,6 +69,7 @@ class Pool:
     """
 
     def __init__(self, workers: int) -> None:
+        _keep_for_ever(self)
         self.workers = workers
         self.memory = mmap.mmap(-1, 4096)
         self.words = (ctypes.c_int64 * 512).from_buffer(self.memory)

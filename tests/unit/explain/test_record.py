@@ -60,6 +60,16 @@ def test_the_matmul_is_counted(record):
     assert "matmul(%0, %1)" in matmul.formula
 
 
+def test_kernels_over_the_same_rows_are_shown_one_after_the_other(record):
+    joined = next(k for k in record.kernels if k.kind == "rows")
+    assert {"exp", "sum", "div"} <= {name for name, _ in joined.operations}
+    assert "row0[i0] = r0" in joined.formula
+    assert "exp(" in joined.formula
+    # At the least: subtract, exponentiate, add up and divide each element.
+    assert joined.traffic.flops >= 4 * 8 * 4
+    assert joined.traffic.written == 4 * 8 * 4
+
+
 def test_kernels_name_the_values_of_the_simplified_graph(record):
     names = {f"%{i}" for i in range(record.nodes)}
     for kernel in record.kernels:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from math import ceil, prod
 from typing import TYPE_CHECKING, Any
 
-from tenor.compiler.lower.correlation import Correlation, correlate
+from tenor.compiler.lower.channel_vectors import ChannelVectors
+from tenor.compiler.lower.correlation import Correlation
 from tenor.compiler.lower.matmul import Product, multiply
+from tenor.compiler.lower.storage import entry
 from tenor.compiler.lower.window import Padded, flat
+from tenor.compiler.lower.window_vectors import WindowVectors
+from tenor.compiler.lower.winograd import Winograd, suits
+from tenor.ir.program import Lowered
 
 if TYPE_CHECKING:
     from tenor.ir.kernel import Kernel
     from tenor.ir.loops import Function, Value
-    from tenor.ir.program import Lowered
     from tenor.ir.target import Target
 
 __all__ = ["conv", "conv_input"]
@@ -38,14 +42,15 @@ def conv(kernel: Kernel, target: Target) -> Lowered:
         n + r // s for n, r, s in zip(p["spatial_out"], reach, p["stride"], strict=True)
     )
     low = tuple(before for before, _ in p["padding"])
-    shape = Padded(p["spatial_in"], p["stride"], extents, low)
+    planes = tuple(min(s, r + 1) for s, r in zip(p["stride"], reach, strict=True))
+    shape = Padded(p["spatial_in"], p["stride"], planes, extents, low)
 
     def taps_of(
         f: Function, shape: Padded, _phase: list[Value], tap: list[Value]
     ) -> tuple[Value, Value]:
         rows = zip(tap, p["dilation"], p["stride"], shape.pitches, strict=True)
         far = [(f.mul(t, d), s, pitch) for t, d, s, pitch in rows]
-        plane = flat(f, [f.op("urem", x, s) for x, s, _ in far], p["stride"])
+        plane = flat(f, [f.op("urem", x, s) for x, s, _ in far], shape.phases)
         at = f.mul(plane, shape.plane)
         for x, s, pitch in far:
             at = f.add(at, f.mul(f.op("udiv", x, s), pitch))
@@ -55,7 +60,7 @@ def conv(kernel: Kernel, target: Target) -> Lowered:
         shape=shape, source=ci, rows=co, taps=p["kernel"], out=p["spatial_out"],
         steps=(1,) * len(reach), row=ci * taps, column=taps, taps_of=taps_of,
     )  # fmt: skip
-    return correlate(kernel, target, description)
+    return _correlate(kernel, target, description, flipped=False)
 
 
 def conv_input(kernel: Kernel, target: Target) -> Lowered:
@@ -83,7 +88,8 @@ def conv_input(kernel: Kernel, target: Target) -> Lowered:
     last = [(s - 1 + low) // s for _, _, s, low in dims]
     windows = [ceil(n / s) for n, s in zip(p["spatial_in"], p["stride"], strict=True)]
     extents = tuple(n + b - a for n, a, b in zip(windows, first, last, strict=True))
-    shape = Padded(p["spatial_out"], (1,) * len(dims), extents, tuple(-a for a in first))
+    one = (1,) * len(dims)
+    shape = Padded(p["spatial_out"], one, one, extents, tuple(-a for a in first))
 
     def taps_of(
         f: Function, shape: Padded, phase: list[Value], tap: list[Value]
@@ -100,7 +106,21 @@ def conv_input(kernel: Kernel, target: Target) -> Lowered:
         shape=shape, source=co, rows=ci, taps=p["kernel"], out=p["spatial_in"],
         steps=p["stride"], row=taps, column=ci * taps, taps_of=taps_of,
     )  # fmt: skip
-    return correlate(kernel, target, description)
+    return _correlate(kernel, target, description, flipped=True)
+
+
+def _correlate(kernel: Kernel, target: Target, g: Correlation, *, flipped: bool) -> Lowered:
+    """Lower a product whose buffers are the image, the weight and the result.
+
+    Channels of the result or windows lie side by side in vectors, whichever takes less time; each
+    element is the same sum in the same order.
+    """
+    if 0 in (kernel.params["n"], g.rows, prod(g.out)):
+        return Lowered(entry(kernel)[0], 0)
+    if suits(g, kernel.buffers[0].dtype) and kernel.params["dilation"] == (1, 1):
+        return Winograd(kernel, target, g, flipped=flipped).write()
+    channels, windows = ChannelVectors(kernel, target, g), WindowVectors(kernel, target, g)
+    return channels.write() if channels.cycles < windows.cycles else windows.write()
 
 
 def _pointwise(p: dict[str, Any]) -> bool:

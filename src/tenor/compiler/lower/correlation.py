@@ -1,58 +1,23 @@
-"""Correlations: matrix products whose right side is windows of an image, never written down.
+"""Correlations: matrix products one side of which is windows of an image, never written down.
 
-Column p of row (c, t) is found in a padded copy of the image, at an offset that depends on (c, t)
-alone. The windows of a tile are one run of that copy; what falls between rows is computed and
-thrown away.
+Window p meets, for channel c and tap t, a place of a padded copy of the image that is found by
+adding an offset of p and an offset of (c, t).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil, prod
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from tenor.compiler.lower.blocking import (
-    cycles_of,
-    depth_of,
-    lanes_of,
-    parted,
-    register_tile,
-    tiles_for,
-)
-from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
-from tenor.compiler.lower.storage import (
-    compute_type,
-    entry,
-    memory_type,
-    repeat,
-)
-from tenor.compiler.lower.window import (
-    Padded,
-    Spread,
-    flat,
-    folded,
-    padded_copy,
-    spread_out,
-    unflat,
-)
-from tenor.ir.loops import Function, Value, vector
-from tenor.ir.program import Lowered
+from tenor.compiler.lower.window import Padded, flat, folded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tenor.ir.dtype import DType
-    from tenor.ir.kernel import Kernel
-    from tenor.ir.target import Target
+    from tenor.ir.loops import Function, Value
 
-__all__ = ["Correlation", "correlate"]
-
-PACKED: Final = 448 * 1024
-"""Bytes of packed columns of several images."""
-FAR: Final = 512 * 1024
-"""Bytes of weights that are too many for a second-level cache."""
-COPY: Final = 192 * 1024
-"""Bytes of the padded copy, and of the sums, that a tile should stay below."""
+__all__ = ["Correlation", "taps_met"]
 
 
 @dataclass(frozen=True)
@@ -82,317 +47,46 @@ class Correlation:
     column: int
     taps_of: Callable[[Function, Padded, list[Value], list[Value]], tuple[Value, Value]]
 
+    @property
+    def k(self) -> int:
+        """Channels and taps, of all residues together."""
+        return self.source * prod(self.taps)
 
-def correlate(kernel: Kernel, target: Target, description: Correlation) -> Lowered:
-    """Lower a product whose buffers are the image, the weight and the result."""
-    return _Writer(kernel, target, description).write()
+    @property
+    def windows(self) -> tuple[int, ...]:
+        """Windows of one residue, for each dim."""
+        return tuple(ceil(n / s) for n, s in zip(self.out, self.steps, strict=True))
 
 
-class _Writer:
-    """A product being written."""
+def taps_met(
+    f: Function, g: Correlation, shape: Padded, starts: Value,
+    write: Callable[[Value, Value, Value], None],
+) -> None:  # fmt: skip
+    """Walk over each residue's channels and taps, in the order their products are added.
 
-    def __init__(self, kernel: Kernel, target: Target, g: Correlation) -> None:
-        self.kernel, self.target, self.g = kernel, target, g
-        p = kernel.params
-        self.n, self.groups = p["n"], p["groups"]
-        self.dtype: DType = kernel.buffers[0].dtype
-        self.compute = self.dtype.compute
-        self.width = lanes_of(self.dtype, target)
-        self.k = g.source * prod(g.taps)
-        self.phases = prod(g.steps)
-        self.depth = depth_of(self.k)
-        self.more = self.k > self.depth
-        self.work = self.n * self.groups * g.rows * prod(g.out) * self.k // self.phases
-        self.micros: dict[tuple[int, int], Function] = {}
-        if 0 not in (self.n, g.rows, prod(g.out)):
-            self._cut_windows()
-            self._cut_columns()
-            self._cut_rows()
+    Args:
+        f: The function being written.
+        g: What is computed.
+        shape: The padded copy, as it is cut for a tile.
+        starts: Filled with the number of the first (channel, tap) of each residue, and their count.
+        write: Of such a number, of its offset in the copy, and of the weight's number.
+    """
 
-    # -- cutting ------------------------------------------------------------------------------
-    def _cut_windows(self) -> None:
-        """Cut the windows of an image along their first dim: what a tile needs stays near."""
-        g, size = self.g, self.compute.itemsize
-        windows = [ceil(n / s) for n, s in zip(g.out, g.steps, strict=True)]
-        full, halo = windows[0], g.shape.extents[0] - windows[0]
-        line = prod(g.shape.phases) * prod(g.shape.extents[1:])
-        most_copy = COPY // max(1, g.source * line * size) - halo
-        most_sums = COPY // max(1, g.rows * g.shape.pitches[0] * size)
-        fits = max(1, min(full, most_copy, most_sums))
-        if len(windows) == 1:
-            fits = min(full, max(fits, 4 * self.width))
-        self.wanted = tiles_for(self.work)
-        parts = ceil(full / fits)
-        self.far = g.rows * self.k * size > FAR
-        if not self.far:
-            parts = max(parts, min(ceil(self.wanted / (self.n * self.groups)), ceil(full / 4)))
-        self.chunk = ceil(full / parts)
-        self.chunks = ceil(full / self.chunk)
-        self.windows = (self.chunk, *windows[1:])
-        self.shape = replace(g.shape, extents=(self.chunk + halo, *g.shape.extents[1:]))
+    def phase(index: list[Value], at: Value) -> Value:
+        f.store(at, starts, flat(f, index, g.steps))
 
-    def _cut_columns(self) -> None:
-        """Choose between a run of the copy, and columns packed without what is between rows."""
-        g, size = self.g, self.compute.itemsize
-        weights = g.rows * size / 8 if self.far else 0.0
-        run = self.shape.run(self.windows)
-        best = (self._cycles(run) + weights, 1, False)
-        for images in range(1, min(self.n, 8 if self.chunks == 1 else 1) + 1):
-            columns = images * prod(self.windows)
-            if columns < self.width or (images > 1 and columns * self.depth * size > PACKED):
-                break
-            moves = columns // self.windows[-1] * ceil(self.windows[-1] / self.width)
-            cost = self._cycles(columns) + weights + 3 * (moves + columns / (3 * self.width))
-            best = min(best, (cost / images, images, True))
-        _, images, self.packed = best
-        self.images = ceil(self.n / ceil(self.n / images))
-        self.columns = self.images * prod(self.windows) if self.packed else run
-        self.tile = register_tile(g.rows, self.columns, self.width, self.target)
-        self.c_row = ceil(self.columns / self.tile.columns) * self.tile.columns
-        pitches = tuple(prod(self.windows[d + 1 :]) for d in range(len(self.windows)))
-        self.spread = Spread(self.windows, pitches if self.packed else self.shape.pitches,
-                             self.c_row, g.out, g.steps)  # fmt: skip
+        def tap(place: list[Value], at: Value) -> Value:
+            channel, *inner = place
+            good, offset = g.taps_of(f, shape, index, inner)
 
-    def _cycles(self, columns: int) -> float:
-        tile = register_tile(self.g.rows, columns, self.width, self.target)
-        return cycles_of(self.g.rows, columns, tile, self.target)
+            def take() -> list[Value]:
+                far = f.add(f.mul(channel, shape.channel), offset)
+                write(at, far, f.add(f.mul(channel, prod(g.taps)), flat(f, inner, g.taps)))
+                return [f.add(at, 1)]
 
-    def _cut_rows(self) -> None:
-        """Cut the channels of the result, and see whether their weights lie in k's order."""
-        g = self.g
-        self.batches = ceil(self.n / self.images)
-        before = self.batches * self.groups * self.chunks
-        self.plain = self.phases == 1 and g.column == prod(g.taps)
-        self.mc = parted(g.rows, self.tile.rows, g.rows, ceil(self.wanted / before))
-        self.parts = ceil(g.rows / self.mc)
-        self.tiles = before * self.parts
-        self.panel = self.depth * self.tile.columns + self.width
+            return f.if_(good, take, lambda: [at])[0]
 
-    # -- writing ------------------------------------------------------------------------------
-    def write(self) -> Lowered:
-        """Write the function."""
-        g, kernel = self.g, self.kernel
-        if 0 in (self.n, g.rows, prod(g.out)):
-            return Lowered(entry(kernel)[0], 0)
-        f, (x, w, y), begin, end, scratch = entry(kernel)
-        self.f, self.x, self.w, self.y = f, x, w, y
-        size, panels = self.compute.itemsize, self.c_row // self.tile.columns
-        spare = self.c_row + 2 * self.width
-        lines = self.columns // self.windows[-1] * ceil(self.windows[-1] / self.width)
-        sizes = {
-            "offsets": 4 * self.k, "places": 4 * self.k, "starts": 8 * (self.phases + 1),
-            "moves": 16 * lines * self.packed + 8,
-            "copy": (self.images * g.source * self.shape.channel + spare) * size,
-            "b": self.packed * panels * self.panel * size,
-            "sums": self.mc * self.c_row * size,
-        }  # fmt: skip
-        self.at, used = {}, 0
-        for name, count in sizes.items():
-            self.at[name] = f.gep(scratch, used, "i8")
-            used += ceil(count / 64) * 64
-        tables = self._tables()
-        f.if_(f.compare("slt", begin, end), lambda: f.call(
-            tables, [self.at[n] for n in ("offsets", "places", "starts", "moves")]))  # fmt: skip
-        self.copier = padded_copy("copy", self.shape, self.dtype, self.width)
-        self.deliver = spread_out("deliver", self.spread, self.dtype, self.width)
-        f.loop(begin, end, 1, self._tile)
-        cost = self.work * 8 // (self.width * 25) + self.tiles * 200
-        return Lowered(f, self.tiles, used, cost)
+        return folded(f, (g.source, *g.taps), at, tap)
 
-    def _tables(self) -> Function:
-        """Return the function that writes the offsets of every (channel, tap) of each residue."""
-        g = self.g
-        names = ("offsets", "places", "starts", "moves")
-        f = Function("tables", [(name, "ptr") for name in names])
-        offsets, places, starts, moves = f.params
-
-        def phase(index: list[Value], at: Value) -> Value:
-            f.store(at, starts, flat(f, index, g.steps))
-
-            def tap(place: list[Value], at: Value) -> Value:
-                channel, *inner = place
-                good, offset = g.taps_of(f, self.shape, index, inner)
-
-                def take() -> list[Value]:
-                    offset_ = f.add(f.mul(channel, self.shape.channel), offset)
-                    weight = f.add(f.mul(channel, g.column), flat(f, inner, g.taps))
-                    f.store(f.convert("trunc_int", offset_, "i32"), offsets, at)
-                    f.store(f.convert("trunc_int", weight, "i32"), places, at)
-                    return [f.add(at, 1)]
-
-                return f.if_(good, take, lambda: [at])[0]
-
-            return folded(f, (g.source, *g.taps), at, tap)
-
-        total = folded(f, g.steps, f.const(0, "i64"), phase)
-        f.store(total, starts, self.phases)
-        if self.packed:
-            self._moves(f, moves)
-        return f
-
-    def _moves(self, f: Function, moves: Value) -> None:
-        """Write down from where to where the vectors of one row of B go when it is packed."""
-        width, wide = self.width, self.tile.columns
-        *outer, length = self.windows
-        table = f.gep(moves, 8, "i8")
-
-        def line(index: list[Value], at: Value) -> Value:
-            image, *place = index
-            source = f.mul(image, self.g.source * self.shape.channel)
-            for h, pitch in zip(place, self.shape.pitches, strict=False):
-                source = f.add(source, f.mul(h, pitch))
-            first = f.mul(flat(f, index, (1, *outer)), length)
-
-            def piece(x: Value, carried: list[Value]) -> list[Value]:
-                column, at = f.add(first, x), carried[0]
-                panel, inside = f.op("udiv", column, wide), f.op("urem", column, wide)
-                from_, to = f.add(source, x), f.add(f.mul(panel, self.panel), inside)
-                room = f.sub(f.const(wide, "i64"), inside)
-
-                def move(from_: Value, to: Value, at: Value) -> Value:
-                    for d, v in enumerate((from_, to)):
-                        f.store(f.convert("trunc_int", v, "i32"), table, f.add(f.mul(at, 2), d))
-                    return f.add(at, 1)
-
-                at = move(from_, to, at)
-                there = f.op("smin", f.const(width, "i64"), f.sub(f.const(length, "i64"), x))
-                onwards = f.mul(f.add(panel, 1), self.panel)
-                return f.if_(
-                    f.compare("sgt", there, room),
-                    lambda: [move(f.add(from_, room), onwards, at)],
-                    lambda: [at],
-                )
-
-            return f.loop(0, length, width, piece, [at])[0]
-
-        f.store(folded(f, (self.images, *outer), f.const(0, "i64"), line), moves)
-
-    def _tile(self, t: Value, _: list[Value]) -> None:
-        f, g = self.f, self.g
-        index = unflat(f, t, (self.batches, self.groups, self.chunks, self.parts))
-        batch, group, chunk, part = index
-        kind, packed = memory_type(self.dtype), compute_type(self.dtype)
-        first, row, image = (
-            f.mul(chunk, self.chunk),
-            f.mul(part, self.mc),
-            f.mul(batch, self.images),
-        )
-        count: Value = f.const(self.images, "i64")
-        if self.n % self.images:
-            count = f.op("smin", count, f.sub(f.const(self.n, "i64"), image))
-
-        def which(i: Value) -> Value:
-            return f.add(f.mul(f.add(image, i), self.groups), group)
-
-        def copy(i: Value) -> None:
-            source = f.gep(self.x, f.mul(which(i), g.source * prod(g.shape.image)), kind)
-            to = f.gep(self.at["copy"], f.mul(i, g.source * self.shape.channel), packed)
-            f.call(self.copier, [source, to, first, f.const(g.source, "i64")])
-
-        repeat(f, f.const(0, "i64"), count, 1, copy)
-        group_size = g.source * g.rows * prod(g.taps)
-        weights = f.gep(self.w, f.add(f.mul(group, group_size), f.mul(row, g.row)), kind)
-        left: Value = f.const(self.mc, "i64")
-        if g.rows % self.mc:
-            left = f.op("smin", left, f.sub(f.const(g.rows, "i64"), row))
-
-        def phase(r: Value, _: list[Value]) -> None:
-            start = f.load("i64", self.at["starts"], r)
-            stop = f.load("i64", self.at["starts"], f.add(r, 1))
-            self._sums(left, weights, start, stop)
-            residue = unflat(f, r, g.steps)
-
-            def deliver(i: Value) -> None:
-                at = f.mul(f.add(f.mul(which(i), g.rows), row), prod(g.out))
-                sums = f.gep(self.at["sums"], f.mul(i, prod(self.windows)), packed)
-                f.call(self.deliver, [sums, f.gep(self.y, at, kind), left, first, *residue])
-
-            repeat(f, f.const(0, "i64"), count, 1, deliver)
-
-        f.loop(0, self.phases, 1, phase)
-
-    def _sums(self, height: Value, weights: Value, start: Value, stop: Value) -> None:
-        """Write the sums of one residue: blocks of k in order."""
-        f, g, tile = self.f, self.g, self.tile
-        kind, packed = memory_type(self.dtype), compute_type(self.dtype)
-        columns = Extent(f.const(self.columns, "i64"), tile.columns, self.columns % tile.columns)
-        rows = Extent(height, tile.rows, g.rows % tile.rows)
-        fill_b = self._fill_b() if self.packed else None
-
-        def block(q: Value, _: list[Value]) -> None:
-            depth = f.op("smin", f.const(self.depth, "i64"), f.sub(stop, q))
-            offsets, places = (f.gep(self.at[n], q, "i32") for n in ("offsets", "places"))
-            if fill_b is not None:
-                f.call(fill_b, [self.at["copy"], self.at["b"], offsets, depth, self.at["moves"]])
-
-            def down(i: Value, high: int) -> None:
-                a = f.gep(weights, f.add(f.mul(i, g.row), q if self.plain else 0), kind)
-
-                def right(j: Value, size: int) -> None:
-                    c = f.gep(self.at["sums"], f.add(f.mul(i, self.c_row), j), packed)
-                    given = [] if self.plain else [places]
-                    if self.packed:
-                        at = f.mul(f.op("udiv", j, tile.columns), self.panel)
-                        b = f.gep(self.at["b"], at, packed)
-                    else:
-                        b = f.gep(self.at["copy"], j, packed)
-                        given.append(offsets)
-                    if self.more:
-                        given.append(f.sub(q, start))
-                    f.call(self._micro(high, size), [depth, a, b, c, *given])
-
-                sweep(f, columns, right)
-
-            sweep(f, rows, down)
-
-        # A residue that meets no tap is zero: it has one block, of depth 0.
-        f.loop(start, f.op("smax", stop, f.add(start, 1)), self.depth, block)
-
-    def _micro(self, height: int, size: int) -> Function:
-        tile = self.tile
-        vectors = ceil(size / tile.width)
-        if (height, vectors) not in self.micros:
-            spec = Micro(
-                a=self.dtype, b=self.compute, c=self.compute,
-                rows=tuple(i * self.g.row for i in range(height)),
-                a_step=1 if self.plain else None, b_step=tile.columns if self.packed else None,
-                vectors=vectors, width=tile.width, last=tile.width, c_row=self.c_row,
-                more=self.more, padded_b=True, padded_c=True,
-                align=tile.width * self.compute.itemsize if self.packed else 0,
-            )  # fmt: skip
-            name = f"multiply{height}x{vectors}"
-            self.micros[height, vectors] = micro_kernel(name, spec)
-        return self.micros[height, vectors]
-
-    def _fill_b(self) -> Function:
-        """Return the function (copy, panels, offsets, depth, moves) that packs a block of B.
-
-        Vectors are stored whole, in the order of their places: what is too much is written over,
-        and each panel has a vector's room behind it.
-        """
-        names = [
-            ("copy", "ptr"),
-            ("to", "ptr"),
-            ("offsets", "ptr"),
-            ("depth", "i64"),
-            ("moves", "ptr"),
-        ]
-        f = Function("fill", names)
-        copy, to, offsets, depth, moves = f.params
-        count = f.load("i64", moves, 0)
-        table = f.gep(moves, 8, "i8")
-        kind = compute_type(self.dtype)
-
-        def row(k: Value, _: list[Value]) -> None:
-            source = f.gep(copy, f.convert("sext", f.load("i32", offsets, k), "i64"), kind)
-            target = f.gep(to, f.mul(k, self.tile.columns), kind)
-
-            def move(e: Value, _: list[Value]) -> None:
-                from_, at = (f.convert("sext", f.load("i32", table, f.add(f.mul(e, 2), d)), "i64")
-                             for d in range(2))  # fmt: skip
-                f.store(f.load(vector(kind, self.width), source, from_), target, at)
-
-            f.loop(0, count, 1, move)
-
-        f.loop(0, depth, 1, row)
-        return f
+    total = folded(f, g.steps, f.const(0, "i64"), phase)
+    f.store(total, starts, prod(g.steps))

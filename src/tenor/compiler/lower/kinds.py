@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from tenor.compiler.lower import contraction, scan
 from tenor.compiler.lower.map import lower_map
 from tenor.compiler.lower.reduce import lower_reduce
+from tenor.compiler.lower.rows import lower_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,7 @@ __all__ = ["KINDS", "lower"]
 KINDS: Final[dict[str, Callable[[Kernel, Target], Lowered]]] = {
     "map": lower_map,
     "reduce": lower_reduce,
+    "rows": lower_rows,
     **contraction.TEMPLATES,
     **scan.TEMPLATES,
 }

@@ -50,8 +50,9 @@ def lower_map(kernel: Kernel, target: Target) -> Lowered:
     unroll = 4 if weight <= 6 else 2 if weight <= 16 else 1
     if len(kernel.domain) == 1:
         over_vectors(e, 0, low, high, unroll, 1, lambda: _store_all(e, kernel))
-        return Lowered(e.f, total, 0, cost)
-    return Lowered(e.f, _rows(e, kernel, low, high, unroll), 0, cost)
+        return Lowered(e.f, total, 0, cost, span=1)
+    tiles, span = _rows(e, kernel, low, high, unroll)
+    return Lowered(e.f, tiles, 0, cost, span)
 
 
 def abreast(kernel: Kernel, apart: frozenset[str], target: Target) -> int:
@@ -85,8 +86,8 @@ def _store_all(e: Evaluator, kernel: Kernel) -> None:
         e.store(store.buffer, store.affine, store.expr)
 
 
-def _rows(e: Evaluator, kernel: Kernel, low: Value, high: Value, unroll: int) -> int:
-    """Write the loops over rows; return the number of tiles."""
+def _rows(e: Evaluator, kernel: Kernel, low: Value, high: Value, unroll: int) -> tuple[int, int]:
+    """Write the loops over rows; return the number of tiles, and the span of each."""
     f = e.f
     *outer, n = kernel.domain
     last = len(outer)
@@ -110,4 +111,4 @@ def _rows(e: Evaluator, kernel: Kernel, low: Value, high: Value, unroll: int) ->
         over_vectors(e, last, start, end, unroll, 2, lambda: _store_all(e, kernel))
 
     over_rows(e, low, high, dims, extents, per_tile, rows, row)
-    return -(-rows // per_tile)
+    return -(-rows // per_tile), per_tile * n if cuts == 1 else 0

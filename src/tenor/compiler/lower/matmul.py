@@ -14,6 +14,7 @@ from math import ceil, prod
 from typing import TYPE_CHECKING, Any, Final
 
 from tenor.compiler.lower.blocking import (
+    Shape,
     depth_of,
     lanes_of,
     parted,
@@ -22,9 +23,11 @@ from tenor.compiler.lower.blocking import (
     turned_tile,
 )
 from tenor.compiler.lower.dot import dot
-from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep, turned_kernel
+from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
 from tenor.compiler.lower.packing import Layout, mover
+from tenor.compiler.lower.row import STRIP, Row
 from tenor.compiler.lower.storage import compute_type, entry, memory_type, store_element
+from tenor.compiler.lower.turned import turned_kernel
 from tenor.ir.program import Lowered
 
 if TYPE_CHECKING:
@@ -37,6 +40,10 @@ __all__ = ["Product", "matmul", "multiply"]
 
 PANELS: Final = 256 * 1024
 """Bytes of B packed at a time: half of a small second-level cache."""
+LONG: Final = 2048
+"""Columns of a large matrix that are worth reading at a time."""
+FETCHED: Final = 4
+"""How much longer a multiply-add takes where each element of b is used once or twice."""
 NEAR: Final = 16 * 1024
 """Bytes that are read where they lie, because the first-level cache holds them."""
 
@@ -107,8 +114,7 @@ def multiply(
         plan.write_dots(begin, end, a, b, c)
     else:
         plan.write(begin, end, a, b, c, scratch)
-    work = prod(e for e, *_ in product.batch) * product.m * product.n * max(1, product.k)
-    return Lowered(f, plan.tiles, plan.scratch_bytes, work * 8 // (width * 25) + 1)
+    return Lowered(f, plan.tiles, plan.scratch_bytes, plan.work * 8 // (width * 25) + 1)
 
 
 def _better_turned(p: Product, width: int) -> bool:
@@ -129,7 +135,10 @@ class _Plan:
         few = turned_tile(m, n, width) if product.b[0] == 1 != product.b[1] else None
         self.turned = few is not None
         self.shape = few or register_tile(m, n, width, target)
-        self.depth = depth_of(k)
+        self.row = m == 1 and product.b[1] == product.c[1] == 1 and n > self.shape.columns
+        if self.row:
+            self.shape = Shape(1, STRIP, width)
+        self.depth = k if self.turned else depth_of(k)
         self.blocks = ceil(k / self.depth) if k else 1
         self._cut(prod(extent for extent, *_ in product.batch))
         self._choose()
@@ -139,10 +148,15 @@ class _Plan:
     def _cut(self, batch: int) -> None:
         """Cut C into tiles, by the shape alone."""
         m, n = self.p.m, self.p.n
-        work = m * n * max(1, self.p.k)
+        self.work = batch * m * n * max(1, self.p.k)
+        if m <= 2 and (self.turned or self.row):
+            self.work *= FETCHED
         most = PANELS // (max(1, self.depth) * self.compute.itemsize)
-        wanted = tiles_for(work * batch)
-        each = ceil(wanted / max(1, batch))
+        each = ceil(tiles_for(self.work) / max(1, batch))
+        if self.turned or self.row:
+            most = n
+        if self.row:
+            each = min(each, ceil(n / LONG))
         self.nc = parted(n, self.shape.columns, most, min(each, ceil(n / self.shape.columns)))
         across = ceil(n / self.nc)
         self.mc = parted(m, self.shape.rows, m, ceil(each / max(1, across)))
@@ -160,6 +174,9 @@ class _Plan:
         far = p.a[1] != 1 and not (p.a[0] == 1 and self.mc * self.depth * size <= 2 * NEAR)
         convert = self.dtype is not self.compute and across > 1
         self.pack_a = crowded or far or convert
+        if self.row:
+            self.pack_a = self.pack_b = self.stage_c = False
+            return
         self.stage_c = p.c[1] != 1 or (self.dtype is not self.compute and self.blocks > 1)
 
     def _reserve(self) -> None:
@@ -169,7 +186,8 @@ class _Plan:
         sizes = [
             self.pack_b * self.depth * self.c_row,
             self.pack_a * self.depth * shape.rows,
-            self.stage_c * ceil(self.mc / shape.rows) * shape.rows * self.c_row,
+            (2 if self.row else self.stage_c * ceil(self.mc / shape.rows) * shape.rows)
+            * self.c_row,
         ]
         self.places, at = [], 0
         for count in sizes:
@@ -242,6 +260,10 @@ class _Plan:
         """Write one tile: its blocks of k in order, then what was staged."""
         f, p = self.f, self.p
         kind = memory_type(self.dtype)
+        if self.row:
+            Row(f, self.dtype, self.shape.width, columns, p.k, p.a[1], p.b[0], self.space_c,
+                self.c_row).write(a, b, c)  # fmt: skip
+            return
         out = self.space_c if self.stage_c else c
         if self.blocks == 1:
             depth = f.const(p.k, "i64")
@@ -292,7 +314,8 @@ class _Plan:
                 b_j = self._panel(j, alone) if self.pack_b else f.gep(b, f.mul(j, p.b[1]), kind)
                 c_ij = f.gep(c, f.add(f.mul(i, c_row), j), c_kind)
                 more = [q] if self.blocks > 1 else []
-                f.call(self._micro(height, size), [depth, a_i, b_j, c_ij, *more])
+                extent = [] if self.turned else [depth]
+                f.call(self._micro(height, size), [*extent, a_i, b_j, c_ij, *more])
 
             sweep(f, columns, right)
 
@@ -329,7 +352,7 @@ class _Plan:
             )  # fmt: skip
             name = f"multiply{height}x{size}"
             self.kernels[height, size] = (
-                turned_kernel(name, spec, p.b[1]) if self.turned else micro_kernel(name, spec)
+                turned_kernel(name, spec, p.b[1], p.k) if self.turned else micro_kernel(name, spec)
             )
         return self.kernels[height, size]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tenor.compiler.lower.lane import first_lanes, transposed
+from tenor.compiler.lower.lane import first_lanes
 from tenor.compiler.lower.storage import compute_type, load_element, memory_type, store_element
 from tenor.ir.loops import Function, Value, vector
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tenor.ir.dtype import DType
 
-__all__ = ["Extent", "Micro", "micro_kernel", "multiply_add", "sweep", "turned_kernel"]
+__all__ = ["Extent", "Micro", "micro_kernel", "multiply_add", "sweep", "write_sums"]
 
 
 def multiply_add(f: Function, dtype: DType, a: Value, b: Value, c: Value) -> Value:
@@ -100,11 +100,13 @@ def micro_kernel(name: str, spec: Micro) -> Function:
         return totals
 
     totals = f.loop(0, depth, 1, step, [zero] * (len(spec.rows) * spec.vectors))
-    _finish(f, spec, totals, c, block)
+    write_sums(f, spec, totals, c, block)
     return f
 
 
-def _finish(f: Function, spec: Micro, totals: list[Value], c: Value, block: Value | None) -> None:
+def write_sums(
+    f: Function, spec: Micro, totals: list[Value], c: Value, block: Value | None
+) -> None:
     """Write a tile's sums to C, or add them to it from the second block of k on."""
     places = [(i, j) for i in range(len(spec.rows)) for j in range(spec.vectors)]
     last = spec.width if spec.padded_c else spec.last
@@ -127,58 +129,6 @@ def _finish(f: Function, spec: Micro, totals: list[Value], c: Value, block: Valu
         write(False)
     else:
         f.if_(f.compare("eq", block, 0), lambda: write(False), lambda: write(True))
-
-
-def turned_kernel(name: str, spec: Micro, column: int) -> Function:
-    """Return the micro-kernel of a B whose k is contiguous, `column` elements between columns.
-
-    Each square block of B is transposed in registers and used at once: for so few rows packing
-    it would cost more.
-    """
-    params = [("depth", "i64"), ("a", "ptr"), ("b", "ptr"), ("c", "ptr")]
-    f = Function(name, params + [("block", "i64")] * spec.more)
-    depth, a, b, c, *rest = f.params
-    compute, width = spec.a.compute, spec.width
-    zero = f.const(0, vector(compute_type(spec.a), width))
-    there = [width] * (spec.vectors - 1) + [spec.last]
-
-    def taken(held: list[Value], k: Value, j: int, columns: Value) -> None:
-        at = f.mul(k, spec.a_step or 0)
-        for i, row in enumerate(spec.rows):
-            x = f.splat(load_element(f, spec.a, a, f.add(at, row)), width)
-            slot = i * spec.vectors + j
-            held[slot] = multiply_add(f, compute, x, columns, held[slot])
-
-    def block(k: Value, held: list[Value]) -> list[Value]:
-        held = list(held)
-        for j, count in enumerate(there):
-            for part in range(0, line, width):
-                columns = [
-                    load_element(f, spec.b, b, f.add(k, (j * width + d) * column + part), width)
-                    if d < count else zero
-                    for d in range(width)
-                ]  # fmt: skip
-                for d, y in enumerate(transposed(f, columns)):
-                    taken(held, f.add(k, part + d), j, y)
-        return held
-
-    def single(k: Value, held: list[Value]) -> list[Value]:
-        held = list(held)
-        for j, count in enumerate(there):
-            y = zero
-            for d in range(count):
-                place = f.add(k, (j * width + d) * column)
-                y = f.insert(y, d, load_element(f, spec.b, b, place))
-            taken(held, k, j, y)
-        return held
-
-    line = max(width, 64 // spec.b.itemsize)
-    whole = f.sub(depth, f.op("urem", depth, line))
-    totals = [zero] * (len(spec.rows) * spec.vectors)
-    totals = f.loop(0, whole, line, block, totals)
-    totals = f.loop(whole, depth, 1, single, totals)
-    _finish(f, spec, totals, c, rest[0] if spec.more else None)
-    return f
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,8 @@ def lower_reduce(kernel: Kernel, target: Target) -> Lowered:
     work = size(kept) * count * weight
     write = _Inner(kernel, e, target) if inner else _Outer(kernel, e, target)
     tiles = write.run(low, high)
-    return Lowered(e.f, tiles, 0, work // (2 * target.lanes(32)) + 8 * size(kept))
+    cost = work // (2 * target.lanes(32)) + 8 * size(kept)
+    return Lowered(e.f, tiles, 0, cost, write.span)
 
 
 # -- accumulators ---------------------------------------------------------------------------------
@@ -151,6 +152,7 @@ class _Loops:
         self.reduced = list(kernel.reduce_dims)
         self.layout: list[Accumulator] = []
         self.taking = 1
+        self.span = 0
 
     # -- long sums ----------------------------------------------------------------------------
     def over(
@@ -289,6 +291,8 @@ class _Inner(_Loops):
         per_row = size(kernel.domain[d] for d in self.reduced)
         per_tile = max(1, GRAIN // max(per_row, 1))
         over_rows(e, low, high, self.kept or [-2], extents or [1], per_tile, rows, self._row)
+        if max(self.kept, default=-1) < min(self.reduced):
+            self.span = per_tile * per_row
         return -(-rows // per_tile)
 
     def _row(self, _unit: Value) -> None:

@@ -2,27 +2,30 @@
 
 w[o, c, t] = sum over images and places p of g[n, o, p] x[n, c, p stride + t dilation - low]. The
 rows of a tile are taps of one or a few channels, each at a fixed offset from the place in a padded
-copy; its columns are channels of g, which is packed with its channels side by side.
+copy; its columns are channels of g, which is packed with its channels side by side. Where each
+group has one channel of x, groups lie side by side instead.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from math import ceil, prod
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from tenor.compiler.lower.blocking import DEPTH, lanes_of, parted, tiles_for
 from tenor.compiler.lower.matmul import Product, multiply
-from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
+from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, multiply_add, sweep
 from tenor.compiler.lower.packing import Layout, mover
-from tenor.compiler.lower.storage import compute_type, entry, memory_type, store_element
+from tenor.compiler.lower.storage import compute_type, entry, memory_type, plus, store_element
 from tenor.compiler.lower.window import Padded, flat, nested, padded_copy, unflat
-from tenor.ir.loops import Function, Value
+from tenor.ir.loops import Function, Value, vector
 from tenor.ir.program import Lowered
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tenor.ir.kernel import Kernel
     from tenor.ir.target import Target
 
@@ -30,8 +33,12 @@ __all__ = ["conv_weight"]
 
 ROWS: Final = 12
 """Rows of a tile at the most."""
+MANY: Final = 4
+"""Channels of g a group has at the most where groups lie side by side."""
 HEIGHT: Final = 36
 """Rows of the gradient a tile has at the least, so that packing g for it pays."""
+BREADTH: Final = 128
+"""Channels of g times taps a tile has at the least, so that copying x for it pays."""
 COPY: Final = 128 * 1024
 """Bytes of the padded copy a tile should stay below."""
 
@@ -48,6 +55,14 @@ def conv_weight(kernel: Kernel, target: Target) -> Lowered:
         k, co = p["channels_in"] * prod(p["kernel"]), p["channels_out"]
         product = Product((), co, k, p["n"], (1, co), (k, 1), (k, 1), (0, 0, 0))
         return multiply(kernel, product, target, (1, 0, 2))
+    pointwise = prod(p["kernel"]) == prod(p["stride"]) == 1
+    if pointwise and not any(v for pair in p["padding"] for v in pair):
+        line = {"spatial_in": (prod(p["spatial_in"]),), "spatial_out": (prod(p["spatial_out"]),)}
+        one = dict.fromkeys(("kernel", "stride", "dilation"), (1,)) | {"padding": ((0, 0),)}
+        kernel = replace(kernel, params=p | line | one)
+    width = lanes_of(kernel.buffers[0].dtype, target)
+    if p["channels_in"] == p["groups"] >= width > 1 and p["channels_out"] <= MANY * p["groups"]:
+        return _Depthwise(kernel, target).write()
     return _Writer(kernel, target).write()
 
 
@@ -65,11 +80,13 @@ class _Writer:
         reach = [(k - 1) * d for k, d in zip(self.taps, p["dilation"], strict=True)]
         extents = tuple(n + r // s for n, r, s in zip(self.out, reach, p["stride"], strict=True))
         low = tuple(before for before, _ in p["padding"])
-        self.shape = Padded(p["spatial_in"], p["stride"], extents, low)
+        planes = tuple(min(s, r + 1) for s, r in zip(p["stride"], reach, strict=True))
+        self.shape = Padded(p["spatial_in"], p["stride"], planes, extents, low)
+        self.strides, self.dilation = p["stride"], p["dilation"]
         if 0 not in (self.groups, self.ci, self.co, prod(self.out), prod(self.taps)):
-            self._cut(p, target)
+            self._cut(target)
 
-    def _rows(self, p: dict[str, Any]) -> None:
+    def _rows(self) -> None:
         """Choose the rows of a tile: taps of the last dims, of several channels if few."""
         shape, rank = self.shape, len(self.taps)
         inner = 0
@@ -77,7 +94,6 @@ class _Writer:
             inner += 1
         self.outer = self.taps[: rank - inner]
         self.near = self.taps[rank - inner :]
-        self.strides, self.dilation = p["stride"], p["dilation"]
         offsets = [self._offset((0,) * len(self.outer) + tap) for tap in np.ndindex(*self.near)]
         together = 1 if self.outer else max(1, min(self.ci, ROWS // max(1, len(offsets))))
         self.together = together
@@ -86,17 +102,18 @@ class _Writer:
     def _offset(self, tap: tuple[int, ...]) -> int:
         """Return the place of a tap in a channel of the padded copy."""
         shape, plane, at = self.shape, 0, 0
-        for t, d, s, pitch in zip(tap, self.dilation, self.strides, shape.pitches, strict=True):
-            plane = plane * s + t * d % s
+        rows = zip(tap, self.dilation, self.strides, shape.phases, shape.pitches, strict=True)
+        for t, d, s, planes, pitch in rows:
+            plane = plane * planes + t * d % s
             at += t * d // s * pitch
         return plane * shape.plane + at
 
-    def _cut(self, p: dict[str, Any], target: Target) -> None:
+    def _cut(self, target: Target) -> None:
         """Cut the channels into tiles, and the images into blocks of k: rows, or a few images."""
         size = self.compute.itemsize
         self.lanes = min(self.width, 1 << max(0, self.co - 1).bit_length())
         self._blocks()
-        self._rows(p)
+        self._rows()
         height = len(self.rows)
         room = max(1, (target.registers - 2) // (height + 1))
         all_vectors = ceil(self.co / self.lanes)
@@ -108,7 +125,8 @@ class _Writer:
         each = self.images * self.shape.channel * size
         least = ceil(self.ci / max(self.together, COPY // each))
         # Packing g costs more than copying x: other threads get other channels of g first.
-        across = min(ceil(wanted / (self.groups * least)), ceil(self.co / self.columns))
+        across = min(ceil(wanted / (self.groups * least)), ceil(self.co / self.columns),
+                     max(1, self.co * prod(self.taps) // BREADTH))  # fmt: skip
         self.oc = parted(self.co, self.columns, self.co, across)
         self.across = ceil(self.co / self.oc)
         parts = min(ceil(wanted / (self.groups * self.across)), self.ci * prod(self.taps) // HEIGHT)
@@ -138,22 +156,23 @@ class _Writer:
             return self._zeros()
         f, (x, g, w), begin, end, scratch = entry(kernel)
         self.f, self.x, self.g, self.w = f, x, g, w
-        size, depth = self.compute.itemsize, self.images * self.places
-        sizes = {
-            "offsets": 4 * depth,
-            "copy": (self.images * self.cc * self.shape.channel + 2 * self.width) * size,
-            "packed": depth * self.c_row * size,
-            "sums": self.cc * prod(self.taps) * self.c_row * size,
-        }
-        self.at, used = {}, 0
-        for name, count in sizes.items():
+        self.at, used = {"offsets": scratch}, ceil(self.images * self.places / 16) * 64
+        for name, count in self._sizes().items():
             self.at[name] = f.gep(scratch, used, "i8")
-            used += ceil(count / 64) * 64
+            used += ceil(count * self.compute.itemsize / 64) * 64
         tables = self._tables()
         f.if_(f.compare("slt", begin, end), lambda: f.call(tables, [self.at["offsets"]]))
         self.micros: dict[tuple[int, int], Function] = {}
         f.loop(begin, end, 1, self._tile)
         return Lowered(f, self.tiles, used, self.work * 8 // (self.width * 20) + 1)
+
+    def _sizes(self) -> dict[str, int]:
+        """Return the elements of each part of the workspace."""
+        return {
+            "copy": self.images * self.cc * self.shape.channel + 2 * self.width,
+            "packed": self.images * self.places * self.c_row,
+            "sums": self.cc * prod(self.taps) * self.c_row,
+        }
 
     def _zeros(self) -> Lowered:
         """Write the gradient of no image at all."""
@@ -192,6 +211,17 @@ class _Writer:
             left = f.op("smin", left, f.sub(f.const(self.ci, "i64"), first))
         channels = Extent(left, self.together, self.ci % self.together)
 
+        def block(q: Value, count: Value, r: Value, places: Value) -> None:
+            self._fill((q, count), (r, places), group, first, left)
+            self._block(f.add(q, r), f.mul(count, places), channels)
+
+        self._every_block(block)
+        self._deliver(group, first, left)
+
+    def _every_block(self, body: Callable[[Value, Value, Value, Value], None]) -> None:
+        """Run `body(image, images, row, places of an image)` for each block of k, in order."""
+        f = self.f
+
         def block(q: Value, _: list[Value]) -> None:
             count: Value = f.const(self.images, "i64")
             if self.n % self.images:
@@ -201,14 +231,11 @@ class _Writer:
                 height: Value = f.const(self.chunk, "i64")
                 if self.out[0] % self.chunk:
                     height = f.op("smin", height, f.sub(f.const(self.out[0], "i64"), r))
-                places = f.mul(height, self.line)
-                self._fill((q, count), (r, places), group, first, left)
-                self._block(f.add(q, r), f.mul(count, places), channels)
+                body(q, count, r, f.mul(height, self.line))
 
             f.loop(0, self.out[0], self.chunk, lines)
 
         f.loop(0, self.n, self.images, block)
-        self._deliver(group, first, left)
 
     def _fill(
         self, images: tuple[Value, Value], places: tuple[Value, Value], group: Value,
@@ -277,7 +304,7 @@ class _Writer:
         for d, (t, dilation, s, pitch) in enumerate(rows):
             far = f.mul(t, dilation)
             planes = f.add(planes, f.mul(f.op("urem", far, s) if s > 1 else f.const(0, "i64"),
-                                         prod(self.strides[d + 1 :])))  # fmt: skip
+                                         prod(shape.phases[d + 1 :])))  # fmt: skip
             at = f.add(at, f.mul(f.op("udiv", far, s) if s > 1 else far, pitch))
         return f.add(at, f.mul(planes, shape.plane))
 
@@ -307,3 +334,124 @@ class _Writer:
             f.call(move, [from_, to, f.mul(left, taps)])
 
         sweep(f, self.wide, right)
+
+
+class _Depthwise(_Writer):
+    """The gradient where a group has one channel of x: groups lie side by side in vectors."""
+
+    def _cut(self, target: Target) -> None:
+        """Cut the groups into vectors, and the images into blocks of k."""
+        self.cc = 1
+        self._blocks()
+        self.tiles = ceil(self.groups / self.width)
+        self.work = self.n * prod(self.out) * self.groups * self.co * prod(self.taps)
+        self.room = target.registers - 3
+
+    def _sizes(self) -> dict[str, int]:
+        return {
+            "copy": self.width * self.shape.channel + 2 * self.width,
+            "turned": self.images * self.shape.channel * self.width,
+            "packed": self.images * self.places * self.width,
+            "sums": self.co * prod(self.taps) * self.width,
+        }
+
+    def _tile(self, t: Value, _: list[Value]) -> None:
+        f, rest = self.f, self.groups % self.width
+        first = f.mul(t, self.width)
+        left: Value = f.const(self.width, "i64")
+        if rest:
+            left = f.op("smin", left, f.sub(f.const(self.groups, "i64"), first))
+        sweep(f, Extent(left, self.width, rest), lambda _, count: self._groups(first, count))
+
+    def _groups(self, first: Value, count: int) -> None:
+        """Write the gradients of some groups, one in a lane."""
+        f, taps, packed = self.f, prod(self.taps), compute_type(self.dtype)
+
+        def block(q: Value, images: Value, r: Value, places: Value) -> None:
+            f.loop(0, images, 1, lambda i, _: self._turn_image(f.add(q, i), i, r, first, count))
+
+            def channel(m: Value, _: list[Value]) -> None:
+                number = f.add(f.mul(first, self.co), m)
+
+                def turn(i: Value, _: list[Value]) -> None:
+                    self._turn_cotangent(f.add(q, i), i, (r, places), number, count)
+
+                f.loop(0, images, 1, turn)
+                for start in range(0, taps, self.room):
+                    at = f.add(f.mul(m, taps), start)
+                    to = f.gep(self.at["sums"], f.mul(at, self.width), packed)
+                    more = [f.add(q, r)] if self.more else []
+                    f.call(self._taps(start), [f.mul(images, places), self.at["turned"],
+                                               self.at["packed"], to, self.at["offsets"],
+                                               *more])  # fmt: skip
+
+            f.loop(0, self.co, 1, channel)
+
+        self._every_block(block)
+        move = mover(f"deliver{count}", Layout(self.compute, self.width, 1),
+                     Layout(self.dtype, 1, self.co * taps), count, self.width)  # fmt: skip
+
+        def deliver(m: Value, _: list[Value]) -> None:
+            at = f.mul(f.add(f.mul(first, self.co), m), taps)
+            sums = f.gep(self.at["sums"], f.mul(m, taps * self.width), packed)
+            to = f.gep(self.w, at, memory_type(self.dtype))
+            f.call(move, [sums, to, f.const(taps, "i64")])
+
+        f.loop(0, self.co, 1, deliver)
+
+    def _turn_image(self, image: Value, i: Value, r: Value, first: Value, count: int) -> None:
+        """Copy an image's channels, padded, and turn them: channels side by side."""
+        f, channel = self.f, self.shape.channel
+        at = f.mul(f.add(f.mul(image, self.groups), first), prod(self.shape.image))
+        copier = padded_copy("copy", self.shape, self.dtype, self.width)
+        f.call(copier, [f.gep(self.x, at, memory_type(self.dtype)), self.at["copy"], r,
+                        f.const(count, "i64")])  # fmt: skip
+        turn = mover(f"turn{count}", Layout(self.compute, 1, channel),
+                     Layout(self.compute, self.width, 1), count, self.width,
+                     padded=self.width)  # fmt: skip
+        to = f.gep(self.at["turned"], f.mul(i, channel * self.width), compute_type(self.dtype))
+        f.call(turn, [self.at["copy"], to, f.const(channel, "i64")])
+
+    def _turn_cotangent(
+        self, image: Value, i: Value, places: tuple[Value, Value], channel: Value, count: int
+    ) -> None:
+        """Turn one of each group's channels of g: they lie side by side, too."""
+        f, (r, run), size = self.f, places, prod(self.out)
+        at = f.mul(f.add(f.mul(image, self.groups * self.co), channel), size)
+        at = f.add(at, f.mul(r, self.line))
+        turn = mover(f"pack{count}", Layout(self.dtype, 1, self.co * size),
+                     Layout(self.compute, self.width, 1), count, self.width,
+                     padded=self.width)  # fmt: skip
+        to = f.gep(self.at["packed"], f.mul(i, f.mul(run, self.width)), compute_type(self.dtype))
+        f.call(turn, [f.gep(self.g, at, memory_type(self.dtype)), to, run])
+
+    def _taps(self, start: int) -> Function:
+        """Return the function (depth, x, g, sums, offsets[, block]) of some taps."""
+        taps = list(np.ndindex(*self.taps))[start : start + self.room]
+        names = [("depth", "i64"), *((n, "ptr") for n in ("x", "g", "to", "offsets"))]
+        f = Function(f"taps{start}", [*names, *([("block", "i64")] if self.more else [])])
+        depth, x, g, to, offsets, *block = f.params
+        kind = vector(compute_type(self.dtype), self.width)
+
+        def step(k: Value, held: list[Value]) -> list[Value]:
+            at = f.convert("sext", f.load("i32", offsets, k), "i64")
+            here = f.gep(x, f.mul(at, self.width), compute_type(self.dtype))
+            y = f.load(kind, g, f.mul(k, self.width))
+            return [
+                multiply_add(f, self.compute, f.load(kind, here, self._offset(tap) * self.width),
+                             y, old)
+                for tap, old in zip(taps, held, strict=True)
+            ]  # fmt: skip
+
+        totals = f.loop(0, depth, 1, step, [f.const(0, kind)] * len(taps))
+
+        def write(add: bool) -> None:
+            for t, total in enumerate(totals):
+                at = t * self.width
+                f.store(plus(f, self.dtype, f.load(kind, to, at), total) if add else total, to, at)
+
+        if block:
+            f.if_(f.compare("eq", block[0], 0), lambda: write(False), lambda: write(True))
+        else:
+            write(False)
+        return f

@@ -76,16 +76,18 @@ def folded(
 class Padded:
     """The padded copy of some channels of an image.
 
-    Position h of plane r holds the image's position phases * h + r - low, or 0 beyond its edges.
+    Position h of plane r holds the image's position steps * h + r - low, or 0 beyond its edges.
 
     Attributes:
         image: The image's extents.
-        phases: Planes, for each dim.
+        steps: Positions of the image from one of a plane to the next, for each dim.
+        phases: Planes, for each dim: as many as any tap falls into.
         extents: Of a plane.
         low: Where the image begins, for each dim.
     """
 
     image: tuple[int, ...]
+    steps: tuple[int, ...]
     phases: tuple[int, ...]
     extents: tuple[int, ...]
     low: tuple[int, ...]
@@ -131,11 +133,11 @@ def padded_copy(name: str, shape: Padded, dtype: DType, width: int) -> Function:
             place[0] = f.add(place[0], first)
         met = [
             f.sub(f.add(f.mul(h, s), r), low)
-            for h, s, r, low in zip(place, shape.phases, phase, shape.low, strict=False)
+            for h, s, r, low in zip(place, shape.steps, phase, shape.low, strict=False)
         ]
         start = f.sub(phase[-1], shape.low[-1])
         if rank == 1:
-            start = f.add(start, f.mul(first, shape.phases[-1]))
+            start = f.add(start, f.mul(first, shape.steps[-1]))
         good: Value = f.const(1, "i1")
         for at, n in zip(met, shape.image, strict=False):
             good = f.op("and", good, f.compare("ult", at, n))
@@ -143,7 +145,7 @@ def padded_copy(name: str, shape: Padded, dtype: DType, width: int) -> Function:
         source = f.gep(from_, where, _kind(dtype))
         extent = f.select(good, f.const(shape.image[-1], "i64"), f.const(0, "i64"))
         _line(f, dtype, source, f.gep(to, target, _kind(dtype.compute)), start, extent,
-              shape.phases[-1], shape.extents[-1], width)  # fmt: skip
+              shape.steps[-1], shape.extents[-1], width)  # fmt: skip
 
     f.loop(0, channels, 1, lambda c, _: nested(
         f, (*shape.phases, *outer), lambda index: row([c, *index])))  # fmt: skip
@@ -165,16 +167,18 @@ def _line(
     """Copy elements start, start + step, ... of a row; 0 for those outside [0, extent)."""
     if step > 2:
         width = 1
-    wide = vector("i64", width)
+    # 32 bits hold a place of a row, and half the vectors of 64 do.
+    wide = vector("i32", width)
+    end = f.splat(f.convert("trunc_int", extent, "i32"), width)
 
     def part(i: Value, _: list[Value]) -> None:
         at = f.add(start, f.mul(i, step))
         pieces = []
         for piece in range(step if width > 1 else 1):
-            lane = f.splat(f.add(at, piece * width), width)
+            lane = f.splat(f.convert("trunc_int", f.add(at, piece * width), "i32"), width)
             if width > 1:
                 lane = f.add(lane, f.iota(wide))
-            good = f.compare("ult", lane, f.splat(extent, width))
+            good = f.compare("ult", lane, end)
             from_ = f.gep(source, f.add(at, piece * width), _kind(dtype))
             if width == 1:
                 zero = f.const(0, compute_type(dtype))

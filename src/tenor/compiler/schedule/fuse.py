@@ -27,6 +27,7 @@ __all__ = ["Group", "Schedule", "fuse"]
 ALWAYS_STORED: Final = frozenset((ops.CONCAT, ops.SLICE_UPDATE, ops.RANDOM_BITS))
 IN_PIECES: Final = frozenset((ops.CONCAT, ops.SLICE_UPDATE))
 """Written by several items: no item's own index says that the value there is final."""
+POSITIONS: Final = frozenset((ops.ARGMAX, ops.ARGMIN))
 COSTLY: Final = frozenset(
     [
         "exp",
@@ -53,12 +54,16 @@ WIDE: Final = 512  # operations a kernel holds at most
 
 @dataclass
 class Item:
-    """One thing a kernel stores: `source` at each index of `domain`, into `node`'s buffer."""
+    """One thing a kernel stores: `source` at each index of `domain`, into `node`'s buffer.
+
+    Of a reduction, `dims` of the domain are reduced.
+    """
 
     node: Node
     source: Node
     domain: Shape
     affine: Affine
+    dims: tuple[int, ...] = ()
     reads: dict[Node, bool] = field(default_factory=dict)
 
 
@@ -215,9 +220,13 @@ class Fusion:
             ]
             yield Item(node, value, value.shape, linear(coords, node.shape, rank))
         elif node.op.family == "reduce":
-            x = node.inputs[0]
+            x, dims = node.inputs[0], node.attrs[0]
             kept = linear(identity(node.shape), node.shape, rank)
-            yield Item(node, x, x.shape, kept)
+            if node.op in POSITIONS:
+                x, more = _unmerged(x, dims)
+                kept = Affine(kept.strides + (0,) * more)
+                dims = tuple(range(dims, dims + more + 1))
+            yield Item(node, x, x.shape, kept, dims)
         else:
             yield Item(node, node, node.shape, linear(identity(node.shape), node.shape, rank))
 
@@ -249,7 +258,7 @@ class Fusion:
         ]
         if item.node.op is ops.SLICE_UPDATE:
             deps += [(g, False) for g in made[item.node]]  # the value goes over the copied base
-        kind, dims = _kind(item.node)
+        kind, dims = _kind(item.node), item.dims
         # The number of accumulators, so the order of a sum, depends on the width of elements.
         wide = kind == "reduce" and item.source.dtype.itemsize == 8
         keys: list[object] = [(kind, item.domain, dims, wide)]
@@ -266,7 +275,7 @@ class Fusion:
             groups.append(chosen)
             if kind not in TEMPLATES:
                 by_key.setdefault(keys[0], []).append(chosen)
-                if kind == "reduce":
+                if kind == "reduce" and len(item.domain) == len(item.node.shape):
                     by_key.setdefault(("after", item.node.shape), []).append(chosen)
         chosen.items.append(item)
         chosen.weight += weight
@@ -307,13 +316,23 @@ class Fusion:
         return write.kernel(group.kind, group.reduce_dims, group.items, inside), write.values
 
 
-def _kind(node: Node) -> tuple[str, tuple[int, ...]]:
+def _kind(node: Node) -> str:
     if node.op.name in TEMPLATES:
-        return node.op.name, ()
-    if node.op.family == "reduce":
-        dims = node.attrs[0]
-        return "reduce", (dims,) if isinstance(dims, int) else dims
-    return "map", ()
+        return node.op.name
+    return "reduce" if node.op.family == "reduce" else "map"
+
+
+def _unmerged(x: Node, dim: int) -> tuple[Node, int]:
+    """Return what a reshape only merged the last dims of, and how many more it has.
+
+    A position among them counts the same, and what the reshape reads need not be stored.
+    """
+    if x.op is ops.RESHAPE and dim == len(x.shape) - 1:
+        source = x.inputs[0]
+        more = len(source.shape) - len(x.shape)
+        if more > 0 and source.shape[:dim] == x.shape[:dim]:
+            return source, more
+    return x, 0
 
 
 def _choose(

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from tenor.compiler.emit.llvm import emit
+from tenor.compiler.lower import convolution, weight_gradient
+from tenor.compiler.lower.channel_vectors import ChannelVectors
 from tenor.compiler.lower.contraction import TEMPLATES
+from tenor.compiler.lower.window_vectors import WindowVectors
 from tenor.ir import dtype as dt
 from tenor.ir.bfloat16 import from_bfloat16, to_bfloat16
 from tenor.ir.kernel import Buffer, Kernel
@@ -191,6 +194,17 @@ LARGE = {
     "pointwise": Case(4, (33, 18), (9, 9), (1, 1)),
     "grouped pointwise": Case(3, (8, 12), (5, 7), (1, 1), groups=4),
     "whole image": Case(6, (4, 19), (5, 6), (5, 6)),
+    "many channels": Case(3, (35, 50), (9, 14), (4, 3), padding=1),
+    "many channels, strided": Case(2, (40, 70), (15, 17), (3, 2), stride=(2, 3), padding=1),
+    "many channels, dilated": Case(1, (33, 48), (19, 20), (5, 5), dilation=2, stride=3),
+    "many channels, pointwise": Case(5, (36, 65), (9, 7), (1, 1), stride=2),
+    "many channels in groups": Case(2, (64, 96), (8, 8), (2, 3), padding=1, groups=2),
+    "neighbouring taps": Case(2, (100, 70), (13, 18), (3, 3), padding=((2, 0), (1, 1))),
+    "neighbouring taps in groups": Case(3, (64, 160), (7, 7), (3, 3), padding=1, groups=2),
+    "depthwise": Case(5, (37, 37), (9, 11), (3, 3), padding=1, groups=37),
+    "depthwise, strided": Case(2, (33, 66), (30, 41), (5, 3), stride=(2, 3), padding=2, groups=33),
+    "depthwise in a line": Case(3, (20, 20), (1300,), (40,), dilation=2, groups=20),
+    "many channels in a line": Case(2, (20, 40), (90,), (20,), stride=2, padding=3),
 }
 BIG = pytest.mark.parametrize("case", LARGE.values(), ids=LARGE.keys())
 
@@ -215,10 +229,93 @@ def test_any_split_of_the_tiles_gives_the_same_bits(kind, case, dtype):
     np.testing.assert_array_equal(arrays[-1], whole)
 
 
+NEIGHBOURS = {
+    "few channels": Case(1, (32, 32), (9, 10), (3, 3), padding=1),
+    "many channels": Case(1, (300, 40), (8, 8), (3, 3), padding=1),
+    "large": Case(1, (128, 96), (30, 28), (3, 3), padding=1),
+}
+
+
+@pytest.mark.parametrize("kind", ["conv", "conv_input"])
+@pytest.mark.parametrize("positive", [False, True])
+@pytest.mark.parametrize("case", NEIGHBOURS.values(), ids=NEIGHBOURS.keys())
+def test_winograds_errors_are_no_larger_than_a_direct_sums(kind, positive, case, monkeypatch):
+    arrays = operands(kind, case, dt.float32)
+    if positive:
+        arrays = [np.abs(x) for x in arrays]
+    exact = getattr(case, kind)(*(x.astype(np.float64) for x in arrays))
+    fast = result(kind, case, arrays, dt.float32)
+    monkeypatch.setattr(convolution, "suits", lambda *_: False)
+    direct = result(kind, case, arrays, dt.float32)
+    assert not np.array_equal(fast, direct), "both are direct"
+    errors = [np.sqrt(np.mean((x - exact) ** 2)) for x in (fast, direct)]
+    assert errors[0] <= errors[1]
+
+
+@pytest.mark.parametrize("kind", ["conv", "conv_input"])
+def test_an_infinity_reaches_the_windows_that_meet_it_and_no_other(kind):
+    case = NEIGHBOURS["few channels"]
+    x, w = operands(kind, case, dt.float32)
+    before = result(kind, case, [x, w], dt.float32)
+    x[0, 5, 4, 3] = np.inf
+    after = result(kind, case, [x, w], dt.float32)
+    met = np.zeros(case.out, bool)
+    met[3:6, 2:5] = True
+    assert not np.isfinite(after[..., met]).any()
+    np.testing.assert_array_equal(after[..., ~met], before[..., ~met])
+
+
+def test_winograd_takes_what_its_transforms_pay_for():
+    """The shape of one image decides: never the batch, the threads or the machine."""
+    direct = (
+        Case(2, (64, 64), (8, 8), (3, 3), stride=2), Case(2, (64, 64), (8, 8), (3, 3), dilation=2),
+        Case(2, (31, 64), (8, 8), (3, 3)), Case(2, (64, 31), (8, 8), (3, 3)),
+        Case(2, (64, 64), (8, 8), (3, 2)), Case(2, (64, 64), (5, 5), (3, 3)),
+        Case(2, (64, 64), (8, 8), (3, 3), groups=4), Case(2, (64, 64), (8, 8, 8), (3, 3, 3)),
+    )  # fmt: skip
+    assert [calls(c) for c in direct] == [False] * len(direct)
+    for target in (None, Target.x86_64_avx2(), Target.aarch64(), Target.wasm32()):
+        for n in (1, 9):
+            assert calls(Case(n, (32, 40), (7, 7), (3, 3), padding=1), target=target)
+    assert not calls(direct[0], dt.float64)
+    assert not calls(Case(2, (64, 64), (8, 8), (3, 3)), dt.float64)
+
+
+def calls(case, dtype=dt.float32, target=None):
+    """Tell whether a convolution is done by Winograd's transforms."""
+    lowered, _ = prepared("conv", case, operands("conv", case, dtype), dtype, target)
+    return "forward" in lowered.function.callees
+
+
+@pytest.mark.parametrize("kind", ["conv", "conv_input"])
+@pytest.mark.parametrize("dtype", [dt.float32, dt.float64, dt.bfloat16], ids=lambda d: d.name)
+def test_whatever_lies_in_vectors_the_bits_are_the_same(kind, dtype, monkeypatch):
+    for name in ("packed columns", "many channels, strided", "many channels, pointwise",
+                 "many channels in groups", "many channels in a line"):  # fmt: skip
+        arrays = operands(kind, LARGE[name], dtype)
+        found = []
+        for writer in (ChannelVectors, WindowVectors):
+            monkeypatch.setattr(convolution, "ChannelVectors", writer)
+            monkeypatch.setattr(convolution, "WindowVectors", writer)
+            found.append(result(kind, LARGE[name], arrays, dtype))
+        np.testing.assert_array_equal(*found, err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", dt.ALL, ids=lambda d: d.name)
+def test_groups_side_by_side_give_the_bits_of_each_alone(dtype, monkeypatch):
+    for name in ("depthwise", "depthwise, strided", "depthwise in a line"):
+        arrays = operands("conv_weight", LARGE[name], dtype)
+        together = result("conv_weight", LARGE[name], arrays, dtype)
+        monkeypatch.setattr(weight_gradient, "MANY", 0)
+        np.testing.assert_array_equal(together, result("conv_weight", LARGE[name], arrays, dtype))
+        monkeypatch.undo()
+
+
 @pytest.mark.parametrize("kind", ["conv", "conv_input"])
 @pytest.mark.parametrize("dtype", [dt.float32, dt.float64, dt.float16], ids=lambda d: d.name)
 @pytest.mark.parametrize("name", ["packed columns", "patches", "long line", "whole image",
-                                  "pointwise", "several blocks of k"])  # fmt: skip
+                                  "pointwise", "several blocks of k", "many channels",
+                                  "many channels, strided", "neighbouring taps"])  # fmt: skip
 def test_an_image_has_the_same_bits_alone_and_in_any_batch(kind, dtype, name):
     case = LARGE[name]
     images, weight = operands(kind, case, dtype)
@@ -250,7 +347,8 @@ def test_nothing_beyond_the_result_is_written(kind, name, dtype):
     ids=["avx2", "avx512", "neon", "wasm"],
 )  # fmt: skip
 def test_it_compiles_for_every_target(kind, target):
-    for case in (CASES["strided"], LARGE["packed columns"]):
+    for case in (CASES["strided"], LARGE["packed columns"], LARGE["many channels, strided"],
+                 LARGE["neighbouring taps"], LARGE["depthwise, strided"]):  # fmt: skip
         lowered, _ = prepared(kind, case, operands(kind, case, dt.float32), dt.float32, target)
         llvm.parse_assembly(emit(lowered.function, "kernel", target)).verify()
 
@@ -259,7 +357,8 @@ def test_it_compiles_for_every_target(kind, target):
 @pytest.mark.parametrize("kind", ["conv", "conv_input"])
 def test_narrower_vectors_give_the_same_bits(kind):
     narrow_target = replace(host(), vector_bits=128, registers=16)
-    for name in ("packed columns", "strided rows in several tiles"):
+    for name in ("packed columns", "strided rows in several tiles", "many channels, strided",
+                 "neighbouring taps"):  # fmt: skip
         case = LARGE[name]
         arrays = operands(kind, case, dt.float32)
         wide_bits = result(kind, case, arrays, dt.float32)

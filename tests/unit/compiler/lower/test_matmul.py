@@ -105,9 +105,9 @@ LAYOUTS = {
 }
 SHAPES = pytest.mark.parametrize(
     "shape", [(1, 33, 70), (33, 1, 70), (1, 1, 70), (37, 50, 600), (32, 130, 1100), (8, 48, 65),
-              (7, 17, 16), (64, 10, 128)],
+              (7, 17, 16), (64, 10, 128), (1, 530, 1037), (1, 321, 5), (4, 40, 1037)],
 )  # fmt: skip
-"""(m, n, k): matrix by vector, several blocks of k, few rows, edges of tiles."""
+"""(m, n, k): matrix by vector, several blocks of k, few rows, edges of tiles, one long row."""
 
 
 @FAST
@@ -143,6 +143,16 @@ def test_a_row_has_the_same_bits_alone_and_in_any_batch(dtype, k, right):
         np.testing.assert_array_equal(product(a, b[:, :columns], dtype), whole[:, :columns])
 
 
+@pytest.mark.parametrize("dtype", dt.ALL, ids=lambda d: d.name)
+@pytest.mark.parametrize("k", [5, 520, 1037])
+def test_a_long_row_has_the_same_bits_alone_and_in_any_batch(dtype, k):
+    a, b = some(dtype, (9, k)), some(dtype, (k, 397), 1)
+    whole = product(a, b, dtype)
+    for x in (b, transposed(b)):
+        np.testing.assert_array_equal(product(a[4:5], x, dtype), whole[4:5])
+        np.testing.assert_array_equal(product(transposed(x.T), a[4:5].T, dtype), whole[4:5].T)
+
+
 def test_the_sum_is_one_chain_of_fused_steps_in_each_block_of_k():
     """Powers of two show the order: 2**24 swallows a one added to it, and not a two."""
     k = 1024
@@ -174,11 +184,23 @@ def test_any_split_of_the_tiles_gives_the_same_bits(dtype):
     np.testing.assert_array_equal(out, whole)
 
 
+@pytest.mark.parametrize("right", LAYOUTS)
+def test_any_split_of_a_long_row_gives_the_same_bits(right):
+    a, b = some(dt.float32, (1, 700)), LAYOUTS[right](some(dt.float32, (700, 6001), 1))
+    lowered, arrays, out = prepared(a, b, dt.float32)
+    assert lowered.tiles > 2
+    run_kernel(lowered, arrays)
+    whole = out.copy()
+    out[...] = 7
+    for tile in reversed(range(lowered.tiles)):
+        run_kernel(lowered, arrays, tile, tile + 1)
+    np.testing.assert_array_equal(out, whole)
+
+
 @pytest.mark.parametrize("dtype", dt.ALL, ids=lambda d: d.name)
-@pytest.mark.parametrize("n", [1, 17, 33])
+@pytest.mark.parametrize(("m", "n"), [(9, 1), (9, 17), (9, 33), (1, 545)])
 @pytest.mark.parametrize("k", [5, 600])
-def test_nothing_beyond_the_result_is_written(dtype, n, k):
-    m = 9
+def test_nothing_beyond_the_result_is_written(dtype, m, n, k):
     room = np.ones(m * n + 64, dtype.numpy)
     lowered, (a, b, _), _ = prepared(some(dtype, (m, k)), some(dtype, (k, n), 1), dtype)
     run_kernel(lowered, [a, b, room[32:]])
@@ -191,19 +213,20 @@ def test_nothing_beyond_the_result_is_written(dtype, n, k):
     ids=["avx2", "avx512", "neon", "wasm"],
 )  # fmt: skip
 def test_it_compiles_for_every_target(target):
-    for a, b in (((33, 70), (70, 50)), ((1, 70), (70, 50))):
-        operands = some(dt.float32, a), transposed(some(dt.float32, b, 1))
-        lowered, _, _ = prepared(*operands, dt.float32, target)
-        module = llvm.parse_assembly(emit(lowered.function, "kernel", target))
-        module.verify()
+    for a, b in (((33, 70), (70, 50)), ((1, 600), (600, 250))):
+        for layout in LAYOUTS.values():
+            operands = some(dt.float32, a), layout(some(dt.float32, b, 1))
+            lowered, _, _ = prepared(*operands, dt.float32, target)
+            module = llvm.parse_assembly(emit(lowered.function, "kernel", target))
+            module.verify()
 
 
 @pytest.mark.skipif(host().vector_bits < 256, reason="needs AVX2")
 @FAST
 def test_narrower_vectors_give_the_same_bits(dtype):
     narrow_target = replace(host(), vector_bits=128, registers=16)
-    for k in (40, 700):
-        a, b = some(dtype, (19, k)), some(dtype, (k, 37), 1)
+    for m, n, k in ((19, 37, 40), (19, 37, 700), (1, 270, 700)):
+        a, b = some(dtype, (m, k)), some(dtype, (k, n), 1)
         for right in LAYOUTS.values():
             wide_bits = product(a, right(b), dtype).copy()
             np.testing.assert_array_equal(product(a, right(b), dtype, narrow_target), wide_bits)

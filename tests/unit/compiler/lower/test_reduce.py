@@ -237,3 +237,21 @@ def test_a_large_reduction_has_tiles():
     assert tiles_of(many) >= 64
     columns, _ = only_kernel(summing((0,)), ((1000, 1000), F32))
     assert tiles_of(columns) > 1
+
+
+@pytest.mark.parametrize("window", [(2, 2), (3, 2), (5, 7)])
+@pytest.mark.parametrize("op", [ops.ARGMAX, ops.ARGMIN], ids=lambda op: op.name)
+def test_a_position_among_merged_dims_counts_row_major_and_the_first_wins(op, window):
+    def build(b, x):
+        for dim, size in enumerate(window):
+            x = b.emit(ops.UNFOLD, (x,), (1 + dim, size, 2, 1))
+        flat = b.emit(ops.RESHAPE, (x,), ((*x.shape[:-2], x.shape[-2] * x.shape[-1]),))
+        return b.emit(op, (flat,), (3,))
+
+    x = np.random.default_rng(0).integers(0, 3, (4, 19, 23)).astype(np.float32)
+    kernel, nodes = only_kernel(build, (x.shape, dt.float32))
+    seen = np.lib.stride_tricks.sliding_window_view(x, window, (1, 2))[:, ::2, ::2]
+    flat = seen.reshape(*seen.shape[:3], -1)
+    found = np.argmax(flat, -1) if op is ops.ARGMAX else np.argmin(flat, -1)
+    for target in widths():
+        np.testing.assert_array_equal(run(kernel, nodes, [x], target)[0][..., 0], found)

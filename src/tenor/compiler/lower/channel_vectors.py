@@ -1,0 +1,228 @@
+"""Correlations with channels of the result side by side in vectors: for results of many channels.
+
+The weight is packed into panels of channels once for all images of a tile. A micro-kernel takes
+some neighbouring windows as its rows: where their taps lie in the padded copy differs by one.
+What comes out is [window, channel], and is turned before it is written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import ceil, prod
+from typing import TYPE_CHECKING, Final
+
+from tenor.compiler.lower.blocking import (
+    cycles_of,
+    depth_of,
+    lanes_of,
+    parted,
+    register_tile,
+    tiles_for,
+)
+from tenor.compiler.lower.correlation import taps_met
+from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
+from tenor.compiler.lower.packing import Layout, mover
+from tenor.compiler.lower.panel import pack_panel
+from tenor.compiler.lower.storage import compute_type, entry, memory_type
+from tenor.compiler.lower.window import Spread, flat, nested, padded_copy, spread_out, unflat
+from tenor.ir.loops import Function, Value
+from tenor.ir.program import Lowered
+
+if TYPE_CHECKING:
+    from tenor.compiler.lower.correlation import Correlation
+    from tenor.ir.kernel import Kernel
+    from tenor.ir.target import Target
+
+__all__ = ["ChannelVectors"]
+
+PANELS: Final = 256 * 1024
+"""Bytes of one block of k of the packed weight."""
+COPY: Final = 192 * 1024
+"""Bytes of the padded copy, and of the sums, that a block should stay below."""
+PLACES: Final = 1024
+"""Windows after which packing the weight once more costs nothing."""
+PACKING: Final = 0.6
+"""Cycles to pack one element of the weight."""
+
+
+class ChannelVectors:
+    """A product being written.
+
+    Attributes:
+        cycles: What it takes, for each step of k.
+    """
+
+    def __init__(self, kernel: Kernel, target: Target, g: Correlation) -> None:
+        self.kernel, self.g = kernel, g
+        self.n, self.groups = kernel.params["n"], kernel.params["groups"]
+        self.dtype = kernel.buffers[0].dtype
+        self.compute = self.dtype.compute
+        self.width = lanes_of(self.dtype, target)
+        self.depth = depth_of(g.k)
+        self.phases = prod(g.steps)
+        self.taps = prod(g.taps)
+        self.tile = register_tile(g.windows[-1], g.rows, self.width, target)
+        self.micros: dict[tuple[int, int], Function] = {}
+        self._cut(target)
+
+    def _cut(self, target: Target) -> None:
+        """Cut channels of the result, and images, into tiles."""
+        g, tile, size = self.g, self.tile, self.compute.itemsize
+        self.work = self.n * self.groups * g.rows * prod(g.out) * g.k // self.phases
+        self.oc = parted(g.rows, tile.columns, PANELS // (self.depth * size), 1)
+        self.parts = ceil(g.rows / self.oc)
+        self.c_row = ceil(min(self.oc, g.rows) / tile.width) * tile.width
+        full, *inner = g.windows
+        halo = g.shape.extents[0] - full
+        line = prod(g.shape.phases) * prod(g.shape.extents[1:]) * g.source * size
+        most = min(COPY // line - halo, COPY // (self.c_row * prod(inner) * size))
+        chunks = ceil(full / max(1, min(full, most)))
+        each = ceil(tiles_for(self.work) / (self.groups * self.parts))
+        chunks = max(chunks, min(ceil(each / self.n), ceil(full / 4)))
+        self.chunk = ceil(full / chunks)
+        self.chunks = ceil(full / self.chunk)
+        self.windows = (self.chunk, *inner)
+        self.shape = replace(g.shape, extents=(self.chunk + halo, *g.shape.extents[1:]))
+        self.places = prod(self.windows)
+        self.blocks = self.n * self.chunks
+        self.share = parted(self.blocks, 1, max(1, PLACES // self.places), min(each, self.blocks))
+        self.shares = ceil(self.blocks / self.share)
+        self.tiles = self.groups * self.parts * self.shares
+        lines = self.places // self.windows[-1]
+        once = lines * cycles_of(self.windows[-1], min(self.oc, g.rows), tile, target)
+        self.cycles = self.tiles * (self.share * once + PACKING * self.c_row)
+
+    # -- writing ------------------------------------------------------------------------------
+    def write(self) -> Lowered:
+        """Write the function."""
+        g, size = self.g, self.compute.itemsize
+        f, (self.x, self.w, self.y), begin, end, scratch = entry(self.kernel)
+        self.f = f
+        self.pitch = ceil(self.places / self.tile.width) * self.tile.width
+        panels = ceil(self.oc / self.tile.columns) * self.tile.columns
+        sizes = {
+            "offsets": 4 * g.k, "numbers": 4 * g.k, "starts": 8 * (self.phases + 1),
+            "panels": g.k * panels * size,
+            "copy": (g.source * self.shape.channel + 2 * self.width) * size,
+            "sums": self.pitch * self.c_row * size,
+            "turned": (self.pitch * self.c_row + 2 * self.width) * size,
+        }  # fmt: skip
+        self.at, used = {}, 0
+        for name, count in sizes.items():
+            self.at[name] = f.gep(scratch, used, "i8")
+            used += ceil(count / 64) * 64
+        tables = self._tables()
+        f.if_(f.compare("slt", begin, end), lambda: f.call(
+            tables, [self.at[n] for n in ("offsets", "numbers", "starts")]))  # fmt: skip
+        self.copier = padded_copy("copy", self.shape, self.dtype, self.width)
+        pitches = tuple(prod(self.windows[d + 1 :]) for d in range(len(self.windows)))
+        spread = Spread(self.windows, pitches, self.pitch, g.out, g.steps)
+        self.deliver = spread_out("deliver", spread, self.dtype, self.width)
+        self.turn = mover("turn", Layout(self.compute, self.c_row, 1),
+                          Layout(self.compute, 1, self.pitch), self.c_row,
+                          self.tile.width)  # fmt: skip
+        f.loop(begin, end, 1, self._tile)
+        return Lowered(f, self.tiles, used, self.work * 8 // (self.width * 25) + self.tiles * 200)
+
+    def _tables(self) -> Function:
+        """Return the function that writes each (channel, tap)'s offset, and number in the sum."""
+        f = Function("tables", [(name, "ptr") for name in ("offsets", "numbers", "starts")])
+        offsets, numbers, starts = f.params
+
+        def write(at: Value, offset: Value, number: Value) -> None:
+            f.store(f.convert("trunc_int", offset, "i32"), offsets, at)
+            f.store(f.convert("trunc_int", at, "i32"), numbers, number)
+
+        taps_met(f, self.g, self.shape, starts, write)
+        return f
+
+    def _tile(self, t: Value, _: list[Value]) -> None:
+        f, g = self.f, self.g
+        group, part, share = unflat(f, t, (self.groups, self.parts, self.shares))
+        row = f.mul(part, self.oc)
+        left: Value = f.const(min(self.oc, g.rows), "i64")
+        if self.parts > 1 and g.rows % self.oc:
+            left = f.op("smin", left, f.sub(f.const(g.rows, "i64"), row))
+        self.columns = Extent(left, self.tile.columns, g.rows % self.tile.columns)
+        kind, packed = memory_type(self.dtype), compute_type(self.dtype)
+        weights = f.add(f.mul(group, g.k * g.rows), f.mul(row, g.row))
+
+        def pack(j: Value, size: int) -> None:
+            from_ = f.gep(self.w, f.add(weights, f.mul(j, g.row)), kind)
+            to = f.gep(self.at["panels"], f.mul(j, g.k), packed)
+            numbers = self.at["numbers"] if self.phases > 1 else None
+            pack_panel(f, g, self.dtype, self.tile, size, from_, to, numbers)
+
+        sweep(f, self.columns, pack)
+        first = f.mul(share, self.share)
+        last = f.op("smin", f.add(first, self.share), self.blocks)
+
+        def block(b: Value, _: list[Value]) -> None:
+            image, chunk = unflat(f, b, (self.n, self.chunks))
+            which = f.add(f.mul(image, self.groups), group)
+            begin = f.mul(chunk, self.chunk)
+            source = f.gep(self.x, f.mul(which, g.source * prod(g.shape.image)), kind)
+            f.call(self.copier, [source, self.at["copy"], begin, f.const(g.source, "i64")])
+            at = f.mul(f.add(f.mul(which, g.rows), row), prod(g.out))
+            to = f.gep(self.y, at, kind)
+
+            def phase(r: Value, _: list[Value]) -> None:
+                start = f.load("i64", self.at["starts"], r)
+                stop = f.load("i64", self.at["starts"], f.add(r, 1))
+                self._sums(start, stop)
+                f.call(self.turn, [self.at["sums"], self.at["turned"], f.const(self.pitch, "i64")])
+                f.call(self.deliver, [self.at["turned"], to, left, begin, *unflat(f, r, g.steps)])
+
+            f.loop(0, self.phases, 1, phase)
+
+        f.loop(first, last, 1, block)
+
+    def _sums(self, start: Value, stop: Value) -> None:
+        """Write the sums of one residue: blocks of k in order."""
+        f, g, tile = self.f, self.g, self.tile
+        packed = compute_type(self.dtype)
+        *outer, last = self.windows
+        along = Extent(f.const(last, "i64"), tile.rows, last % tile.rows)
+
+        def block(q: Value, _: list[Value]) -> None:
+            depth = f.op("smin", f.const(self.depth, "i64"), f.sub(stop, q))
+            offsets = f.gep(self.at["offsets"], q, "i32")
+            more = [f.sub(q, start)] if g.k > self.depth else []
+
+            def line(index: list[Value]) -> None:
+                at: Value = f.const(0, "i64")
+                for i, pitch in zip(index, self.shape.pitches, strict=False):
+                    at = f.add(at, f.mul(i, pitch))
+                place = f.mul(flat(f, index, outer), last)
+
+                def windows(p: Value, height: int) -> None:
+                    a = f.gep(self.at["copy"], f.add(at, p), packed)
+                    to = f.mul(f.add(place, p), self.c_row)
+
+                    def channels(j: Value, size: int) -> None:
+                        b = f.add(f.mul(j, g.k), f.mul(q, tile.columns))
+                        weights = f.gep(self.at["panels"], b, packed)
+                        c = f.gep(self.at["sums"], f.add(to, j), packed)
+                        f.call(self._micro(height, size), [depth, a, weights, c, offsets, *more])
+
+                    sweep(f, self.columns, channels)
+
+                sweep(f, along, windows)
+
+            nested(f, outer, line)
+
+        # A residue that meets no tap is zero: it has one block, of depth 0.
+        f.loop(start, f.op("smax", stop, f.add(start, 1)), self.depth, block)
+
+    def _micro(self, height: int, size: int) -> Function:
+        tile = self.tile
+        vectors = ceil(size / tile.width)
+        if (height, vectors) not in self.micros:
+            spec = Micro(
+                a=self.compute, b=self.compute, c=self.compute, rows=tuple(range(height)),
+                a_step=None, b_step=tile.columns, vectors=vectors, width=tile.width,
+                last=tile.width, c_row=self.c_row, more=self.g.k > self.depth,
+                padded_b=True, padded_c=True, align=tile.width * self.compute.itemsize,
+            )  # fmt: skip
+            self.micros[height, vectors] = micro_kernel(f"multiply{height}x{vectors}", spec)
+        return self.micros[height, vectors]

@@ -1,0 +1,111 @@
+"""The innermost loops for few rows of A and a B whose k is contiguous.
+
+Each square block of B is transposed in registers and used at once: for so few rows packing it
+would cost more. All blocks of k are done in one go, so that B is read from end to end.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tenor.compiler.lower.blocking import depth_of
+from tenor.compiler.lower.lane import transposed
+from tenor.compiler.lower.microkernel import multiply_add, write_sums
+from tenor.compiler.lower.storage import compute_type, load_element, plus
+from tenor.ir.loops import Function, Value, vector
+
+if TYPE_CHECKING:
+    from tenor.compiler.lower.microkernel import Micro
+
+__all__ = ["turned_kernel"]
+
+
+def turned_kernel(name: str, spec: Micro, column: int, k: int) -> Function:
+    """Return the function (a, b, c) that sums over all k.
+
+    Args:
+        name: Of the function.
+        spec: The tile; `b_step` is 1, and `more` means nothing.
+        column: Elements from one column of B to the next.
+        k: Length of the sums.
+    """
+    f = Function(name, [("a", "ptr"), ("b", "ptr"), ("c", "ptr")])
+    write_sums(f, spec, _Turned(f, spec, column).totals(k), f.params[2], None)
+    return f
+
+
+class _Turned:
+    """One such function being written."""
+
+    def __init__(self, f: Function, spec: Micro, column: int) -> None:
+        self.f, self.spec, self.column = f, spec, column
+        self.a, self.b, _ = f.params
+        self.kind = vector(compute_type(spec.a), spec.width)
+        self.count = len(spec.rows) * spec.vectors
+        self.there = [spec.width] * (spec.vectors - 1) + [spec.last]
+        self.line = max(spec.width, 64 // spec.b.itemsize)
+
+    def totals(self, k: int) -> list[Value]:
+        """Return the sums: the blocks of k, added in order."""
+        f, depth = self.f, depth_of(k)
+        if k <= depth:
+            return self._block(f.const(0, "i64"), k)
+        # Adding to minus zero leaves every first sum as it is, zeros of both signs too.
+        nothing = f.const(-0.0 if self.spec.a.kind == "float" else 0, self.kind)
+        whole = k // depth * depth
+        totals = f.loop(0, whole, depth, lambda q, held: self._added(held, q, depth),
+                        [nothing] * self.count)  # fmt: skip
+        return self._added(totals, f.const(whole, "i64"), k - whole) if k > whole else totals
+
+    def _added(self, totals: list[Value], start: Value, length: int) -> list[Value]:
+        parts = self._block(start, length)
+        return [plus(self.f, self.spec.a, t, x) for t, x in zip(totals, parts, strict=True)]
+
+    def _block(self, start: Value, length: int) -> list[Value]:
+        """Return the sums over one block of k."""
+        f, line = self.f, self.line
+        whole = f.add(start, length // line * line)
+        held = [f.const(0, self.kind)] * self.count
+        if length >= line:
+            held = f.loop(start, whole, line, self._square, held)
+        if length % line:
+            held = f.loop(whole, f.add(start, length), 1, self._single, held)
+        return held
+
+    def _square(self, k: Value, held: list[Value]) -> list[Value]:
+        """Take a line of each column, transposed in registers."""
+        f, spec, width = self.f, self.spec, self.spec.width
+        held, zero = list(held), f.const(0, self.kind)
+        for j, count in enumerate(self.there):
+            for part in range(0, self.line, width):
+                columns = [
+                    load_element(f, spec.b, self.b, self._place(k, j, d, part), width)
+                    if d < count else zero
+                    for d in range(width)
+                ]  # fmt: skip
+                for d, y in enumerate(transposed(f, columns)):
+                    self._take(held, f.add(k, part + d), j, y)
+        return held
+
+    def _single(self, k: Value, held: list[Value]) -> list[Value]:
+        """Take one element of each column."""
+        f, spec = self.f, self.spec
+        held = list(held)
+        for j, count in enumerate(self.there):
+            y = f.const(0, self.kind)
+            for d in range(count):
+                y = f.insert(y, d, load_element(f, spec.b, self.b, self._place(k, j, d, 0)))
+            self._take(held, k, j, y)
+        return held
+
+    def _place(self, k: Value, j: int, d: int, part: int) -> Value:
+        return self.f.add(k, (j * self.spec.width + d) * self.column + part)
+
+    def _take(self, held: list[Value], k: Value, j: int, y: Value) -> None:
+        """Add the products of one row of B and each row of A."""
+        f, spec = self.f, self.spec
+        at = f.mul(k, spec.a_step or 0)
+        for i, row in enumerate(spec.rows):
+            x = f.splat(load_element(f, spec.a, self.a, f.add(at, row)), spec.width)
+            slot = i * spec.vectors + j
+            held[slot] = multiply_add(f, spec.a.compute, x, y, held[slot])

@@ -1,0 +1,217 @@
+"""Kernels that go over the same rows one after the other become one that does all of them to a row.
+
+A softmax needs the largest element of a row before it can begin, so it is several kernels; but
+nothing of one row depends on another. Where each kernel reads only what others have made of its
+own rows, a few rows go through all of them while they are in the cache, and what no other kernel
+reads never reaches memory. Every row is computed as before: no bit changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from tenor.compiler.schedule.access import identity, linear, strides_of
+from tenor.ir.kernel import Affine, Buffer, Expr, Kernel, Part
+from tenor.ir.node import size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from tenor.compiler.schedule.fuse import Schedule
+    from tenor.ir.node import Node
+
+__all__ = ["join_rows"]
+
+MOST: Final = 12
+"""Kernels that are joined at the most."""
+FAR: Final = 8
+"""Kernels a run waits for at the most: what it reads has to be kept meanwhile."""
+
+
+@dataclass
+class Run:
+    """Kernels to be joined.
+
+    Attributes:
+        members: Their numbers, ascending.
+        made, seen: What they write, and all they touch.
+        tail: How many last dims their reductions reduce; 0: there is none yet.
+        span: Elements of the domain they do at a time.
+    """
+
+    members: list[int]
+    made: set[Node]
+    seen: set[Node]
+    tail: int
+    span: int
+
+
+def join_rows(schedule: Schedule, span_of: Callable[[Kernel], int]) -> Schedule:
+    """Return the schedule with kernels over the same rows joined.
+
+    Args:
+        schedule: Kernels in order.
+        span_of: How many elements of the domain, in row-major order, one tile of a kernel covers;
+            0 where that is no run.
+    """
+    runs = _Search(schedule, span_of).runs()
+    last = {run.members[-1]: run for run in runs}
+    inner = {m for run in runs for m in run.members}
+    kernels: list[Kernel] = []
+    values: list[list[Node]] = []
+    labels: list[str] = []
+    gone: set[Node] = set()
+    for i, kernel in enumerate(schedule.kernels):
+        if i in last:
+            joined, nodes, private = _joined(schedule, last[i])
+            gone |= private
+            kernels.append(joined)
+            values.append(nodes)
+            names = [n for m in last[i].members for n in schedule.labels[m].split("+")]
+            labels.append("+".join(dict.fromkeys(names)))
+        elif i not in inner:
+            kernels.append(kernel)
+            values.append(schedule.values[i])
+            labels.append(schedule.labels[i])
+    stored = [n for n in schedule.stored if n not in gone]
+    return replace(schedule, kernels=kernels, values=values, labels=labels, stored=stored)
+
+
+class _Search:
+    """The search for runs."""
+
+    def __init__(self, schedule: Schedule, span_of: Callable[[Kernel], int]) -> None:
+        self.schedule, self.span_of = schedule, span_of
+        self.donated = {schedule.graph.outputs[at]: leaf for at, leaf in schedule.donated.items()}
+        self.found: list[Run] = []
+
+    def runs(self) -> list[Run]:
+        """Return the runs of at least two kernels."""
+        for number, kernel in enumerate(self.schedule.kernels):
+            if kernel.kind not in ("map", "reduce") or len(kernel.domain) < 2:
+                continue
+            if self._writes_over(number):
+                continue
+            if not any(self._take(run, number) for run in reversed(self.found)):
+                self._begin(number)
+        return [run for run in self.found if len(run.members) > 1]
+
+    def _writes_over(self, number: int) -> set[Node]:
+        """Return the leaves a kernel writes its results over."""
+        return {self.donated[n] for n in self.schedule.values[number] if n in self.donated}
+
+    def _begin(self, number: int) -> None:
+        kernel, nodes = self.schedule.kernels[number], self.schedule.values[number]
+        tail = _tail(kernel)
+        if tail is None or not self._aligned(number, _written(kernel), tail):
+            return
+        made = {nodes[b] for b in _written(kernel)}
+        self.found.append(Run([number], made, set(nodes), tail, 0))
+
+    def _take(self, run: Run, number: int) -> bool:
+        """Add a kernel to a run if it reads what the run makes, each row from the same row."""
+        kernels, nodes = self.schedule.kernels, self.schedule.values[number]
+        kernel = kernels[number]
+        tail = _tail(kernel)
+        inside = [b for b, node in enumerate(nodes) if node in run.made]
+        if not inside or tail is None or len(run.members) == MOST:
+            return False
+        if kernel.domain != kernels[run.members[0]].domain or (tail and run.tail not in (0, tail)):
+            return False
+        tail = tail or run.tail
+        if not tail or not self._aligned(number, [*inside, *_written(kernel)], tail):
+            return False
+        span = self._span(run, number)
+        if not span or not self._may_wait(run, number):
+            return False
+        run.members.append(number)
+        run.made |= {nodes[b] for b in _written(kernel)}
+        run.seen |= set(nodes)
+        run.tail, run.span = tail, span
+        return True
+
+    def _span(self, run: Run, number: int) -> int:
+        """Return what all do at a time, with one more kernel; 0 where they differ."""
+        every = [self.span_of(self.schedule.kernels[m]) for m in (*run.members, number)]
+        whole = max(every)
+        return whole if all(span in (1, whole) for span in every) and whole > 1 else 0
+
+    def _may_wait(self, run: Run, number: int) -> bool:
+        """Tell whether the run may be done as late as another kernel."""
+        between = range(run.members[-1] + 1, number)
+        if len(between) > FAR:
+            return False
+        for i in between:
+            if run.made & set(self.schedule.values[i]) or run.seen & self._writes_over(i):
+                return False
+        return True
+
+    def _aligned(self, number: int, buffers: Iterable[int], tail: int) -> bool:
+        """Tell whether a kernel touches these buffers at its own index or row, and nowhere else."""
+        kernel, wanted = self.schedule.kernels[number], set(buffers)
+        rank = len(kernel.domain)
+        outer = kernel.domain[: rank - tail]
+        rows = tuple(s * (n > 1) for s, n in zip(strides_of(outer), outer, strict=True))
+        # What is as large as the domain is touched at the index, what has an element a row there.
+        good = {
+            size(outer): Affine(rows + (0,) * tail),
+            size(kernel.domain): linear(identity(kernel.domain), kernel.domain, rank),
+        }
+
+        def fits(buffer: int, affine: Affine) -> bool:
+            return good.get(kernel.buffers[buffer].size) == affine
+
+        loads = [e.attrs for e in _expressions(kernel) if e.op == "load" and e.attrs[0] in wanted]
+        if any(guards or far or not fits(buffer, at) for buffer, at, guards, far in loads):
+            return False
+        return all(fits(s.buffer, s.affine) for s in kernel.stores if s.buffer in wanted)
+
+
+def _tail(kernel: Kernel) -> int | None:
+    """Return how many dims are reduced, if they are the last ones; 0 for a map."""
+    count = len(kernel.reduce_dims)
+    rank = len(kernel.domain)
+    return count if kernel.reduce_dims == tuple(range(rank - count, rank)) else None
+
+
+def _written(kernel: Kernel) -> list[int]:
+    return [i for i, buffer in enumerate(kernel.buffers) if buffer.written]
+
+
+def _expressions(kernel: Kernel) -> list[Expr]:
+    """Return every expression of a kernel, once."""
+    seen: dict[Expr, None] = {}
+    waiting = [s.expr for s in kernel.stores] + [e for _, e in kernel.reductions]
+    while waiting:
+        expr = waiting.pop()
+        if expr not in seen:
+            seen[expr] = None
+            waiting += expr.args
+    return list(seen)
+
+
+def _joined(schedule: Schedule, run: Run) -> tuple[Kernel, list[Node], set[Node]]:
+    """Return a run as one kernel, the nodes behind its pointers, and those it keeps to itself."""
+    outside = set(schedule.graph.outputs)
+    for i, nodes in enumerate(schedule.values):
+        if i not in run.members:
+            outside.update(nodes)
+    private = [n for m in run.members for n in schedule.values[m] if n in run.made - outside]
+    private = list(dict.fromkeys(private))
+    shared: dict[Node, Buffer] = {}
+    kept: dict[Node, Buffer] = {}
+    parts: list[tuple[Kernel, list[Node]]] = []
+    for m in run.members:
+        kernel, nodes = schedule.kernels[m], schedule.values[m]
+        parts.append((kernel, nodes))
+        for node, buffer in zip(nodes, kernel.buffers, strict=True):
+            where = kept if node in private else shared
+            if node not in where or buffer.written:
+                where[node] = buffer
+    numbers = {n: i for i, n in enumerate(shared)} | {n: ~i for i, n in enumerate(kept)}
+    made = tuple(Part(k, tuple(numbers[n] for n in nodes)) for k, nodes in parts)
+    domain = schedule.kernels[run.members[0]].domain
+    params = {"span": run.span, "private": tuple(kept.values())}
+    joined = Kernel("rows", domain, list(shared.values()), params=params, parts=made)
+    return joined, list(shared), set(private)
