@@ -149,7 +149,7 @@ def test_a_first_computation_needs_no_more_than_the_core():
 import sys
 import tenor as tn
 assert (tn.ones(3) + 1).tolist() == [2, 2, 2]
-heavy = {'rich', 'typer', 'uvicorn', 'starlette', 'tensorboard', 'torch', 'msgspec'}
+heavy = {'rich', 'click', 'uvicorn', 'starlette', 'tensorboard', 'torch', 'msgspec'}
 print(sorted(heavy & set(sys.modules)))
 """
     assert run(code).strip() == "[]"

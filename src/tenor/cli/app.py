@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from tenor.cli.console import guarded, out, settings
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 __all__ = ["app", "main"]
 
-app = typer.Typer(
-    name="tenor",
-    help="Train, save, serve and look into models.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-Model = Annotated[Path, typer.Argument(metavar="MODEL.tnr", help="A saved model.")]
+PATH = click.Path(path_type=Path)
 
 
 def installed_version() -> str:
@@ -35,59 +28,65 @@ def installed_version() -> str:
         return __version__
 
 
-def _print_version(asked: bool) -> None:
+def _print_version(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
     if asked:
         out.print(f"tenor {installed_version()}")
-        raise typer.Exit
+        context.exit()
 
 
-@app.callback()
-def _options(
-    traceback: Annotated[
-        bool, typer.Option("--traceback", help="Show Python's traceback of a failure.")
-    ] = False,
-    _version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
-        ),
-    ] = False,
-) -> None:
+@click.group(no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--traceback", is_flag=True, help="Show Python's traceback of a failure.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
+    help="Print the version and exit.",
+)  # fmt: skip
+def app(traceback: bool) -> None:
     """Train, save, serve and look into models."""
     settings.traceback = traceback
 
 
-@app.command()
-@guarded
-def demo(
-    out_dir: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Where everything it makes is put.")
-    ] = Path("demo_out"),
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="Passes over the training images.")
-    ] = None,
-) -> int:
+def command(function: Callable[..., int]) -> click.Command:
+    """Make a function a command of the same name, which ends with the status it returns."""
+    return app.command()(guarded(function))
+
+
+def model(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the argument that names a saved model."""
+    return click.argument("model", metavar="MODEL.tnr", type=PATH)(function)
+
+
+@command
+@click.option(
+    "--out", "out_dir", metavar="DIR", type=PATH, default=Path("demo_out"), show_default=True,
+    help="Where everything it makes is put.",
+)  # fmt: skip
+@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training images.")
+def demo(out_dir: Path, epochs: int | None) -> int:
     """Train a digit classifier, save it, serve it over HTTP and check its answers."""
     from tenor.cli.demo import demo as run  # noqa: PLC0415
 
     return run(out_dir, epochs)
 
 
-@app.command()
-@guarded
+@command
+@click.argument("models", metavar="MODEL.tnr...", nargs=-1, required=True, type=PATH)
+@click.option(
+    "--host", default="127.0.0.1", show_default=True,
+    help="The address to listen on; 0.0.0.0 for all of them.",
+)  # fmt: skip
+@click.option(
+    "--port", type=int, default=8501, show_default=True, help="The port; 0 takes a free one."
+)
+@click.option("--name", help="The name in URLs, instead of the model's own.")
+@click.option(
+    "--drain", type=click.FloatRange(min=0), default=0.0, show_default=True,
+    help="Seconds to go on answering, not ready, before a stop.",
+)  # fmt: skip
+@click.option(
+    "--log-level", default="info", show_default=True, help="debug, info, warning or error."
+)
 def serve(
-    models: Annotated[list[Path], typer.Argument(metavar="MODEL.tnr", help="The models to serve.")],
-    host: Annotated[
-        str, typer.Option(help="The address to listen on; 0.0.0.0 for all of them.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port; 0 takes a free one.")] = 8501,
-    name: Annotated[
-        str | None, typer.Option(help="The name in URLs, instead of the model's own.")
-    ] = None,
-    drain: Annotated[
-        float, typer.Option(min=0, help="Seconds to go on answering, not ready, before a stop.")
-    ] = 0.0,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    models: tuple[Path, ...], host: str, port: int, name: str | None, drain: float, log_level: str
 ) -> int:
     """Answer HTTP requests with saved models, until interrupted.
 
@@ -98,79 +97,67 @@ def serve(
     return run(models, host=host, port=port, name=name, drain=drain, log_level=log_level)
 
 
-@app.command()
-@guarded
-def predict(
-    model: Model,
-    given: Annotated[
-        str, typer.Argument(metavar="INPUT", help="A .npy, .npz, .json or .csv file; - is JSON.")
-    ],
-    signature: Annotated[
-        str | None, typer.Option(help="What to ask; by default predict, or the only one.")
-    ] = None,
-    to: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="FILE", help="Write a .npy, .npz, .json or .csv file."),
-    ] = None,
-) -> int:
-    """Run a saved model on the values in a file; by default the answer is JSON."""
+@command
+@model
+@click.argument("given", metavar="INPUT")
+@click.option("--signature", help="What to ask; by default predict, or the only one.")
+@click.option(
+    "--out", "to", metavar="FILE", type=PATH, help="Write a .npy, .npz, .json or .csv file."
+)
+def predict(model: Path, given: str, signature: str | None, to: Path | None) -> int:
+    """Run a saved model on the values in a file; by default the answer is JSON.
+
+    INPUT is a .npy, .npz, .json or .csv file; - is JSON from standard input.
+    """
     from tenor.cli.predict import predict as run  # noqa: PLC0415
 
     return run(model, given, signature, to)
 
 
-@app.command()
-@guarded
-def inspect(
-    model: Model,
-    json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
-    program: Annotated[
-        str | None, typer.Option(metavar="SIGNATURE", help="Print a signature's program instead.")
-    ] = None,
-) -> int:
+@command
+@model
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+@click.option("--program", metavar="SIGNATURE", help="Print a signature's program instead.")
+def inspect(model: Path, as_json: bool, program: str | None) -> int:
     """Show what a saved model is, without running it."""
     from tenor.cli.inspect import inspect as run  # noqa: PLC0415
 
-    return run(model, as_json=json, program=program)
+    return run(model, as_json=as_json, program=program)
 
 
-@app.command()
-@guarded
-def verify(model: Model) -> int:
+@command
+@model
+def verify(model: Path) -> int:
     """Run the examples saved with a model again and compare every bit."""
     from tenor.cli.verify import verify as run  # noqa: PLC0415
 
     return run(model)
 
 
-@app.command()
-@guarded
+@command
+@click.argument("script", metavar="SCRIPT.py", type=PATH)
+@click.argument("arguments", metavar="[-- ARGS...]", nargs=-1)
+@click.option("--html", metavar="PAGE.html", type=PATH, help="Write everything as one page.")
+@click.option("--stage", help="source, graph, passes, kernels, loops, ir or asm.")
+@click.option("--program", metavar="N", type=click.IntRange(min=1), help="Show program N alone.")
+@click.option(
+    "--measure/--no-measure", default=True, show_default=True,
+    help="Run each kernel again for its time.",
+)  # fmt: skip
 def explain(
-    script: Annotated[Path, typer.Argument(metavar="SCRIPT.py", help="A script that uses Tenor.")],
-    arguments: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="ARGS", help="The script's own arguments, after --."),
-    ] = None,
-    html: Annotated[
-        Path | None, typer.Option(metavar="PAGE.html", help="Write everything as one page.")
-    ] = None,
-    stage: Annotated[
-        str | None,
-        typer.Option(help="source, graph, passes, kernels, loops, ir or asm."),
-    ] = None,
-    program: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Show program N alone.")
-    ] = None,
-    measure: Annotated[bool, typer.Option(help="Run each kernel again for its time.")] = True,
-) -> int:
-    """Run a script and show what it became: graphs, kernels, loops, LLVM IR, machine code."""
+    script: Path, arguments: tuple[str, ...], html: Path | None, stage: str | None,
+    program: int | None, measure: bool,
+) -> int:  # fmt: skip
+    """Run a script and show what it became: graphs, kernels, loops, LLVM IR, machine code.
+
+    The script's own arguments stand after --.
+    """
     from tenor.cli.explain import explain as run  # noqa: PLC0415
 
-    return run(script, arguments or [], html=html, stage=stage, program=program, measure=measure)
+    return run(script, list(arguments), html=html, stage=stage, program=program, measure=measure)
 
 
-@app.command()
-@guarded
+@command
 def doctor() -> int:
     """Check this installation and say what it runs on."""
     from tenor.cli.doctor import doctor as run  # noqa: PLC0415

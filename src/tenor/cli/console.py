@@ -7,7 +7,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Final, ParamSpec
 
-import typer
+import click
 from rich.console import Console, Group
 from rich.panel import Panel
 from rich.table import Table
@@ -78,7 +78,7 @@ def guarded(command: Callable[P, int | None]) -> Callable[P, None]:
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        raise typer.Exit(_status(command, *args, **kwargs))
+        raise click.exceptions.Exit(_status(command, *args, **kwargs))
 
     return run
 

@@ -5,10 +5,10 @@ import json
 import subprocess
 import sys
 
+import click
 import numpy as np
 import pytest
-import typer
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 import tenor as tn
 from tenor import errors
@@ -336,7 +336,7 @@ def run_guarded(error, monkeypatch, traceback=False):
         raise error
 
     monkeypatch.setattr(console.settings, "traceback", traceback)
-    with pytest.raises(typer.Exit) as caught:
+    with pytest.raises(click.exceptions.Exit) as caught:
         guarded(command)()
     return caught.value.exit_code
 
