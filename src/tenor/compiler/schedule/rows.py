@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.schedule.access import identity, linear, strides_of
-from tenor.ir.kernel import Affine, Buffer, Expr, Kernel, Part
+from tenor.ir.kernel import Affine, Buffer, Kernel, Part
 from tenor.ir.node import size
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class _Search:
         def fits(buffer: int, affine: Affine) -> bool:
             return good.get(kernel.buffers[buffer].size) == affine
 
-        loads = [e.attrs for e in _expressions(kernel) if e.op == "load" and e.attrs[0] in wanted]
+        loads = [e.attrs for e in kernel.expressions() if e.op == "load" and e.attrs[0] in wanted]
         if any(guards or far or not fits(buffer, at) for buffer, at, guards, far in loads):
             return False
         return all(fits(s.buffer, s.affine) for s in kernel.stores if s.buffer in wanted)
@@ -177,18 +177,6 @@ def _tail(kernel: Kernel) -> int | None:
 
 def _written(kernel: Kernel) -> list[int]:
     return [i for i, buffer in enumerate(kernel.buffers) if buffer.written]
-
-
-def _expressions(kernel: Kernel) -> list[Expr]:
-    """Return every expression of a kernel, once."""
-    seen: dict[Expr, None] = {}
-    waiting = [s.expr for s in kernel.stores] + [e for _, e in kernel.reductions]
-    while waiting:
-        expr = waiting.pop()
-        if expr not in seen:
-            seen[expr] = None
-            waiting += expr.args
-    return list(seen)
 
 
 def _joined(schedule: Schedule, run: Run) -> tuple[Kernel, list[Node], set[Node]]:
