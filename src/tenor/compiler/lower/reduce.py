@@ -52,7 +52,7 @@ def lower_reduce(kernel: Kernel, target: Target) -> Lowered:
     kept = [n for d, n in enumerate(domain) if d not in dims and n > 1]
     real = [d for d, n in enumerate(domain) if n > 1]
     last_reduced = bool(real) and real[-1] in dims
-    inner = last_reduced and (count > SHORT or not kept)
+    inner = last_reduced and count > SHORT
     kernel = simplify(kernel)
     e, low, high = begin(kernel)
     if size(kept) == 0:

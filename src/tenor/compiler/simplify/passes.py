@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["collapse", "dead", "distinct", "merge", "rewrite", "split_reduce", "strip"]
 
 TAPE = frozenset((ops.DETACH, ops.VARIABLE, ops.FUNCTION))
-LONG_REDUCTION = 1 << 15
+LONG_REDUCTION = 1 << 17
 CHUNK = 1 << 12
 
 
@@ -156,9 +156,10 @@ def _collapse_permute(rewriter: Rewriter, node: Node, source: Node) -> Node | No
 
 
 def split_reduce(graph: Graph, _target: Target | None = None) -> Graph:
-    """Reduce a long dim in two steps where little is kept, so that all threads have work.
+    """Reduce a long dim in two steps, so that all threads have work where little is kept.
 
-    The split depends on the shape alone.
+    The split is part of the order of a sum: it depends on what is reduced alone, not on how much
+    is kept, or a row of a batch would depend on the others.
 
     ::
 
@@ -172,9 +173,8 @@ def split_reduce(graph: Graph, _target: Target | None = None) -> Graph:
         source = rewriter.new[node.inputs[0]]
         dims = node.attrs[0]
         long = max(dims, key=lambda d: source.shape[d], default=None)
-        kept = size(node.shape)
         narrow = source.dtype.compute is not source.dtype  # a partial sum would be rounded
-        if long is None or narrow or size(source.shape) < LONG_REDUCTION or kept > 8:
+        if long is None or narrow or size(source.shape[d] for d in dims) < LONG_REDUCTION:
             return None
         extent = source.shape[long]
         chunk = next((c for c in range(CHUNK, CHUNK // 8, -1) if extent % c == 0), None)

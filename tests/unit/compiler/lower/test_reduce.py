@@ -54,9 +54,7 @@ def model(x, dims):
     kept = [d for d in range(x.ndim) if d not in dims]
     real = [d for d in range(x.ndim) if x.shape[d] > 1]
     count = int(np.prod([x.shape[d] for d in dims]))
-    inner = (
-        bool(real) and real[-1] in dims and (count > 16 or not any(x.shape[d] > 1 for d in kept))
-    )
+    inner = bool(real) and real[-1] in dims and count > 16
     out = np.zeros([1 if d in dims else n for d, n in enumerate(x.shape)], x.dtype)
     reduced = [d for d in dims if x.shape[d] > 1]
     for place in product(*(range(x.shape[d]) for d in kept)):
