@@ -7,12 +7,11 @@ import functools
 import hashlib
 import itertools
 import os
-import sys
 import tempfile
 import threading
+import weakref
 from pathlib import Path
 from typing import Any, Final
-from weakref import WeakValueDictionary
 
 from tenor.config import config
 from tenor.ir.target import Target
@@ -30,7 +29,7 @@ stats: Final = {"compiled": 0, "from_disk": 0, "linked": 0}
 
 lock: Final = threading.RLock()
 """Held while LLVM works, so that no fork leaves a child its locks."""
-_linked: Final[WeakValueDictionary[str, Library]] = WeakValueDictionary()
+_linked: Final[weakref.WeakValueDictionary[str, Library]] = weakref.WeakValueDictionary()
 _numbers = itertools.count()  # a name is used up even where linking fails
 
 
@@ -197,12 +196,13 @@ class Library:
         self._tracker = builder.link(_linker(), f"tenor{next(_numbers)}")
         self.addresses = {symbol: self._tracker[symbol] for symbol in objects}
         stats["linked"] += len(objects)
+        # Not __del__: while that waits for the lock, `_linked` would still hand the library out.
+        weakref.finalize(self, _unload, self._tracker).atexit = False
 
-    def __del__(self) -> None:
-        tracker = getattr(self, "_tracker", None)
-        if tracker is not None and not sys.is_finalizing():
-            with lock:
-                tracker.close()
+
+def _unload(tracker: Any) -> None:
+    with lock:
+        tracker.close()
 
 
 def libraries_of(texts: list[str], symbols: list[str]) -> list[Library]:

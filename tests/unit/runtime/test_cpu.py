@@ -5,6 +5,8 @@ import gc
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import llvmlite.binding as llvm
@@ -319,3 +321,42 @@ def test_the_cache_is_kept_small_by_removing_the_oldest(tmp_path):
         "08",
         "09",
     ]
+
+
+def test_a_library_about_to_go_is_not_handed_out_again():
+    """Its code would be unloaded under the thread that got it."""
+    symbol = "going"
+    (held,) = cpu.libraries_of([TEXT.format(symbol, 5)], [symbol])
+    last = [held]
+    del held
+    with cpu.lock:
+        thread = threading.Thread(target=last.clear)
+        thread.start()
+        while last:
+            time.sleep(0.001)
+        assert cpu._linked.get(symbol) is None
+    thread.join()
+
+
+STRESS = """
+import threading
+import tenor as tn
+
+tn.config.max_plans = 4
+
+def work(i):
+    for k in range(40):
+        (tn.ones(3, k % 7 + 1) * k + i).exp().sum().item()
+
+threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+for t in threads:
+    t.start()
+for t in threads:
+    t.join()
+"""
+
+
+def test_threads_that_make_others_forget_their_plans(tmp_path):
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "TENOR_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", STRESS], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
