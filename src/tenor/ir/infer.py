@@ -367,6 +367,10 @@ def _mixed(name: str, a: Node, b: Node) -> DType:
     )
 
 
+WIDEST: Final = 2**31
+"""Places of a padded image are counted in 32 bits."""
+
+
 def conv_output(
     spatial: Sequence[int], kernel: Sequence[int], attrs: tuple[Any, ...]
 ) -> tuple[int, ...]:
@@ -386,6 +390,14 @@ def _conv(name: str, inputs: Sequence[Node], attrs: tuple[Any, ...]) -> Result:
             f"{name}: the weight [O, C/groups, *K] must match the input [N, C, *S].",
             came=[f"input: {x.shape}", f"weight: {w.shape}", f"groups: {groups}"],
             fix="check the number of channels and the groups",
+            operands=(x, w),
+        )
+    padded = [n + low + high for n, (low, high) in zip(x.shape[2:], attrs[1], strict=True)]
+    if max(padded, default=0) >= WIDEST:
+        raise ShapeError(
+            f"{name}: a padded extent must stay below 2^31.",
+            came=[f"input: {x.shape}", f"padding: {attrs[1]}"],
+            fix="use less padding",
             operands=(x, w),
         )
     out = conv_output(x.shape[2:], w.shape[2:], attrs)

@@ -201,21 +201,34 @@ def test_values_that_are_never_in_memory_do_not_count_as_memory():
     np.testing.assert_array_equal(made.run({"x": x}, {"batch": 60})["y"], W[x])
 
 
-def test_workspace_a_program_asks_for_counts_as_memory():
-    """The values are a few bytes; what a kernel packs between them would be a petabyte."""
-    far = 2**48 - 1
-    text = f"""graph {{
+CONV = """graph {{
   %0 = leaf f32[<1*batch+0>,1,4]
   %1 = const f32[] value=1.0 dtype=f32
   %2 = expand f32[4,1,1] (%1) shape=[4,1,1]
-  %3 = conv f32[<1*batch+0>,4,1] (%0, %2) stride=[{far}] padding=[[0,0]] dilation=[1] groups=1
+  %3 = conv f32[<1*batch+0>,4,{out}] (%0, %2) stride=[{far}] padding=[[{far},{far}]] \
+dilation=[1] groups=1
   return %3
 }}
 """
-    x, y = ("x", dt.float32, ("batch", 1, 4)), ("y", dt.float32, ("batch", 4, 1))
-    made = program(text, inputs=(x,), outputs=(y,), weights={})
-    with pytest.raises(ShapeError, match=r"at most 8,589,934,592 bytes"):
-        made.run({"x": np.ones((2, 1, 4), np.float32)}, {"batch": 2})
+
+
+def convolution(far, out, **limits):
+    x, y = ("x", dt.float32, ("batch", 1, 4)), ("y", dt.float32, ("batch", 4, out))
+    text = CONV.format(far=far, out=out)
+    made = program(text, inputs=(x,), outputs=(y,), weights={}, **limits)
+    return made.run({"x": np.ones((2, 1, 4), np.float32)}, {"batch": 2})["y"]
+
+
+def test_workspace_a_program_asks_for_counts_as_memory():
+    """The values are 128 bytes; what a kernel packs between them is more."""
+    assert convolution(4, 3).tolist() == [[[0.0, 1.0, 0.0]] * 4] * 2
+    with pytest.raises(ShapeError, match=r"at most 400 bytes"):
+        convolution(4, 3, max_bytes=400)
+
+
+def test_padding_beyond_what_is_counted_in_32_bits_is_refused():
+    with pytest.raises((FormatError, ShapeError), match="padded extent must stay below"):
+        convolution(2**40, 3)
 
 
 def test_memory_there_is_not_is_an_error_of_ours(monkeypatch):
