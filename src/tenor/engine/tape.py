@@ -111,7 +111,7 @@ class RecordingWalk(Walk):
             if holder is not None and version_of(holder) != seen:
                 raise _overwritten(state)
             handle = self.entered[state] = local.make()
-            handle.trace = None
+            handle.within = None
             handle.buffer = segment.saved[state]
             linked = state.requires_grad and self.sweep.create_graph
             handle.meta = meta(state.shape, state.dtype, linked)
@@ -191,7 +191,7 @@ class RecordingWalk(Walk):
         if self.segment is None:
             return handle_of(state)
         linked: Handle = local.make()
-        linked.trace, linked.buffer = None, value.buffer
+        linked.within, linked.buffer = None, value.buffer
         linked.meta = meta(state.shape, state.dtype, state.requires_grad)
         linked.segment, linked.origin = self.segment, state
         return linked
@@ -405,7 +405,7 @@ def backward(root: Handle, grad: Handle | None, retain_graph: bool, create_graph
     """Add the gradient of a tensor to `.grad` of every leaf it depends on."""
     trace = local.trace
     if (
-        root.trace is trace
+        root.within is trace
         and grad is None
         and not (create_graph or trace.hooks or trace.functions)
     ):
@@ -427,7 +427,7 @@ def backward(root: Handle, grad: Handle | None, retain_graph: bool, create_graph
 
 def _remember(trace: Trace, start: State, root: Handle, sweep: Sweep) -> None:
     by_owner = {id(owner): state for state, owner in trace.variables.items()}
-    if root.trace is not trace or trace.state.leaves != start.leaves:
+    if root.within is not trace or trace.state.leaves != start.leaves:
         return
     walk = sweep.walks[trace]
     start.macros["backward", root.state] = Macro(

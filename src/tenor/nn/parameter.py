@@ -48,11 +48,11 @@ def adopt(leaf: Tensor, source: Tensor, requires_grad: bool) -> None:
 
     The value stays pending until the constructors that are running have finished.
     """
-    leaf.trace, leaf.state = source.trace, getattr(source, "state", None)  # type: ignore[assignment]
+    leaf.within, leaf.state = source.within, getattr(source, "state", None)  # type: ignore[assignment]
     leaf.buffer, leaf.meta = source.buffer, source.meta
     leaf.base, leaf.segment, leaf.origin = None, None, None
     trace = local.trace
-    if leaf.trace is trace:
+    if leaf.within is trace:
         trace.outs.append(leaf)
     leaf.requires_grad_(requires_grad)
     fresh.pending = True

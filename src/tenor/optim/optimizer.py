@@ -251,7 +251,7 @@ class Optimizer:
             active = [p for p in group["params"] if p.grad is not None]
             self._prepare(group, active)
             for p in active:
-                if p.grad.trace is not local.trace:
+                if p.grad.within is not local.trace:
                     guard(Outside(p), "unchanged")
         guard(self, "structure")
 

@@ -307,7 +307,7 @@ class Tensor(Handle):
 
     # -- linear algebra -----------------------------------------------------------------------
     matmul, mm, bmm, mv = linear.matmul, linear.mm, linear.bmm, linear.mv
-    dot, inner, outer, trace_of = linear.dot, linear.inner, linear.outer, linear.trace
+    dot, inner, outer, trace = linear.dot, linear.inner, linear.outer, linear.trace
     addmm, addmv, addr = linear.addmm, linear.addmv, linear.addr
     baddbmm, addbmm, vdot = linear.baddbmm, linear.addbmm, linear.vdot
     kron, cross, tensordot = linear.kron, linear.cross, linear.tensordot
