@@ -32,6 +32,7 @@ class Handle:
         grad: The accumulated gradient.
         segment, origin: Where it was computed, if a gradient may yet flow back through it.
         hooks: Functions called with its gradient.
+        after: Functions called with the tensor itself when its gradient was accumulated.
     """
 
     # The recorder sets these two on every operation; the rest is rarer and has class defaults.
@@ -50,6 +51,7 @@ class Handle:
     segment: Any = None
     origin: State | None = None
     hooks: list[Callable[[Any], Any]] | None = None
+    after: list[Callable[[Any], Any]] | None = None
     _grad: Any = None
 
     @property

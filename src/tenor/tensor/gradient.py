@@ -28,6 +28,7 @@ __all__ = [
     "detach_",
     "is_leaf",
     "register_hook",
+    "register_post_accumulate_grad_hook",
     "requires_grad_",
     "retain_grad",
 ]
@@ -281,6 +282,35 @@ def register_hook(x: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Removab
     elif x.within is local.trace:
         x.within.hooks[x.state] = x.hooks
     return RemovableHandle(x.hooks, hook)
+
+
+def register_post_accumulate_grad_hook(
+    x: Tensor, hook: Callable[[Tensor], None]
+) -> RemovableHandle:
+    """Call a function with a leaf each time `backward` has added to its `.grad`.
+
+    The function may use the gradient and forget it: an optimizer's step while backward goes on.
+
+    Raises:
+        GradientError: the tensor needs no gradient, or is no leaf.
+
+    Example:
+        >>> import tenor as tn
+        >>> x = tn.ones(2, requires_grad=True)
+        >>> handle = x.register_post_accumulate_grad_hook(lambda p: print(p.grad.tolist()))
+        >>> (x * 3).sum().backward()
+        [3.0, 3.0]
+    """
+    if not x.needs_grad or not is_leaf(x):
+        raise GradientError(
+            "register_post_accumulate_grad_hook: expects a leaf that requires a gradient.",
+            came="a computed tensor" if x.needs_grad else "requires_grad=False",
+            fix="use register_hook, or set requires_grad=True first",
+        )
+    if x.after is None:
+        x.after = []
+    x.after.append(hook)
+    return RemovableHandle(x.after, hook)
 
 
 def get_data(x: Tensor) -> Tensor:

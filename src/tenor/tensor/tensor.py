@@ -331,6 +331,7 @@ class Tensor(Handle):
     backward, requires_grad_ = gradient.backward, gradient.requires_grad_
     detach, detach_ = gradient.detach, gradient.detach_
     retain_grad, register_hook = gradient.retain_grad, gradient.register_hook
+    register_post_accumulate_grad_hook = gradient.register_post_accumulate_grad_hook
 
     # -- conversion ---------------------------------------------------------------------------
     type_as = conversion.type_as
