@@ -72,26 +72,42 @@ def reduce(loss: Tensor, reduction: str, weight: Tensor | None = None) -> Tensor
 
 # -- of numbers ---------------------------------------------------------------------------------
 @macro
-def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+def mse_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", weight: Tensor | None = None
+) -> Tensor:
     """Return (input - target)^2, reduced.
+
+    Args:
+        input: Any shape.
+        target: The shape of the input.
+        reduction: "mean", "sum" or "none".
+        weight: The shape of the input; scales each element's loss, and a mean is over weights.
 
     Raises:
         ShapeError: the shapes differ.
     """
     _same_shape("mse_loss", input, target)
     difference = input - target
-    return reduce(difference * difference, reduction)
+    return _weighed("mse_loss", difference * difference, reduction, weight)
 
 
 @macro
-def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+def l1_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", weight: Tensor | None = None
+) -> Tensor:
     """Return |input - target|, reduced.
+
+    Args:
+        input: Any shape.
+        target: The shape of the input.
+        reduction: "mean", "sum" or "none".
+        weight: The shape of the input; scales each element's loss, and a mean is over weights.
 
     Raises:
         ShapeError: the shapes differ.
     """
     _same_shape("l1_loss", input, target)
-    return reduce((input - target).abs(), reduction)
+    return _weighed("l1_loss", (input - target).abs(), reduction, weight)
 
 
 @macro
@@ -115,9 +131,18 @@ def smooth_l1_loss(
 
 @macro
 def huber_loss(
-    input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0
-) -> Tensor:
+    input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0,
+    weight: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """Return d^2 / 2 where d = |input - target| < delta, else delta (d - delta / 2), reduced.
+
+    Args:
+        input: Any shape.
+        target: The shape of the input.
+        reduction: "mean", "sum" or "none".
+        delta: Where the loss becomes linear.
+        weight: The shape of the input; scales each element's loss. A mean is over elements, as
+            PyTorch's is for this loss.
 
     Raises:
         ShapeError: the shapes differ.
@@ -127,7 +152,29 @@ def huber_loss(
         raise ArgumentError("huber_loss: delta is positive.", came=f"{delta}", fix="e.g. 1.0")
     _same_shape("huber_loss", input, target)
     d = (input - target).abs()
-    return reduce(where(d < delta, d * d * 0.5, (d - 0.5 * delta) * delta), reduction)
+    loss: Tensor = where(d < delta, d * d * 0.5, (d - 0.5 * delta) * delta)
+    if weight is not None:
+        _same_weight("huber_loss", loss, weight)
+        loss = loss * weight
+    return reduce(loss, reduction)
+
+
+def _weighed(name: str, loss: Tensor, reduction: str, weight: Tensor | None) -> Tensor:
+    """Return a loss reduced, each element's scaled where there are weights."""
+    if weight is None:
+        return reduce(loss, reduction)
+    _same_weight(name, loss, weight)
+    return reduce(loss * weight, reduction, weight)
+
+
+def _same_weight(name: str, loss: Tensor, weight: Tensor) -> None:
+    if weight.shape != loss.shape:
+        raise ShapeError(
+            f"{name}: weight must have the input's shape; a loss never broadcasts.",
+            came=[f"input: {tuple(loss.shape)}", f"weight: {tuple(weight.shape)}"],
+            fix="expand the weight to the input's shape",
+            operands=(loss, weight),
+        )
 
 
 # -- of probabilities ---------------------------------------------------------------------------

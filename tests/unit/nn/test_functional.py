@@ -129,6 +129,19 @@ def test_a_loss_of_numbers(name, reduction, agree):
     )
 
 
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("name", [n for n in PAIRWISE if n != "smooth_l1_loss"])
+def test_a_loss_of_numbers_with_weights(name, reduction, agree):
+    options = {"reduction": reduction, **PAIRWISE[name]}
+    agree(
+        lambda x, y, w: getattr(F, name)(x, y, weight=w, **options),
+        lambda x, y, w: getattr(TF, name)(x, y, weight=w, **options),
+        [(4, 3), (4, 3), np.linspace(0.5, 2.0, 12, dtype=np.float32).reshape(4, 3)],
+    )
+    with pytest.raises(ShapeError, match="weight must have the input's shape"):
+        getattr(F, name)(tn.ones(4, 3), tn.ones(4, 3), weight=tn.ones(3))
+
+
 def test_smooth_l1_with_beta_zero_is_l1(agree):
     agree(
         lambda x, y: F.smooth_l1_loss(x, y, beta=0.0),
