@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss",
-    "kl_div", "l1_loss", "mse_loss", "nll_loss", "smooth_l1_loss",
+    "kl_div", "l1_loss", "mse_loss", "nll_loss", "poisson_nll_loss", "reduce", "same_shape",
+    "smooth_l1_loss",
 ]  # fmt: skip
 
 
-def _same_shape(name: str, x: Tensor, target: Tensor) -> None:
+def same_shape(name: str, x: Tensor, target: Tensor) -> None:
+    """Refuse a target of another shape than the input's."""
     if x.shape != target.shape:
         raise ShapeError(
             f"{name}: input and target must have one shape; a loss never broadcasts.",
@@ -86,7 +88,7 @@ def mse_loss(
     Raises:
         ShapeError: the shapes differ.
     """
-    _same_shape("mse_loss", input, target)
+    same_shape("mse_loss", input, target)
     difference = input - target
     return _weighed("mse_loss", difference * difference, reduction, weight)
 
@@ -106,7 +108,7 @@ def l1_loss(
     Raises:
         ShapeError: the shapes differ.
     """
-    _same_shape("l1_loss", input, target)
+    same_shape("l1_loss", input, target)
     return _weighed("l1_loss", (input - target).abs(), reduction, weight)
 
 
@@ -124,7 +126,7 @@ def smooth_l1_loss(
         raise ArgumentError("smooth_l1_loss: beta is not negative.", came=f"{beta}", fix="flip it")
     if beta == 0.0:
         return l1_loss(input, target, reduction)
-    _same_shape("smooth_l1_loss", input, target)
+    same_shape("smooth_l1_loss", input, target)
     d = (input - target).abs()
     return reduce(where(d < beta, d * d * (0.5 / beta), d - 0.5 * beta), reduction)
 
@@ -150,7 +152,7 @@ def huber_loss(
     """
     if delta <= 0.0:
         raise ArgumentError("huber_loss: delta is positive.", came=f"{delta}", fix="e.g. 1.0")
-    _same_shape("huber_loss", input, target)
+    same_shape("huber_loss", input, target)
     d = (input - target).abs()
     loss: Tensor = where(d < delta, d * d * 0.5, (d - 0.5 * delta) * delta)
     if weight is not None:
@@ -177,6 +179,40 @@ def _same_weight(name: str, loss: Tensor, weight: Tensor) -> None:
         )
 
 
+# -- of counts ----------------------------------------------------------------------------------
+@macro
+def poisson_nll_loss(
+    input: Tensor, target: Tensor, log_input: bool = True, full: bool = False, eps: float = 1e-8,
+    reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """Return exp(input) - target input, reduced: how unlikely counts are, but for a constant.
+
+    Args:
+        input: The logarithm of the expected counts, any shape.
+        target: Counts, the shape of the input.
+        log_input: False where the input is the expected counts themselves, x - target log(x + eps).
+        full: Add the constant, by Stirling's formula: t log t - t + log(2 pi t) / 2 where t > 1.
+        eps: Keeps the logarithm finite.
+        reduction: "mean", "sum" or "none".
+
+    Raises:
+        ShapeError: the shapes differ.
+
+    Example:
+        >>> import tenor as tn
+        >>> poisson_nll_loss(tn.zeros(2), tn.tensor([1.0, 3.0])).item()
+        1.0
+    """
+    same_shape("poisson_nll_loss", input, target)
+    loss = input.exp() - target * input if log_input else input - target * (input + eps).log()
+    if full:
+        many = target > 1
+        t = where(many, target, 1.0)
+        stirling = t * t.log() - t + (t * (2.0 * math.pi)).log() * 0.5
+        loss = loss + where(many, stirling, 0.0)
+    return reduce(loss, reduction)
+
+
 # -- of probabilities ---------------------------------------------------------------------------
 @macro
 def kl_div(
@@ -193,7 +229,7 @@ def kl_div(
     Raises:
         ShapeError: the shapes differ.
     """
-    _same_shape("kl_div", input, target)
+    same_shape("kl_div", input, target)
     if log_target:
         loss = target.exp() * (target - input)
     else:
@@ -220,7 +256,7 @@ def binary_cross_entropy(
     Raises:
         ShapeError: the shapes differ.
     """
-    _same_shape("binary_cross_entropy", input, target)
+    same_shape("binary_cross_entropy", input, target)
     _check_scale("binary_cross_entropy", "weight", input, weight)
     yes, no = _bounded_log(input), _bounded_log(1.0 - input)
     loss = (target - 1.0) * no - target * yes
@@ -254,7 +290,7 @@ def binary_cross_entropy_with_logits(
     Raises:
         ShapeError: the shapes differ.
     """
-    _same_shape("binary_cross_entropy_with_logits", input, target)
+    same_shape("binary_cross_entropy_with_logits", input, target)
     _check_scale("binary_cross_entropy_with_logits", "weight", input, weight)
     _check_scale("binary_cross_entropy_with_logits", "pos_weight", input, pos_weight)
     softplus = softplus_of(-input)  # -log s(x)
@@ -418,7 +454,7 @@ def _soft_cross_entropy(
             fix="class numbers are integers: target.long()",
             operands=(x, target),
         )
-    _same_shape("cross_entropy", x, target)
+    same_shape("cross_entropy", x, target)
     dim = 1 if x.ndim > 1 else 0
     _check_class_weight("cross_entropy", x, weight, dim)
     if label_smoothing:

@@ -142,6 +142,55 @@ def test_a_loss_of_numbers_with_weights(name, reduction, agree):
         getattr(F, name)(tn.ones(4, 3), tn.ones(4, 3), weight=tn.ones(3))
 
 
+SIGNS = np.array([1, -1, -1, 1])
+APART = [
+    # loss, options, shapes of the inputs
+    ("MarginRankingLoss", {}, [(4,), (4,), SIGNS]),
+    ("MarginRankingLoss", {"margin": 0.5}, [(4,), (4,), SIGNS]),
+    ("HingeEmbeddingLoss", {}, [(4,), SIGNS]),
+    ("HingeEmbeddingLoss", {"margin": 0.3}, [(4,), SIGNS]),
+    ("SoftMarginLoss", {}, [(4,), SIGNS]),
+    ("CosineEmbeddingLoss", {}, [(4, 3), (4, 3), SIGNS]),
+    ("CosineEmbeddingLoss", {"margin": 0.2}, [(4, 3), (4, 3), SIGNS]),
+    ("CosineEmbeddingLoss", {"margin": -0.9}, [(3,), (3,), np.array(-1)]),
+    ("TripletMarginLoss", {}, [(4, 3), (4, 3), (4, 3)]),
+    ("TripletMarginLoss", {"margin": 0.2, "swap": True}, [(4, 3), (4, 3), (4, 3)]),
+    ("TripletMarginLoss", {"p": 1.0, "eps": 1e-3}, [(3,), (3,), (3,)]),
+    ("PoissonNLLLoss", {}, [(4,), np.array([0.0, 1.0, 2.0, 7.0], np.float32)]),
+    ("PoissonNLLLoss", {"full": True}, [(4,), np.array([0.5, 1.0, 2.0, 7.0], np.float32)]),
+    ("PoissonNLLLoss", {"log_input": False, "eps": 1e-3},
+     [np.array([0.5, 1, 3, 2], np.float32), np.array([0, 1, 2, 7], np.float32)]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize(("name", "options", "shapes"), APART)
+def test_a_loss_of_pairs_triplets_and_counts(name, options, shapes, reduction, agree):
+    ours, theirs = (getattr(lib.nn, name)(**options, reduction=reduction) for lib in (tn, torch))
+    agree(ours, theirs, shapes)
+    assert repr(ours) == repr(theirs)
+
+
+@pytest.mark.parametrize(("name", "options", "shapes"), APART)
+def test_a_loss_of_pairs_never_broadcasts(name, options, shapes):
+    inputs = [tn.ones(*np.shape(s) if isinstance(s, np.ndarray) else s) for s in shapes]
+    with pytest.raises(ShapeError):
+        getattr(tn.nn, name)(**options)(*inputs[:-1], tn.ones(5, 1))
+
+
+def test_a_count_of_zero_has_a_finite_gradient():
+    count = tn.zeros(1, requires_grad=True)  # PyTorch's is NaN
+    F.poisson_nll_loss(tn.ones(1), count, full=True).backward()
+    assert count.grad.tolist() == [-1.0]
+
+
+def test_soft_margin_loss_does_not_overflow():
+    x = tn.tensor([-200.0], requires_grad=True)
+    loss = F.soft_margin_loss(x, tn.ones(1))
+    loss.backward()
+    assert (loss.item(), x.grad.item()) == (200.0, -1.0)
+
+
 def test_smooth_l1_with_beta_zero_is_l1(agree):
     agree(
         lambda x, y: F.smooth_l1_loss(x, y, beta=0.0),
