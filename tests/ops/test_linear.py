@@ -119,6 +119,7 @@ def test_products_added_refuse_a_wider_input():
 def test_trace_cross_and_chain():
     x = numbers((4, 5))
     agree(tn.trace(given(x)), torch.trace(x))
+    agree(given(x).trace(), x.trace())
     whole = (x * 3).long()
     agree(tn.trace(given(whole)), torch.trace(whole))
     a, b = numbers((4, 3, 6)), numbers((4, 3, 6)).flip(0)

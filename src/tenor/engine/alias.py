@@ -93,7 +93,7 @@ def write(target: Handle, value: Handle, since: int | None = None) -> None:
         for view in local.trace.views.pop(id(owner), ()):
             if view is not target:
                 _make_stale(view, since)
-        if target is not owner and target.trace is local.trace:
+        if target is not owner and target.within is local.trace:
             local.trace.views[id(owner)].append(target)
     if shared or local.immediate:
         local.flush()
@@ -144,12 +144,12 @@ def _write_view(target: Handle, owner: Handle, value: Handle, since: int, detach
 def _make_stale(view: Handle, since: int) -> None:
     """Have a view derived from its base again when it is next used."""
     trace = local.trace
-    if view.trace is trace:
+    if view.within is trace:
         if view.state.requires_grad:
             refuse_detached(view)
         trace.overwritten[view.state] = since
         view.meta = _meta_of(view)
-        view.trace = _STALE
+        view.within = _STALE
         trace.rebound.pop(id(view), None)
 
 
@@ -167,7 +167,7 @@ def is_leaf(handle: Handle) -> bool:
     """Tell whether no recorded operation made the tensor, as far as gradients go."""
     if handle.base is not None and handle.seen != handle.base.version:
         return not handle.needs_grad
-    if handle.trace is None or handle.trace.done:
+    if handle.within is None or handle.within.done:
         return handle.segment is None
     state = handle.state
     if state.op is ops.LEAF:
@@ -182,16 +182,16 @@ def _rebind(target: Handle, value: Handle, since: int) -> None:
         state = advance(trace, ops.RESHAPE, (state,), (state.shape,))
     if target.needs_grad and not state.requires_grad:
         state = _with_history(trace, target, state)
-    if target.trace is trace:
+    if target.within is trace:
         trace.overwritten[target.state] = since
         if target.state.op is ops.LEAF and trace.owners[target.state.leaves - 1] is target:
             trace.donors.setdefault(id(target), target.state)
-    elif target.trace is not None and not target.trace.done:
-        target.trace.rebound.pop(id(target), None)  # another thread has it no more
+    elif target.within is not None and not target.within.done:
+        target.within.rebound.pop(id(target), None)  # another thread has it no more
     elif target.buffer is not None and target.buffer.shared:
         trace.overwritten.update(dict.fromkeys(_entries(trace, target), since))
     leave_history(trace, target)
-    target.trace = trace
+    target.within = trace
     target.state = state
     target.version += 1
     trace.rebound[id(target)] = target
@@ -229,9 +229,9 @@ def leave_history(trace: Trace, target: Handle) -> None:
         hooks[:] = [hook for hook in hooks if not hasattr(hook, "stays")]
     if target.segment is None:
         return
-    if target.trace is trace and trace.variables.get(target.state) is target:
+    if target.within is trace and trace.variables.get(target.state) is target:
         ghost = trace.variables[target.state] = local.make()
-        ghost.trace, ghost.state = trace, target.state
+        ghost.within, ghost.state = trace, target.state
         ghost.buffer, ghost.meta = target.buffer, target.meta
         ghost.segment, ghost.origin = target.segment, target.origin
     target.segment = target.origin = None

@@ -184,7 +184,7 @@ def _collect(trace: Trace, live: list[Handle]) -> None:
     while outs:
         handle = outs[-1]
         held = getrefcount(handle) > IN_A_NAME + 1  # the list's
-        if held and handle.trace is trace and id(handle) not in rebound:
+        if held and handle.within is trace and id(handle) not in rebound:
             live.append(handle)
         del outs[-1]
     live.extend(rebound.values())
@@ -231,7 +231,7 @@ def _lose(trace: Trace, live: list[Handle], error: Exception) -> NoReturn:
     if isinstance(error, ArgumentError):
         failure = error  # a switch that is set wrong
     for handle in live:
-        handle.trace = None
+        handle.within = None
         if handle.buffer is None:
             handle.buffer = Lost(copy(failure))
             handle.meta = meta(handle.state.shape, handle.state.dtype)
@@ -269,7 +269,7 @@ def _restore(trace: Trace, live: list[Handle]) -> None:
     trace.sealed = False
     trace.outs.extend(reversed([h for h in live if id(h) not in trace.rebound]))
     for handle in (*trace.owners, *trace.outs, *trace.rebound.values()):
-        if handle.base is not None and handle.trace is trace:
+        if handle.base is not None and handle.within is trace:
             trace.views[id(handle.base)].append(handle)
 
 
@@ -393,7 +393,7 @@ def _store(trace: Trace, live: list[Handle], binding: Binding, outputs: list[Any
             buffer = old
         handle.buffer = buffer
         handle.meta = what
-        handle.trace = None
+        handle.within = None
         if linked:
             state = handle.state
             handle.segment = FREED if state in trace.freed else segment
@@ -485,7 +485,7 @@ def _leave(
     for handle in live:
         state = handle.state
         root = root_of(state)
-        handle.trace = None
+        handle.within = None
         if state not in bad and (root in found or root.op is ops.LEAF):
             handle.buffer = found[root] if root in found else trace.leaves[root.leaves - 1]
             handle.meta = meta(state.shape, state.dtype, state.requires_grad)
@@ -517,7 +517,7 @@ def evaluate(handle: Handle) -> tuple[Any, State]:
         The buffer, and the state whose value it holds.
     """
     while True:
-        trace, state = handle.trace, handle.state
+        trace, state = handle.within, handle.state
         if trace is None or trace.done:
             return handle.buffer, state  # the other thread was faster
         # Holding the leaves keeps them from being written over, unless that had begun before.
@@ -542,7 +542,7 @@ def evaluate(handle: Handle) -> tuple[Any, State]:
 
 def settle(handle: Handle) -> Any:
     """Return a handle's buffer, computed first where it is pending in any thread."""
-    trace = handle.trace
+    trace = handle.within
     if trace is not None and not trace.done:
         if trace is local.trace:
             flush()

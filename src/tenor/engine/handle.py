@@ -20,7 +20,7 @@ __all__ = ["Handle"]
 class Handle:
     """The engine's half of a tensor.
 
-    Pending: `trace` is the thread's current trace and `state` its position there.
+    Pending: `within` is the thread's current trace and `state` its position there.
     Concrete: `buffer` holds the bytes and `meta` says what they are.
 
     Attributes:
@@ -32,12 +32,13 @@ class Handle:
         grad: The accumulated gradient.
         segment, origin: Where it was computed, if a gradient may yet flow back through it.
         hooks: Functions called with its gradient.
+        after: Functions called with the tensor itself when its gradient was accumulated.
     """
 
     # The recorder sets these two on every operation; the rest is rarer and has class defaults.
-    __slots__ = ("__dict__", "__weakref__", "state", "trace")
+    __slots__ = ("__dict__", "__weakref__", "state", "within")
 
-    trace: Trace | None
+    within: Trace | None
     state: State
 
     buffer: Any = None
@@ -50,12 +51,13 @@ class Handle:
     segment: Any = None
     origin: State | None = None
     hooks: list[Callable[[Any], Any]] | None = None
+    after: list[Callable[[Any], Any]] | None = None
     _grad: Any = None
 
     @property
     def shape_tuple(self) -> Shape:
         """The shape as a plain tuple, pending or not."""
-        trace = self.trace
+        trace = self.within
         if trace is None or trace.done:
             assert self.meta is not None
             return self.meta.shape
@@ -64,7 +66,7 @@ class Handle:
     @property
     def element_type(self) -> DType:
         """The dtype, pending or not."""
-        trace = self.trace
+        trace = self.within
         if trace is None or trace.done:
             assert self.meta is not None
             return self.meta.dtype
@@ -75,7 +77,7 @@ class Handle:
         """Whether a gradient flows into it."""
         if self.base is not None and self.seen != self.base.version:
             return self.base.needs_grad and not any(op is DETACH for op, _ in self.chain)
-        trace = self.trace
+        trace = self.within
         if trace is None or trace.done:
             assert self.meta is not None
             return self.meta.requires_grad

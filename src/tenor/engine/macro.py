@@ -54,7 +54,7 @@ def macro(function: Callable[P, R]) -> Callable[P, R]:
         parts: list[Any] = [function, trace.grad, local.lowered]
         for a in args:
             if isinstance(a, Handle):
-                parts.append(a.state if a.trace is trace else enter(trace, a))
+                parts.append(a.state if a.within is trace else enter(trace, a))
             else:
                 # 1, 1.0 and True are equal but mean different things.
                 kind = type(a)
@@ -65,7 +65,7 @@ def macro(function: Callable[P, R]) -> Callable[P, R]:
         for name, a in kwargs.items():
             kind = type(a)
             if isinstance(a, Handle):
-                parts.append((name, a.state if a.trace is trace else enter(trace, a)))
+                parts.append((name, a.state if a.within is trace else enter(trace, a)))
             elif kind is tuple or (kind is float and not a):
                 parts.append((name, a, kind, exact(a)))
             else:
@@ -86,7 +86,7 @@ def macro(function: Callable[P, R]) -> Callable[P, R]:
         made = []
         for state in span.results:
             handle = make()
-            handle.trace = trace
+            handle.within = trace
             handle.state = state
             outs.append(handle)
             made.append(handle)
@@ -132,7 +132,7 @@ def _record(
         and len(trace.owners) == owners
         and _versions(trace) == rebound
         and type(results) is tuple
-        and all(isinstance(h, Handle) and h.trace is trace and h.base is None for h in results)
+        and all(isinstance(h, Handle) and h.within is trace and h.base is None for h in results)
         and all(h.state.depth > start.depth for h in results)
         and not _crosses(start, trace.state)
         and _closed(trace, start, [*args, *kwargs.values()])
@@ -153,7 +153,7 @@ LIMIT: Final = 256
 
 def _closed(trace: Trace, start: State, arguments: list[Any]) -> bool:
     """Tell whether what was recorded since reads nothing but the arguments."""
-    given = {a.state for a in arguments if isinstance(a, Handle) and a.trace is trace}
+    given = {a.state for a in arguments if isinstance(a, Handle) and a.within is trace}
     return all(
         source.depth > start.depth or source in given
         for state in since(start, trace.state)
@@ -191,7 +191,7 @@ def written(name: Hashable, tensors: Sequence[Handle], procedure: Callable[[], o
         procedure: Does it. Nothing else is read, written or drawn at random inside.
     """
     trace = local.trace
-    states = tuple([h.state if h.trace is trace else enter(trace, h) for h in tensors])
+    states = tuple([h.state if h.within is trace else enter(trace, h) for h in tensors])
     start = trace.state
     key = ("written", name, states)
     if local.immediate or not _alone(trace, tensors):
@@ -225,7 +225,7 @@ def _alone(trace: Trace, tensors: Sequence[Handle]) -> bool:
     for h in tensors:
         for view in trace.views.get(id(h), ()):
             # The trace's lists of handles and of views hold it as well.
-            if view.trace is trace and getrefcount(view) > IN_A_NAME + 2:
+            if view.within is trace and getrefcount(view) > IN_A_NAME + 2:
                 return False
     return True
 

@@ -180,7 +180,7 @@ class Pin:
         live = [self._alive(what, tensors) for what, _ in self.live]
         try:
             for handle, (what, state) in zip(live, self.live, strict=True):
-                handle.trace, handle.state = trace, state
+                handle.within, handle.state = trace, state
                 if not isinstance(what, Made):
                     handle.version += 1
                     trace.rebound[id(handle)] = handle
@@ -192,7 +192,7 @@ class Pin:
         finally:
             trace.done = True  # wherever an interrupt came, no tensor waits for this trace
             for handle in live:
-                handle.trace = None
+                handle.within = None
         for of, gradient in self.gradients:
             _tensor(of, tensors)._grad = None if gradient is None else live[gradient.number]
 
@@ -211,7 +211,7 @@ def _settled(handle: Handle) -> Handle:
     """Return a handle, computed if it was pending, and derived again if its base was written."""
     if handle.base is not None and handle.seen != handle.base.version:
         refresh(handle)
-    if handle.trace is not None and not handle.trace.done:
+    if handle.within is not None and not handle.within.done:
         flush()
     return handle
 
@@ -219,7 +219,7 @@ def _settled(handle: Handle) -> Handle:
 def _kind(handle: Handle) -> tuple[Meta | None, bool] | None:
     """Return what a tensor is and whether it is a leaf; None where another thread computes it."""
     _settled(handle)
-    if handle.buffer is None or (handle.trace is not None and not handle.trace.done):
+    if handle.buffer is None or (handle.within is not None and not handle.within.done):
         return None
     return handle.meta, handle.segment is None
 

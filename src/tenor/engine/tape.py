@@ -23,7 +23,7 @@ from tenor.engine.trace import (
 )
 from tenor.engine.trie import State, meta, path
 from tenor.engine.walk import FREED, Segment, Walk, fixed, let_go
-from tenor.errors import GradientError
+from tenor.errors import ArgumentError, GradientError
 from tenor.ir import op as ops
 from tenor.ir.build import Builder
 
@@ -111,7 +111,7 @@ class RecordingWalk(Walk):
             if holder is not None and version_of(holder) != seen:
                 raise _overwritten(state)
             handle = self.entered[state] = local.make()
-            handle.trace = None
+            handle.within = None
             handle.buffer = segment.saved[state]
             linked = state.requires_grad and self.sweep.create_graph
             handle.meta = meta(state.shape, state.dtype, linked)
@@ -191,7 +191,7 @@ class RecordingWalk(Walk):
         if self.segment is None:
             return handle_of(state)
         linked: Handle = local.make()
-        linked.trace, linked.buffer = None, value.buffer
+        linked.within, linked.buffer = None, value.buffer
         linked.meta = meta(state.shape, state.dtype, state.requires_grad)
         linked.segment, linked.origin = self.segment, state
         return linked
@@ -405,7 +405,7 @@ def backward(root: Handle, grad: Handle | None, retain_graph: bool, create_graph
     """Add the gradient of a tensor to `.grad` of every leaf it depends on."""
     trace = local.trace
     if (
-        root.trace is trace
+        root.within is trace
         and grad is None
         and not (create_graph or trace.hooks or trace.functions)
     ):
@@ -415,7 +415,7 @@ def backward(root: Handle, grad: Handle | None, retain_graph: bool, create_graph
     start = trace.state
     sweep = _sweep([root], [grad], create_graph)
     simple = start is not trace.state and len(sweep.walks) == 1 and trace in sweep.walks
-    simple = simple and not any(owner.hooks for owner, _ in sweep.leaves.values())
+    simple = simple and not any(o.hooks or o.after for o, _ in sweep.leaves.values())
     if not retain_graph:
         sweep.free()
     if simple and grad is None and not (create_graph or trace.hooks or trace.functions):
@@ -427,7 +427,7 @@ def backward(root: Handle, grad: Handle | None, retain_graph: bool, create_graph
 
 def _remember(trace: Trace, start: State, root: Handle, sweep: Sweep) -> None:
     by_owner = {id(owner): state for state, owner in trace.variables.items()}
-    if root.trace is not trace or trace.state.leaves != start.leaves:
+    if root.within is not trace or trace.state.leaves != start.leaves:
         return
     walk = sweep.walks[trace]
     start.macros["backward", root.state] = Macro(
@@ -442,7 +442,7 @@ def _replay(trace: Trace, macro: Macro, retain_graph: bool) -> bool:
     """Take a macro's edge; False where this trace needs the long way (and its errors)."""
     owners = [trace.variables.get(leaf) for leaf, _ in macro.gradients]
     if (
-        any(o is None or o.segment is not None or o.hooks for o in owners)
+        any(o is None or o.segment is not None or o.hooks or o.after for o in owners)
         or not trace.overwritten.keys().isdisjoint(macro.values)
         or not trace.freed.isdisjoint(macro.freed)
     ):
@@ -499,7 +499,7 @@ def _sweep(
 
 
 def accumulate(owner: Handle, fresh: Handle, create_graph: bool) -> None:
-    """Add a gradient to a leaf's `.grad`."""
+    """Add a gradient to a leaf's `.grad`, and call the functions that wait for it."""
     touch_grad(owner, read=True)
     before = owner._grad
     if before is None:
@@ -513,6 +513,18 @@ def accumulate(owner: Handle, fresh: Handle, create_graph: bool) -> None:
             write(before, record(ops.ADD, (before, fresh)))
         finally:
             local.trace.grad = mode
+    for hook in tuple(owner.after or ()):
+        mode, local.trace.grad = local.trace.grad, create_graph
+        try:
+            answer = hook(owner)
+        finally:
+            local.trace.grad = mode
+        if answer is not None:
+            raise ArgumentError(
+                "register_post_accumulate_grad_hook: the hook must return nothing.",
+                came=type(answer).__name__,
+                fix="write into the tensor's .grad, or use register_hook to replace a gradient",
+            )
 
 
 def _answer(g: State, create_graph: bool) -> Handle:

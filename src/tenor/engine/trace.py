@@ -180,7 +180,7 @@ def reset_trie() -> None:
 
 def enter(trace: Trace, handle: Handle) -> State:
     """Return the state of a handle that is not pending in this trace: register it as a leaf."""
-    owner = handle.trace
+    owner = handle.within
     if owner is not None and not owner.done:
         return _foreign(trace, handle)
     if handle.base is not None and handle.seen != handle.base.version:
@@ -199,7 +199,7 @@ def enter(trace: Trace, handle: Handle) -> State:
     trace.leaves.append(buffer)
     trace.owners.append(handle)
     if not shared:  # else another may write it before its next use, which then enters it again
-        handle.trace = trace
+        handle.within = trace
         handle.state = state
         if handle.base is not None:
             trace.views[id(handle.base)].append(handle)
@@ -255,7 +255,7 @@ def refresh(handle: Handle) -> Handle:
         handle.segment = handle.origin = None
     state = _derived(base, handle)
     trace = local.trace
-    handle.trace = trace
+    handle.within = trace
     handle.state = state
     handle.seen = base.version
     trace.rebound[id(handle)] = handle
@@ -288,14 +288,14 @@ def refuse_detached(view: Handle) -> None:
 def state_of(handle: Handle) -> State:
     """Return the handle's position in the current trace."""
     trace = local.trace
-    return handle.state if handle.trace is trace else enter(trace, handle)
+    return handle.state if handle.within is trace else enter(trace, handle)
 
 
 def handle_of(state: State) -> Handle:
     """Return a new handle on a value of the current trace."""
     trace = local.trace
     handle = local.make()
-    handle.trace = trace
+    handle.within = trace
     handle.state = state
     trace.outs.append(handle)
     return handle
@@ -307,10 +307,10 @@ def record(op: Op, inputs: tuple[Handle, ...], attrs: tuple[Any, ...] = ()) -> A
     if trace.state.boundary and not local.whole:
         local.flush()
         trace = local.trace
-    states = tuple([h.state if h.trace is trace else enter(trace, h) for h in inputs])
+    states = tuple([h.state if h.within is trace else enter(trace, h) for h in inputs])
     state = advance(trace, op, states, attrs)
     handle = local.make()
-    handle.trace = trace
+    handle.within = trace
     handle.state = state
     trace.outs.append(handle)
     if local.immediate:
@@ -364,7 +364,7 @@ def emit_scalar(value: Any, dtype: DType, provider: Callable[[], Any] | None = N
         trace.providers.append((len(trace.scalars), provider))
     trace.scalars.append(value)
     handle = local.make()
-    handle.trace = trace
+    handle.within = trace
     handle.state = state
     trace.outs.append(handle)
     return handle

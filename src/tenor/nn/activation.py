@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tenor.nn import functional
+from tenor.nn import functional, init
 from tenor.nn.module import Module
+from tenor.nn.parameter import Parameter
+from tenor.tensor import empty
 
 if TYPE_CHECKING:
     from tenor.tensor import Tensor
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ELU",
     "GELU",
+    "GLU",
     "SELU",
     "Hardsigmoid",
     "Hardswish",
@@ -22,14 +25,17 @@ __all__ = [
     "LogSigmoid",
     "LogSoftmax",
     "Mish",
+    "PReLU",
     "ReLU",
     "ReLU6",
     "SiLU",
     "Sigmoid",
     "Softmax",
+    "Softmin",
     "Softplus",
     "Softsign",
     "Tanh",
+    "Threshold",
 ]  # fmt: skip
 
 
@@ -115,6 +121,65 @@ class LeakyReLU(Module):
         return f"negative_slope={self.negative_slope}{tail}"
 
 
+class PReLU(Module):
+    """Return x where positive, else weight x, the weight learned; He et al. 2015.
+
+    Args:
+        num_parameters: 1 for all, or one for each channel, dim 1 of the input.
+        init: What the weight begins as.
+        device: "cpu".
+        dtype: Of the weight; float32 by default.
+
+    Raises:
+        ShapeError: there are several weights, but not one for each channel.
+
+    Example:
+        >>> import tenor as tn
+        >>> tn.nn.PReLU()(tn.tensor([-2.0, 1.0])).tolist()
+        [-0.5, 1.0]
+    """
+
+    weight: Parameter
+
+    def __init__(
+        self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None
+    ) -> None:
+        self.num_parameters = num_parameters
+        self.init = init
+        self.weight = Parameter(empty(num_parameters, device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set the weight to what it began as."""
+        init.constant_(self.weight, self.init)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return x, its negative part scaled."""
+        return functional.prelu(input, self.weight)
+
+    def extra_repr(self) -> str:
+        """Return the arguments to print between the brackets."""
+        return f"num_parameters={self.num_parameters}"
+
+
+class Threshold(Module):
+    """Return x where it is above the threshold, else the value."""
+
+    def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
+        self.threshold = threshold
+        self.value = value
+        self.inplace = inplace
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return x, what is not above the threshold replaced."""
+        return functional.threshold(input, self.threshold, self.value, self.inplace)
+
+    def extra_repr(self) -> str:
+        """Return the arguments to print between the brackets."""
+        tail = ", inplace=True" if self.inplace else ""
+        return f"threshold={self.threshold}, value={self.value}{tail}"
+
+
 class ELU(Module):
     """Return x where positive, else alpha (exp(x) - 1)."""
 
@@ -190,6 +255,21 @@ class Mish(Module):
     def extra_repr(self) -> str:
         """Return the arguments to print between the brackets."""
         return "inplace=True" if self.inplace else ""
+
+
+class GLU(Module):
+    """Return a sigmoid(b), a and b the halves of x along `dim`; see `functional.glu`."""
+
+    def __init__(self, dim: int = -1) -> None:
+        self.dim = dim
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return one half of x, gated by the other."""
+        return functional.glu(input, self.dim)
+
+    def extra_repr(self) -> str:
+        """Return the arguments to print between the brackets."""
+        return f"dim={self.dim}"
 
 
 class Hardswish(Module):
@@ -275,6 +355,21 @@ class Softmax(Module):
     def forward(self, input: Tensor) -> Tensor:
         """Return the softmax of x."""
         return functional.softmax(input, self.dim)
+
+    def extra_repr(self) -> str:
+        """Return the arguments to print between the brackets."""
+        return f"dim={self.dim}"
+
+
+class Softmin(Module):
+    """Return the softmax of -x along `dim`."""
+
+    def __init__(self, dim: int | None = None) -> None:
+        self.dim = dim
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the softmax of -x."""
+        return functional.softmin(input, self.dim)
 
     def extra_repr(self) -> str:
         """Return the arguments to print between the brackets."""

@@ -6,10 +6,10 @@ import math
 from typing import TYPE_CHECKING
 
 from tenor.engine.macro import macro
-from tenor.errors import ArgumentError
+from tenor.errors import ArgumentError, DTypeError, ShapeError
 from tenor.ir import dtype as dt
 from tenor.tensor import where
-from tenor.tensor.dims import aliased
+from tenor.tensor.dims import aliased, axis
 from tenor.tensor.inplace import in_place
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from tenor.tensor import Tensor
 
 __all__ = [
-    "elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "log_softmax",
-    "logsigmoid", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "softmax", "softplus",
-    "softsign", "tanh",
+    "elu", "gelu", "glu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "log_softmax",
+    "logsigmoid", "mish", "prelu", "relu", "relu6", "selu", "sigmoid", "silu", "softmax", "softmin",
+    "softplus", "softsign", "tanh", "threshold",
 ]  # fmt: skip
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
@@ -80,6 +80,58 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """Return x where positive, else negative_slope x."""
     return _into(input, lambda: where(input > 0, input, input * negative_slope), inplace)
+
+
+@macro
+def prelu(input: Tensor, weight: Tensor) -> Tensor:
+    """Return x where positive, else weight x.
+
+    Args:
+        input: (N, C, *), or any shape where there is one weight.
+        weight: (C,), or one for all: (1,) or ().
+
+    Raises:
+        ShapeError: there are several weights, but not one for each channel.
+        DTypeError: input and weight are of two dtypes.
+
+    Source:
+        He et al. 2015, "Delving Deep into Rectifiers".
+
+    Example:
+        >>> import tenor as tn
+        >>> prelu(tn.tensor([[-2.0, 1.0], [-4.0, -1.0]]), tn.tensor([0.5, 0.25])).tolist()
+        [[-1.0, 1.0], [-2.0, -0.25]]
+    """
+    channels = input.shape[1] if input.ndim > 1 else 1
+    if weight.ndim > 1 or weight.numel() not in (1, channels):
+        raise ShapeError(
+            f"prelu: weight must have one value, or one for each of {channels} channels.",
+            came=[f"input: {tuple(input.shape)}", f"weight: {tuple(weight.shape)}"],
+            fix="give a vector of weights; channels are dim 1 of the input",
+            operands=(input, weight),
+        )
+    if input.element_type is not weight.element_type:
+        raise DTypeError(
+            "prelu: the input must have the weight's dtype.",
+            came=[f"input: {input.dtype.name}", f"weight: {weight.dtype.name}"],
+            fix=f"convert the input with .to(tn.{weight.dtype.name})",
+            operands=(input, weight),
+        )
+    column = (-1, *[1] * (input.ndim - 2)) if weight.numel() > 1 else ()
+    return where(input > 0, input, input * weight.reshape(column))  # type: ignore[no-any-return]
+
+
+def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
+    """Return x where it is above the threshold, else the value.
+
+    Example:
+        >>> import tenor as tn
+        >>> threshold(tn.tensor([-1.0, 0.5, 2.0]), 0.5, 9.0).tolist()
+        [9.0, 9.0, 2.0]
+    """
+    return _into(
+        input, lambda: where(input <= threshold, input.new_full((), value), input), inplace
+    )
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
@@ -162,6 +214,33 @@ def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     return _into(input, lambda: input * hardtanh(input + 3.0, 0.0, 6.0) / 6.0, inplace)
 
 
+@macro
+@aliased
+def glu(input: Tensor, dim: int = -1) -> Tensor:
+    """Return a sigmoid(b), a and b the halves of x along a dim.
+
+    Raises:
+        ShapeError: the dim's extent is odd, or x has no dims.
+
+    Source:
+        Dauphin et al. 2016, "Language Modeling with Gated Convolutional Networks".
+
+    Example:
+        >>> import tenor as tn
+        >>> glu(tn.tensor([4.0, 6.0, 0.0, 0.0])).tolist()
+        [2.0, 3.0]
+    """
+    extent = input.shape[axis("glu", dim, input.ndim)] if input.ndim else 1
+    if extent % 2:
+        raise ShapeError(
+            f"glu: the extent of dim {dim} must be even, to be halved.",
+            came=f"input: {tuple(input.shape)}",
+            fix="make the layer before it twice as wide as the result is to be",
+            operands=(input,),
+        )
+    return input.narrow(dim, 0, extent // 2) * input.narrow(dim, extent // 2, extent // 2).sigmoid()
+
+
 def softsign(input: Tensor) -> Tensor:
     """Return x / (1 + |x|)."""
     return input / (input.abs() + 1.0)
@@ -178,6 +257,12 @@ def softmax(input: Tensor, dim: int | None = None, dtype: DType | None = None) -
         dtype: Converts the input first.
     """
     return input.softmax(_usual(input, dim), dtype=None if dtype is None else dt.of(dtype))
+
+
+@aliased
+def softmin(input: Tensor, dim: int | None = None, dtype: DType | None = None) -> Tensor:
+    """Return the softmax of -x; the arguments are those of `softmax`."""
+    return softmax(-input, dim, dtype)
 
 
 @macro

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "huber_loss",
-    "kl_div", "l1_loss", "mse_loss", "nll_loss", "smooth_l1_loss",
+    "kl_div", "l1_loss", "mse_loss", "nll_loss", "poisson_nll_loss", "reduce", "same_shape",
+    "smooth_l1_loss",
 ]  # fmt: skip
 
 
-def _same_shape(name: str, x: Tensor, target: Tensor) -> None:
+def same_shape(name: str, x: Tensor, target: Tensor) -> None:
+    """Refuse a target of another shape than the input's."""
     if x.shape != target.shape:
         raise ShapeError(
             f"{name}: input and target must have one shape; a loss never broadcasts.",
@@ -72,26 +74,42 @@ def reduce(loss: Tensor, reduction: str, weight: Tensor | None = None) -> Tensor
 
 # -- of numbers ---------------------------------------------------------------------------------
 @macro
-def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+def mse_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", weight: Tensor | None = None
+) -> Tensor:
     """Return (input - target)^2, reduced.
+
+    Args:
+        input: Any shape.
+        target: The shape of the input.
+        reduction: "mean", "sum" or "none".
+        weight: The shape of the input; scales each element's loss, and a mean is over weights.
 
     Raises:
         ShapeError: the shapes differ.
     """
-    _same_shape("mse_loss", input, target)
+    same_shape("mse_loss", input, target)
     difference = input - target
-    return reduce(difference * difference, reduction)
+    return _weighed("mse_loss", difference * difference, reduction, weight)
 
 
 @macro
-def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+def l1_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", weight: Tensor | None = None
+) -> Tensor:
     """Return |input - target|, reduced.
+
+    Args:
+        input: Any shape.
+        target: The shape of the input.
+        reduction: "mean", "sum" or "none".
+        weight: The shape of the input; scales each element's loss, and a mean is over weights.
 
     Raises:
         ShapeError: the shapes differ.
     """
-    _same_shape("l1_loss", input, target)
-    return reduce((input - target).abs(), reduction)
+    same_shape("l1_loss", input, target)
+    return _weighed("l1_loss", (input - target).abs(), reduction, weight)
 
 
 @macro
@@ -108,16 +126,25 @@ def smooth_l1_loss(
         raise ArgumentError("smooth_l1_loss: beta is not negative.", came=f"{beta}", fix="flip it")
     if beta == 0.0:
         return l1_loss(input, target, reduction)
-    _same_shape("smooth_l1_loss", input, target)
+    same_shape("smooth_l1_loss", input, target)
     d = (input - target).abs()
     return reduce(where(d < beta, d * d * (0.5 / beta), d - 0.5 * beta), reduction)
 
 
 @macro
 def huber_loss(
-    input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0
-) -> Tensor:
+    input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0,
+    weight: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """Return d^2 / 2 where d = |input - target| < delta, else delta (d - delta / 2), reduced.
+
+    Args:
+        input: Any shape.
+        target: The shape of the input.
+        reduction: "mean", "sum" or "none".
+        delta: Where the loss becomes linear.
+        weight: The shape of the input; scales each element's loss. A mean is over elements, as
+            PyTorch's is for this loss.
 
     Raises:
         ShapeError: the shapes differ.
@@ -125,9 +152,65 @@ def huber_loss(
     """
     if delta <= 0.0:
         raise ArgumentError("huber_loss: delta is positive.", came=f"{delta}", fix="e.g. 1.0")
-    _same_shape("huber_loss", input, target)
+    same_shape("huber_loss", input, target)
     d = (input - target).abs()
-    return reduce(where(d < delta, d * d * 0.5, (d - 0.5 * delta) * delta), reduction)
+    loss: Tensor = where(d < delta, d * d * 0.5, (d - 0.5 * delta) * delta)
+    if weight is not None:
+        _same_weight("huber_loss", loss, weight)
+        loss = loss * weight
+    return reduce(loss, reduction)
+
+
+def _weighed(name: str, loss: Tensor, reduction: str, weight: Tensor | None) -> Tensor:
+    """Return a loss reduced, each element's scaled where there are weights."""
+    if weight is None:
+        return reduce(loss, reduction)
+    _same_weight(name, loss, weight)
+    return reduce(loss * weight, reduction, weight)
+
+
+def _same_weight(name: str, loss: Tensor, weight: Tensor) -> None:
+    if weight.shape != loss.shape:
+        raise ShapeError(
+            f"{name}: weight must have the input's shape; a loss never broadcasts.",
+            came=[f"input: {tuple(loss.shape)}", f"weight: {tuple(weight.shape)}"],
+            fix="expand the weight to the input's shape",
+            operands=(loss, weight),
+        )
+
+
+# -- of counts ----------------------------------------------------------------------------------
+@macro
+def poisson_nll_loss(
+    input: Tensor, target: Tensor, log_input: bool = True, full: bool = False, eps: float = 1e-8,
+    reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """Return exp(input) - target input, reduced: how unlikely counts are, but for a constant.
+
+    Args:
+        input: The logarithm of the expected counts, any shape.
+        target: Counts, the shape of the input.
+        log_input: False where the input is the expected counts themselves, x - target log(x + eps).
+        full: Add the constant, by Stirling's formula: t log t - t + log(2 pi t) / 2 where t > 1.
+        eps: Keeps the logarithm finite.
+        reduction: "mean", "sum" or "none".
+
+    Raises:
+        ShapeError: the shapes differ.
+
+    Example:
+        >>> import tenor as tn
+        >>> poisson_nll_loss(tn.zeros(2), tn.tensor([1.0, 3.0])).item()
+        1.0
+    """
+    same_shape("poisson_nll_loss", input, target)
+    loss = input.exp() - target * input if log_input else input - target * (input + eps).log()
+    if full:
+        many = target > 1
+        t = where(many, target, 1.0)
+        stirling = t * t.log() - t + (t * (2.0 * math.pi)).log() * 0.5
+        loss = loss + where(many, stirling, 0.0)
+    return reduce(loss, reduction)
 
 
 # -- of probabilities ---------------------------------------------------------------------------
@@ -146,7 +229,7 @@ def kl_div(
     Raises:
         ShapeError: the shapes differ.
     """
-    _same_shape("kl_div", input, target)
+    same_shape("kl_div", input, target)
     if log_target:
         loss = target.exp() * (target - input)
     else:
@@ -173,7 +256,7 @@ def binary_cross_entropy(
     Raises:
         ShapeError: the shapes differ.
     """
-    _same_shape("binary_cross_entropy", input, target)
+    same_shape("binary_cross_entropy", input, target)
     _check_scale("binary_cross_entropy", "weight", input, weight)
     yes, no = _bounded_log(input), _bounded_log(1.0 - input)
     loss = (target - 1.0) * no - target * yes
@@ -207,7 +290,7 @@ def binary_cross_entropy_with_logits(
     Raises:
         ShapeError: the shapes differ.
     """
-    _same_shape("binary_cross_entropy_with_logits", input, target)
+    same_shape("binary_cross_entropy_with_logits", input, target)
     _check_scale("binary_cross_entropy_with_logits", "weight", input, weight)
     _check_scale("binary_cross_entropy_with_logits", "pos_weight", input, pos_weight)
     softplus = softplus_of(-input)  # -log s(x)
@@ -371,7 +454,7 @@ def _soft_cross_entropy(
             fix="class numbers are integers: target.long()",
             operands=(x, target),
         )
-    _same_shape("cross_entropy", x, target)
+    same_shape("cross_entropy", x, target)
     dim = 1 if x.ndim > 1 else 0
     _check_class_weight("cross_entropy", x, weight, dim)
     if label_smoothing:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 __all__ = [
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d",
     "avg_pool1d", "avg_pool2d", "conv1d", "conv2d", "conv3d", "conv_transpose1d",
-    "conv_transpose2d", "max_pool1d", "max_pool2d", "pad", "same_padding", "spread",
+    "conv_transpose2d", "max_pool1d", "max_pool2d", "pad", "pixel_shuffle", "pixel_unshuffle",
+    "same_padding", "spread",
 ]  # fmt: skip
 
 
@@ -544,3 +545,74 @@ def _pad_by_index(x: Tensor, dim: int, before: int, after: int, mode: str) -> Te
         )
     index = tensor([places[mode](i) for i in range(-before, n + after)])
     return x.index_select(dim, index)
+
+
+# -- space and channels -------------------------------------------------------------------------
+def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
+    """Return (*, C r^2, H, W) as (*, C, H r, W r): every r^2 channels become r by r pixels.
+
+    Raises:
+        ShapeError: the channels are no multiple of r^2, or there are fewer than 3 dims.
+        ArgumentError: r is not positive.
+
+    Source:
+        Shi et al. 2016, "Real-Time Single Image and Video Super-Resolution".
+
+    Example:
+        >>> import tenor as tn
+        >>> pixel_shuffle(tn.arange(4).reshape(4, 1, 1), 2).tolist()
+        [[[0, 1], [2, 3]]]
+    """
+    (r,) = positive("upscale_factor", upscale_factor, 1)
+    channels, height, width = _image("pixel_shuffle", input)
+    if channels % (r * r):
+        raise ShapeError(
+            f"pixel_shuffle: the channels must be a multiple of {r * r}.",
+            came=f"input: {tuple(input.shape)}",
+            fix=f"make the layer before it give C * {r * r} channels",
+            operands=(input,),
+        )
+    head = tuple(input.shape[:-3])
+    cells = input.reshape(*head, channels // (r * r), r, r, height, width)
+    turned = cells.movedim((-2, -1), (-4, -2))  # C, H, r, W, r
+    return turned.reshape(*head, channels // (r * r), height * r, width * r)
+
+
+def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
+    """Return (*, C, H r, W r) as (*, C r^2, H, W): the inverse of `pixel_shuffle`.
+
+    Raises:
+        ShapeError: height or width is no multiple of r, or there are fewer than 3 dims.
+        ArgumentError: r is not positive.
+
+    Example:
+        >>> import tenor as tn
+        >>> pixel_unshuffle(tn.tensor([[[0, 1], [2, 3]]]), 2).flatten().tolist()
+        [0, 1, 2, 3]
+    """
+    (r,) = positive("downscale_factor", downscale_factor, 1)
+    channels, height, width = _image("pixel_unshuffle", input)
+    if height % r or width % r:
+        raise ShapeError(
+            f"pixel_unshuffle: height and width must be multiples of {r}.",
+            came=f"input: {tuple(input.shape)}",
+            fix="pad or cut the images first",
+            operands=(input,),
+        )
+    head = tuple(input.shape[:-3])
+    cells = input.reshape(*head, channels, height // r, r, width // r, r)
+    turned = cells.movedim((-4, -2), (-2, -1))  # C, r, r, H, W
+    return turned.reshape(*head, channels * r * r, height // r, width // r)
+
+
+def _image(name: str, x: Tensor) -> tuple[int, int, int]:
+    """Return the channels, the height and the width of (*, C, H, W)."""
+    if x.ndim < 3:
+        raise ShapeError(
+            f"{name}: expects (*, C, H, W).",
+            came=f"input: {tuple(x.shape)}",
+            fix="add a dim of one channel with unsqueeze(-3)",
+            operands=(x,),
+        )
+    channels, height, width = x.shape[-3:]
+    return channels, height, width

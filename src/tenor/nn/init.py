@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tenor.errors import ArgumentError, ShapeError
 from tenor.nn.fresh import fresh
-from tenor.tensor import float64, no_grad, where
+from tenor.tensor import empty, eye, float32, float64, from_numpy, no_grad, rand, where
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,8 +17,9 @@ if TYPE_CHECKING:
     from tenor.tensor import Generator, Tensor
 
 __all__ = [
-    "calculate_gain", "constant_", "kaiming_normal_", "kaiming_uniform_", "normal_", "ones_",
-    "trunc_normal_", "uniform_", "xavier_normal_", "xavier_uniform_", "zeros_",
+    "calculate_gain", "constant_", "dirac_", "eye_", "kaiming_normal_", "kaiming_uniform_",
+    "normal_", "ones_", "orthogonal_", "sparse_", "trunc_normal_", "uniform_", "xavier_normal_",
+    "xavier_uniform_", "zeros_",
 ]  # fmt: skip
 
 LINEAR = ("linear", *(f"conv{turned}{d}d" for turned in ("", "_transpose") for d in (1, 2, 3)))
@@ -172,3 +175,131 @@ def kaiming_normal_(
     if 0 in tensor.shape:
         return tensor
     return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator)
+
+
+def _expect_dims(name: str, tensor: Tensor, ranks: Sequence[int], kinds: str) -> None:
+    if tensor.ndim not in ranks:
+        raise ShapeError(
+            f"{name}: fills {kinds}.",
+            came=f"a tensor of shape {tuple(tensor.shape)}",
+            fix="fill other parameters with uniform_ or normal_",
+        )
+
+
+def eye_(tensor: Tensor) -> Tensor:
+    """Fill a matrix with the identity, as much of it as fits.
+
+    Raises:
+        ShapeError: the tensor is no matrix.
+
+    Example:
+        >>> import tenor as tn
+        >>> eye_(tn.empty(2, 3)).tolist()
+        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+    """
+    _expect_dims("eye_", tensor, (2,), "a matrix")
+    with no_grad():
+        return _written(tensor.copy_(eye(*tensor.shape, dtype=tensor.dtype)))
+
+
+def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
+    """Fill the weight (O, I, *K) of a convolution so that it returns its input's channels.
+
+    Args:
+        tensor: Three to five dims.
+        groups: Of the convolution; each returns its first channels.
+
+    Raises:
+        ShapeError: the tensor has other dims, or O is no multiple of the groups.
+
+    Example:
+        >>> import tenor as tn
+        >>> dirac_(tn.empty(2, 2, 3)).tolist()
+        [[[0.0, 1.0, 0.0], [0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0], [0.0, 1.0, 0.0]]]
+    """
+    _expect_dims("dirac_", tensor, (3, 4, 5), "weights (O, I, *K) of convolutions")
+    out, into, *kernel = tensor.shape
+    if groups < 1 or out % groups:
+        raise ShapeError(
+            "dirac_: the first extent must be a multiple of the groups.",
+            came=f"a tensor of shape {tuple(tensor.shape)}, groups={groups}",
+            fix="pass the groups of the convolution",
+        )
+    each = out // groups
+    values = np.zeros(tuple(tensor.shape), np.float32)
+    middle = tuple(n // 2 for n in kernel)
+    for group in range(groups):
+        for channel in range(min(each, into)):
+            values[(group * each + channel, channel, *middle)] = 1.0
+    with no_grad():
+        return _written(tensor.copy_(from_numpy(values)))
+
+
+def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
+    """Fill with a random matrix whose rows, or columns where they are fewer, are orthonormal.
+
+    Args:
+        tensor: Two dims or more; those after the first are one dim of the matrix.
+        gain: Scales the matrix.
+        generator: Draws the numbers.
+
+    Raises:
+        ShapeError: the tensor has fewer than two dims.
+
+    Source:
+        Saxe et al. 2013, "Exact solutions to the nonlinear dynamics of learning in deep linear
+        neural networks".
+
+    Example:
+        >>> import tenor as tn
+        >>> weight = orthogonal_(tn.empty(2, 5))
+        >>> tn.allclose(weight @ weight.T, tn.eye(2), atol=1e-6)
+        True
+    """
+    if tensor.ndim < 2:
+        _expect_dims("orthogonal_", tensor, (), "tensors of two dims or more")
+    if tensor.numel() == 0:
+        return tensor
+    rows = tensor.shape[0]
+    columns = tensor.numel() // rows
+    with no_grad():
+        drawn = normal_(empty(rows, columns, dtype=float64), generator=generator).numpy()
+        q, r = np.linalg.qr(drawn if rows >= columns else drawn.T)
+        q = q * np.where(np.diag(r) < 0.0, -gain, gain)  # uniform over orthogonal matrices
+        whole = np.ascontiguousarray(q if rows >= columns else q.T).reshape(tuple(tensor.shape))
+        return _written(tensor.copy_(from_numpy(whole)))
+
+
+def sparse_(
+    tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator | None = None
+) -> Tensor:
+    """Fill a matrix from N(0, std^2), then a share of each column with zeros.
+
+    Args:
+        tensor: Two dims.
+        sparsity: The share, in [0, 1]; rounded up to whole elements.
+        std: The standard deviation of the rest.
+        generator: Draws the numbers.
+
+    Raises:
+        ShapeError: the tensor is no matrix.
+        ArgumentError: the share is outside [0, 1].
+
+    Source:
+        Martens 2010, "Deep learning via Hessian-free optimization".
+
+    Example:
+        >>> import tenor as tn
+        >>> (sparse_(tn.empty(10, 3), sparsity=0.25) == 0).sum(0).tolist()
+        [3, 3, 3]
+    """
+    _expect_dims("sparse_", tensor, (2,), "a matrix")
+    if not 0.0 <= sparsity <= 1.0:
+        raise ArgumentError(
+            "sparse_: sparsity is a share, in [0, 1].", came=f"{sparsity}", fix="e.g. 0.1"
+        )
+    zeros = math.ceil(sparsity * tensor.shape[0])
+    with no_grad():
+        normal_(tensor, 0.0, std, generator)
+        places = rand(*tensor.shape, generator=generator, dtype=float32).argsort(0).argsort(0)
+        return _written(tensor.masked_fill_(places < zeros, 0.0))

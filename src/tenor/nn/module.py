@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
+import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from tenor.engine import pin
 from tenor.engine.trace import local
 from tenor.errors import ArgumentError, DTypeError, ShapeError, TenorError
 from tenor.nn.fresh import fresh
 from tenor.nn.hooks import Gradients, RemovableHandle, watch_inputs, watch_outputs
-from tenor.nn.parameter import Parameter, adopt
-from tenor.tensor import Tensor, as_tensor, empty, no_grad
+from tenor.nn.parameter import Buffer, Parameter, adopt
+from tenor.nn.state import EXTRA, Incompatible, loadable, nearest
+from tenor.tensor import Tensor, empty, no_grad
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,23 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["Module", "RemovableHandle"]
 
 M = TypeVar("M", bound="Module")
-
-
-class Incompatible(NamedTuple):
-    """What `load_state_dict` did not find a place for.
-
-    Attributes:
-        missing_keys: Names the module has and the state has not.
-        unexpected_keys: Names the state has and the module has not.
-    """
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
-
-    def __repr__(self) -> str:
-        if not self.missing_keys and not self.unexpected_keys:
-            return "<All keys matched successfully>"
-        return f"Incompatible(missing={self.missing_keys}, unexpected={self.unexpected_keys})"
 
 
 class Kind(type):
@@ -124,24 +108,35 @@ class Module(metaclass=Kind):
             raise
 
     def _call_hooked(self, args: Any, kwargs: Any) -> Any:
-        for hook in list(self._forward_pre_hooks.values()):
-            changed = hook(self, args, kwargs) if _wants_kwargs(hook) else hook(self, args)
-            if changed is not None and _wants_kwargs(hook):
-                args, kwargs = changed
-            elif changed is not None:
-                args = changed if isinstance(changed, tuple) else (changed,)
-        gradients, given = None, args
-        if self._backward_hooks or self._backward_pre_hooks:
-            gradients = Gradients(self, list(self._backward_hooks.values()))
-            args = watch_inputs(gradients, args)
-        result = self.forward(*args, **kwargs)
-        for hook in list(self._forward_hooks.values()):
-            extra = (kwargs,) if _wants_kwargs(hook) else ()
-            changed = hook(self, args, *extra, result)
-            result = changed if changed is not None else result
-        if gradients is not None:
-            before = list(self._backward_pre_hooks.values())
-            result = watch_outputs(gradients, before, given, result)
+        result, run = None, set()
+        try:
+            for hook in list(self._forward_pre_hooks.values()):
+                changed = hook(self, args, kwargs) if _wants(hook, "kwargs") else hook(self, args)
+                if changed is not None and _wants(hook, "kwargs"):
+                    args, kwargs = changed
+                elif changed is not None:
+                    args = changed if isinstance(changed, tuple) else (changed,)
+            gradients, given = None, args
+            if self._backward_hooks or self._backward_pre_hooks:
+                gradients = Gradients(self, list(self._backward_hooks.values()))
+                args = watch_inputs(gradients, args)
+            result = self.forward(*args, **kwargs)
+            for hook in list(self._forward_hooks.values()):
+                run.add(hook)
+                result = _answer(hook, self, args, kwargs, result)
+            if gradients is not None:
+                before = list(self._backward_pre_hooks.values())
+                result = watch_outputs(gradients, before, given, result)
+        except Exception:
+            for hook in list(self._forward_hooks.values()):
+                if _wants(hook, "always") and hook not in run:
+                    try:
+                        result = _answer(hook, self, args, kwargs, result)
+                    except Exception as error:
+                        warnings.warn(
+                            f"a forward hook failed after forward did: {error}", stacklevel=2
+                        )
+            raise
         return result
 
     # -- attributes ---------------------------------------------------------------------------
@@ -151,7 +146,9 @@ class Module(metaclass=Kind):
             home: dict[str, Any] | None = self._parameters
         elif isinstance(value, Module):
             home = self._modules
-        elif name in self._buffers and (value is None or isinstance(value, Tensor)):
+        elif (name in self._buffers and (value is None or isinstance(value, Tensor))) or (
+            isinstance(value, Buffer) and not (name in self._parameters or name in self._modules)
+        ):
             home = self._buffers
         elif value is None and (name in self._parameters or name in self._modules):
             home = self._parameters if name in self._parameters else self._modules
@@ -161,11 +158,15 @@ class Module(metaclass=Kind):
         for registry in registries:
             if registry is not home:
                 registry.pop(name, None)
+        if home is not self._buffers:
+            self._transient.discard(name)
         if home is None:
             object.__setattr__(self, name, value)
         else:
             self.__dict__.pop(name, None)
             home[name] = value
+            if isinstance(value, Buffer):
+                (self._transient.discard if value.persistent else self._transient.add)(name)
 
     def _check_place(self, name: str, value: Any) -> None:
         """Refuse a value that would push out what is registered under its name."""
@@ -194,6 +195,7 @@ class Module(metaclass=Kind):
         for registry in (self._parameters, self._buffers, self._modules):
             if name in registry:
                 del registry[name]
+                self._transient.discard(name)
                 return
         object.__delattr__(self, name)
 
@@ -434,28 +436,54 @@ class Module(metaclass=Kind):
         fresh.settle()
 
     # -- state --------------------------------------------------------------------------------
-    def state_dict(self, *, prefix: str = "", keep_vars: bool = False) -> OrderedDict[str, Tensor]:
-        """Return every parameter and persistent buffer by path.
+    def state_dict(self, *, prefix: str = "", keep_vars: bool = False) -> OrderedDict[str, Any]:
+        """Return every parameter and persistent buffer by path, and every `get_extra_state`.
 
         Args:
             prefix: Put before every path.
             keep_vars: Whether to return the tensors themselves, not detached views of them. Both
                 show what is written to the module later.
         """
-        state: OrderedDict[str, Tensor] = OrderedDict()
+        state: OrderedDict[str, Any] = OrderedDict()
         for path, module in _every_path(self, prefix):
-            for name, value in (*module._parameters.items(), *module._buffers.items()):
-                if value is not None and name not in module._transient:
-                    state[path + name] = value if keep_vars else value.detach()
+            for name, value in module._persistent():
+                state[path + name] = value if keep_vars else value.detach()
+            if _says(module, "get_extra_state"):
+                state[path + EXTRA] = module.get_extra_state()
         return state
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Incompatible:
+    def _persistent(self) -> Iterator[tuple[str, Tensor]]:
+        for name, value in (*self._parameters.items(), *self._buffers.items()):
+            if value is not None and name not in self._transient:
+                yield name, value
+
+    def get_extra_state(self) -> Any:
+        """Return what `state_dict` is to hold beside tensors; subclasses define it."""
+        raise ArgumentError(
+            f"{type(self).__name__}: the module has no state beside its tensors.",
+            came="get_extra_state()",
+            fix="define get_extra_state() and set_extra_state() in the class",
+        )
+
+    def set_extra_state(self, state: Any) -> None:
+        """Take over what `get_extra_state` gave; subclasses define it."""
+        raise ArgumentError(
+            f"{type(self).__name__}: the module has no state beside its tensors.",
+            came=f"set_extra_state() of {_kind(state)}",
+            fix="define get_extra_state() and set_extra_state() in the class",
+        )
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Incompatible:
         """Copy values into parameters and buffers by path; all or nothing.
 
         Args:
             state_dict: Paths and values (tensors, arrays, other libraries' CPU tensors), as
                 `state_dict` gives them.
             strict: Whether missing or unexpected names are an error.
+            assign: Put new parameters and buffers of the values' dtypes in the places of the old.
+                A `Parameter` is put there itself. Make optimizers afterwards.
 
         Raises:
             ArgumentError: names do not match, and `strict`.
@@ -467,41 +495,55 @@ class Module(metaclass=Kind):
                 came=type(state_dict).__name__,
                 fix="pass what state_dict() or tn.load(path) gave",
             )
-        own = self.state_dict(keep_vars=True)
-        missing = [name for name in own if name not in state_dict]
-        unexpected = [name for name in state_dict if name not in own]
+        modules = list(_every_path(self, ""))
+        own = {p + name: (m, name, v) for p, m in modules for name, v in m._persistent()}
+        extra = {p + EXTRA: m for p, m in modules if _says(m, "set_extra_state")}
+        missing = [name for name in (*own, *extra) if name not in state_dict]
+        unexpected = [name for name in state_dict if name not in own and name not in extra]
         if strict and (missing or unexpected):
             raise ArgumentError(
                 "load_state_dict: the names must match the module's.",
                 came=[f"missing: {', '.join(missing) or 'none'}",
                       f"unexpected: {', '.join(unexpected) or 'none'}"],
-                fix=_nearest(missing, unexpected) or "pass strict=False to load what matches",
+                fix=nearest(missing, unexpected) or "pass strict=False to load what matches",
             )  # fmt: skip
-        matched = {name: _loadable(name, state_dict[name]) for name in own if name in state_dict}
-        unlike = [name for name, value in matched.items() if value.shape != own[name].shape]
+        matched = {name: loadable(name, state_dict[name]) for name in own if name in state_dict}
+        unlike = [name for name, value in matched.items() if value.shape != own[name][2].shape]
         if unlike:
             raise ShapeError(
                 "load_state_dict: every value must have its parameter's shape.",
-                came=[f"{name}: {tuple(matched[name].shape)} for {tuple(own[name].shape)}"
+                came=[f"{name}: {tuple(matched[name].shape)} for {tuple(own[name][2].shape)}"
                       for name in unlike],
                 fix="load into a module of the same sizes",
             )  # fmt: skip
-        with no_grad():
-            for name, value in matched.items():
-                own[name].copy_(value)
+        if assign:
+            made = {name: _like(own[name][2], value) for name, value in matched.items()}
+            for path, value in made.items():
+                module, name, _ = own[path]
+                setattr(module, name, value)
+        else:
+            with no_grad():
+                for name, value in matched.items():
+                    own[name][2].copy_(value)
+        for name, module in extra.items():
+            if name in state_dict:
+                module.set_extra_state(state_dict[name])
         fresh.pending = True
         fresh.settle()
         return Incompatible(missing, unexpected)
 
     # -- hooks --------------------------------------------------------------------------------
     def register_forward_hook(
-        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
-    ) -> RemovableHandle:
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False,
+        always_call: bool = False,
+    ) -> RemovableHandle:  # fmt: skip
         """Call `hook(module, args, output)` after forward; what it returns replaces the output.
 
         With `with_kwargs` it is `hook(module, args, kwargs, output)`; `prepend` calls it first.
+        With `always_call` it is called too where forward failed, with the output so far or None.
         """
-        return RemovableHandle(self._forward_hooks, _marked(hook, with_kwargs), prepend)
+        marked = _marked(hook, kwargs=with_kwargs, always=always_call)
+        return RemovableHandle(self._forward_hooks, marked, prepend)
 
     def register_forward_pre_hook(
         self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
@@ -510,7 +552,7 @@ class Module(metaclass=Kind):
 
         With `with_kwargs` it is `hook(module, args, kwargs)` and returns both.
         """
-        return RemovableHandle(self._forward_pre_hooks, _marked(hook, with_kwargs), prepend)
+        return RemovableHandle(self._forward_pre_hooks, _marked(hook, kwargs=with_kwargs), prepend)
 
     def register_full_backward_hook(
         self, hook: Callable[..., Any], prepend: bool = False
@@ -566,20 +608,28 @@ def _kind(value: Any) -> str:
     return f"{type(value).__name__}"
 
 
-def _marked(hook: Callable[..., Any], with_kwargs: bool) -> Callable[..., Any]:
-    """Return a hook that says of itself that it takes keyword arguments."""
-    if not with_kwargs:
+def _marked(hook: Callable[..., Any], **wishes: bool) -> Callable[..., Any]:
+    """Return a hook that says of itself how it wants to be called."""
+    if not any(wishes.values()):
         return hook
 
     def call(*args: Any) -> Any:
         return hook(*args)
 
-    call.with_kwargs = True  # type: ignore[attr-defined]
+    call.wishes = wishes  # type: ignore[attr-defined]
     return call
 
 
-def _wants_kwargs(hook: Callable[..., Any]) -> bool:
-    return getattr(hook, "with_kwargs", False)
+def _wants(hook: Callable[..., Any], wish: str) -> bool:
+    wishes: dict[str, bool] = getattr(hook, "wishes", {})
+    return wishes.get(wish, False)
+
+
+def _answer(hook: Callable[..., Any], module: Module, args: Any, kwargs: Any, result: Any) -> Any:
+    """Return a module's result as a forward hook leaves it."""
+    extra = (kwargs,) if _wants(hook, "kwargs") else ()
+    changed = hook(module, args, *extra, result)
+    return result if changed is None else changed
 
 
 def _converted(x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
@@ -598,15 +648,18 @@ def _convert_parameter(p: Parameter, function: Callable[[Tensor], Tensor]) -> No
     p._grad = None if grad is None else function(grad.detach())
 
 
-def _loadable(name: str, value: Any) -> Tensor:
-    """Return a value of a state as a tensor; another library's through DLPack or NumPy."""
-    if not isinstance(value, Tensor) and hasattr(value, "detach"):
-        value = value.detach().numpy()
-    try:
-        return as_tensor(value)
-    except DTypeError as error:
-        error.came.append(f"as {name!r}")
-        raise
+def _says(module: Module, name: str) -> bool:
+    """Tell whether a module's class defines a method that `Module` leaves to it."""
+    return getattr(type(module), name) is not getattr(Module, name)
+
+
+def _like(old: Tensor, value: Tensor) -> Tensor:
+    """Return what takes a parameter's or buffer's place: the value, not its memory."""
+    if not isinstance(old, Parameter):
+        return value.detach().clone()
+    if not isinstance(value, Parameter):
+        return Parameter(value, old.requires_grad)
+    return value.requires_grad_(old.requires_grad)
 
 
 def _every_path(module: Module, prefix: str) -> Iterator[tuple[str, Module]]:
@@ -614,20 +667,6 @@ def _every_path(module: Module, prefix: str) -> Iterator[tuple[str, Module]]:
     yield prefix, module
     for name, child in module._held():
         yield from _every_path(child, f"{prefix}{name}.")
-
-
-def _nearest(missing: list[str], unexpected: list[str]) -> str:
-    """Suggest how the names of two sets belong together: by a prefix, or a slip of the pen."""
-    for name in missing:
-        for other in unexpected:
-            if other.endswith("." + name):
-                return f"strip the prefix {other[: -len(name)]!r} from the names"
-            if name.endswith("." + other):
-                return f"add the prefix {name[: -len(other)]!r} to the names"
-    for name in missing:
-        for other in difflib.get_close_matches(name, unexpected, n=1, cutoff=0.8):
-            return f"rename {other!r} to {name!r}, or pass strict=False to load what matches"
-    return ""
 
 
 def _name_module(error: TenorError, module: Module) -> None:

@@ -1,10 +1,11 @@
-"""Layers that resize images."""
+"""Layers that resize images, or turn channels into pixels."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from tenor.nn.functional_sample import interpolate
+from tenor.nn.functional_space import pixel_shuffle, pixel_unshuffle
 from tenor.nn.module import Module
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from tenor.tensor import Tensor
 
-__all__ = ["Upsample"]
+__all__ = ["PixelShuffle", "PixelUnshuffle", "Upsample"]
 
 
 def _floats(factor: float | Sequence[float] | None) -> float | tuple[float, ...] | None:
@@ -62,3 +63,39 @@ class Upsample(Module):
         """Return the arguments to print between the brackets."""
         what = "size" if self.scale_factor is None else "scale_factor"
         return f"{what}={getattr(self, what)}, mode={self.mode!r}"
+
+
+class PixelShuffle(Module):
+    """Return (*, C r^2, H, W) as (*, C, H r, W r); see `functional.pixel_shuffle`.
+
+    Example:
+        >>> import tenor as tn
+        >>> tuple(tn.nn.PixelShuffle(2)(tn.ones(1, 8, 3, 4)).shape)
+        (1, 2, 6, 8)
+    """
+
+    def __init__(self, upscale_factor: int) -> None:
+        self.upscale_factor = upscale_factor
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return channels as pixels."""
+        return pixel_shuffle(input, self.upscale_factor)
+
+    def extra_repr(self) -> str:
+        """Return the arguments to print between the brackets."""
+        return f"upscale_factor={self.upscale_factor}"
+
+
+class PixelUnshuffle(Module):
+    """Return (*, C, H r, W r) as (*, C r^2, H, W): the inverse of `PixelShuffle`."""
+
+    def __init__(self, downscale_factor: int) -> None:
+        self.downscale_factor = downscale_factor
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return pixels as channels."""
+        return pixel_unshuffle(input, self.downscale_factor)
+
+    def extra_repr(self) -> str:
+        """Return the arguments to print between the brackets."""
+        return f"downscale_factor={self.downscale_factor}"

@@ -14,122 +14,39 @@ from typing import TYPE_CHECKING, Any
 
 from tenor.engine.pin import once
 from tenor.errors import ArgumentError
-from tenor.optim.optimizer import Optimizer
+from tenor.optim.cycle import CyclicLR, OneCycleLR
+from tenor.optim.schedule import Gradual, LRScheduler, check, for_groups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from tenor.optim.optimizer import Optimizer
+
 __all__ = [
-    "ConstantLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "ExponentialLR",
-    "LRScheduler", "LambdaLR", "LinearLR", "MultiStepLR", "OneCycleLR", "PolynomialLR",
-    "ReduceLROnPlateau", "SequentialLR", "StepLR",
+    "ChainedScheduler", "ConstantLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts",
+    "CyclicLR", "ExponentialLR", "LRScheduler", "LambdaLR", "LinearLR", "MultiStepLR",
+    "MultiplicativeLR", "OneCycleLR", "PolynomialLR", "ReduceLROnPlateau", "SequentialLR", "StepLR",
 ]  # fmt: skip
 
 
-class LRScheduler:
-    """Base of the schedules: `get_lr` says the rates of the next step.
+class ByFunction(LRScheduler):
+    """A schedule by functions of the step, one for each group."""
 
-    Args:
-        optimizer: Whose groups are scheduled.
-        last_epoch: Steps taken before, where a run goes on; -1 begins anew.
-
-    Attributes:
-        base_lrs: Each group's rate before any schedule.
-        last_epoch: Steps taken.
-    """
-
-    def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
-        _check(optimizer, type(self).__name__)
-        self.optimizer = optimizer
-        for group in optimizer.param_groups:
-            if last_epoch == -1:
-                group.setdefault("initial_lr", float(group["lr"]))
-            elif "initial_lr" not in group:
-                raise ArgumentError(
-                    f"{type(self).__name__}: a run that goes on needs each group's initial_lr.",
-                    came=f"last_epoch={last_epoch}, and a group without",
-                    fix="load the optimizer's state first, or pass last_epoch=-1",
-                )
-        self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
-        self.last_epoch = last_epoch
-        self._last_lr: list[float] = []
-        if last_epoch == -1:
-            self.step()
-        else:
-            self.last_epoch += 1
-            self._set(self.resumed())
-
-    def get_lr(self) -> list[float]:
-        """Return each group's rate at step `last_epoch`, from the rates of now."""
-        raise TypeError(f"{type(self).__name__} must say its rates")
-
-    def get_last_lr(self) -> list[float]:
-        """Return the rates set last."""
-        return self._last_lr
-
-    def rates(self) -> list[float]:
-        """Return the rates of now."""
-        return [float(group["lr"]) for group in self.optimizer.param_groups]
-
-    def resumed(self) -> list[float]:
-        """Return each group's rate where a run goes on at step `last_epoch`."""
-        return self.get_lr()
-
-    def step(self, epoch: int | None = None) -> None:
-        """Take one step, or go to a step, to the rates there had no other schedule been stepped."""
-        once()
-        if epoch is None:
-            self.last_epoch += 1
-            self._set(self.get_lr())
-            return
-        # Rates follow from the ones before: the way to a step leads through those.
-        self._set(self.base_lrs)
-        for self.last_epoch in range(epoch + 1):
-            self._set(self.get_lr())
-
-    def _set(self, rates: Sequence[float]) -> None:
-        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate
-        self._last_lr = list(rates)
-
-    def _times(self, factor: float) -> list[float]:
-        return [rate * factor for rate in self.rates()]
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        lr_lambda: Callable[[int], float] | Sequence[Callable[[int], float]],
+        last_epoch: int = -1,
+    ) -> None:
+        self.lr_lambdas = for_groups(type(self).__name__, lr_lambda, optimizer)
+        super().__init__(optimizer, last_epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything but the optimizer and functions, as plain data."""
-        return {
-            k: _plain(v)
-            for k, v in self.__dict__.items()
-            if k not in ("optimizer", "schedulers") and not callable(v)
-        }
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
-        self.__dict__.update(state_dict)
+        """Return everything but the optimizer and the functions."""
+        return {k: v for k, v in super().state_dict().items() if k != "lr_lambdas"}
 
 
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, list) else value
-
-
-def _check(optimizer: Any, name: str) -> None:
-    if not isinstance(optimizer, Optimizer):
-        raise ArgumentError(
-            f"{name}: schedules an optimizer.",
-            came=type(optimizer).__name__,
-            fix="pass the optimizer first",
-        )
-
-
-class Gradual(LRScheduler):
-    """A schedule that moves at every step: where a run goes on, the rates found are the ones."""
-
-    def resumed(self) -> list[float]:
-        """Return the rates of now."""
-        return self.rates()
-
-
-class LambdaLR(LRScheduler):
+class LambdaLR(ByFunction):
     """lr_t = lr_0 f(t).
 
     Args:
@@ -138,31 +55,27 @@ class LambdaLR(LRScheduler):
         last_epoch: Steps taken before.
     """
 
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        lr_lambda: Callable[[int], float] | Sequence[Callable[[int], float]],
-        last_epoch: int = -1,
-    ) -> None:
-        groups = len(optimizer.param_groups)
-        lambdas = [lr_lambda] * groups if callable(lr_lambda) else list(lr_lambda)
-        if len(lambdas) != groups:
-            raise ArgumentError(
-                "LambdaLR: there must be one function, or one for each group.",
-                came=f"{len(lambdas)} functions for {groups} groups",
-                fix="pass one function",
-            )
-        self.lr_lambdas = lambdas
-        super().__init__(optimizer, last_epoch)
-
     def get_lr(self) -> list[float]:
         """Return lr_0 f(t)."""
         pairs = zip(self.base_lrs, self.lr_lambdas, strict=True)
         return [base * f(self.last_epoch) for base, f in pairs]
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything but the optimizer and the functions."""
-        return {k: v for k, v in super().state_dict().items() if k != "lr_lambdas"}
+
+class MultiplicativeLR(ByFunction, Gradual):
+    """lr_t = lr_{t-1} f(t).
+
+    Args:
+        optimizer: Whose groups are scheduled.
+        lr_lambda: f, or one for each group.
+        last_epoch: Steps taken before.
+    """
+
+    def get_lr(self) -> list[float]:
+        """Return the rates times f(t)."""
+        if self.last_epoch == 0:
+            return self.rates()
+        pairs = zip(self.rates(), self.lr_lambdas, strict=True)
+        return [rate * f(self.last_epoch) for rate, f in pairs]
 
 
 class StepLR(LRScheduler):
@@ -398,140 +311,25 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         return [self.eta_min + (base - self.eta_min) * share for base in self.base_lrs]
 
 
-class OneCycleLR(LRScheduler):
-    """Rise from max_lr / div_factor to max_lr, then fall to nearly nothing (Smith, 2018).
+class Combined(LRScheduler):
+    """A schedule made of others, whose states are part of its own."""
 
-    Momentum, or the first beta, goes the other way. Step it once a batch.
+    schedulers: list[LRScheduler]
 
-    Args:
-        optimizer: Whose groups are scheduled.
-        max_lr: The highest rate, or one for each group.
-        total_steps: Steps of the cycle; or give `epochs` and `steps_per_epoch`.
-        epochs: Epochs of the cycle.
-        steps_per_epoch: Batches of an epoch.
-        pct_start: The share of the cycle that rises.
-        anneal_strategy: "cos" or "linear".
-        cycle_momentum: Whether momentum is scheduled too.
-        base_momentum: The lowest momentum.
-        max_momentum: The highest momentum.
-        div_factor: max_lr over the first rate.
-        final_div_factor: The first rate over the last.
-        three_phase: Fall to the first rate as fast as it rose, then to the last.
-        last_epoch: Steps taken before.
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of every schedule, and of what is kept beside."""
+        state = super().state_dict()
+        state["schedulers"] = [s.state_dict() for s in self.schedulers]
+        return state
 
-    Raises:
-        ArgumentError: the length is not given, or an option is out of its domain.
-    """
-
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        max_lr: float | Sequence[float],
-        total_steps: int | None = None,
-        epochs: int | None = None,
-        steps_per_epoch: int | None = None,
-        pct_start: float = 0.3,
-        anneal_strategy: str = "cos",
-        cycle_momentum: bool = True,
-        base_momentum: float = 0.85,
-        max_momentum: float = 0.95,
-        div_factor: float = 25.0,
-        final_div_factor: float = 1e4,
-        three_phase: bool = False,
-        last_epoch: int = -1,
-    ) -> None:
-        _check(optimizer, "OneCycleLR")
-        if total_steps is None and epochs is not None and steps_per_epoch is not None:
-            total_steps = epochs * steps_per_epoch
-        if total_steps is None or total_steps <= 0 or anneal_strategy not in ("cos", "linear"):
-            raise ArgumentError(
-                "OneCycleLR: needs its length in steps, and cos or linear.",
-                came=f"total_steps={total_steps}, anneal_strategy={anneal_strategy!r}",
-                fix="pass total_steps, or epochs and steps_per_epoch",
-            )
-        self.total_steps = total_steps
-        self.cos = anneal_strategy == "cos"
-        self.cycle_momentum = cycle_momentum
-        self.phases = _phases(total_steps, pct_start, three_phase)
-        groups = optimizer.param_groups
-        peaks = [max_lr] * len(groups) if isinstance(max_lr, (int, float)) else list(max_lr)
-        if last_epoch == -1:
-            for group, peak in zip(groups, peaks, strict=True):
-                start = peak / div_factor
-                group.update(max_lr=peak, initial_lr=start, min_lr=start / final_div_factor)
-                group["lr"] = start
-                if cycle_momentum:
-                    group.update(max_momentum=max_momentum, base_momentum=base_momentum)
-                    _set_momentum(group, max_momentum)
-        super().__init__(optimizer, last_epoch)
-
-    def get_lr(self) -> list[float]:
-        """Return the rates of the cycle, and set the momenta.
-
-        Raises:
-            ArgumentError: the cycle is over.
-        """
-        t = self.last_epoch
-        if t > self.total_steps:
-            raise ArgumentError(
-                f"OneCycleLR: the cycle has {self.total_steps} steps.",
-                came=f"step {t}",
-                fix="make it longer, or stop stepping it",
-            )
-        begin = 0.0
-        phase = self.phases[-1]
-        for phase in self.phases:
-            if t <= phase[0]:
-                break
-            begin = phase[0]
-        end, rates, momenta = phase
-        begin = min(begin, self.phases[-2][0])
-        share = (t - begin) / (end - begin)
-        result = []
-        for group in self.optimizer.param_groups:
-            result.append(self._between(group[rates[0]], group[rates[1]], share))
-            if self.cycle_momentum:
-                _set_momentum(group, self._between(group[momenta[0]], group[momenta[1]], share))
-        return result
-
-    def _between(self, start: float, end: float, share: float) -> float:
-        if self.cos:
-            return end + (start - end) / 2.0 * (1.0 + math.cos(math.pi * share))
-        return start + (end - start) * share
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        super().load_state_dict({k: v for k, v in state_dict.items() if k != "schedulers"})
+        for scheduler, state in zip(self.schedulers, state_dict["schedulers"], strict=True):
+            scheduler.load_state_dict(state)
 
 
-Phase = tuple[float, tuple[str, str], tuple[str, str]]
-
-
-def _phases(total: int, share: float, three: bool) -> list[Phase]:
-    """Return each phase's last step and the options it leads from and to."""
-    top = float(share * total) - 1.0
-    rise: Phase = (top, ("initial_lr", "max_lr"), ("max_momentum", "base_momentum"))
-    if not three:
-        fall: Phase = (total - 1.0, ("max_lr", "min_lr"), ("base_momentum", "max_momentum"))
-        return [rise, fall]
-    foot = float(2 * share * total) - 2.0
-    return [
-        rise,
-        (foot, ("max_lr", "initial_lr"), ("base_momentum", "max_momentum")),
-        (total - 1.0, ("initial_lr", "min_lr"), ("max_momentum", "max_momentum")),
-    ]
-
-
-def _set_momentum(group: dict[str, Any], value: float) -> None:
-    if "betas" in group:
-        group["betas"] = (value, *group["betas"][1:])
-    elif "momentum" in group:
-        group["momentum"] = value
-    else:
-        raise ArgumentError(
-            "OneCycleLR: the optimizer must have momentum or betas.",
-            came=f"options {sorted(group)}",
-            fix="pass cycle_momentum=False",
-        )
-
-
-class SequentialLR(LRScheduler):
+class SequentialLR(Combined):
     """One schedule after another, e.g. a warm-up and then a cosine.
 
     Args:
@@ -579,17 +377,47 @@ class SequentialLR(LRScheduler):
             scheduler.step()
         self._last_lr = scheduler.get_last_lr()
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state of every schedule, and which one's turn it is."""
-        state = super().state_dict()
-        state["schedulers"] = [s.state_dict() for s in self.schedulers]
-        return state
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
-        super().load_state_dict({k: v for k, v in state_dict.items() if k != "schedulers"})
-        for scheduler, state in zip(self.schedulers, state_dict["schedulers"], strict=True):
-            scheduler.load_state_dict(state)
+class ChainedScheduler(Combined):
+    """Several schedules stepped together, each multiplying what the others have made.
+
+    Args:
+        schedulers: The schedules, all of one optimizer.
+        optimizer: That optimizer.
+
+    Raises:
+        ArgumentError: there is none, they are of several optimizers, or one waits for a metric.
+
+    Example:
+        >>> import tenor as tn
+        >>> sgd = tn.optim.SGD([tn.ones(1, requires_grad=True)], lr=1.0)
+        >>> chained = ChainedScheduler([StepLR(sgd, 1, 0.5), ConstantLR(sgd, 0.5, 2)])
+        >>> chained.step()
+        >>> chained.get_last_lr()
+        [0.25]
+    """
+
+    def __init__(
+        self, schedulers: Sequence[LRScheduler], optimizer: Optimizer | None = None
+    ) -> None:
+        self.schedulers = list(schedulers)
+        owners = [getattr(s, "optimizer", None) for s in self.schedulers]
+        wanted = owners[0] if owners and optimizer is None else optimizer
+        waits = any(isinstance(s, ReduceLROnPlateau) for s in self.schedulers)
+        if not owners or waits or wanted is None or any(o is not wanted for o in owners):
+            raise ArgumentError(
+                "ChainedScheduler: chains schedules of one optimizer that need no metric.",
+                came=[type(s).__name__ for s in self.schedulers] or "no schedule",
+                fix="make all of them with the same optimizer; step ReduceLROnPlateau by itself",
+            )
+        self.optimizer = wanted
+        self._last_lr = self.rates()
+
+    def step(self) -> None:  # type: ignore[override]
+        """Take one step of every schedule."""
+        for scheduler in self.schedulers:
+            scheduler.step()
+        self._last_lr = self.rates()
 
 
 class ReduceLROnPlateau(LRScheduler):
@@ -619,7 +447,7 @@ class ReduceLROnPlateau(LRScheduler):
         min_lr: float | Sequence[float] = 0.0,
         eps: float = 1e-8,
     ) -> None:
-        _check(optimizer, "ReduceLROnPlateau")
+        check(optimizer, "ReduceLROnPlateau")
         if factor >= 1.0 or mode not in ("min", "max") or threshold_mode not in ("rel", "abs"):
             raise ArgumentError(
                 "ReduceLROnPlateau: factor is below 1, mode min or max, threshold_mode rel or abs.",

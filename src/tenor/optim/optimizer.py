@@ -18,6 +18,7 @@ from tenor.ir import dtype as dt
 from tenor.optim.count import StepCount, StepNumbers
 from tenor.runtime import allocator
 from tenor.tensor.conversion import adopt, from_array
+from tenor.tensor.gradient import RemovableHandle
 from tenor.tensor.modes import enable_grad, no_grad
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ class Optimizer:
         self._counts: dict[Tensor, StepCount] = {}
         self._generation = 0
         self._prepared: dict[int, tuple[tuple[Any, ...], list[Tensor]]] = {}
+        self._pre_hooks: list[Callable[..., Any]] = []
+        self._post_hooks: list[Callable[..., Any]] = []
         if isinstance(params, Handle):
             raise ArgumentError(
                 f"{type(self).__name__}: params must be several parameters, or dicts of them.",
@@ -170,6 +173,16 @@ class Optimizer:
         Args:
             closure: Computes the loss and its gradients again; its result is returned.
         """
+        given: tuple[tuple[Any, ...], dict[str, Any]]
+        given = (self,) if closure is None else (self, closure), {}
+        for hook in tuple(self._pre_hooks):
+            given = self._regiven(given, hook(self, *given))
+        loss = self._step(*given[0][1:], **given[1])
+        for hook in tuple(self._post_hooks):
+            hook(self, *given)
+        return loss
+
+    def _step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
         if closure is not None:
             with enable_grad():
@@ -177,9 +190,48 @@ class Optimizer:
         self._run(clear=False)
         return loss
 
+    def _regiven(self, given: Any, answer: Any) -> Any:
+        """Return a step's arguments as a hook leaves them."""
+        if answer is None:
+            return given
+        if isinstance(answer, tuple) and len(answer) == 2:
+            return answer
+        raise ArgumentError(
+            f"{type(self).__name__}: a step's pre-hook returns None, or new (args, kwargs).",
+            came=type(answer).__name__,
+            fix="return nothing",
+        )
+
     def step_and_clear(self) -> None:
         """Update the parameters and forget the gradients, which are then never stored."""
-        self._run(clear=True)
+        if self._pre_hooks or self._post_hooks:  # they may want to see the gradients
+            self.step()
+            self.zero_grad()
+        else:
+            self._run(clear=True)
+
+    def register_step_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call `hook(optimizer, args, kwargs)` before a step; it may return new ones.
+
+        Args:
+            hook: Gets the step's arguments, the optimizer the first of them.
+
+        Example:
+            >>> import tenor as tn
+            >>> x = tn.ones(1, requires_grad=True)
+            >>> sgd = tn.optim.SGD([x], lr=0.5)
+            >>> handle = sgd.register_step_pre_hook(lambda o, *_: print(x.grad.tolist()))
+            >>> x.sum().backward()
+            >>> sgd.step()
+            [1.0]
+        """
+        self._pre_hooks.append(hook)
+        return RemovableHandle(self._pre_hooks, hook)
+
+    def register_step_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call `hook(optimizer, args, kwargs)` after a step, with what the step was given."""
+        self._post_hooks.append(hook)
+        return RemovableHandle(self._post_hooks, hook)
 
     def _run(self, clear: bool) -> None:
         taken: set[StepCount] = set()
@@ -251,7 +303,7 @@ class Optimizer:
             active = [p for p in group["params"] if p.grad is not None]
             self._prepare(group, active)
             for p in active:
-                if p.grad.trace is not local.trace:
+                if p.grad.within is not local.trace:
                     guard(Outside(p), "unchanged")
         guard(self, "structure")
 

@@ -207,7 +207,8 @@ def _named(model: Savable) -> Iterator[tuple[str, Tensor]]:
 def _state(model: Savable) -> dict[str, Typed]:
     """Return every weight: what `state_dict` has, and buffers that it leaves out."""
     found = dict(_named(model)) | dict(model.state_dict())
-    return {key: stored(value) for key, value in found.items()}
+    # What else a module keeps (`get_extra_state`) is Python's: what was recorded does without.
+    return {key: stored(value) for key, value in found.items() if isinstance(value, Tensor)}
 
 
 # -- what it is called with -------------------------------------------------------------------

@@ -267,7 +267,7 @@ class Function:
         made = _attach(outputs, [args[i] for i in where], answer, ctx.plain, ctx.release)
         shapes = [_Like(o) for o in outputs]
         for i, output in enumerate(outputs):
-            if id(output) in ctx.dirty and output.trace is made[i].trace:
+            if id(output) in ctx.dirty and output.within is made[i].within:
                 output.state, made[i] = made[i].state, output
         return made[0] if isinstance(result, Handle) else tuple(made)
 

@@ -45,7 +45,7 @@ __all__ = [
 def adopt(buffer: Any, shape: tuple[int, ...], dtype: DType, requires_grad: bool = False) -> Tensor:
     """Return a tensor on a buffer."""
     made: Tensor = local.make()  # type: ignore[assignment]
-    made.trace = None
+    made.within = None
     made.buffer = buffer
     made.meta = meta(shape, dtype, requires_grad)
     return made
@@ -71,9 +71,9 @@ def from_array(array: NDArray[Any], dtype: DType | None = None) -> Tensor:
 def materialize(x: Tensor) -> Tensor:
     """Compute a tensor's value now; return the tensor."""
     base = x.base
-    if base is not None and x.seen != base.version and base.trace is None:
+    if base is not None and x.seen != base.version and base.within is None:
         record(ops.RESHAPE, (x,), (x.shape_tuple,))  # entering it derives it from the base again
-    if x.trace is not None:
+    if x.within is not None:
         refuse_observation("materialize()")
         local.flush()
     return x
@@ -126,7 +126,7 @@ def concrete(x: Tensor, what: str) -> NDArray[Any]:
     """
     known: Any = None
     if local.pinning is not None:
-        known = local.known.get(x.state) if x.trace is local.trace else None
+        known = local.known.get(x.state) if x.within is local.trace else None
         if known is None:
             refuse_observation(what)
     array = _stored(x if known is None else known)
@@ -170,9 +170,9 @@ def _lent(x: Tensor) -> NDArray[Any]:
 def _own(x: Tensor) -> None:
     """Give a tensor a buffer nobody else holds, so that lending it lends nothing more."""
     buffer = settle(x)
-    if x.trace is not None and not x.trace.done:  # of another thread
+    if x.within is not None and not x.within.done:  # of another thread
         x.meta = meta(x.shape_tuple, x.element_type, x.needs_grad)
-        x.buffer, x.trace = buffer, None
+        x.buffer, x.within = buffer, None
     # The tensor holds it as well.
     if not buffer.shared and getrefcount(buffer) > IN_A_NAME + 1:
         x.buffer = buffer.snapshot()

@@ -28,6 +28,7 @@ __all__ = [
     "detach_",
     "is_leaf",
     "register_hook",
+    "register_post_accumulate_grad_hook",
     "requires_grad_",
     "retain_grad",
 ]
@@ -85,7 +86,7 @@ def _mark(x: Tensor, requires_grad: bool) -> None:
     trace = local.trace
     if _settled(x):
         x.meta = meta(x.shape_tuple, x.element_type, requires_grad)
-        x.trace = None
+        x.within = None
         return
     op = ops.VARIABLE if requires_grad else ops.DETACH
     state = advance(trace, op, (state_of(x),), ())
@@ -98,7 +99,7 @@ def _mark(x: Tensor, requires_grad: bool) -> None:
 
 def _settled(x: Tensor) -> bool:
     """Tell whether a value is stored, so that nothing recorded has to say what it is."""
-    return x.trace is None or x.trace.done or (x.buffer is not None and x.state.op is ops.LEAF)
+    return x.within is None or x.within.done or (x.buffer is not None and x.state.op is ops.LEAF)
 
 
 def get_requires_grad(x: Tensor) -> bool:
@@ -134,7 +135,7 @@ def grad_fn(x: Tensor) -> GradientFunction | None:
     """What made the tensor; None for a leaf."""
     if is_leaf(x):
         return None
-    state = x.state if x.trace is not None and not x.trace.done else x.origin
+    state = x.state if x.within is not None and not x.within.done else x.origin
     return GradientFunction("unknown" if state is None else state.op.name)
 
 
@@ -278,9 +279,38 @@ def register_hook(x: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Removab
     x.hooks.insert(last, hook)
     if x.segment is not None:
         x.segment.hooks[x.origin] = x.hooks
-    elif x.trace is local.trace:
-        x.trace.hooks[x.state] = x.hooks
+    elif x.within is local.trace:
+        x.within.hooks[x.state] = x.hooks
     return RemovableHandle(x.hooks, hook)
+
+
+def register_post_accumulate_grad_hook(
+    x: Tensor, hook: Callable[[Tensor], None]
+) -> RemovableHandle:
+    """Call a function with a leaf each time `backward` has added to its `.grad`.
+
+    The function may use the gradient and forget it: an optimizer's step while backward goes on.
+
+    Raises:
+        GradientError: the tensor needs no gradient, or is no leaf.
+
+    Example:
+        >>> import tenor as tn
+        >>> x = tn.ones(2, requires_grad=True)
+        >>> handle = x.register_post_accumulate_grad_hook(lambda p: print(p.grad.tolist()))
+        >>> (x * 3).sum().backward()
+        [3.0, 3.0]
+    """
+    if not x.needs_grad or not is_leaf(x):
+        raise GradientError(
+            "register_post_accumulate_grad_hook: expects a leaf that requires a gradient.",
+            came="a computed tensor" if x.needs_grad else "requires_grad=False",
+            fix="use register_hook, or set requires_grad=True first",
+        )
+    if x.after is None:
+        x.after = []
+    x.after.append(hook)
+    return RemovableHandle(x.after, hook)
 
 
 def get_data(x: Tensor) -> Tensor:

@@ -441,7 +441,7 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     """
     vectors = (
         list(tensors[0])
-        if len(tensors) == 1 and not hasattr(tensors[0], "trace")
+        if len(tensors) == 1 and not hasattr(tensors[0], "within")
         else (list(tensors))
     )
     if indexing not in ("ij", "xy"):

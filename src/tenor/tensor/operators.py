@@ -69,7 +69,7 @@ def unary(name: str, op: Op, doc: str, *, floats: bool = True) -> Unary:
 
     def operate(x: Tensor) -> Tensor:
         trace = local.trace
-        if x.trace is trace:
+        if x.within is trace:
             state = trace.state.last
             if (
                 state is not None
@@ -79,7 +79,7 @@ def unary(name: str, op: Op, doc: str, *, floats: bool = True) -> Unary:
             ):
                 trace.state = state
                 result = blank()
-                result.trace = trace
+                result.within = trace
                 result.state = state
                 trace.outs.append(result)
                 return result  # type: ignore[no-any-return]
@@ -104,7 +104,7 @@ def binary(  # noqa: C901 - the quick test is written out: it is every operation
 
     def operate(a: Any, b: Any) -> Any:
         trace = local.trace
-        if a.trace is trace:
+        if a.within is trace:
             first = a.state
             kind = type(b)
             if kind is float or kind is int:
@@ -119,7 +119,7 @@ def binary(  # noqa: C901 - the quick test is written out: it is every operation
                     number = True
                 else:
                     return slow(a, b)
-            elif getattr(b, "trace", None) is trace:
+            elif getattr(b, "within", None) is trace:
                 second = b.state
                 state = trace.state.last
                 number = False
@@ -138,7 +138,7 @@ def binary(  # noqa: C901 - the quick test is written out: it is every operation
                     trace.scalars.append(b)
                 trace.state = state
                 result = blank()
-                result.trace = trace
+                result.within = trace
                 result.state = state
                 trace.outs.append(result)
                 return result

@@ -307,7 +307,7 @@ class Tensor(Handle):
 
     # -- linear algebra -----------------------------------------------------------------------
     matmul, mm, bmm, mv = linear.matmul, linear.mm, linear.bmm, linear.mv
-    dot, inner, outer, trace_of = linear.dot, linear.inner, linear.outer, linear.trace
+    dot, inner, outer, trace = linear.dot, linear.inner, linear.outer, linear.trace
     addmm, addmv, addr = linear.addmm, linear.addmv, linear.addr
     baddbmm, addbmm, vdot = linear.baddbmm, linear.addbmm, linear.vdot
     kron, cross, tensordot = linear.kron, linear.cross, linear.tensordot
@@ -331,6 +331,7 @@ class Tensor(Handle):
     backward, requires_grad_ = gradient.backward, gradient.requires_grad_
     detach, detach_ = gradient.detach, gradient.detach_
     retain_grad, register_hook = gradient.retain_grad, gradient.register_hook
+    register_post_accumulate_grad_hook = gradient.register_post_accumulate_grad_hook
 
     # -- conversion ---------------------------------------------------------------------------
     type_as = conversion.type_as

@@ -42,7 +42,7 @@ _extents: Final[dict[Any, set[Any]]] = {}
 
 def in_memory(x: Tensor) -> bool:
     """Tell whether x is computed, is no part of the trace, and no gradient flows through it."""
-    if local.pinning is not None or local.immediate or (x.trace is not None and not x.trace.done):
+    if local.pinning is not None or local.immediate or (x.within is not None and not x.within.done):
         return False
     return not x.needs_grad and (x.base is None or x.seen == x.base.version)
 

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 import tenor as tn
 from tenor.config import config
 from tenor.engine.trace import reset_trie
-from tenor.errors import DTypeError, GradientError
+from tenor.errors import ArgumentError, DTypeError, GradientError
 
 LOOK = pytest.mark.parametrize("look", [False, True])
 
@@ -174,6 +174,80 @@ def test_a_leafs_hooks_are_seen_by_a_pass_recorded_before():
     handle.remove()
     assert step() == [2, 4]
     assert seen == [1, 1]
+
+
+@LOOK
+def test_a_hook_after_accumulation_sees_the_whole_gradient_each_time(look):
+    def run(lib):
+        x = lib.tensor([1.0, 2.0], requires_grad=True)
+        w = lib.tensor([3.0, 4.0], requires_grad=True)
+        seen = []
+        x.register_hook(lambda g: g * 2)
+        for p in (x, w):
+            p.register_post_accumulate_grad_hook(
+                lambda p: seen.append((p.grad.tolist(), lib.is_grad_enabled(), p.is_leaf))
+            )
+        for _ in range(3):
+            y = x * w
+            if look:
+                y.tolist()
+            (y * y).sum().backward()
+        (x * x).sum().backward(inputs=[x])
+        lib.autograd.grad((x * x).sum(), x)
+        return sorted(seen), x.grad.tolist()
+
+    same(run)
+
+
+def test_a_step_may_be_taken_while_backward_goes_on():
+    def run(lib):
+        params = [lib.tensor([1.0, 2.0], requires_grad=True) for _ in range(3)]
+        steps = {p: lib.optim.SGD([p], lr=0.125, momentum=0.5) for p in params}
+
+        def update(p):
+            steps[p].step()
+            steps[p].zero_grad()
+
+        handles = [p.register_post_accumulate_grad_hook(update) for p in params]
+        found = []
+        for turn in range(4):
+            if turn == 3:
+                handles[0].remove()
+            a, b, c = params
+            (a * b + b * c + a * a).sum().backward()
+            found.append([p.tolist() for p in params])
+            found.append([p.grad is None for p in params])
+        return found
+
+    same(run)
+
+
+def test_a_hook_after_accumulation_is_seen_by_a_pass_recorded_before():
+    x = tn.tensor([1.0, 2.0], requires_grad=True)
+    seen = []
+
+    def step():
+        x.grad = None
+        (x * x).sum().backward()
+        return x.grad.tolist()
+
+    for _ in range(3):
+        step()
+    handle = x.register_post_accumulate_grad_hook(lambda p: seen.append(p.grad.tolist()))
+    assert [step() for _ in range(2)] == seen == [[2, 4], [2, 4]]
+    handle.remove()
+    step()
+    assert len(seen) == 2
+
+
+def test_a_hook_after_accumulation_is_a_leafs_and_returns_nothing():
+    x = tn.ones(2, requires_grad=True)
+    for other in (tn.ones(2), x * 2):
+        with pytest.raises(GradientError, match="a leaf that requires a gradient"):
+            other.register_post_accumulate_grad_hook(print)
+    x.register_post_accumulate_grad_hook(lambda p: p.grad)
+    with pytest.raises(ArgumentError, match="must return nothing"):
+        x.sum().backward()
 
 
 @LOOK

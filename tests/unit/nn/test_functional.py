@@ -17,30 +17,37 @@ POINTS = np.array(
 ACTIVATIONS = [
     "relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "hardswish",
     "hardsigmoid", "hardtanh", "sigmoid", "tanh", "logsigmoid", "softplus", "softsign",
+    "threshold", "prelu",
 ]  # fmt: skip
 BOUNDS = {"hardsigmoid": (-3.0, 3.0), "hardtanh": (-1.0, 1.0), "relu6": (0.0, 6.0)}
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_an_activation_is_pytorchs_at_ties_and_extremes(name, agree):
-    agree(getattr(F, name), getattr(TF, name), [POINTS])
+    agree(_activation(F, tn, name), _activation(TF, torch, name), [POINTS])
+
+
+def _activation(functions, lib, name):
+    """Return an activation as a function of the input and options."""
+    more = {"threshold": (3.0, -2.0), "prelu": (lib.tensor([0.3]),)}.get(name, ())
+    return lambda x, **options: getattr(functions, name)(x, *more, **options)
 
 
 @pytest.mark.parametrize("name", [n for n in ACTIVATIONS if n not in ("gelu", "mish")])
 def test_an_activation_keeps_nan(name):
     x = tn.tensor([math.nan])
-    assert math.isnan(getattr(F, name)(x).item()) == math.isnan(
-        getattr(TF, name)(torch.tensor([math.nan])).item()
+    assert math.isnan(_activation(F, tn, name)(x).item()) == math.isnan(
+        _activation(TF, torch, name)(torch.tensor([math.nan])).item()
     )
 
 
 INPLACE = ["relu", "relu6", "leaky_relu", "elu", "selu", "silu", "mish", "hardswish",
-           "hardsigmoid", "hardtanh"]  # fmt: skip
+           "hardsigmoid", "hardtanh", "threshold"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", INPLACE)
 def test_inplace_writes_the_input_and_keeps_the_gradient(name, agree):
-    ours, theirs = getattr(F, name), getattr(TF, name)
+    ours, theirs = _activation(F, tn, name), _activation(TF, torch, name)
     x = tn.tensor([-2.0, 3.0])
     wanted = ours(x).tolist()
     assert ours(x, inplace=True) is x
@@ -52,7 +59,7 @@ def test_inplace_writes_the_input_and_keeps_the_gradient(name, agree):
 
 @pytest.mark.parametrize("name", INPLACE)
 def test_inplace_twice_writes_twice_each_time_it_is_recorded(name):
-    function = getattr(F, name)
+    function = _activation(F, tn, name)
     wanted = function(function(tn.tensor([-2.0, 3.0]))).tolist()
     for _ in range(3):
         x = tn.tensor([-2.0, 3.0])
@@ -61,8 +68,36 @@ def test_inplace_twice_writes_twice_each_time_it_is_recorded(name):
         assert x.tolist() == wanted
 
 
+REFUSED = {
+    "weights": (lambda: F.prelu(tn.ones(2, 3), tn.ones(2)), ShapeError, "each of 3 channels"),
+    "vector": (lambda: F.prelu(tn.ones(2), tn.ones(2)), ShapeError, "each of 1 channels"),
+    "dtypes": (lambda: F.prelu(tn.ones(2).double(), tn.ones(1)), DTypeError, "tn.float32"),
+    "odd": (lambda: F.glu(tn.ones(2, 3)), ShapeError, "dim -1 must be even"),
+    "scalar": (lambda: F.glu(tn.ones(())), ShapeError, "must be even"),
+    "channels": (lambda: F.pixel_shuffle(tn.ones(6, 2, 2), 2), ShapeError, "multiple of 4"),
+    "extents": (lambda: F.pixel_unshuffle(tn.ones(1, 4, 3), 2), ShapeError, "multiples of 2"),
+    "dims": (lambda: F.pixel_shuffle(tn.ones(4, 2), 2), ShapeError, r"expects \(\*, C, H, W\)"),
+    "factor": (lambda: F.pixel_unshuffle(tn.ones(1, 2, 2), 0), ArgumentError, "positive"),
+    "sides": (lambda: tn.nn.ZeroPad2d((1, 2, 3)), ArgumentError, "padding"),
+}
+
+
+@pytest.mark.parametrize(("call", "error", "words"), REFUSED.values(), ids=REFUSED)
+def test_what_a_layer_refuses(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
+
+
+def test_pixels_and_channels_keep_their_dtype_and_may_be_empty():
+    whole = torch.arange(32).reshape(1, 8, 2, 2)
+    assert (
+        F.pixel_shuffle(tn.tensor(whole.numpy()), 2).tolist() == TF.pixel_shuffle(whole, 2).tolist()
+    )
+    assert F.pixel_shuffle(tn.zeros(0, 4, 2, 2), 2).shape == (0, 1, 4, 4)
+
+
 @pytest.mark.parametrize("dim", [None, 0, 1, -1])
-@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+@pytest.mark.parametrize("name", ["softmax", "log_softmax", "softmin"])
 @pytest.mark.filterwarnings("ignore:Implicit dimension choice")
 def test_softmax_over_any_dim(name, dim, agree):
     agree(lambda x: getattr(F, name)(x, dim), lambda x: getattr(TF, name)(x, dim), [(3, 4, 2)])
@@ -92,6 +127,68 @@ def test_a_loss_of_numbers(name, reduction, agree):
         lambda x, y: getattr(TF, name)(x, y, **options),
         [(4, 3), (4, 3)],
     )
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("name", [n for n in PAIRWISE if n != "smooth_l1_loss"])
+def test_a_loss_of_numbers_with_weights(name, reduction, agree):
+    options = {"reduction": reduction, **PAIRWISE[name]}
+    agree(
+        lambda x, y, w: getattr(F, name)(x, y, weight=w, **options),
+        lambda x, y, w: getattr(TF, name)(x, y, weight=w, **options),
+        [(4, 3), (4, 3), np.linspace(0.5, 2.0, 12, dtype=np.float32).reshape(4, 3)],
+    )
+    with pytest.raises(ShapeError, match="weight must have the input's shape"):
+        getattr(F, name)(tn.ones(4, 3), tn.ones(4, 3), weight=tn.ones(3))
+
+
+SIGNS = np.array([1, -1, -1, 1])
+APART = [
+    # loss, options, shapes of the inputs
+    ("MarginRankingLoss", {}, [(4,), (4,), SIGNS]),
+    ("MarginRankingLoss", {"margin": 0.5}, [(4,), (4,), SIGNS]),
+    ("HingeEmbeddingLoss", {}, [(4,), SIGNS]),
+    ("HingeEmbeddingLoss", {"margin": 0.3}, [(4,), SIGNS]),
+    ("SoftMarginLoss", {}, [(4,), SIGNS]),
+    ("CosineEmbeddingLoss", {}, [(4, 3), (4, 3), SIGNS]),
+    ("CosineEmbeddingLoss", {"margin": 0.2}, [(4, 3), (4, 3), SIGNS]),
+    ("CosineEmbeddingLoss", {"margin": -0.9}, [(3,), (3,), np.array(-1)]),
+    ("TripletMarginLoss", {}, [(4, 3), (4, 3), (4, 3)]),
+    ("TripletMarginLoss", {"margin": 0.2, "swap": True}, [(4, 3), (4, 3), (4, 3)]),
+    ("TripletMarginLoss", {"p": 1.0, "eps": 1e-3}, [(3,), (3,), (3,)]),
+    ("PoissonNLLLoss", {}, [(4,), np.array([0.0, 1.0, 2.0, 7.0], np.float32)]),
+    ("PoissonNLLLoss", {"full": True}, [(4,), np.array([0.5, 1.0, 2.0, 7.0], np.float32)]),
+    ("PoissonNLLLoss", {"log_input": False, "eps": 1e-3},
+     [np.array([0.5, 1, 3, 2], np.float32), np.array([0, 1, 2, 7], np.float32)]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize(("name", "options", "shapes"), APART)
+def test_a_loss_of_pairs_triplets_and_counts(name, options, shapes, reduction, agree):
+    ours, theirs = (getattr(lib.nn, name)(**options, reduction=reduction) for lib in (tn, torch))
+    agree(ours, theirs, shapes)
+    assert repr(ours) == repr(theirs)
+
+
+@pytest.mark.parametrize(("name", "options", "shapes"), APART)
+def test_a_loss_of_pairs_never_broadcasts(name, options, shapes):
+    inputs = [tn.ones(*np.shape(s) if isinstance(s, np.ndarray) else s) for s in shapes]
+    with pytest.raises(ShapeError):
+        getattr(tn.nn, name)(**options)(*inputs[:-1], tn.ones(5, 1))
+
+
+def test_a_count_of_zero_has_a_finite_gradient():
+    count = tn.zeros(1, requires_grad=True)  # PyTorch's is NaN
+    F.poisson_nll_loss(tn.ones(1), count, full=True).backward()
+    assert count.grad.tolist() == [-1.0]
+
+
+def test_soft_margin_loss_does_not_overflow():
+    x = tn.tensor([-200.0], requires_grad=True)
+    loss = F.soft_margin_loss(x, tn.ones(1))
+    loss.backward()
+    assert (loss.item(), x.grad.item()) == (200.0, -1.0)
 
 
 def test_smooth_l1_with_beta_zero_is_l1(agree):

@@ -333,6 +333,52 @@ def test_closure_is_called_with_gradients_on_and_returned():
     assert loss.item() == pytest.approx(loss_of(torch.tensor(X), theirs("float64")).item(), 1e-5)
 
 
+@pytest.mark.parametrize("clear", [False, True])
+def test_hooks_before_and_after_a_step_are_pytorchs(clear):
+    found = []
+    for lib in (tn, torch):
+        x = lib.ones(2, requires_grad=True)
+        opt = lib.optim.SGD([x], lr=0.5)
+        seen = []
+
+        def note(o, args, kwargs, seen=seen, x=x, opt=opt):
+            seen.append((o is opt, len(args), args[0] is opt, kwargs, x.tolist(), x.grad.tolist()))
+
+        def halve(o, args, kwargs, x=x):
+            x.grad.mul_(0.5)
+
+        handles = [opt.register_step_pre_hook(note), opt.register_step_pre_hook(halve)]
+        handles.append(opt.register_step_post_hook(note))
+        for turn in range(3):
+            if turn == 2:
+                handles[0].remove()
+                handles[2].remove()
+            (x * x).sum().backward()
+            if clear and lib is tn:
+                opt.step_and_clear()
+            else:
+                opt.step()
+                opt.zero_grad()
+        found.append((seen, x.tolist(), x.grad is None))
+    assert found[0] == found[1]
+    assert len(found[0][0]) == 4
+
+
+def test_a_hook_before_a_step_may_give_it_another_closure():
+    found = []
+    for lib in (tn, torch):
+        x = lib.ones(2, requires_grad=True)
+        opt = lib.optim.SGD([x], lr=0.5)
+        x.grad = lib.ones(2)
+        opt.register_step_pre_hook(lambda o, args, kwargs: ((o,), {"closure": lambda: 7}))
+        found.append((opt.step(), opt.step(lambda: 3), x.tolist()))
+    assert found[0] == found[1]
+    opt = SGD([tn.ones(1, requires_grad=True)], lr=0.5)
+    opt.register_step_pre_hook(lambda o, args, kwargs: 1)
+    with pytest.raises(ArgumentError, match="pre-hook"):
+        opt.step()
+
+
 def test_zero_grad_forgets_or_sets_to_zero():
     mine = ours("float32")
     opt = SGD(mine, lr=0.1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from torch.optim import lr_scheduler as theirs
@@ -27,6 +28,21 @@ SCHEDULES = {
     "restarts": lambda m, o: m.CosineAnnealingWarmRestarts(o, 3, 2, 0.001),
     "lambda": lambda m, o: m.LambdaLR(o, lambda t: 1.0 / (1 + t)),
     "lambdas": lambda m, o: m.LambdaLR(o, [lambda t: 0.9**t, lambda t: t + 1.0]),
+    "multiplicative": lambda m, o: m.MultiplicativeLR(o, lambda t: 1.0 - 0.03 * t),
+    "multiplicatives": lambda m, o: m.MultiplicativeLR(o, [lambda t: 0.9, lambda t: 1 + 1 / t]),
+    "chained": lambda m, o: m.ChainedScheduler(
+        [m.ConstantLR(o, 0.1, 3), m.ExponentialLR(o, 0.9), m.StepLR(o, 4)]
+    ),
+    "cyclic": lambda m, o: m.CyclicLR(o, 0.01, 0.5, 3),
+    "cyclic-uneven": lambda m, o: m.CyclicLR(
+        o, [0.01, 0.02], [0.5, 0.3], 2, 3, "triangular2", base_momentum=[0.5, 0.6]
+    ),
+    "cyclic-range": lambda m, o: m.CyclicLR(
+        o, 0.01, 0.5, 2, mode="exp_range", gamma=0.9, cycle_momentum=False
+    ),
+    "cyclic-function": lambda m, o: m.CyclicLR(
+        o, 0.01, 0.5, 2, scale_fn=lambda n: 1.0 / (1 + n), scale_mode="iterations"
+    ),
     "one-cycle": lambda m, o: m.OneCycleLR(o, 0.5, total_steps=14),
     "one-cycle-linear": lambda m, o: m.OneCycleLR(
         o, [0.5, 0.2], epochs=7, steps_per_epoch=2, anneal_strategy="linear", pct_start=0.4
@@ -109,10 +125,11 @@ def test_state_goes_on_in_another_run(name):
         assert rates(ours) == rates(again)
 
 
-CHAINED = [n for n in SCHEDULES if n.split("-")[0] not in ("one", "warm", "restarts")]
+OTHERWISE = ("one", "warm", "restarts", "cyclic", "chained")
+CHAINED = [n for n in SCHEDULES if n.split("-")[0] not in OTHERWISE]
 
 
-@pytest.mark.parametrize("name", [n for n in CHAINED if "lambda" not in n])
+@pytest.mark.parametrize("name", [n for n in CHAINED if n[:6] not in ("lambda", "multip")])
 def test_a_run_goes_on_from_a_step_as_pytorchs(name):
     found = []
     for optimizer, lib in zip(pair(), (mine, theirs), strict=True):
@@ -131,13 +148,29 @@ def test_a_run_goes_on_from_a_step_as_pytorchs(name):
         assert ours == pytest.approx(its, rel=1e-9)
 
 
+def test_a_run_by_factors_goes_on_as_pytorchs():
+    found = []
+    for optimizer, lib in zip(pair(), (mine, theirs), strict=True):
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"] * 2
+        schedule = lib.MultiplicativeLR(optimizer, lambda t: 1 / t, last_epoch=3)
+        seen = [rates(optimizer)]
+        for _ in range(3):
+            optimizer.step()
+            schedule.step()
+            seen.append(rates(optimizer))
+        found.append(np.array(seen))
+    np.testing.assert_allclose(*found, rtol=1e-12)
+
+
 OPTIONS = (
     "step_size", "milestones", "gamma", "factor", "total_iters", "start_factor", "end_factor",
     "power", "T_max", "eta_min",
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CHAINED)
+# PyTorch multiplies by f(t) once, whatever the way from where the schedule is.
+@pytest.mark.parametrize("name", [n for n in CHAINED if "multiplicative" not in n])
 @pytest.mark.filterwarnings("ignore")
 def test_a_step_that_is_named_is_gone_to(name):
     ours, ref = pair()
@@ -197,6 +230,15 @@ def _cosine(base, steps):
         lambda o: mine.CosineAnnealingWarmRestarts(o, 0),
         lambda o: mine.StepLR(o, 3, last_epoch=4),
         lambda o: mine.SequentialLR(o, [mine.StepLR(o, 1)], [2]),
+        lambda o: mine.MultiplicativeLR(o, [abs]),
+        lambda o: mine.ChainedScheduler([]),
+        lambda o: mine.ChainedScheduler([mine.ReduceLROnPlateau(o)]),
+        lambda o: mine.ChainedScheduler([mine.StepLR(o, 1), mine.StepLR(pair()[0], 1)]),
+        lambda o: mine.ChainedScheduler([mine.StepLR(o, 1)], pair()[0]),
+        lambda o: mine.CyclicLR(o, 0.1, 0.2, mode="square"),
+        lambda o: mine.CyclicLR(o, 0.1, 0.2, 0),
+        lambda o: mine.CyclicLR(o, 0.1, [0.2]),
+        lambda o: mine.CyclicLR(o, 0.1, 0.2, scale_mode="epochs"),
     ],
 )
 def test_bad_arguments_are_refused(make):
@@ -210,6 +252,8 @@ def test_one_cycle_needs_momentum_or_says_so():
     plain.param_groups[0].pop("momentum")
     with pytest.raises(ArgumentError, match="cycle_momentum"):
         mine.OneCycleLR(plain, 0.1, total_steps=3)
+    with pytest.raises(ArgumentError, match="cycle_momentum"):
+        mine.CyclicLR(plain, 0.1, 0.2)
     cycle = mine.OneCycleLR(plain, 0.1, total_steps=3, cycle_momentum=False)
     for _ in range(3):
         cycle.step()

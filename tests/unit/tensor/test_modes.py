@@ -124,12 +124,12 @@ def test_a_thread_has_its_own_mode():
 def test_immediate_mode_leaves_nothing_pending():
     before = tn.ones(3) + 1
     with tn.immediate():
-        assert before.trace is None
+        assert before.within is None
         y = tn.ones(3) * 2 + before
-        assert y.trace is None
+        assert y.within is None
         assert not local.trace.outs
     z = tn.ones(3) * 2
-    assert z.trace is local.trace
+    assert z.within is local.trace
     assert y.tolist() == [4.0] * 3
 
 
