@@ -5,10 +5,11 @@ four places of the image, two apart. It is transformed by sums and differences, 
 and halves; then each of the 16 transformed points is a matrix product over the channels, in the
 order of any other product; and what comes out is transformed into two by two places.
 
-Every element is the same sum in the same order whatever is computed beside it. Rounding errors are
-those of sums nine times shorter, and of the transforms: together no more than a direct sum's. A
-place depends on what its own window meets and on nothing else; only that an infinity there may
-give NaN instead of an infinity.
+Every element is the same sum in the same order whatever is computed beside it, of what its own
+window meets and of nothing else. Rounding errors are those of sums nine times shorter, and of the
+transforms: where the values of a window are alike, together no more than a direct sum's. But they
+go with the largest value of the window, under a weight of zero as well; and where a direct sum is
+an infinity, or near the largest float, it may be NaN.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from tenor.compiler.lower.packing import Layout, mover
 from tenor.compiler.lower.panel import pack_panel
 from tenor.compiler.lower.storage import compute_type, entry
 from tenor.compiler.lower.window import Padded, Spread, flat, padded_copy, spread_out, unflat
+from tenor.config import config
 from tenor.ir import dtype as dt
 from tenor.ir.loops import Function, Value, vector
 from tenor.ir.program import Lowered
@@ -52,10 +54,11 @@ TILES: Final = 256
 
 
 def suits(g: Correlation, dtype: DType) -> bool:
-    """Tell whether a correlation with neighbouring 3x3 taps is done so: by its shape alone."""
+    """Tell whether a correlation with neighbouring 3x3 taps is done so: by its shape."""
     covered = prod(ceil(n / 2) * 2 for n in g.out)
     return (
-        dtype is dt.float32
+        config.winograd
+        and dtype is dt.float32
         and g.taps == (3, 3)
         and g.steps == g.shape.steps == (1, 1)
         and min(g.source, g.rows) >= CHANNELS

@@ -13,6 +13,7 @@ from tenor.compiler.lower import convolution, weight_gradient
 from tenor.compiler.lower.channel_vectors import ChannelVectors
 from tenor.compiler.lower.contraction import TEMPLATES
 from tenor.compiler.lower.window_vectors import WindowVectors
+from tenor.config import config
 from tenor.ir import dtype as dt
 from tenor.ir.bfloat16 import from_bfloat16, to_bfloat16
 from tenor.ir.kernel import Buffer, Kernel
@@ -279,6 +280,13 @@ def test_winograd_takes_what_its_transforms_pay_for():
             assert calls(Case(n, (32, 40), (7, 7), (3, 3), padding=1), target=target)
     assert not calls(direct[0], dt.float64)
     assert not calls(Case(2, (64, 64), (8, 8), (3, 3)), dt.float64)
+
+
+def test_winograd_may_be_switched_off(monkeypatch):
+    case = Case(1, (32, 40), (7, 7), (3, 3), padding=1)
+    assert calls(case)
+    monkeypatch.setattr(config, "winograd", False)
+    assert not calls(case)
 
 
 def calls(case, dtype=dt.float32, target=None):
