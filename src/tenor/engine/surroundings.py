@@ -23,7 +23,7 @@ from tenor.ir.dtype import DType
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["Surroundings"]
+__all__ = ["PLAIN", "Surroundings"]
 
 PLAIN: Final = (bool, int, float, complex, str, bytes, type(None), DType)
 LONGEST: Final = 1024
@@ -43,6 +43,7 @@ class Surroundings:
         others: What it is given besides tensors.
 
     Attributes:
+        others: As given; they live as long as this.
         tensors: The tensors among it.
         places: What is read again, how, and what was there.
         empty: Containers that had nothing in them.
@@ -50,12 +51,13 @@ class Surroundings:
     """
 
     def __init__(self, function: Any, others: Iterable[Any]) -> None:
+        self.others = tuple(others)
         self.tensors: list[Handle] = []
         self.places: list[tuple[Any, Callable[[Any], Any], tuple[Any, ...]]] = []
         self.empty: list[Any] = []
         self.absent: list[tuple[Any, frozenset[str]]] = []
         found = _Search(self)
-        for value in (function, *others):
+        for value in (function, *self.others):
             found.visit(value)
         found.settle()
 
