@@ -2,10 +2,12 @@
 
 What a replay repeats: the returned tensors, in-place writes to captured tensors (parameters,
 optimiser state, running statistics) and `.grad` of captured tensors. What it guards: the metas of
-tensor arguments, the values of other arguments, the grad mode, the Python values the function can
-find (see `surroundings`), what it wrote sharing no memory with what it did not, and what modules
-and optimizers ask to be guarded. A call that cannot be repeated so is recorded like any other
-code. Other Python side effects, such as printing, happen when the function is recorded.
+tensor arguments, the values of plain arguments and the identity of others, the grad mode, the
+Python values the function can find (see `surroundings`), what it wrote sharing no memory with what
+it did not, and what modules and optimizers ask to be guarded. A call that cannot be repeated so is
+recorded like any other code: one that finds what cannot be looked into, or returns what is neither
+a tensor, a plain value nor a tuple, namedtuple, list or dict of them. Other Python side effects,
+such as printing, happen when the function is recorded.
 """
 
 from __future__ import annotations
