@@ -360,6 +360,7 @@ class GRU(Recurrent):
     """Run layers of gated recurrent units over a sequence; gates in the order r, z, n.
 
     Arguments, names and shapes are those of `LSTM`, without a projection; the state is h alone.
+    Under `tn.compile` a `PackedSequence` raises an ObservationError, as there.
 
     Example:
         >>> import tenor as tn
