@@ -2,22 +2,28 @@
 
 What a replay repeats: the returned tensors, in-place writes to captured tensors (parameters,
 optimiser state, running statistics) and `.grad` of captured tensors. What it guards: the metas of
-tensor arguments, the values of other arguments, the grad mode, the Python values the function can
-find (see `surroundings`), what it wrote sharing no memory with what it did not, and what modules
-and optimizers ask to be guarded. A call that cannot be repeated so is recorded like any other
-code. Other Python side effects, such as printing, happen when the function is recorded.
+tensor arguments, the values of plain arguments and the identity of others, the grad mode, the
+Python values the function can find (see `surroundings`), what it wrote sharing no memory with what
+it did not, and what modules and optimizers ask to be guarded. A call that cannot be repeated so is
+recorded like any other code: one that finds what cannot be looked into, or returns what is neither
+a tensor, a plain value nor a tuple, namedtuple, list or dict of them. Other Python side effects,
+such as printing, happen when the function is recorded.
 """
 
 from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field
+from enum import Enum
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, ParamSpec, TypeVar
+
+import numpy as np
 
 from tenor.engine.flush import Binding, bind, finish, flush
 from tenor.engine.handle import Handle
 from tenor.engine.macro import exact
-from tenor.engine.surroundings import Surroundings
+from tenor.engine.surroundings import PLAIN, Surroundings
 from tenor.engine.trace import Trace, local, refresh
 from tenor.ir import op as ops
 
@@ -33,6 +39,8 @@ R = TypeVar("R")
 
 HOPELESS: Final = 16
 """So many calls in a row that could not be repeated, and a function is simply called."""
+ALIKE: Final = (type, FunctionType, BuiltinFunctionType, MethodType)
+"""Arguments that are equal only where they are the same."""
 
 
 def guard(owner: object, name: str) -> None:
@@ -443,27 +451,52 @@ def _signature(value: Any, tensors: list[Handle], others: list[Any]) -> Any:
             raise Unrepeatable
         tensors.append(value)
         return kind
-    if isinstance(value, (tuple, list)):
-        return (type(value), *[_signature(v, tensors, others) for v in value])
-    if isinstance(value, dict):
-        return (dict, *[(k, _signature(v, tensors, others)) for k, v in value.items()])
+    of = type(value)
+    if of is list or _is_tuple(value):
+        return (of, *[_signature(v, tensors, others) for v in value])
+    if of is dict:
+        return (dict, *[_signature(pair, tensors, others) for pair in value.items()])
+    if of is slice:
+        ends = (value.start, value.stop, value.step)
+        return (slice, *[_signature(v, tensors, others) for v in ends])
     try:
         hash(value)
     except TypeError:
         raise Unrepeatable from None
     others.append(value)
-    return (type(value), value, exact(value))
+    if isinstance(value, ALIKE) or _plain(value):
+        return (of, value, exact(value))
+    return (of, id(value))  # a pin keeps it; what is equal may still differ
+
+
+def _is_tuple(value: Any) -> bool:
+    """Tell whether a value is a tuple, also one with names, that has nothing but its elements."""
+    return isinstance(value, tuple) and not getattr(value, "__dict__", None)
+
+
+def _plain(value: Any) -> bool:
+    """Tell whether a value is immutable, and equal only to what does the same."""
+    if type(value) in PLAIN or isinstance(value, (Enum, np.generic)):
+        return True
+    ours = type(value).__module__.partition(".")[0] == "tenor"
+    return ours and not hasattr(value, "__dict__")  # a device, a size
 
 
 def _map(value: Any, function: Callable[[Any], Any], kind: type | tuple[type, ...]) -> Any:
-    """Apply a function to every `kind` in a nest."""
+    """Apply a function to every `kind` in a nest.
+
+    Raises:
+        Unrepeatable: it holds what is neither plain nor taken apart here.
+    """
     if isinstance(value, kind):
         return function(value)
-    if isinstance(value, tuple):
+    if _is_tuple(value) and (type(value) is tuple or hasattr(value, "_fields")):
         made = [_map(v, function, kind) for v in value]
         return type(value)(*made) if hasattr(value, "_fields") else tuple(made)
-    if isinstance(value, list):
+    if type(value) is list:
         return [_map(v, function, kind) for v in value]
-    if isinstance(value, dict):
-        return {k: _map(v, function, kind) for k, v in value.items()}
+    if type(value) is dict:
+        return {_map(k, function, kind): _map(v, function, kind) for k, v in value.items()}
+    if not _plain(value):
+        raise Unrepeatable
     return value

@@ -2,7 +2,8 @@
 
 A replay of a compiled function repeats what it did with the Python values it found the first time.
 It may do so only while they are what they were. What a function can find is read off its code: the
-names it mentions, followed through the functions, modules and objects it mentions them on.
+names it mentions, followed through the functions, modules and objects it mentions them on. Where
+it finds what may change and cannot be looked into, such as an iterator, nothing is ever the same.
 """
 
 from __future__ import annotations
@@ -10,8 +11,27 @@ from __future__ import annotations
 import dis
 import functools
 import operator
+import re
+import struct
 import sys
-from types import CodeType, FunctionType, MethodType, ModuleType
+import threading
+from collections import OrderedDict, defaultdict, deque
+from types import (
+    BuiltinFunctionType,
+    ClassMethodDescriptorType,
+    CodeType,
+    FunctionType,
+    GenericAlias,
+    GetSetDescriptorType,
+    MappingProxyType,
+    MemberDescriptorType,
+    MethodDescriptorType,
+    MethodType,
+    MethodWrapperType,
+    ModuleType,
+    UnionType,
+    WrapperDescriptorType,
+)
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -23,9 +43,27 @@ from tenor.ir.dtype import DType
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["Surroundings"]
+__all__ = ["PLAIN", "Surroundings"]
 
 PLAIN: Final = (bool, int, float, complex, str, bytes, type(None), DType)
+CONTAINERS: Final = (
+    tuple, list, set, frozenset, dict, deque, bytearray, OrderedDict, defaultdict, MappingProxyType,
+)  # fmt: skip
+"""Containers that are looked into."""
+METHODS: Final = (
+    MethodType, BuiltinFunctionType, MethodWrapperType, functools.partial, staticmethod,
+    classmethod,
+)  # fmt: skip
+"""What is called with something else: what that is, is looked at."""
+INERT: Final = (
+    ClassMethodDescriptorType, CodeType, GenericAlias, GetSetDescriptorType, MemberDescriptorType,
+    MethodDescriptorType, UnionType, WrapperDescriptorType, type(...), type(NotImplemented), range,
+    slice, re.Pattern, operator.attrgetter, operator.itemgetter, operator.methodcaller,
+    type(threading.Lock()), type(threading.RLock()), np.dtype, np.generic, np.ufunc,
+)  # fmt: skip
+"""What never changes, or changes no computation."""
+OPEN: Final = frozenset((*PLAIN, *CONTAINERS, BaseException))
+"""Types written in C that keep nothing but what is looked at here."""
 LONGEST: Final = 1024
 """Elements of a list or dict that are compared one by one; a longer one is known by its length."""
 INSTALLED: Final = ("site-packages", "dist-packages")
@@ -43,25 +81,29 @@ class Surroundings:
         others: What it is given besides tensors.
 
     Attributes:
+        others: As given; they live as long as this.
         tensors: The tensors among it.
         places: What is read again, how, and what was there.
         empty: Containers that had nothing in them.
         absent: Dictionaries of attributes, and names that were not there.
+        understood: Whether there was nothing that may change and cannot be looked into.
     """
 
     def __init__(self, function: Any, others: Iterable[Any]) -> None:
+        self.others = tuple(others)
         self.tensors: list[Handle] = []
         self.places: list[tuple[Any, Callable[[Any], Any], tuple[Any, ...]]] = []
         self.empty: list[Any] = []
         self.absent: list[tuple[Any, frozenset[str]]] = []
+        self.understood = True
         found = _Search(self)
-        for value in (function, *others):
+        for value in (function, *self.others):
             found.visit(value)
         found.settle()
 
     def same(self) -> bool:
         """Tell whether everything is what it was."""
-        if any(self.empty):
+        if not self.understood or any(self.empty):
             return False
         for own, names in self.absent:
             if not own.keys().isdisjoint(names):
@@ -101,26 +143,36 @@ class _Search:
 
     def visit(self, value: Any) -> None:
         """Note what a value leads to."""
-        if isinstance(value, PLAIN) or id(value) in self.seen:
+        if type(value) in PLAIN or id(value) in self.seen:
             return
         self.seen[id(value)] = value
         if isinstance(value, Handle):
             self.found.tensors.append(value)
-        elif isinstance(value, (MethodType, functools.partial, staticmethod, classmethod)):
+        elif isinstance(value, METHODS):
             for part in ("__self__", "__func__", "func", "args", "keywords"):
                 self.visit(getattr(value, part, None))
         elif isinstance(value, property):
             self.visit(value.fget)
         elif isinstance(value, FunctionType):
             self.visit_function(value)
-        elif isinstance(value, (tuple, list, set, frozenset, dict)):
-            self.visit_container(value)
+        elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
+            self.found.watch(value, lambda v: (v,))
         elif "__wrapped__" in getattr(value, "__dict__", ()):  # a cache, or compiled itself
             self.visit(value.__wrapped__)
-        elif hasattr(value, "__dict__") and _watched(value):
-            self.owners.append(value)
-            for kind in type(value).__mro__[:-1]:
-                self.visit(kind)
+        elif not isinstance(value, INERT):
+            if isinstance(value, CONTAINERS):
+                self.visit_container(value)
+            if type(value) not in CONTAINERS and _watched(value):
+                self.visit_object(value)
+
+    def visit_object(self, value: Any) -> None:
+        """Follow the attributes of an object, and the methods of its class."""
+        if not isinstance(value, (type, ModuleType)) and _hides(_kind(value)):
+            self.found.understood = False
+            return
+        self.owners.append(value)
+        for kind in type(value).__mro__[:-1]:
+            self.visit(kind)
 
     def visit_function(self, function: FunctionType) -> None:
         """Follow a function's globals, closure and defaults."""
@@ -130,6 +182,10 @@ class _Search:
         self.names |= _mentioned(code)
         names = {name for name in _globals(code) if name in outside}
         self.found.watch_names(outside, names)
+        modules = _imports(code, outside.get("__package__") or "")
+        self.found.watch_names(sys.modules, set(modules))
+        for name in modules & sys.modules.keys():
+            self.visit(sys.modules[name])
         if function.__closure__ or function.__defaults__ or function.__kwdefaults__:
             self.found.watch(function, _contents)
         for value in (*[outside[name] for name in names], *_contents(function)):
@@ -143,13 +199,13 @@ class _Search:
         elif len(value) > LONGEST:
             watch(value, lambda v: (len(v),))
             return
-        elif isinstance(value, dict):
+        elif isinstance(value, (dict, MappingProxyType)):
             watch(value, lambda v: (*v, *v.values()))
-        elif isinstance(value, list):
+        elif isinstance(value, (list, deque, bytearray)):
             watch(value, tuple)
         elif isinstance(value, set):
             watch(value, lambda v: (frozenset(v),))
-        for inner in value.values() if isinstance(value, dict) else value:
+        for inner in value.values() if isinstance(value, (dict, MappingProxyType)) else value:
             self.visit(inner)
 
     def settle(self) -> None:
@@ -159,22 +215,75 @@ class _Search:
             before = len(self.names) + len(self.owners)
             for owner in list(self.owners):
                 names = self.names | _inherited(_kind(owner))
-                for name, value in list(vars(owner).items()):
+                for name, value in (*_slotted(owner), *_own(owner).items()):
                     implied = name[:2] == "__" and name not in MAKING
                     if name in names or (implied and isinstance(value, FunctionType)):
                         self.visit(value)
         for owner in self.owners:
-            self.found.watch_names(vars(owner), self.names | _inherited(_kind(owner)))
+            names = self.names | _inherited(_kind(owner))
+            self.found.watch_names(_own(owner), names)
+            if any(name in names for name, _ in _slotted(owner)):
+                self.found.watch(owner, functools.partial(_read, names))
 
 
 def _kind(owner: Any) -> type:
     return owner if isinstance(owner, type) else type(owner)
 
 
+def _own(owner: Any) -> Any:
+    """Return the dictionary of an object's attributes."""
+    return getattr(owner, "__dict__", {})
+
+
+@functools.cache
+def _slots(kind: type) -> dict[str, Any]:
+    """Return what reads the attributes that an object of a class keeps outside a dictionary."""
+    if issubclass(kind, (type, ModuleType)):
+        return {}
+    return {
+        name: reader
+        for base in reversed(kind.__mro__)
+        for name, reader in vars(base).items()
+        if isinstance(reader, MemberDescriptorType) and name != "__dict__"
+    }
+
+
+def _slotted(owner: Any) -> list[tuple[str, Any]]:
+    """Return the attributes that an object keeps in slots; MISSING where one is unset."""
+    found: list[tuple[str, Any]] = []
+    kind: type = type(owner)
+    for name, reader in _slots(kind).items():
+        try:
+            found.append((name, reader.__get__(owner)))
+        except AttributeError:
+            found.append((name, MISSING))
+    return found
+
+
+def _read(names: set[str], owner: Any) -> list[Any]:
+    """Return what an object's slots of these names hold."""
+    return [value for name, value in _slotted(owner) if name in names]
+
+
+@functools.cache
+def _hides(kind: type) -> bool:
+    """Tell whether objects of a class keep more than attributes: memory that has no name."""
+    for base in kind.__mro__[:-1]:
+        if base in OPEN:
+            continue
+        under = base.__base__
+        named = [n for n, a in vars(base).items() if isinstance(a, MemberDescriptorType)]
+        more = base.__basicsize__ - (under.__basicsize__ if under else 0)
+        pointers = len({*named, *({"__dict__", "__weakref__"} & vars(base).keys())})
+        if more > pointers * struct.calcsize("P"):
+            return True
+    return False
+
+
 @functools.cache
 def _inherited(kind: type) -> frozenset[str]:
-    """Return every name that the methods a module class has of a library mention."""
-    if getattr(kind, "watched", False) is not True:
+    """Return every name mentioned by the methods that a module or container has of a library."""
+    if getattr(kind, "watched", False) is not True and not hasattr(kind, "__getitem__"):
         return frozenset()
     methods = [
         method.__code__
@@ -228,6 +337,20 @@ def _globals(code: CodeType) -> frozenset[str]:
     found = {i.argval for i in dis.get_instructions(code) if i.opname in reads}
     inner = [c for c in code.co_consts if isinstance(c, CodeType)]
     return frozenset(found.union(*map(_globals, inner)))
+
+
+@functools.lru_cache(maxsize=4096)
+def _imports(code: CodeType, package: str) -> frozenset[str]:
+    """Return the modules a piece of code may mean where it imports, also in functions it makes."""
+    parts = package.split(".") if package else []
+    around = [".".join(parts[:n]) for n in range(1, len(parts) + 1)]
+    found: set[str] = set()
+    for name in (i.argval for i in dis.get_instructions(code) if i.opname == "IMPORT_NAME"):
+        path = name.split(".")
+        found.update(".".join(path[:n]) for n in range(1, len(path) + 1))
+        found.update(f"{start}.{name}".rstrip(".") for start in around)
+    inner = [c for c in code.co_consts if isinstance(c, CodeType)]
+    return (frozenset(found) - {""}).union(*[_imports(c, package) for c in inner])
 
 
 def _contents(function: FunctionType) -> list[Any]:

@@ -1,4 +1,7 @@
-"""PackedSequence: sequences of different lengths without their padding, time by time."""
+"""PackedSequence: sequences of different lengths without their padding, time by time.
+
+Lengths are Python's to know: under `tn.compile` reading them raises an ObservationError.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +88,7 @@ def pack_padded_sequence(
 
     Raises:
         ShapeError: there is not one length for each sequence.
-        ArgumentError: a length is out of range, or the sequences are not sorted.
+        ArgumentError: a length is no whole number or out of range, or the sequences are not sorted.
 
     Example:
         >>> import tenor as tn
@@ -96,7 +99,14 @@ def pack_padded_sequence(
     """
     x = input.transpose(0, 1) if batch_first else input
     held = concrete(lengths, "pack_padded_sequence") if isinstance(lengths, Handle) else lengths  # type: ignore[arg-type]
-    sizes = np.asarray(held, np.int64)
+    exact = np.asarray(held)
+    if (~np.isfinite(exact)).any() or (exact != np.floor(exact)).any():
+        raise ArgumentError(
+            "pack_padded_sequence: lengths are whole numbers.",
+            came=f"{exact.tolist()}",
+            fix="pass how many elements each sequence has",
+        )
+    sizes = exact.astype(np.int64)
     if sizes.shape != (x.shape[1],):
         raise ShapeError(
             "pack_padded_sequence: there must be one length for each sequence.",

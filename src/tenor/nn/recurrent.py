@@ -333,6 +333,7 @@ class LSTM(Recurrent):
     Shape:
         Input (T, N, I), states ((L D, N, H), (L D, N, H)); output (T, N, D H) and the last states.
         A `PackedSequence` gives another, and the states where each sequence ends.
+        Under `tn.compile` a `PackedSequence` raises an ObservationError: its lengths are read.
 
     Example:
         >>> import tenor as tn
@@ -359,6 +360,7 @@ class GRU(Recurrent):
     """Run layers of gated recurrent units over a sequence; gates in the order r, z, n.
 
     Arguments, names and shapes are those of `LSTM`, without a projection; the state is h alone.
+    Under `tn.compile` a `PackedSequence` raises an ObservationError, as there.
 
     Example:
         >>> import tenor as tn
@@ -395,6 +397,7 @@ class RNN(Recurrent):
     """Run layers of h' = tanh(W_ih x + b_ih + W_hh h + b_hh) over a sequence.
 
     Arguments, names and shapes are those of `LSTM`; the state is h alone.
+    Under `tn.compile` a `PackedSequence` raises an ObservationError, as there.
 
     Args:
         nonlinearity: "tanh" or "relu".

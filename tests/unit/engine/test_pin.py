@@ -1,6 +1,9 @@
 """What a replay of a compiled function does to tensors outside it: always what Python would."""
 
 import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -638,3 +641,60 @@ def test_an_interrupt_before_a_replay_runs_leaves_every_value(monkeypatch):
     assert count.within is None
     assert count.item() == 1.0
     assert step(ready(2.0)).item() == 6.0
+
+
+# -- results and arguments that are more than tensors ------------------------------------------
+@dataclass
+class Output:
+    value: object
+
+
+class Values(list):
+    pass
+
+
+class Pair(NamedTuple):
+    first: object
+    second: object
+
+
+@pytest.mark.parametrize(
+    ("hold", "read", "replayed"),
+    [
+        (Output, lambda o: o.value, False),
+        (lambda y: {y}, lambda s: next(iter(s)), False),
+        (lambda y: {y: 1}, lambda d: next(iter(d)), True),
+        (lambda y: OrderedDict(a=y), lambda d: d["a"], False),
+        (lambda y: Values([y]), lambda v: v[0], False),
+        (lambda y: [Output(y)], lambda v: v[0].value, False),
+        (lambda y: lambda: y, lambda f: f(), False),
+        (lambda y: Pair(y, {"n": [1, None]}), lambda p: p.first, True),
+    ],
+)
+def test_a_result_is_the_calls_own_whatever_holds_it(hold, read, replayed):
+    f = tn.compile(lambda x: hold(x + 1))
+    got = [f(ready(float(k))) for k in range(4)]
+    assert [read(g).item() for g in got] == [1.0, 2.0, 3.0, 4.0]
+    assert {type(g) for g in got} == {type(hold(ready(0.0)))}
+    assert f.recordings == (1 if replayed else 4)
+
+
+@dataclass(frozen=True)
+class Settings:
+    rate: float = field(compare=False)
+
+
+def test_arguments_that_are_equal_and_not_the_same():
+    f = tn.compile(lambda x, c: x * c.rate)
+    two, five = Settings(2.0), Settings(5.0)
+    assert [f(ready(1.0), c).item() for c in (two, five, two, five)] == [2.0, 5.0, 2.0, 5.0]
+    assert f.recordings == 2
+    assert [f(ready(1.0), Settings(float(k))).item() for k in range(9)] == list(range(9))
+
+
+def test_slices_and_sizes_are_arguments_by_value():
+    f = tn.compile(lambda x, at, size: x[at].reshape(size) * 1)
+    x = ready(1.0, 2.0, 3.0)
+    for _ in range(3):
+        assert f(x, slice(0, 2), tn.ones(2, 1).shape).tolist() == [[1.0], [2.0]]
+    assert f.recordings == 1

@@ -1,8 +1,20 @@
 """A compiled function notices when a Python value it finds outside its arguments is another."""
 
 import argparse
+import enum
 import functools
+import io
+import logging
+import operator
+import pathlib
+import random
+import re
+import sys
+import threading
 import types
+from collections import ChainMap, OrderedDict, UserDict, defaultdict, deque
+from contextvars import ContextVar
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -13,6 +25,7 @@ from tenor.engine import pin
 from tenor.engine.surroundings import Surroundings
 
 scale = 1
+TABLE = {"a": 2.0}
 
 
 def ready(*values):
@@ -141,6 +154,104 @@ def test_options_kept_in_an_object_of_the_standard_library(kind):
     assert not changed(function, lambda: setattr(options, "epoch", 1))
 
 
+class Slotted:
+    __slots__ = ("later", "rate", "steps")
+
+    def __init__(self):
+        self.rate, self.steps = 2.0, 0
+
+
+@dataclass(slots=True)
+class Options:
+    rate: float = 2.0
+    inner: object = None
+
+
+class Named(list):
+    rate = 1.0
+
+
+class Table(dict):
+    pass
+
+
+def test_slots():
+    thing, options = Slotted(), Options(inner=Options())
+    assert changed(lambda x: x * thing.rate, lambda: setattr(thing, "rate", 5.0))
+    assert changed(lambda x: x * thing.rate, lambda: delattr(thing, "rate"))
+    assert changed(lambda x: getattr(thing, "later", x), lambda: setattr(thing, "later", 5.0))
+    assert not changed(lambda x: x * thing.rate, lambda: setattr(thing, "steps", 1))
+    assert changed(lambda x: x * options.rate, lambda: setattr(options, "rate", 5.0))
+    assert changed(lambda x: x * options.inner.rate, lambda: setattr(options.inner, "rate", 5.0))
+    assert changed(lambda x, o: x * o.rate, lambda: setattr(options, "rate", 6.0), options)
+
+
+@pytest.mark.parametrize(
+    ("held", "change"),
+    [
+        (deque([2.0]), lambda h: h.append(1.0)),
+        (bytearray(b"ab"), lambda h: h.__setitem__(0, 9)),
+        (UserDict(a=2.0), lambda h: h.update(a=5.0)),
+        (ChainMap({}, {"a": 2.0}), lambda h: h.maps[1].update(a=5.0)),
+        (types.MappingProxyType(TABLE), lambda h: TABLE.update(a=5.0)),
+        (Named([1]), lambda h: h.append(2)),
+        (Named([1]), lambda h: setattr(h, "rate", 5.0)),
+        (Table(a=1), lambda h: setattr(h, "rate", 5.0)),
+        ((np.ones(2),), lambda h: h[0].fill(5.0)),
+        ([2.0].__getitem__, lambda h: h.__self__.append(5.0)),
+    ],
+)
+def test_what_a_container_holds(held, change):
+    assert changed(lambda x: (x, held, held.rate), lambda: change(held))
+
+
+def test_a_module_imported_inside():
+    def function(x):
+        import surroundings_settings
+
+        return x * surroundings_settings.RATE
+
+    def method(x):
+        from surroundings_settings import RATE
+
+        return x * RATE
+
+    name = "surroundings_settings"
+    module = types.ModuleType(name)
+    module.RATE, module.other = 2.0, 1
+    assert changed(function, lambda: sys.modules.__setitem__(name, module))
+    try:
+        assert not changed(function, lambda: setattr(module, "other", 2))
+        for k, f in enumerate((function, method, lambda x: method(x))):
+            assert changed(f, functools.partial(setattr, module, "RATE", 5.0 + k))
+    finally:
+        del sys.modules[name]
+
+
+class Drawing(random.Random):
+    pass
+
+
+@pytest.mark.parametrize(
+    "held",
+    [iter([1.0]), zip([1.0], strict=True), ContextVar("rate"), np.random.default_rng(0), Drawing(),
+     Drawing().random, threading.local(), np.array([[1.0], None], object), io.StringIO()],
+)  # fmt: skip
+def test_what_cannot_be_looked_into_is_never_the_same(held):
+    assert not Surroundings(lambda x: (x, held), ()).same()
+
+
+@pytest.mark.parametrize(
+    "held",
+    [object(), len, np.sum, np.add, range(3), ..., tn.float32, tn.ones(1).device, tn.ones(1).shape,
+     enum.Enum("Way", "up"), re.compile("a"), int | None, pathlib.Path("a"), threading.Lock(), tn,
+     logging.getLogger("a"), ValueError("a"), operator.itemgetter(1), np.float32(1), "a".join,
+     Slotted(), Options(), Table(), OrderedDict(a=1), defaultdict(list, a=[1])],
+)  # fmt: skip
+def test_what_keeps_nothing_out_of_sight(held):
+    assert Surroundings(lambda x: (x, held), ()).same()
+
+
 def test_attributes_that_no_code_mentions_may_change():
     thing, block = Plain(), Block()
     assert not changed(thing.run, thing.count)
@@ -253,3 +364,20 @@ def test_attributes_that_change_outside_cost_nothing():
         f(tn.ones(1, 1).materialize())
         block.calls += 1
     assert f.recordings == 1
+
+
+def test_an_iterator_is_asked_at_each_call():
+    rates = iter([1.0, 2.0, 3.0, 4.0])
+    f = tn.compile(lambda x: x * next(rates))
+    assert [f(ready(1.0)).item() for _ in range(4)] == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_a_slot_written_inside():
+    thing = Slotted()
+
+    def step(x):
+        thing.steps += 1
+        return x * thing.steps
+
+    f = tn.compile(step)
+    assert [f(ready(1.0)).item() for _ in range(4)] == [1.0, 2.0, 3.0, 4.0]

@@ -6,7 +6,7 @@ import torch
 from torch.nn.utils import rnn as theirs
 
 import tenor as tn
-from tenor.errors import ArgumentError, ShapeError
+from tenor.errors import ArgumentError, ObservationError, ShapeError
 
 mine = tn.nn.utils.rnn
 SORTED, MIXED = [5, 3, 3, 1], [3, 5, 1, 3]
@@ -89,6 +89,10 @@ def _live(lengths):
         (lambda x: mine.pack_padded_sequence(x, MIXED), ArgumentError, "enforce_sorted=False"),
         (lambda x: mine.pack_padded_sequence(x, [5, 3]), ShapeError, "batch_first"),
         (lambda x: mine.pack_padded_sequence(x, [6, 3, 3, 1]), ArgumentError, r"\[1, 5\]"),
+        (lambda x: mine.pack_padded_sequence(x, [5, 3.7, 3, 1]), ArgumentError, "3.7"),
+        (lambda x: mine.pack_padded_sequence(x, [5, np.nan, 3, 1]), ArgumentError, "whole"),
+        (lambda x: tn.compile(tn.nn.LSTM(2, 4, dtype=tn.float64))(
+            mine.pack_padded_sequence(x, SORTED)), ObservationError, "compile"),
         (lambda x: mine.pack_padded_sequence(x, [5, 3, 3, 0]), ArgumentError, "leave empty"),
         (lambda x: mine.pad_packed_sequence(
             mine.pack_padded_sequence(x, SORTED), total_length=4), ArgumentError, "4 for 5"),
