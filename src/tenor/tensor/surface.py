@@ -31,16 +31,12 @@ RAW: Final = (
     ArithmeticError, AttributeError, BufferError, IndexError, KeyError, TypeError, ValueError,
 )  # fmt: skip
 """What Python and NumPy raise when an argument is not what a function takes it for."""
-
-
 SYNONYMS: Final = {
     "axis0": "dim0", "axis1": "dim1", "indices": "sections", "indices_or_sections": "sections",
     "split_size_or_sections": "split_size",
 }  # fmt: skip
 """PyTorch's other names of arguments; `axis` and `keepdims` are seen to by `aliased`."""
-SPELLED: Final = frozenset(
-    ("dims", "input", "out", "repeats", "shape", "size", *SYNONYMS)
-)  # fmt: skip
+SPELLED: Final = frozenset(("dims", "input", "out", "repeats", "shape", "size", *SYNONYMS))
 """Names that may have to be translated."""
 
 
@@ -149,7 +145,7 @@ def _complaint(
         several = signature.parameters[key].kind is inspect.Parameter.VAR_POSITIONAL
         if several or _is_one_of(kind, value):
             continue
-        words = [WORDS[part] for part in kind.split(" | ") if WORDS[part]]
+        words = [KINDS[part][0] for part in kind.split(" | ") if KINDS[part][0]]
         return DTypeError(
             f"{name}: {key} must be {' or '.join(words)}.",
             came=f"{key}={_described(value)}",
@@ -210,7 +206,6 @@ KINDS: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
     "NDArray[Any]": ("a NumPy array", _of(np.ndarray)),
 }
 """What the parts of a parameter's annotation mean, in words and as a test."""
-WORDS: Final = {kind: words for kind, (words, _) in KINDS.items()}
 
 
 def _is_one_of(kind: str, value: Any) -> bool:
