@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from tenor.engine.handle import Handle
-from tenor.errors import PACKAGE, ArgumentError, DTypeError, TenorError
+from tenor.errors import ArgumentError, DTypeError, TenorError
 from tenor.ir.dtype import DType
 from tenor.tensor.dims import ALIASES
 from tenor.tensor.inplace import overwrite
@@ -117,16 +117,23 @@ def _written(out: Any, result: Any, name: str) -> Any:
 
 
 # -- errors -------------------------------------------------------------------------------------
-NUMPY: Final = str(Path(np.__file__).parent)
+OURS: Final = frozenset(("tenor", "numpy"))
 
 
 def _of_others(trace: TracebackType | None) -> bool:
-    """Tell whether an error came out of somebody else's function, such as a hook."""
+    """Tell whether an error came out of somebody else's function, such as a hook.
+
+    Modules tell, since code typed at a prompt has no file. Python's own, such as `contextlib`,
+    only pass an error on; one that begins in them may be anybody's, and stays as it is.
+    """
+    package = ""
     while trace is not None:
-        if not trace.tb_frame.f_code.co_filename.startswith((PACKAGE, NUMPY, "<")):
+        module = trace.tb_frame.f_globals.get("__name__")
+        package = str(module).partition(".")[0]
+        if package not in OURS and package not in sys.stdlib_module_names:
             return True
         trace = trace.tb_next
-    return False
+    return package not in OURS
 
 
 def _complaint(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fractions
 import inspect
 import pickle
 
@@ -154,6 +156,54 @@ def test_an_error_of_a_hook_is_its_own():
     with pytest.raises(KeyError) as caught:
         x.sum().backward()
     assert not isinstance(caught.value, TenorError)
+
+
+AT_A_PROMPT = """
+def hook(g):
+    raise ValueError("the user's own")
+
+x = tn.ones(2, requires_grad=True)
+x.register_hook(hook)
+x.sum().backward()
+"""
+
+
+@pytest.mark.parametrize("names", [{"__name__": "__main__"}, {}, {"__name__": None}])
+@pytest.mark.parametrize("file", ["<stdin>", "<string>", "<ipython-input-1>"])
+def test_an_error_of_a_hook_typed_at_a_prompt_is_its_own(file, names):
+    with pytest.raises(ValueError, match=r"^the user's own$") as caught:
+        exec(compile(AT_A_PROMPT, file, "exec"), {"tn": tn, **names})
+    assert not isinstance(caught.value, TenorError)
+
+
+def test_an_error_of_pythons_own_function_as_a_hook_is_its_own():
+    x = tn.ones(2, requires_grad=True)
+    x.register_hook(fractions.Fraction)
+    with pytest.raises(TypeError) as caught:
+        x.sum().backward()
+    assert not isinstance(caught.value, TenorError)
+
+
+OURS = """
+@contextlib.contextmanager
+def within():
+    yield
+
+@within()
+def fails(x):
+    raise ValueError("no such")
+
+def raw(x: float):
+    return fails(x)
+"""
+
+
+def test_an_error_of_ours_is_turned_through_pythons_own_frames():
+    names = {"__name__": "tenor.made", "contextlib": contextlib}
+    exec(compile(OURS, "<tenor>", "exec"), names)
+    with pytest.raises(ArgumentError, match="do not go together: no such") as caught:
+        public(names["raw"])(1.0)
+    assert caught.value.came == ["x=1.0 (float)"]
 
 
 @pytest.mark.parametrize("function", [tn.stack, tn.exp, tn.concat, tn.nn.functional.linear])
