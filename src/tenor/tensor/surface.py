@@ -54,11 +54,11 @@ def public(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            if not kwargs or SPELLED.isdisjoint(kwargs):
-                return function(*args, **kwargs)
+        out = None
+        if kwargs and not SPELLED.isdisjoint(kwargs) and not _own(function)[0].issuperset(kwargs):
             out = kwargs.pop("out", None)
             args, kwargs = _respelled(function, args, kwargs)
+        try:
             result = function(*args, **kwargs)
             return result if out is None else _written(out, result, function.__name__)
         except RAW as error:
@@ -90,18 +90,34 @@ def publish(names: dict[str, Any], module: str = "") -> dict[str, Any]:
     return made
 
 
+@functools.cache
+def _own(function: Callable[..., Any]) -> tuple[frozenset[str], str | None]:
+    """Return the names a function takes arguments by, and the name of its `*arguments`.
+
+    Worked out at the first call that needs it: for every function it would show in the import.
+    """
+    kinds = {key: p.kind for key, p in inspect.signature(function).parameters.items()}
+    several = [key for key, kind in kinds.items() if kind is inspect.Parameter.VAR_POSITIONAL]
+    return frozenset(kinds).difference(several), several[0] if several else None
+
+
 def _respelled(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return arguments by the names and places the function has for them."""
-    parameters = inspect.signature(function).parameters
-    several = [k for k, p in parameters.items() if p.kind is inspect.Parameter.VAR_POSITIONAL]
+    """Return arguments by the names and places the function has for them.
+
+    Raises:
+        TypeError: the first tensor is given by place and as `input` too.
+    """
+    own, several = _own(function)
+    if "input" in kwargs and "input" not in own and args:
+        raise TypeError(f"{function.__name__}() got multiple values for argument 'input'")
     named = {}
     for key, value in kwargs.items():
-        if key in several:
-            args = (*args, value)
-        elif key in parameters:
+        if key in own:
             named[key] = value
+        elif key == several:
+            args = (*args, value)
         elif key == "input":
             args = (value, *args)
         else:

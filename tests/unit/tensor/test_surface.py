@@ -146,6 +146,36 @@ def test_what_python_says_itself_stays():
         tn.softmax(given(X), dim=0, dims=1)
 
 
+TWICE = {
+    "sub": lambda x: tn.sub(x, input=x),
+    "a method": lambda x: x.sub(input=x),
+    "matmul": lambda x: tn.matmul(x, input=x),
+    "with its other arguments": lambda x: tn.sum(x, input=x, dim=0),
+    "with several": lambda x: tn.permute(x, input=x, dims=(1, 0)),
+    "with any names": lambda x: x.uniform_(input=x),
+}
+
+
+@pytest.mark.parametrize("label", TWICE)
+def test_the_first_tensor_is_given_once(label):
+    with pytest.raises(
+        TypeError, match=r"\w+\(\) got multiple values for argument 'input'"
+    ) as caught:
+        TWICE[label](given(X))
+    assert not isinstance(caught.value, TenorError)
+
+
+def test_a_signature_is_read_once(monkeypatch):
+    x = given(X)
+    want = x.permute(dims=(1, 0)).tolist()
+    tn.add(input=x, other=1)
+    tn.full(size=(2,), fill_value=1.0)
+    monkeypatch.setattr(inspect, "signature", None)
+    assert x.permute(dims=(1, 0)).tolist() == want
+    assert tn.full(size=(2,), fill_value=1.0).tolist() == [1.0, 1.0]
+    assert tn.add(input=x, other=1).tolist() == (x + 1).tolist()
+
+
 def test_an_error_of_a_hook_is_its_own():
     x = tn.ones(2, requires_grad=True)
 
