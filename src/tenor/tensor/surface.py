@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from tenor.engine.handle import Handle
-from tenor.errors import ArgumentError, DTypeError, TenorError
+from tenor.errors import ArgumentError, DTypeError, ShapeError, TenorError
 from tenor.ir.dtype import DType
 from tenor.tensor.dims import ALIASES
-from tenor.tensor.inplace import overwrite
+from tenor.tensor.inplace import holds, overwrite
 from tenor.tensor.operands import NUMBERS
 
 if TYPE_CHECKING:
@@ -126,10 +126,48 @@ def _respelled(
 
 
 def _written(out: Any, result: Any, name: str) -> Any:
-    """Write results into the tensors given for them; return those."""
-    if isinstance(result, Handle):
-        return overwrite(out, result, name)  # type: ignore[arg-type]
-    return tuple(overwrite(o, r, name) for o, r in zip(out, result, strict=True))
+    """Write results into the tensors given for them; return those, together as results come.
+
+    Raises:
+        ArgumentError: a result is no tensor, or `out` is not a tensor for each.
+        ShapeError: one has another shape than its result.
+        DTypeError: one cannot hold its result. Nothing is written then.
+    """
+    alone = isinstance(result, Handle)
+    results, outs = ((result,), (out,)) if alone else (result, out)
+    if not _tensors(results):
+        raise ArgumentError(
+            f"{name}: out is for results that are tensors.",
+            came=[f"out={_described(out)}", f"result {_described(result)}"],
+            fix="leave out= away",
+        )
+    if not _tensors(outs) or len(outs) != len(results):
+        wanted = "a tensor" if alone else f"a sequence of {len(results)} tensors"
+        raise ArgumentError(
+            f"{name}: out must be {wanted}.",
+            came=f"out={_described(out)}",
+            fix="give tensors of the results' shapes and dtypes, or leave out= away",
+        )
+    for tensor, made in zip(outs, results, strict=True):
+        came = f"out={_described(tensor)} for {_described(made)}"
+        if tensor.shape_tuple != made.shape_tuple:
+            raise ShapeError(
+                f"{name}: out must have the result's shape.",
+                came=came,
+                fix=f"make it with tn.empty({made.shape_tuple})",
+            )
+        if not holds(tensor.element_type, made.element_type):
+            raise DTypeError(
+                f"{name}: out must be of a dtype that holds the result.",
+                came=came,
+                fix=f"make it with dtype=tn.{made.element_type.name}",
+            )
+    for tensor, made in zip(outs, results, strict=True):
+        overwrite(tensor, made, name)
+    if alone:
+        return out
+    kind: Any = type(result)
+    return kind(*outs) if hasattr(kind, "_fields") else kind(outs)
 
 
 # -- errors -------------------------------------------------------------------------------------
@@ -184,6 +222,8 @@ def _complaint(
 
 def _described(value: Any) -> str:
     """Return what a value is, in a few words."""
+    if isinstance(value, (tuple, list)) and _tensors(value):
+        return f"({', '.join(map(_described, value))})"
     if isinstance(value, Handle):
         return f"a tensor {value.shape_tuple} {value.element_type.name}"
     if isinstance(value, np.ndarray):
@@ -209,6 +249,9 @@ def _tensor(value: Any) -> bool:
     return isinstance(value, Handle)
 
 
+_tensors = _each(_tensor)
+
+
 def _of(*types: type) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, types)
 
@@ -224,8 +267,8 @@ KINDS: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
     "DType": ("a dtype", _of(DType)),
     "Dims": ("a dim or several", lambda v: v is None or _whole(v) or _each(_whole)(v)),
     "Sequence[int]": ("a sequence of integers", _each(_whole)),
-    "Sequence[Tensor]": ("a sequence of tensors", _each(_tensor)),
-    "tuple[Tensor, ...]": ("a sequence of tensors", _each(_tensor)),
+    "Sequence[Tensor]": ("a sequence of tensors", _tensors),
+    "tuple[Tensor, ...]": ("a sequence of tensors", _tensors),
     "NDArray[Any]": ("a NumPy array", _of(np.ndarray)),
 }
 """What the parts of a parameter's annotation mean, in words and as a test."""

@@ -81,17 +81,70 @@ def test_out_is_written_and_returned(label):
     assert view.tolist() == want[0].tolist()
 
 
-def test_out_of_two_results_is_two_tensors():
+@pytest.mark.parametrize("sequence", [tuple, list])
+def test_out_of_two_results_is_two_tensors(sequence):
     values, indices = tn.zeros(2), tn.zeros(2, dtype=tn.int64)
-    tn.max(given(X), 1, out=(values, indices))
+    found = tn.max(given(X), 1, out=sequence((values, indices)))
     assert (values.tolist(), indices.tolist()) == ([2.0, 1.5], [2, 0])
+    assert type(found) is type(tn.max(given(X), 1))
+    assert found.values is values
+    assert found.indices is indices
 
 
-def test_out_must_fit():
-    with pytest.raises(DTypeError):
-        tn.add(tn.ones(2), 1, out=tn.zeros(2, dtype=tn.int64))
-    with pytest.raises(ShapeError):
-        tn.add(tn.ones(2), 1, out=tn.zeros(3))
+def test_out_of_several_results_is_as_they_come():
+    outs = [tn.zeros(1, 3), tn.zeros(1, 3)]
+    found = tn.split(given(X), 1, out=outs)
+    assert type(found) is type(tn.split(given(X), 1))
+    assert all(o is f for o, f in zip(outs, found, strict=True))
+    assert [o.tolist() for o in outs] == [[row] for row in X.tolist()]
+
+
+MISFITS = {
+    "another shape": (
+        lambda o: tn.add(tn.ones(2), 1, out=tn.zeros(3)),
+        (ShapeError, "out=a tensor (3,) float32 for a tensor (2,) float32"),
+    ),
+    "another dtype": (
+        lambda o: tn.add(tn.ones(2), 1, out=tn.zeros(2, dtype=tn.int64)),
+        (DTypeError, "out=a tensor (2,) int64 for a tensor (2,) float32"),
+    ),
+    "the second of two": (
+        lambda o: tn.max(tn.ones(2, 3), 1, out=(o, tn.zeros(3, dtype=tn.int64))),
+        (ShapeError, "out=a tensor (3,) int64 for a tensor (2,) int64"),
+    ),
+    "the dtype of the second": (
+        lambda o: tn.max(tn.ones(2, 3), 1, out=(o, tn.zeros(2, dtype=tn.bool))),
+        (DTypeError, "out=a tensor (2,) bool for a tensor (2,) int64"),
+    ),
+    "too few": (
+        lambda o: tn.max(tn.ones(2, 3), 1, out=(o,)),
+        (ArgumentError, "out=(a tensor (2,) float32)"),
+    ),
+    "one for two": (
+        lambda o: tn.max(tn.ones(2, 3), 1, out=o),
+        (ArgumentError, "out=a tensor (2,) float32"),
+    ),
+    "two for one": (
+        lambda o: tn.exp(tn.ones(2), out=(o, o)),
+        (ArgumentError, "out=(a tensor (2,) float32, a tensor (2,) float32)"),
+    ),
+    "a number": (lambda o: tn.exp(tn.ones(2), out=5), (ArgumentError, "out=5 (int)")),
+    "of a bool": (
+        lambda o: tn.allclose(tn.ones(2), tn.ones(2), out=o),
+        (ArgumentError, "out=a tensor (2,) float32"),
+    ),
+}
+
+
+@pytest.mark.parametrize("label", MISFITS)
+def test_out_must_fit_before_anything_is_written(label):
+    (call, (error, came)), out = MISFITS[label], tn.full((2,), 7.0)
+    with pytest.raises(error, match=r"^\w+: out ") as caught:
+        call(out)
+    assert caught.value.came[0] == came
+    assert caught.value.fix
+    assert caught.value.where[0] == __file__
+    assert out.tolist() == [7.0, 7.0]
 
 
 WRONG = {
