@@ -31,6 +31,8 @@ RAW: Final = (
     ArithmeticError, AttributeError, BufferError, IndexError, KeyError, TypeError, ValueError,
 )  # fmt: skip
 """What Python and NumPy raise when an argument is not what a function takes it for."""
+MISTAKES: Final = (AttributeError, FloatingPointError, IndexError, KeyError, ZeroDivisionError)
+"""Of those, what is a mistake of Tenor's own where every argument is of a kind it takes."""
 SYNONYMS: Final = {
     "axis0": "dim0", "axis1": "dim1", "indices": "sections", "indices_or_sections": "sections",
     "split_size_or_sections": "split_size",
@@ -193,7 +195,10 @@ def _of_others(trace: TracebackType | None) -> bool:
 def _complaint(
     function: Callable[..., Any], args: Any, kwargs: dict[str, Any], error: Exception
 ) -> TenorError | None:
-    """Return what is wrong with the arguments; None where Python says it: too many, unknown."""
+    """Return what is wrong with the arguments.
+
+    None where Python says it, too many or unknown, and where nothing is: a mistake of our own.
+    """
     name = function.__name__
     signature = inspect.signature(function)
     try:
@@ -201,10 +206,14 @@ def _complaint(
     except TypeError:
         return None
     shown = [f"{key}={_described(value)}" for key, value in given.arguments.items()]
+    known = True
     for key, value in given.arguments.items():
         kind = str(signature.parameters[key].annotation)
         several = signature.parameters[key].kind is inspect.Parameter.VAR_POSITIONAL
         if several or _is_one_of(kind, value):
+            known &= KINDS.keys() >= set(kind.split(" | ")) and (
+                not several or all(_is_one_of(kind, v) for v in value)
+            )
             continue
         words = [KINDS[part][0] for part in kind.split(" | ") if KINDS[part][0]]
         return DTypeError(
@@ -212,6 +221,8 @@ def _complaint(
             came=f"{key}={_described(value)}",
             fix="make a tensor with tn.tensor()" if "Tensor" in kind else f"see help(tn.{name})",
         )
+    if known and isinstance(error, MISTAKES):
+        return None
     wrong_kind = isinstance(error, (TypeError, AttributeError))
     return (DTypeError if wrong_kind else ArgumentError)(
         f"{name}: the arguments do not go together: {error}.",

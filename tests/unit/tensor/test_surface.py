@@ -191,6 +191,31 @@ def test_arguments_that_do_not_go_together_are_shown():
     assert caught.value.__cause__ is not None
 
 
+MISTAKEN = """
+def mistaken(x: Tensor, *dims: int, keepdim: bool = False, other: Any = None):
+    raise mistake("inside")
+"""
+
+
+@pytest.mark.parametrize(
+    "mistake", [AttributeError, FloatingPointError, IndexError, KeyError, ZeroDivisionError]
+)
+def test_a_mistake_of_our_own_is_not_the_arguments(mistake):
+    names = {"__name__": "tenor.made", "mistake": mistake}
+    exec(compile(MISTAKEN, "<tenor>", "exec"), names)
+    call, x = public(names["mistaken"]), given(X)
+    with pytest.raises(mistake, match="inside") as caught:
+        call(x, 0, 1, keepdim=True)
+    assert not isinstance(caught.value, TenorError)
+    with pytest.raises(DTypeError, match="x must be a tensor"):
+        call([1], 0)
+    with pytest.raises(DTypeError, match="keepdim must be a bool"):
+        call(x, 0, keepdim="yes")
+    for unfit in ({"other": [1]}, {"dims": "a"}):  # it may be these: no annotation tells
+        with pytest.raises(TenorError, match=r"do not go together: .*inside"):
+            call(x, **unfit)
+
+
 def test_what_python_says_itself_stays():
     with pytest.raises(TypeError, match="missing 1 required") as caught:
         tn.exp()
