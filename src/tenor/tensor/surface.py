@@ -19,6 +19,7 @@ from tenor.errors import ArgumentError, DTypeError, ShapeError, TenorError
 from tenor.ir.dtype import DType
 from tenor.tensor.dims import ALIASES
 from tenor.tensor.inplace import holds, overwrite
+from tenor.tensor.movement import clone
 from tenor.tensor.operands import NUMBERS
 
 if TYPE_CHECKING:
@@ -164,11 +165,13 @@ def _written(out: Any, result: Any, name: str) -> Any:
                 came=came,
                 fix=f"make it with dtype=tn.{made.element_type.name}",
             )
+    if not alone:  # they may be views of what is written
+        results = [clone(made) for made in results]
     for tensor, made in zip(outs, results, strict=True):
         overwrite(tensor, made, name)
     if alone:
         return out
-    kind: Any = type(result)
+    kind: Any = type(result)  # a named tuple stays one
     return kind(*outs) if hasattr(kind, "_fields") else kind(outs)
 
 

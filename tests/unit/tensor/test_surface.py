@@ -99,6 +99,12 @@ def test_out_of_several_results_is_as_they_come():
     assert [o.tolist() for o in outs] == [[row] for row in X.tolist()]
 
 
+def test_out_may_be_what_the_results_are_views_of():
+    x = tn.arange(4)
+    tn.split(x, 2, out=(x[2:], x[:2]))
+    assert x.tolist() == [2, 3, 0, 1]
+
+
 MISFITS = {
     "another shape": (
         lambda o: tn.add(tn.ones(2), 1, out=tn.zeros(3)),
