@@ -27,6 +27,7 @@ SPELLED = {
     "matmul": lambda m, x: m.matmul(input=x, other=x.T),
     "clamp": lambda m, x: m.clamp(input=x, max=1),
     "where": lambda m, x: m.where(condition=x > 0, input=x, other=0.0),
+    "searchsorted": lambda m, x: m.searchsorted(m.arange(3.0), input=x),
     "gather": lambda m, x: m.gather(input=x, dim=1, index=(x > 0).long()),
     "zeros": lambda m, x: m.zeros(size=(2, 3)),
     "ones": lambda m, x: m.ones(size=(2, 3), dtype=m.int64),
