@@ -14,9 +14,10 @@ from tenor.tensor.operands import Number, broadcast_shapes, cast, constant, expa
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tenor.ir.dtype import DType
     from tenor.tensor.tensor import Tensor
 
-__all__ = ["copy_", "fill_", "in_place", "overwrite", "zero_"]
+__all__ = ["copy_", "fill_", "holds", "in_place", "overwrite", "zero_"]
 
 
 def overwrite(x: Tensor, value: Tensor, name: str, since: int | None = None) -> Tensor:
@@ -39,7 +40,7 @@ def overwrite(x: Tensor, value: Tensor, name: str, since: int | None = None) -> 
             came=f"result {value.shape_tuple} for a tensor {x.shape_tuple}",
             fix="use the form without underscore, which makes a new tensor",
         )
-    if RANK[given.kind] > RANK[dtype.kind]:
+    if not holds(dtype, given):
         raise DTypeError(
             f"{name}: the result does not fit the tensor's dtype.",
             came=f"{given.name} for a tensor of {dtype.name}",
@@ -50,6 +51,11 @@ def overwrite(x: Tensor, value: Tensor, name: str, since: int | None = None) -> 
 
 
 RANK = {"bool": 0, "uint": 1, "int": 1, "float": 2}
+
+
+def holds(dtype: DType, given: DType) -> bool:
+    """Tell whether a tensor of a dtype may be written with another's values."""
+    return RANK[given.kind] <= RANK[dtype.kind]
 
 
 def in_place(name: str, function: Callable[..., Any]) -> Callable[..., Tensor]:

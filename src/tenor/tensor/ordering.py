@@ -287,14 +287,14 @@ def _quantiles(x: Tensor, q: Tensor, dim: int, interpolation: str) -> Tensor:
 
 # -- places in what is sorted ---------------------------------------------------------------------
 def searchsorted(
-    sorted_sequence: Tensor, values: Tensor | Number, *, out_int32: bool = False,
+    sorted_sequence: Tensor, input: Tensor | Number, *, out_int32: bool = False,
     right: bool = False, side: str | None = None, sorter: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """Return where values would be put in to keep the last dim in order.
 
     Args:
         sorted_sequence: Rising along the last dim; a vector, or of the values' leading dims.
-        values: A number or tensor.
+        input: The values, a tensor or one number.
         out_int32: int32 positions instead of int64.
         right: Behind equal elements instead of before them.
         side: "left" or "right", the same as `right`.
@@ -312,8 +312,8 @@ def searchsorted(
         )
     if sorter is not None:
         sorted_sequence = _along(sorted_sequence, sorter, len(sorter.shape_tuple) - 1)
-    dtype = result_type(sorted_sequence, values)
-    row, value = cast(sorted_sequence, dtype), fitted(values, dtype)
+    dtype = result_type(sorted_sequence, input)
+    row, value = cast(sorted_sequence, dtype), fitted(input, dtype)
     shape, wanted = row.shape_tuple, value.shape_tuple
     if not shape or (len(shape) != 1 and shape[:-1] != wanted[:-1]):
         raise ShapeError(

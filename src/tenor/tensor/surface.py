@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from tenor.engine.handle import Handle
-from tenor.errors import PACKAGE, ArgumentError, DTypeError, TenorError
+from tenor.errors import ArgumentError, DTypeError, ShapeError, TenorError
 from tenor.ir.dtype import DType
 from tenor.tensor.dims import ALIASES
-from tenor.tensor.inplace import overwrite
+from tenor.tensor.inplace import holds, overwrite
+from tenor.tensor.movement import clone
 from tenor.tensor.operands import NUMBERS
 
 if TYPE_CHECKING:
@@ -31,16 +32,14 @@ RAW: Final = (
     ArithmeticError, AttributeError, BufferError, IndexError, KeyError, TypeError, ValueError,
 )  # fmt: skip
 """What Python and NumPy raise when an argument is not what a function takes it for."""
-
-
+MISTAKES: Final = (AttributeError, FloatingPointError, IndexError, KeyError, ZeroDivisionError)
+"""Of those, what is a mistake of Tenor's own where every argument is of a kind it takes."""
 SYNONYMS: Final = {
     "axis0": "dim0", "axis1": "dim1", "indices": "sections", "indices_or_sections": "sections",
     "split_size_or_sections": "split_size",
 }  # fmt: skip
 """PyTorch's other names of arguments; `axis` and `keepdims` are seen to by `aliased`."""
-SPELLED: Final = frozenset(
-    ("dims", "input", "out", "repeats", "shape", "size", *SYNONYMS)
-)  # fmt: skip
+SPELLED: Final = frozenset(("dims", "input", "out", "repeats", "shape", "size", *SYNONYMS))
 """Names that may have to be translated."""
 
 
@@ -58,11 +57,11 @@ def public(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            if not kwargs or SPELLED.isdisjoint(kwargs):
-                return function(*args, **kwargs)
+        out = None
+        if kwargs and not SPELLED.isdisjoint(kwargs) and not _own(function)[0].issuperset(kwargs):
             out = kwargs.pop("out", None)
             args, kwargs = _respelled(function, args, kwargs)
+        try:
             result = function(*args, **kwargs)
             return result if out is None else _written(out, result, function.__name__)
         except RAW as error:
@@ -94,18 +93,34 @@ def publish(names: dict[str, Any], module: str = "") -> dict[str, Any]:
     return made
 
 
+@functools.cache
+def _own(function: Callable[..., Any]) -> tuple[frozenset[str], str | None]:
+    """Return the names a function takes arguments by, and the name of its `*arguments`.
+
+    Worked out at the first call that needs it: for every function it would show in the import.
+    """
+    kinds = {key: p.kind for key, p in inspect.signature(function).parameters.items()}
+    several = [key for key, kind in kinds.items() if kind is inspect.Parameter.VAR_POSITIONAL]
+    return frozenset(kinds).difference(several), several[0] if several else None
+
+
 def _respelled(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return arguments by the names and places the function has for them."""
-    parameters = inspect.signature(function).parameters
-    several = [k for k, p in parameters.items() if p.kind is inspect.Parameter.VAR_POSITIONAL]
+    """Return arguments by the names and places the function has for them.
+
+    Raises:
+        TypeError: the first tensor is given by place and as `input` too.
+    """
+    own, several = _own(function)
+    if "input" in kwargs and "input" not in own and args:
+        raise TypeError(f"{function.__name__}() got multiple values for argument 'input'")
     named = {}
     for key, value in kwargs.items():
-        if key in several:
-            args = (*args, value)
-        elif key in parameters:
+        if key in own:
             named[key] = value
+        elif key == several:
+            args = (*args, value)
         elif key == "input":
             args = (value, *args)
         else:
@@ -114,29 +129,79 @@ def _respelled(
 
 
 def _written(out: Any, result: Any, name: str) -> Any:
-    """Write results into the tensors given for them; return those."""
-    if isinstance(result, Handle):
-        return overwrite(out, result, name)  # type: ignore[arg-type]
-    return tuple(overwrite(o, r, name) for o, r in zip(out, result, strict=True))
+    """Write results into the tensors given for them; return those, together as results come.
+
+    Raises:
+        ArgumentError: a result is no tensor, or `out` is not a tensor for each.
+        ShapeError: one has another shape than its result.
+        DTypeError: one cannot hold its result. Nothing is written then.
+    """
+    alone = isinstance(result, Handle)
+    results, outs = ((result,), (out,)) if alone else (result, out)
+    if not _tensors(results):
+        raise ArgumentError(
+            f"{name}: out is for results that are tensors.",
+            came=[f"out={_described(out)}", f"result {_described(result)}"],
+            fix="leave out= away",
+        )
+    if not _tensors(outs) or len(outs) != len(results):
+        wanted = "a tensor" if alone else f"a sequence of {len(results)} tensors"
+        raise ArgumentError(
+            f"{name}: out must be {wanted}.",
+            came=f"out={_described(out)}",
+            fix="give tensors of the results' shapes and dtypes, or leave out= away",
+        )
+    for tensor, made in zip(outs, results, strict=True):
+        came = f"out={_described(tensor)} for {_described(made)}"
+        if tensor.shape_tuple != made.shape_tuple:
+            raise ShapeError(
+                f"{name}: out must have the result's shape.",
+                came=came,
+                fix=f"make it with tn.empty({made.shape_tuple})",
+            )
+        if not holds(tensor.element_type, made.element_type):
+            raise DTypeError(
+                f"{name}: out must be of a dtype that holds the result.",
+                came=came,
+                fix=f"make it with dtype=tn.{made.element_type.name}",
+            )
+    if not alone:  # they may be views of what is written
+        results = [clone(made) for made in results]
+    for tensor, made in zip(outs, results, strict=True):
+        overwrite(tensor, made, name)
+    if alone:
+        return out
+    kind: Any = type(result)  # a named tuple stays one
+    return kind(*outs) if hasattr(kind, "_fields") else kind(outs)
 
 
 # -- errors -------------------------------------------------------------------------------------
-NUMPY: Final = str(Path(np.__file__).parent)
+OURS: Final = frozenset(("tenor", "numpy"))
 
 
 def _of_others(trace: TracebackType | None) -> bool:
-    """Tell whether an error came out of somebody else's function, such as a hook."""
+    """Tell whether an error came out of somebody else's function, such as a hook.
+
+    Modules tell, since code typed at a prompt has no file. Python's own, such as `contextlib`,
+    only pass an error on; one that begins in them may be anybody's, and stays as it is.
+    """
+    package = ""
     while trace is not None:
-        if not trace.tb_frame.f_code.co_filename.startswith((PACKAGE, NUMPY, "<")):
+        module = trace.tb_frame.f_globals.get("__name__")
+        package = str(module).partition(".")[0]
+        if package not in OURS and package not in sys.stdlib_module_names:
             return True
         trace = trace.tb_next
-    return False
+    return package not in OURS
 
 
 def _complaint(
     function: Callable[..., Any], args: Any, kwargs: dict[str, Any], error: Exception
 ) -> TenorError | None:
-    """Return what is wrong with the arguments; None where Python says it: too many, unknown."""
+    """Return what is wrong with the arguments.
+
+    None where Python says it, too many or unknown, and where nothing is: a mistake of our own.
+    """
     name = function.__name__
     signature = inspect.signature(function)
     try:
@@ -144,17 +209,23 @@ def _complaint(
     except TypeError:
         return None
     shown = [f"{key}={_described(value)}" for key, value in given.arguments.items()]
+    known = True
     for key, value in given.arguments.items():
         kind = str(signature.parameters[key].annotation)
         several = signature.parameters[key].kind is inspect.Parameter.VAR_POSITIONAL
         if several or _is_one_of(kind, value):
+            known &= KINDS.keys() >= set(kind.split(" | ")) and (
+                not several or all(_is_one_of(kind, v) for v in value)
+            )
             continue
-        words = [WORDS[part] for part in kind.split(" | ") if WORDS[part]]
+        words = [KINDS[part][0] for part in kind.split(" | ") if KINDS[part][0]]
         return DTypeError(
             f"{name}: {key} must be {' or '.join(words)}.",
             came=f"{key}={_described(value)}",
             fix="make a tensor with tn.tensor()" if "Tensor" in kind else f"see help(tn.{name})",
         )
+    if known and isinstance(error, MISTAKES):
+        return None
     wrong_kind = isinstance(error, (TypeError, AttributeError))
     return (DTypeError if wrong_kind else ArgumentError)(
         f"{name}: the arguments do not go together: {error}.",
@@ -165,6 +236,8 @@ def _complaint(
 
 def _described(value: Any) -> str:
     """Return what a value is, in a few words."""
+    if isinstance(value, (tuple, list)) and _tensors(value):
+        return f"({', '.join(map(_described, value))})"
     if isinstance(value, Handle):
         return f"a tensor {value.shape_tuple} {value.element_type.name}"
     if isinstance(value, np.ndarray):
@@ -190,6 +263,9 @@ def _tensor(value: Any) -> bool:
     return isinstance(value, Handle)
 
 
+_tensors = _each(_tensor)
+
+
 def _of(*types: type) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, types)
 
@@ -205,12 +281,11 @@ KINDS: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
     "DType": ("a dtype", _of(DType)),
     "Dims": ("a dim or several", lambda v: v is None or _whole(v) or _each(_whole)(v)),
     "Sequence[int]": ("a sequence of integers", _each(_whole)),
-    "Sequence[Tensor]": ("a sequence of tensors", _each(_tensor)),
-    "tuple[Tensor, ...]": ("a sequence of tensors", _each(_tensor)),
+    "Sequence[Tensor]": ("a sequence of tensors", _tensors),
+    "tuple[Tensor, ...]": ("a sequence of tensors", _tensors),
     "NDArray[Any]": ("a NumPy array", _of(np.ndarray)),
 }
 """What the parts of a parameter's annotation mean, in words and as a test."""
-WORDS: Final = {kind: words for kind, (words, _) in KINDS.items()}
 
 
 def _is_one_of(kind: str, value: Any) -> bool:
