@@ -145,6 +145,19 @@ def test_bce_of_probabilities(reduction, agree):
     )
 
 
+@pytest.mark.parametrize(
+    ("dtype", "slope"), [(tn.float16, 65504.0), (tn.bfloat16, 1e12), (tn.float64, 1e12)]
+)
+def test_bce_of_certain_mistakes_has_a_gradient_the_dtype_holds(dtype, slope):
+    x = tn.tensor([0.0, 1.0, 0.5], dtype=dtype, requires_grad=True)
+    target = tn.tensor([1.0, 0.0, 0.5], dtype=dtype)
+    loss = F.binary_cross_entropy(x, target, reduction="none")
+    loss.sum().backward()
+    assert loss.dtype is dtype
+    assert loss.tolist() == pytest.approx([100.0, 100.0, 0.6931], rel=1e-2)
+    assert x.grad.tolist() == pytest.approx([-slope, slope, 0.0], rel=1e-2)
+
+
 def test_bce_of_certain_answers_has_a_finite_gradient():
     x = tn.tensor([0.0, 1.0, 0.0, 1.0], requires_grad=True)
     F.binary_cross_entropy(x, tn.tensor([0.0, 1.0, 1.0, 0.0]), reduction="sum").backward()
