@@ -76,8 +76,13 @@ class LRScheduler:
         return self.get_lr()
 
     def step(self, epoch: int | None = None) -> None:
-        """Take one step, or go to a step, to the rates there had no other schedule been stepped."""
+        """Take one step, or go to a step, to the rates there had no other schedule been stepped.
+
+        Raises:
+            ArgumentError: the step is below 0.
+        """
         once()
+        _check_step(epoch)
         if epoch is None:
             self.last_epoch += 1
             self._set(self.get_lr())
@@ -118,6 +123,15 @@ def _check(optimizer: Any, name: str) -> None:
             f"{name}: schedules an optimizer.",
             came=type(optimizer).__name__,
             fix="pass the optimizer first",
+        )
+
+
+def _check_step(epoch: int | None) -> None:
+    if epoch is not None and epoch < 0:
+        raise ArgumentError(
+            "LRScheduler.step: steps are counted from 0.",
+            came=f"epoch={epoch}",
+            fix="pass 0 to begin anew, or nothing to take one step",
         )
 
 
@@ -567,7 +581,12 @@ class SequentialLR(LRScheduler):
         self._last_lr = self.schedulers[0].get_last_lr()
 
     def step(self, epoch: int | None = None) -> None:
-        """Take one step of the schedule whose turn it is."""
+        """Take one step of the schedule whose turn it is.
+
+        Raises:
+            ArgumentError: the step is below 0.
+        """
+        _check_step(epoch)
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         at = bisect_right(self.milestones, self.last_epoch)
         scheduler = self.schedulers[at]

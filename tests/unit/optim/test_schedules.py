@@ -197,6 +197,8 @@ def _cosine(base, steps):
         lambda o: mine.CosineAnnealingWarmRestarts(o, 0),
         lambda o: mine.StepLR(o, 3, last_epoch=4),
         lambda o: mine.SequentialLR(o, [mine.StepLR(o, 1)], [2]),
+        lambda o: mine.StepLR(o, 3).step(-1),
+        lambda o: mine.SequentialLR(o, [mine.StepLR(o, 1), mine.StepLR(o, 1)], [2]).step(-1),
     ],
 )
 def test_bad_arguments_are_refused(make):
