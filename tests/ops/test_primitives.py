@@ -4,7 +4,6 @@ import pytest
 
 from tenor.ir import dtype as dt
 from tenor.ir.op import OPS
-from tenor.runtime import cpu
 from tests.ops.differential import AXES, complaint, seed_of
 from tests.ops.primitives import contraction, elementwise, index, movement, order, reduce, source
 
@@ -22,16 +21,6 @@ PAIRS = [
 def missing(cases):
     """Return the primitives nobody tries."""
     return [name for name in OPS if name not in cases]
-
-
-@pytest.fixture(autouse=True)
-def unlinked():
-    """Let a test's code go: so many kernels are more mappings than one process may have."""
-    kept, known = len(cpu._keep), set(cpu._linked)
-    yield
-    for symbol in set(cpu._linked) - known:
-        del cpu._linked[symbol]
-    del cpu._keep[kept:]
 
 
 def test_every_primitive_has_a_case():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tenor.engine.handle import Handle
-from tenor.errors import DTypeError, ShapeError
+from tenor.errors import ArgumentError, DTypeError, ShapeError
 from tenor.ir import dtype as dt
 from tenor.tensor import stack
 from tenor.tensor.conversion import concrete, from_array
@@ -34,6 +34,7 @@ def default_collate(batch: Sequence[Any]) -> Any:
     Raises:
         ShapeError: samples differ in shape or length.
         DTypeError: samples are of a type that has no batch.
+        ArgumentError: an integer does not fit int64.
 
     Example:
         >>> import tenor as tn
@@ -55,10 +56,25 @@ def default_collate(batch: Sequence[Any]) -> Any:
 
 def _numbers(batch: Sequence[Any]) -> Any:
     """Return numbers as one dim, of the dtype that holds them all."""
+    if all(isinstance(number, int) for number in batch):
+        return _integers(batch)
     array = np.asarray(batch)
     plain = not any(isinstance(number, np.generic) for number in batch)
     kinds = {"f": dt.default_float, "i": dt.int64}
     return from_array(array, kinds.get(array.dtype.kind) if plain else None)
+
+
+def _integers(batch: Sequence[int]) -> Any:
+    """Return Python's integers as int64, and bools as bools."""
+    kind = dt.bool_ if all(isinstance(number, bool) for number in batch) else dt.int64
+    try:
+        return from_array(np.asarray(batch, kind.numpy), kind)
+    except OverflowError:
+        raise ArgumentError(
+            "default_collate: integers must fit int64.",
+            came=str(max(batch, key=abs)),
+            fix="give smaller numbers, or floats or NumPy's uint64",
+        ) from None
 
 
 def _tensors(batch: Sequence[Any]) -> Any:

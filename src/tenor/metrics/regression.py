@@ -9,7 +9,7 @@ from tenor.errors import ShapeError
 from tenor.ir import dtype as dt
 from tenor.metrics.accuracy import same_shape
 from tenor.metrics.metric import Mean, Metric, as_tensor, ratio
-from tenor.tensor import ones
+from tenor.tensor import ones, where
 from tenor.tensor.modes import no_grad
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class R2Score(Metric):
 
     def __init__(self, name: str | None = None) -> None:
         super().__init__(name or "r2")
+        self._anew = True
 
     def update(self, preds: Any, target: Any, sample_weight: Any = None) -> None:
         """Count one more batch; the first tells how many outputs there are."""
@@ -68,9 +69,12 @@ class R2Score(Metric):
             rows = target.shape_tuple[0] if target.ndim else 1
             columns = math.prod(target.shape_tuple[1:])
             preds, target = (x.to(dt.float64).reshape(rows, columns) for x in (preds, target))
-            if not self._counts:
+            if self._anew and (not self._counts or self.error.shape_tuple != (columns,)):
+                # Of the same width they are kept: a compiled update goes on adding to them.
+                self._counts.clear()
                 self.error, self.total, self.squares = (self.count(columns) for _ in range(3))
                 self.weight = self.count()
+            self._anew = False
             weight = weights_of(rows, sample_weight)
             column = weight.unsqueeze(1)
             self.error.add_(((preds - target) ** 2 * column).sum(0))
@@ -78,12 +82,18 @@ class R2Score(Metric):
             self.squares.add_((target * target * column).sum(0))
             self.weight.add_(weight.sum())
 
+    def reset(self) -> None:
+        """Forget all batches, and how many outputs there are."""
+        super().reset()
+        self._anew = True
+
     def compute(self) -> Tensor:
         """Return the score; 1 is perfect, 0 as good as the mean, and what there is at first."""
         if not self._counts:
             return as_tensor(0.0)
         spread = self.squares - ratio(self.total * self.total, self.weight)
-        return (1.0 - ratio(self.error, spread)).mean()
+        score = (1.0 - ratio(self.error, spread)).mean()
+        return where(self.weight != 0, score, 0.0)  # type: ignore[no-any-return]
 
 
 def weights_of(rows: int, sample_weight: Any) -> Tensor:

@@ -10,7 +10,7 @@ from tenor.engine.trace import record
 from tenor.errors import ArgumentError, DTypeError, ShapeError
 from tenor.ir import op as ops
 from tenor.nn.functional_activation import softplus_of
-from tenor.tensor import int64, where
+from tenor.tensor import finfo, int64, where
 from tenor.tensor.indexing import wrapped
 
 if TYPE_CHECKING:
@@ -264,10 +264,11 @@ def binary_cross_entropy(
 
 
 def _bounded_log(x: Tensor) -> Tensor:
-    """Return max(log x, -100), whose gradient at 0 is finite: 1e12."""
+    """Return max(log x, -100), whose gradient at 0 is finite: 1e12, or the dtype's largest."""
     zero = x == 0.0
     log = where(zero, 1.0, x).log().clamp(min=-100.0)
-    return where(zero, x * 1e12 - 100.0, log)  # type: ignore[no-any-return]
+    steepest = min(1e12, finfo(log.dtype).max)
+    return where(zero, x * steepest - 100.0, log)  # type: ignore[no-any-return]
 
 
 @macro

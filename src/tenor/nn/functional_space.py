@@ -12,7 +12,7 @@ from tenor.engine.macro import macro
 from tenor.engine.trace import record
 from tenor.errors import ArgumentError, ShapeError
 from tenor.ir import op as ops
-from tenor.tensor import arange, cat, tensor
+from tenor.tensor import arange, cat, is_grad_enabled, maximum, tensor, where
 from tenor.tensor.operands import lowered
 
 if TYPE_CHECKING:
@@ -290,6 +290,8 @@ def _max_pool(
     dilations = positive("dilation", dilation, rank)
     low = -math.inf if x.is_floating_point() else int(np.iinfo(x.dtype.numpy).min)
     full = _padded(x, kernel, steps, pads, dilations, ceil_mode, low)
+    if any(pads) and x.needs_grad and is_grad_enabled():
+        full = _owned(full, pads, dilations)
     windows = _windows(full, kernel, steps, dilations)
     dims = tuple(range(windows.ndim - rank, windows.ndim))
     shape = windows.shape[: windows.ndim - rank]
@@ -298,6 +300,21 @@ def _max_pool(
         return best
     space = tuple(x.shape[x.ndim - rank :])
     return best, _positions(windows.flatten(-rank), space, kernel, steps, pads, dilations)
+
+
+def _owned(full: Tensor, pads: Sequence[int], dilation: Sequence[int]) -> Tensor:
+    """Return padded x, where padding passes the gradient on to a place of x that is as low.
+
+    The first of equal maxima has the gradient. In a window of nothing but -inf that is padding,
+    and the place is the window's first inside x.
+    """
+    for dim, (pad, step) in enumerate(zip(pads, dilation, strict=True), full.ndim - len(pads)):
+        if pad:
+            places = [full.narrow(dim, pad + q % step, 1) for q in range(-pad, 0)]
+            edge = cat(places, dim)
+            rest = full.narrow(dim, pad, full.shape[dim] - pad)
+            full = cat([where(edge == -math.inf, edge, -math.inf), rest], dim)
+    return full
 
 
 def _positions(
@@ -311,6 +328,8 @@ def _positions(
         within = inner // math.prod(kernel[i + 1 :]) % kernel[i]
         column = [-1 if d == i else 1 for d in range(rank)]
         start = arange(inner.shape[inner.ndim - rank + i]).reshape(*column) * stride[i] - pads[i]
+        if pads[i]:  # a window's first, found where the input is as low: the first one inside
+            within = maximum(within, (dilation[i] - 1 - start).clamp(min=0) // dilation[i])
         total = total * space[i] + (start + within * dilation[i])
     return total
 

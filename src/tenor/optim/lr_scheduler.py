@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tenor.engine.pin import once
 from tenor.errors import ArgumentError
 from tenor.optim.cycle import CyclicLR, OneCycleLR
-from tenor.optim.schedule import Gradual, LRScheduler, check, for_groups
+from tenor.optim.schedule import Gradual, LRScheduler, check, check_step, for_groups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -365,7 +365,12 @@ class SequentialLR(Combined):
         self._last_lr = self.schedulers[0].get_last_lr()
 
     def step(self, epoch: int | None = None) -> None:
-        """Take one step of the schedule whose turn it is."""
+        """Take one step of the schedule whose turn it is.
+
+        Raises:
+            ArgumentError: the step is below 0.
+        """
+        check_step(epoch)
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         at = bisect_right(self.milestones, self.last_epoch)
         scheduler = self.schedulers[at]

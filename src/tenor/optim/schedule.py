@@ -11,7 +11,7 @@ from tenor.optim.optimizer import Optimizer
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Gradual", "LRScheduler", "check", "for_groups"]
+__all__ = ["Gradual", "LRScheduler", "check", "check_step", "for_groups"]
 
 
 class LRScheduler:
@@ -64,8 +64,13 @@ class LRScheduler:
         return self.get_lr()
 
     def step(self, epoch: int | None = None) -> None:
-        """Take one step, or go to a step, to the rates there had no other schedule been stepped."""
+        """Take one step, or go to a step, to the rates there had no other schedule been stepped.
+
+        Raises:
+            ArgumentError: the step is below 0.
+        """
         once()
+        check_step(epoch)
         if epoch is None:
             self.last_epoch += 1
             self._set(self.get_lr())
@@ -138,3 +143,13 @@ def for_groups(name: str, value: Any, optimizer: Optimizer) -> list[Any]:
             fix="pass one value",
         )
     return values
+
+
+def check_step(epoch: int | None) -> None:
+    """Refuse a step below 0."""
+    if epoch is not None and epoch < 0:
+        raise ArgumentError(
+            "LRScheduler.step: steps are counted from 0.",
+            came=f"epoch={epoch}",
+            fix="pass 0 to begin anew, or nothing to take one step",
+        )

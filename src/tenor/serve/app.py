@@ -125,6 +125,8 @@ class Service:
         try:
             return await self.answered(partial(answer, servable), servable, request)
         except asyncio.CancelledError:
+            if self.ready:  # no stop of ours: whoever cancelled this waits for it to end
+                raise
             raise HTTPException(503, "the server stopped before this was answered") from None
 
     async def answered(

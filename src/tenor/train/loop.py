@@ -6,6 +6,8 @@ Plain Python from top to bottom: a breakpoint in `forward` stops there, an error
 from __future__ import annotations
 
 import contextlib
+import operator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -220,6 +222,9 @@ class Plan:
         validation: To be evaluated on after epochs.
         every: Epochs between validations, or the epochs, counted from 1, that have one.
         table: The weight of each class.
+
+    Raises:
+        ArgumentError: `every` is not made of whole numbers from 1.
     """
 
     batches: Batches
@@ -230,13 +235,22 @@ class Plan:
     every: int | Sequence[int] = 1
     table: Tensor | None = None
 
+    def __post_init__(self) -> None:
+        given = self.every if isinstance(self.every, Iterable) else [self.every]
+        if not all(hasattr(n, "__index__") and n >= 1 for n in given):
+            raise ArgumentError(
+                "fit: validation_freq is a number of epochs, or the epochs, counted from 1.",
+                came=f"validation_freq={self.every!r}",
+                fix="pass whole numbers from 1; without validation_data there is no validation",
+            )
+
     def validates(self, epoch: int) -> bool:
         """Tell whether there is a validation after an epoch, counted from 0."""
         if self.validation is None:
             return False
-        if isinstance(self.every, int):
-            return (epoch + 1) % self.every == 0
-        return epoch + 1 in self.every
+        if isinstance(self.every, Iterable):
+            return epoch + 1 in self.every
+        return (epoch + 1) % operator.index(self.every) == 0
 
 
 def fit(model: Any, setup: Setup, plan: Plan) -> None:

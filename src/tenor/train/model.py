@@ -478,7 +478,17 @@ def _as(value: Tensor, dtype: DType) -> Tensor:
 
 
 def _table(weights: Mapping[int, float]) -> Tensor:
-    """Return the weight of each class up to the largest that is named; the others weigh 1."""
+    """Return the weight of each class up to the largest that is named; the others weigh 1.
+
+    Raises:
+        ArgumentError: no class is named, or one below 0.
+    """
+    if not weights or min(int(c) for c in weights) < 0:
+        raise ArgumentError(
+            "fit: class_weight gives weights to one or more classes, counted from 0.",
+            came=f"class_weight={dict(weights)}",
+            fix="name classes from 0, or leave class_weight out",
+        )
     table = np.ones(max(int(c) for c in weights) + 1, np.float32)
     for c, weight in weights.items():
         table[int(c)] = weight

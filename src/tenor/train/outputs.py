@@ -80,11 +80,18 @@ def losses_of(given: Any, weights: Any = None) -> Loss | Losses | None:
     """Return a loss, or one for each output where a dict or list of them is given.
 
     Raises:
-        ArgumentError: weights are for outputs that have no loss, or there is one loss alone.
+        ArgumentError: a dict or list of losses has none, or weights are for outputs that have
+            no loss, or there is one loss alone.
     """
     several = isinstance(given, (dict, tuple, list))
     scales = {} if weights is None else by_output(weights)
     losses = {key: loss_of(loss) for key, loss in by_output(given).items()} if several else {}
+    if several and not losses:
+        raise ArgumentError(
+            "compile: losses of several outputs are one or more.",
+            came=f"loss={given!r}",
+            fix='name one for each output, e.g. loss={"a": "mse"}, or leave loss out',
+        )
     if not set(scales) <= set(losses):
         raise ArgumentError(
             "compile: loss_weights are for outputs that have a loss of their own.",

@@ -196,6 +196,10 @@ def test_collate_refuses_what_has_no_batch():
         default_collate([(1, 2), (1,)])
     with pytest.raises(DTypeError, match="object"):
         default_collate([object()])
+    for number in (2**63, 2**70, -(2**63) - 1):
+        with pytest.raises(ArgumentError, match=f"{number}"):
+            default_collate([number, 1])
+    assert default_collate([2**63 - 1, -(2**63)]).tolist() == [2**63 - 1, -(2**63)]
 
 
 # -- the digits ---------------------------------------------------------------------------------

@@ -244,6 +244,15 @@ def test_step_after_reset_is_the_same_plan():
     assert seen[1] == seen[-1]
 
 
+def test_a_reset_forgets_how_many_outputs_there_were():
+    metric = m.R2Score()
+    metric.update(FOUND[:, :1], TRUE[:, :1])
+    metric.reset()
+    assert metric.compute().item() == 0.0
+    metric.update(FOUND, TRUE)
+    assert metric.compute().item() == pytest.approx(R2S.mean())
+
+
 def test_compiled_update_counts_every_batch():
     metric = m.Accuracy()
     update = tn.compile(lambda x, y: metric.update(x, y))
@@ -259,6 +268,10 @@ def test_compiled_update_counts_every_batch():
 def test_counts_made_in_a_compiled_update_are_kept():
     metric = m.R2Score()
     update = tn.compile(lambda x, y: metric.update(x, y))
+    for a in range(0, 50, 10):
+        update(tn.tensor(FOUND[a : a + 10]), tn.tensor(TRUE[a : a + 10]))
+    assert metric.compute().item() == pytest.approx(R2S.mean())
+    metric.reset()
     for a in range(0, 50, 10):
         update(tn.tensor(FOUND[a : a + 10]), tn.tensor(TRUE[a : a + 10]))
     assert metric.compute().item() == pytest.approx(R2S.mean())

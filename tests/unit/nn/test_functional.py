@@ -242,6 +242,19 @@ def test_bce_of_probabilities(reduction, agree):
     )
 
 
+@pytest.mark.parametrize(
+    ("dtype", "slope"), [(tn.float16, 65504.0), (tn.bfloat16, 1e12), (tn.float64, 1e12)]
+)
+def test_bce_of_certain_mistakes_has_a_gradient_the_dtype_holds(dtype, slope):
+    x = tn.tensor([0.0, 1.0, 0.5], dtype=dtype, requires_grad=True)
+    target = tn.tensor([1.0, 0.0, 0.5], dtype=dtype)
+    loss = F.binary_cross_entropy(x, target, reduction="none")
+    loss.sum().backward()
+    assert loss.dtype is dtype
+    assert loss.tolist() == pytest.approx([100.0, 100.0, 0.6931], rel=1e-2)
+    assert x.grad.tolist() == pytest.approx([-slope, slope, 0.0], rel=1e-2)
+
+
 def test_bce_of_certain_answers_has_a_finite_gradient():
     x = tn.tensor([0.0, 1.0, 0.0, 1.0], requires_grad=True)
     F.binary_cross_entropy(x, tn.tensor([0.0, 1.0, 1.0, 0.0]), reduction="sum").backward()
@@ -490,6 +503,37 @@ def test_max_pooling_gives_the_gradient_to_the_first_of_equals(agree):
     )
     diagonal = np.fliplr(np.eye(4, dtype="f4")).reshape(1, 1, 4, 4).copy()
     agree(lambda x: F.adaptive_max_pool2d(x, 1), lambda x: TF.adaptive_max_pool2d(x, 1), [diagonal])
+
+
+LOW = [
+    {"kernel_size": 2, "stride": 1, "padding": 1},
+    {"kernel_size": 3, "stride": 2, "padding": (1, 0)},
+    {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True},
+    {"kernel_size": (2, 3), "stride": 1, "padding": (1, 1), "dilation": (1, 2)},
+    {"kernel_size": 4, "stride": 3, "padding": 2},
+]
+
+
+@pytest.mark.parametrize("options", LOW, ids=str)
+def test_max_pooling_never_takes_the_padding(options):
+    """Nothing is above -inf, so that every place of a window, padded or not, is as large."""
+    values = np.random.default_rng(0).normal(size=(2, 2, 6, 7)).astype("f4")
+    values[0], values[1, :, :3] = -np.inf, -np.inf
+    x, its = tn.tensor(values, requires_grad=True), torch.tensor(values, requires_grad=True)
+    best, places = F.max_pool2d(x, **options, return_indices=True)
+    wanted, positions = TF.max_pool2d(its, **options, return_indices=True)
+    assert best.tolist() == wanted.tolist()
+    assert places.tolist() == positions.tolist()
+    scale = np.random.default_rng(1).normal(size=best.shape).astype("f4")
+    best.backward(tn.tensor(scale))
+    wanted.backward(torch.tensor(scale))
+    np.testing.assert_allclose(x.grad.numpy(), its.grad.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_the_lowest_integers_are_found_inside_the_padding():
+    x = tn.full((1, 2, 3), -128, dtype=tn.int8)
+    _, places = F.max_pool2d(x, 2, 1, 1, return_indices=True)
+    assert places.tolist() == [[[0, 0, 1, 2], [0, 0, 1, 2], [3, 3, 4, 5]]]
 
 
 def test_too_much_padding_of_a_pool_is_refused():

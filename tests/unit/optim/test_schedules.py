@@ -239,6 +239,8 @@ def _cosine(base, steps):
         lambda o: mine.CyclicLR(o, 0.1, 0.2, 0),
         lambda o: mine.CyclicLR(o, 0.1, [0.2]),
         lambda o: mine.CyclicLR(o, 0.1, 0.2, scale_mode="epochs"),
+        lambda o: mine.StepLR(o, 3).step(-1),
+        lambda o: mine.SequentialLR(o, [mine.StepLR(o, 1), mine.StepLR(o, 1)], [2]).step(-1),
     ],
 )
 def test_bad_arguments_are_refused(make):

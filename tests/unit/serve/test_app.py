@@ -256,6 +256,29 @@ def test_a_model_that_breaks_its_signature_is_a_500(client_of, zoo, caplog, outp
     assert caplog.records
 
 
+def test_a_timeout_around_the_application_is_the_applications_own(client_of, zoo):
+    release, started = threading.Event(), threading.Event()
+
+    def slow(x):
+        started.set()
+        assert release.wait(20)
+        return {"y": x}
+
+    client = client_of(zoo.calling(slow))
+
+    async def impatient(http):
+        asked = http.post("/v1/models/calling:predict", json={"instances": [1]})
+        try:
+            async with asyncio.timeout(0.2):
+                return await asked
+        finally:
+            release.set()
+
+    with pytest.raises(TimeoutError):
+        client.gather(impatient)
+    assert started.is_set()
+
+
 def test_overload_is_answered_at_once_with_503_and_when_to_come_back(client_of, zoo):
     release, started = threading.Event(), threading.Event()
 

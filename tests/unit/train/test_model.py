@@ -220,11 +220,12 @@ def test_validation_split_takes_the_end(model, blobs):
         model.fit(DataLoader(TensorDataset(x, y)), validation_split=0.2)
 
 
-def test_validation_freq_and_steps(model, blobs):
+@pytest.mark.parametrize("every", [2, np.int64(2)])
+def test_validation_freq_and_steps(every, model, blobs):
     x, y = blobs
     history = model.fit(
         x, y, epochs=4, batch_size=16, steps_per_epoch=2, validation_data=(x, y),
-        validation_freq=2, validation_steps=1, verbose=0,
+        validation_freq=every, validation_steps=1, verbose=0,
     )  # fmt: skip
     assert len(history.history["loss"]) == 4
     assert len(history.history["val_loss"]) == 2
@@ -670,6 +671,13 @@ def test_bad_labels_name_the_fault_and_change_nothing(model, net, blobs):
         (lambda m, x, y: m.fit(x, y, validation_data=(x,)), ArgumentError, "validation_data"),
         (lambda m, x, y: m.compile("adamm", "mse"), ArgumentError, "'adamm'"),
         (lambda m, x, y: m.compile("adam", "msee"), ArgumentError, "'msee'"),
+        (lambda m, x, y: m.compile("adam", []), ArgumentError, r"loss=\[\]"),
+        (lambda m, x, y: m.compile("adam", {}), ArgumentError, "loss={}"),
+        (lambda m, x, y: m.fit(x, y, class_weight={}), ArgumentError, "class_weight={}"),
+        (lambda m, x, y: m.fit(x, y, class_weight={0: 2.0, -1: 3.0}), ArgumentError, "-1: 3.0"),
+        (lambda m, x, y: m.fit(x, y, validation_freq=0), ArgumentError, "validation_freq=0"),
+        (lambda m, x, y: m.fit(x, y, validation_freq=1.5), ArgumentError, "validation_freq=1.5"),
+        (lambda m, x, y: m.fit(x, y, validation_freq=[0, 1]), ArgumentError, "from 1"),
         (lambda m, x, y: m.compile("adam", "mse", ["a"]), ArgumentError, "'a'"),
         (lambda m, x, y: m.compile("adam", "mse", ["mae", "mae"]), ArgumentError, "of its own"),
         (lambda m, x, y: m.fit(iter([(x, y, y, y)])), ArgumentError, "4 parts"),
