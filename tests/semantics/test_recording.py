@@ -704,8 +704,10 @@ def test_a_mistake_in_the_compiler_spoils_one_trace_only(monkeypatch):
         y.tolist()
 
 
-def test_what_does_not_fit_in_memory_spoils_nothing_else():
-    x, wide = tn.tensor([1.0, 2.0]), (2**26, 2**26)  # 16 PiB, more than a process can address
+@pytest.mark.parametrize("wide", [(2**26, 2**26), (2**62, 2), (2**80, 2)])
+def test_what_does_not_fit_in_memory_spoils_nothing_else(wide):
+    """16 PiB are more than a process can address, 2^62 numbers more than NumPy can count."""
+    x = tn.tensor([1.0, 2.0])
     held = x * 3
     x.add_(1)
     with pytest.raises(MemoryError) as caught:

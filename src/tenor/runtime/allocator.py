@@ -143,6 +143,8 @@ def _fresh(nbytes: int) -> np.ndarray[Any, Any]:
     except MemoryError:
         release_cached()
         return np.empty(nbytes, np.uint8)
+    except (ValueError, OverflowError) as error:  # more than NumPy can count
+        raise MemoryError(str(error)) from None
 
 
 def allocate(nbytes: int) -> Buffer:
