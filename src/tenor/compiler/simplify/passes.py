@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["collapse", "dead", "distinct", "merge", "rewrite", "split_reduce", "strip"]
 
 TAPE = frozenset((ops.DETACH, ops.VARIABLE, ops.FUNCTION))
-LONG_REDUCTION = 1 << 17
+LONG_REDUCTION = 1 << 15
 CHUNK = 1 << 12
 
 
