@@ -12,8 +12,8 @@ Pool memory (byte offsets; each hot word on a cache line of its own)::
 
 A worker enters a job only while it is open and its epoch matches; the caller takes tiles too,
 then closes the job and waits for those that entered. A worker that is asleep or descheduled never
-holds the caller up. One that looks for work offers its core to others all the while: where they
-want it, spinning would only take time from its own caller.
+holds the caller up. One that looks for work spins, and does not offer its core to others: beside a
+library whose threads spin as well it would never get it back in time.
 
 A launch is five words: kernel, first argument, number of arguments, tiles, chunk (0: run here).
 An argument is two words: number of a base pointer, byte offset.
@@ -85,20 +85,13 @@ outer:
   %seen = phi i32 [ %first, %entry ], [ %now, %enter ], [ %now, %leave ]
   br label %spin
 spin:
-  %s = phi i64 [ 0, %outer ], [ %s1, %go.on ]
+  %s = phi i64 [ 0, %outer ], [ %s1, %again ]
   %e = load atomic i32, ptr %pool acquire, align 4
   %new = icmp ne i32 %e, %seen
   br i1 %new, label %go, label %again
 again:
   PAUSE
   %s1 = add i64 %s, 1
-  %since = and i64 %s1, 127
-  %round = icmp eq i64 %since, 0
-  br i1 %round, label %offer, label %go.on
-offer:
-  %yo = call i32 @sched_yield()
-  br label %go.on
-go.on:
   %low = icmp ult i64 %s1, SPINS
   br i1 %low, label %spin, label %sleep
 sleep:

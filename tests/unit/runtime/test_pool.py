@@ -100,38 +100,18 @@ def test_a_run_while_the_pool_is_lent_out_runs_alone():
     assert with_pool == without
 
 
-def cpu_ticks(task):
-    """Return the processor time a thread has used."""
-    fields = Path(f"/proc/self/task/{task}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])
-
-
-def test_a_worker_that_looks_for_work_gives_its_core_to_others():
-    """On one core, a worker that spins without offering it takes half of its caller's time."""
+def test_a_process_ends_while_its_worker_looks_for_work():
+    """What the worker runs on and looks at is there until the process is gone."""
     code = """
-import os, threading, time, numpy as np
-from pathlib import Path
+import numpy as np
 from tenor.runtime import pool
 from tests.unit.runtime.programs import buffers, loaded, wide_sum
-from tests.unit.runtime.test_pool import cpu_ticks
-os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 pool.set_num_threads(2)
-ready, given = loaded(wide_sum()), buffers(np.zeros((400, 500), np.float32))
-before = set(os.listdir("/proc/self/task"))
-ready.run(given, [])
-(worker,) = set(os.listdir("/proc/self/task")) - before
-caller = str(threading.get_native_id())
-began = cpu_ticks(worker), cpu_ticks(caller)
-while cpu_ticks(caller) - began[1] < 50:
-    ready.run(given, [])
-    end = time.thread_time() + 2e-4
-    while time.thread_time() < end:
-        pass
-used = cpu_ticks(worker) - began[0]
-assert used < 15, used
+loaded(wide_sum()).run(buffers(np.zeros((400, 500), np.float32)), [])
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    for _ in range(5):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
 
 
 def test_workers_have_scratch_of_their_own():
