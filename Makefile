@@ -16,6 +16,10 @@ $(VENV)/dev.stamp: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
 	touch $@ $(VENV)/demo.stamp
 
+$(VENV)/bench.stamp: $(VENV)/dev.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[bench]"
+	touch $@
+
 demo: $(VENV)/demo.stamp  ## train, save, serve and check a digit classifier
 	$(BIN)/tenor demo
 
@@ -25,8 +29,8 @@ test: $(VENV)/dev.stamp  ## the whole suite
 check: $(VENV)/dev.stamp  ## format, lint, types, layers, fast tests
 	./check
 
-bench: $(VENV)/dev.stamp  ## against PyTorch, interleaved in one run
-	$(BIN)/python benchmarks/run.py
+bench: $(VENV)/bench.stamp  ## beside PyTorch, torch.compile, JAX and ONNX Runtime, interleaved
+	$(BIN)/python benchmarks/run.py $(ROWS)
 
 clean:
 	rm -rf $(VENV) build dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

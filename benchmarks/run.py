@@ -1,74 +1,117 @@
-"""`make bench`: Tenor beside PyTorch eager, interleaved in one run.
+"""`make bench`: Tenor beside PyTorch, torch.compile, JAX and ONNX Runtime, interleaved in one run.
 
-Prints, for each case, both medians, the ratio (PyTorch's time over Tenor's: above 1 Tenor is
-faster) with its 10th and 90th percentile, and the ratio the project promises. Run it on an idle
-machine. `python benchmarks/run.py matmul` runs the cases whose name holds a word.
+    python benchmarks/run.py                     every row, one and two threads
+    python benchmarks/run.py T I --threads 1     the rows whose names begin with T or I
+    python benchmarks/run.py K --peers torch     kernels, beside PyTorch alone
+    python benchmarks/run.py startup growth      what a new process waits for; growth in size
+
+Run it on an idle machine. It writes results.json and results.html to the folder of `--out`.
 """
 
 from __future__ import annotations
 
 import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from cases import CASES, work_for
-from peers import compare, machine
+import catalogue
+import click
+import growth
+import peaks
+import report
+import startup
+from interleave import Plan, measure
+from peers import PEERS
 from rich.console import Console
-from rich.table import Table
-from startup import measure, median
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-import tenor as tn
+if TYPE_CHECKING:
+    from interleave import Result
+
+SECTIONS = ("startup", "growth")
 
 
-def main(word: str = "") -> int:
-    """Print the tables; return how many promises were not kept."""
-    console = Console(width=120)
-    console.print(f"{machine()}\ntenor {tn.__version__}, torch {torch.__version__} (eager)\n")
-    table = Table(title="Steps and kernels")
-    for name in ("case", "threads", "tenor", "torch", "ratio", "10 %-90 %", "promised"):
-        table.add_column(name, justify="left" if name == "case" else "right", no_wrap=True)
-    broken = 0
-    for name, (_, threads, promised) in CASES.items():
-        if word not in name:
-            continue
+def _numbers(context: object, parameter: object, value: str) -> tuple[int, ...]:  # noqa: ARG001
+    return tuple(int(n) for n in value.split(","))
+
+
+def _names(context: object, parameter: object, value: str) -> tuple[str, ...]:  # noqa: ARG001
+    names = tuple(value.split(","))
+    unknown = [n for n in names if n not in PEERS]
+    if unknown:
+        raise click.BadParameter(f"{unknown[0]} is none of {', '.join(PEERS)}")
+    return ("tenor", *(n for n in names if n != "tenor"))
+
+
+@click.command(help=__doc__)
+@click.argument("rows", nargs=-1)
+@click.option("--threads", default="1,2", callback=_numbers, help="thread counts")
+@click.option("--peers", "names", default=",".join(PEERS), callback=_names, help="who is compared")
+@click.option("--rounds", default=9, help="turns each peer gets")
+@click.option("--seconds", default=0.6, help="length of a turn")
+@click.option("--cold/--no-cold", default=True, help="also time a first step, nothing cached")
+@click.option("--out", default="benchmarks/results", type=click.Path(path_type=Path))
+def main(
+    rows: tuple[str, ...], threads: tuple[int, ...], names: tuple[str, ...], rounds: int,
+    seconds: float, cold: bool, out: Path,
+) -> None:  # fmt: skip
+    console = Console(width=max(160, Console().width))
+    console.print("\n".join(f"{k}: {v}" for k, v in report.machine().items()))
+    chosen = catalogue.matching([r for r in rows if r not in SECTIONS] or ([""] * (not rows)))
+    sections = [s for s in SECTIONS if s in rows or not rows]
+    results: list[Result] = []
+    figures: list[tuple[str, str]] = []
+    more: dict[str, object] = {}
+    out.mkdir(parents=True, exist_ok=True)
+
+    def save() -> None:
+        report.write_json(out / "results.json", results, more)
+        report.page(out / "results.html", results, figures)
+
+    for count in threads:
+        most = more[f"peaks, {count} threads"] = vars(peaks.measure(count))
+        console.print(
+            f"{count} thread(s) at most: {most['flops'] / 1e9:.0f} GF/s between registers, "
+            f"{most['read'] / 1e9:.1f} GB/s read, {most['moved'] / 1e9:.1f} GB/s of z = x + y"
+        )
+
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        Progress(
+            BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn(),
+            TextColumn("{task.description}"), console=console, transient=True,
+        ) as progress,
+    ):  # fmt: skip
+        task = progress.add_task("", total=len(chosen) * len(threads))
         for count in threads:
-            result = compare(*work_for(name, count))
-            kept = promised is None or result.ratio >= promised
-            broken += not kept
-            table.add_row(
-                name, str(count), _time(result.ours), _time(result.theirs),
-                f"[{'green' if kept else 'red'}]{result.ratio:.2f}x[/]",
-                f"{result.low:.2f}-{result.high:.2f}",
-                "" if promised is None else f"{promised:.1f}x",
-            )  # fmt: skip
-    if table.row_count:
-        console.print(table)
-    if not word or word == "startup":
-        broken += _startup(console)
-    return broken
-
-
-def _startup(console: Console) -> int:
-    table = Table(title="Starting up")
-    for name in ("what", "median", "min-max", "promised"):
-        table.add_column(name, justify="left" if name == "what" else "right", no_wrap=True)
-    broken = 0
-    for what, seconds, promised in measure():
-        kept = median(seconds) <= promised
-        broken += not kept
-        color = "green" if kept else "red"
-        table.add_row(
-            what, f"[{color}]{_time(median(seconds))}[/]",
-            f"{_time(seconds[0])}-{_time(seconds[-1])}", _time(promised),
-        )  # fmt: skip
-    console.print(table)
-    return broken
-
-
-def _time(seconds: float) -> str:
-    if seconds < 1e-3:
-        return f"{seconds * 1e6:.0f} us"
-    return f"{seconds * 1e3:.2f} ms" if seconds < 1 else f"{seconds:.2f} s"
+            plan = Plan(names, threads, rounds, seconds, cold and count == threads[0], Path(folder))
+            for name in chosen:
+                result = measure(
+                    name, count, plan, lambda what: progress.update(task, description=what)
+                )
+                results.append(result)
+                progress.advance(task)
+                save()
+        if "growth" in sections:
+            say = lambda what: progress.update(task, description=what)  # noqa: E731
+            more["growth"], figures = growth.measure_all(names, Path(folder), say)
+    for kind in report.KINDS:
+        for count in threads:
+            if any(r.kind == kind and r.threads == count for r in results):
+                console.print(report.table(results, kind, count))
+    broken = report.promises(results)
+    if "startup" in sections:
+        found = startup.measure()
+        more["startup"] = [[what, times, promised] for what, times, promised in found]
+        console.print(startup.table(found))
+        broken += [w for w, times, promised in found if startup.median(times) > promised]
+    save()
+    console.print(f"written: {out / 'results.json'}, {out / 'results.html'}")
+    for line in broken:
+        console.print(f"[red]below what is promised[/]: {line}")
+    sys.exit(bool(broken))
 
 
 if __name__ == "__main__":
-    sys.exit(min(main(" ".join(sys.argv[1:])), 1))
+    main()

@@ -9,7 +9,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-__all__ = ["measure"]
+from report import seconds
+from rich.table import Table
+
+__all__ = ["measure", "median", "table"]
 
 IMPORT = """
 import time; start = time.process_time()
@@ -61,11 +64,23 @@ def measure(repeats: int = 5) -> list[tuple[str, list[float], float]]:
             ("the demo's training step, nothing cached", STEP, False, 5.0),
             ("the demo's training step, from the cache", STEP, True, 0.5),
         ):
-            seconds = [_run(code, warm if cached else next(cold)) for _ in range(repeats)]
-            rows.append((what, sorted(seconds), promised))
+            times = [_run(code, warm if cached else next(cold)) for _ in range(repeats)]
+            rows.append((what, sorted(times), promised))
     return rows
 
 
-def median(seconds: list[float]) -> float:
+def median(times: list[float]) -> float:
     """Return the middle of the repeats."""
-    return statistics.median(seconds)
+    return statistics.median(times)
+
+
+def table(rows: list[tuple[str, list[float], float]]) -> Table:
+    """Return the rows as they are printed."""
+    made = Table(title="Starting up")
+    for name in ("what", "median", "min-max", "promised"):
+        made.add_column(name, justify="left" if name == "what" else "right", no_wrap=True)
+    for what, times, promised in rows:
+        color = "green" if median(times) <= promised else "red"
+        spread = f"{seconds(times[0])}-{seconds(times[-1])}"
+        made.add_row(what, f"[{color}]{seconds(median(times))}[/]", spread, seconds(promised))
+    return made

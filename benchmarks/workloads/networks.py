@@ -6,11 +6,24 @@ Each function takes the library (`tenor` or `torch`) and returns a module. JAX h
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 __all__ = [
-    "cnn", "decoder", "encoder", "gpt", "lstm", "mlp", "mobilenet_v2", "resnet18_small",
-    "resnet18", "resnet50", "tabular", "unet", "waves",
+    "cnn",
+    "decoder",
+    "encoder",
+    "gpt",
+    "lstm",
+    "mlp",
+    "mobilenet_v2",
+    "normed",
+    "resnet18",
+    "resnet18_small",
+    "resnet50",
+    "tabular",
+    "unet",
+    "waves",
 ]  # fmt: skip
 
 FIELDS = (10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
@@ -21,7 +34,7 @@ def mlp(lib: Any, sizes: tuple[int, ...] = (784, 512, 512, 10)) -> Any:
     """Linear layers with ReLU between them."""
     nn = lib.nn
     layers: list[Any] = []
-    for i, (m, n) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (m, n) in enumerate(pairwise(sizes)):
         layers += [nn.ReLU()] * bool(i) + [nn.Linear(m, n)]
     return nn.Sequential(*layers)
 
@@ -32,6 +45,16 @@ def cnn(lib: Any) -> Any:
     return nn.Sequential(
         nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2),
         nn.Flatten(), nn.Linear(64 * 12 * 12, 128), nn.ReLU(), nn.Linear(128, 10),
+    )  # fmt: skip
+
+
+def normed(lib: Any) -> Any:
+    """conv16-norm-pool-conv32-pool-fc10 on 28x28."""
+    nn = lib.nn
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(32 * 7 * 7, 10),
     )  # fmt: skip
 
 
@@ -188,12 +211,14 @@ def _block(lib: Any, width: int, heads: int, *, causal: bool) -> Any:
 
         def split(self, x: Any) -> Any:
             b, t, _ = x.shape
-            parts = self.qkv(x).reshape(b, t, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
+            parts = lib.permute(
+                self.qkv(x).reshape(b, t, 3, heads, width // heads), (2, 0, 3, 1, 4)
+            )
             return parts[0], parts[1], parts[2]
 
         def finish(self, x: Any, attended: Any) -> Any:
             b, t, _ = x.shape
-            x = x + self.proj(attended.permute(0, 2, 1, 3).reshape(b, t, width))
+            x = x + self.proj(lib.permute(attended, (0, 2, 1, 3)).reshape(b, t, width))
             return x + self.fc2(F.gelu(self.fc1(self.ln2(x)), approximate="tanh"))
 
         def forward(self, x: Any) -> Any:

@@ -1,4 +1,4 @@
-"""T1 to T9: whole training steps (forward, backward, optimizer)."""
+"""T1 to T9: whole training steps (forward, backward, optimizer); S1 and S2 are smaller ones."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from workloads import networks
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ class Training:
         network: Library to module.
         data: Generator to the arrays of one batch; the last are the labels.
         optimizer: The optimizer's name and its arguments.
-        pixels: Labels stand per pixel, so the classes are dim 1 of more than two.
     """
 
     name: str
@@ -81,6 +81,10 @@ def _tiny(lib: Any) -> Any:
     return networks.gpt(lib, width=8, heads=2, context=4, vocabulary=16)
 
 
+def _small(lib: Any) -> Any:
+    return networks.mlp(lib, (784, 128, 10))
+
+
 MOMENTUM = ("SGD", {"lr": 0.01, "momentum": 0.9})
 ADAM = ("Adam", {"lr": 1e-3})
 TRAINING = {
@@ -98,5 +102,9 @@ TRAINING = {
         Training("T7", "U-Net 64x64, batch 8, Adam", networks.unet, _masks, ADAM),
         Training("T8", "1-D convolutions, 16,000 samples, batch 8, AdamW", networks.waves, _sound),
         Training("T9", "transformer 4 x 8, length 4, batch 1, AdamW", _tiny, _tokens(1, 4, 16)),
+        Training("S1", "MLP 784-128-10, batch 32, SGD", _small, _rows(32, 784),
+                 ("SGD", {"lr": 0.01})),
+        Training("S2", "CNN with batch norm 28x28, batch 32, Adam", networks.normed,
+                 _images(32, 1, 28), ADAM),
     )
 }  # fmt: skip
