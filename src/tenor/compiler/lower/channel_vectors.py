@@ -63,9 +63,9 @@ class ChannelVectors:
         self.taps = prod(g.taps)
         self.tile = register_tile(g.windows[-1], g.rows, self.width, target)
         self.micros: dict[tuple[int, int], Function] = {}
-        self._cut(target)
+        self._cut()
 
-    def _cut(self, target: Target) -> None:
+    def _cut(self) -> None:
         """Cut channels of the result, and images, into tiles."""
         g, tile, size = self.g, self.tile, self.compute.itemsize
         self.work = self.n * self.groups * g.rows * prod(g.out) * g.k // self.phases
@@ -89,7 +89,7 @@ class ChannelVectors:
         self.shares = ceil(self.blocks / self.share)
         self.tiles = self.groups * self.parts * self.shares
         lines = self.places // self.windows[-1]
-        once = lines * cycles_of(self.windows[-1], min(self.oc, g.rows), tile, target)
+        once = lines * cycles_of(self.windows[-1], min(self.oc, g.rows), tile)
         self.cycles = self.tiles * (self.share * once + PACKING * self.c_row)
 
     # -- writing ------------------------------------------------------------------------------

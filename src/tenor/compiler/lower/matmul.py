@@ -46,6 +46,12 @@ FETCHED: Final = 4
 """How much longer a multiply-add takes where each element of b is used once or twice."""
 NEAR: Final = 16 * 1024
 """Bytes that are read where they lie, because the first-level cache holds them."""
+LINES: Final = 16
+"""Steps of k packed at a time where A is contiguous along its rows."""
+FEWER: Final = 0.75
+"""Share of the wanted tiles that will do."""
+CROWD: Final = 8
+"""Rows of A up to which a set of the first-level cache holds a line of each."""
 
 
 @dataclass(frozen=True)
@@ -154,14 +160,37 @@ class _Plan:
         most = PANELS // (max(1, self.depth) * self.compute.itemsize)
         each = ceil(tiles_for(self.work) / max(1, batch))
         if self.turned or self.row:
-            most = n
-        if self.row:
-            each = min(each, ceil(n / LONG))
-        self.nc = parted(n, self.shape.columns, most, min(each, ceil(n / self.shape.columns)))
+            down, across, most = 1, min(each, ceil(n / LONG)) if self.row else each, n
+        else:
+            down, across, most = self._parts(each, most)
+        self.nc = parted(n, self.shape.columns, most, min(across, ceil(n / self.shape.columns)))
         across = ceil(n / self.nc)
-        self.mc = parted(m, self.shape.rows, m, ceil(each / max(1, across)))
+        self.mc = parted(m, self.shape.rows, m, down)
         self.grid = (ceil(m / self.mc), across)
         self.tiles = batch * self.grid[0] * self.grid[1]
+
+    def _parts(self, each: int, most: int) -> tuple[int, int, int]:
+        """Return how rows and columns are cut so that packing costs least, and the columns' limit.
+
+        A tile packs its own rows of A and columns of B: the more parts columns are cut into, the
+        more often A is packed, and the other way round.
+        """
+        p, shape = self.p, self.shape
+        far = p.a[1] != 1
+        if far:
+            most *= 2
+        price_a, price_b = 0.35 if far else 0.03, 0.12 if p.b[1] == 1 else 0.3
+        columns, rows = ceil(p.n / shape.columns), ceil(p.m / shape.rows)
+        lowest = ceil(p.m / most) if far else 1
+        first = min(columns, ceil(p.n / max(most, shape.columns)))
+        found: list[tuple[bool, float, int, int]] = []
+        for wanted in range(first, min(columns, max(first, each)) + 1):
+            across = ceil(columns / ceil(columns / wanted))
+            down = min(rows, max(lowest, ceil(FEWER * each / across)))
+            down += across * down % 2 and across * down < each
+            price = across * price_a * p.m + down * price_b * p.n
+            found.append((across * down < FEWER * each, price, down, across))
+        return *min(found)[2:], most
 
     def _choose(self) -> None:
         """Choose what is read where it lies."""
@@ -170,12 +199,13 @@ class _Plan:
         down = ceil(self.mc / shape.rows)
         near_b = self.depth * self.nc * size <= NEAR
         self.pack_b = not self.turned and (p.b[1] != 1 or (down > 1 and not near_b))
-        crowded = p.a[0] * size % 2048 == 0 and shape.rows > 4 and across > 2
+        crowded = p.a[0] * size % 2048 == 0 and shape.rows > CROWD and across > 2
         far = p.a[1] != 1 and not (p.a[0] == 1 and self.mc * self.depth * size <= 2 * NEAR)
         convert = self.dtype is not self.compute and across > 1
         self.pack_a = crowded or far or convert
+        self.whole_a = far and self.pack_a
         if self.row:
-            self.pack_a = self.pack_b = self.stage_c = False
+            self.pack_a = self.pack_b = self.stage_c = self.whole_a = False
             return
         self.stage_c = p.c[1] != 1 or (self.dtype is not self.compute and self.blocks > 1)
 
@@ -185,7 +215,7 @@ class _Plan:
         self.c_row = ceil(self.nc / shape.columns) * shape.columns
         sizes = [
             self.pack_b * self.depth * self.c_row,
-            self.pack_a * self.depth * shape.rows,
+            self.pack_a * self.depth * (self.mc if self.whole_a else shape.rows),
             (2 if self.row else self.stage_c * ceil(self.mc / shape.rows) * shape.rows)
             * self.c_row,
         ]
@@ -300,12 +330,15 @@ class _Plan:
         if self.pack_b and not alone:
             sweep(f, columns, fill)
 
+        if self.whole_a:
+            self._fill_a(rows, a, depth)
+
         def down(i: Value, height: int) -> None:
             a_i = f.gep(a, f.mul(i, p.a[0]), kind)
-            if self.pack_a:
-                pack = mover(f"pack_a{height}", Layout(self.dtype, p.a[1], p.a[0]),
-                             Layout(self.compute, height, 1), height, shape.width)  # fmt: skip
-                f.call(pack, [a_i, self.space_a, depth])
+            if self.whole_a:
+                a_i = f.gep(self.space_a, f.mul(i, self.depth), packed)
+            elif self.pack_a:
+                f.call(self._packer(height), [a_i, self.space_a, depth])
                 a_i = self.space_a
 
             def right(j: Value, size: int) -> None:
@@ -320,6 +353,28 @@ class _Plan:
             sweep(f, columns, right)
 
         sweep(f, rows, down)
+
+    def _packer(self, height: int) -> Function:
+        """Return the function that packs a panel of rows of A."""
+        return mover(f"pack_a{height}", Layout(self.dtype, self.p.a[1], self.p.a[0]),
+                     Layout(self.compute, height, 1), height, self.shape.width)  # fmt: skip
+
+    def _fill_a(self, rows: Extent, a: Value, depth: Value) -> None:
+        """Pack every panel of rows of the block, some steps of k at a time."""
+        f, p = self.f, self.p
+        kind, packed = memory_type(self.dtype), compute_type(self.dtype)
+
+        def lines(k: Value, _: list[Value]) -> None:
+            count = f.op("smin", f.sub(depth, k), f.const(LINES, "i64"))
+
+            def panel(i: Value, height: int) -> None:
+                from_ = f.gep(a, f.add(f.mul(i, p.a[0]), f.mul(k, p.a[1])), kind)
+                at = f.add(f.mul(i, self.depth), f.mul(k, height))
+                f.call(self._packer(height), [from_, f.gep(self.space_a, at, packed), count])
+
+            sweep(f, rows, panel)
+
+        f.loop(0, depth, LINES, lines)
 
     def _padded(self, size: int) -> int:
         width = self.shape.width

@@ -124,7 +124,7 @@ class WindowVectors:
 
     def _cycles(self, columns: int) -> float:
         tile = register_tile(self.g.rows, columns, self.width, self.target)
-        return cycles_of(self.g.rows, columns, tile, self.target)
+        return cycles_of(self.g.rows, columns, tile)
 
     def _cut_rows(self) -> None:
         """Cut the channels of the result, and see whether their weights lie in k's order."""

@@ -40,12 +40,13 @@ def strided(node: Node) -> Operand:
     """
     rank = len(node.shape)
     coords, base = identity(node.shape), node
-    try:
-        while base.op in VIEWS:
+    while base.op in VIEWS:
+        try:
             coords, base = push(base, coords, rank).coords, base.inputs[0]
-    except NotAffine:
-        return _copy(node)
+        except NotAffine:
+            break  # a reshape tears dims apart that a view lies across: it is read as it stands
     address = linear(coords, base.shape, rank)
+    base = settle(base)
     if base.op.family == "constant" or not _packable(address.strides, node.shape):
         return _copy(node)
     return Operand(base, address.strides, address.offset)
