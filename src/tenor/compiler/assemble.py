@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from tenor.compiler.emit import llvm
 from tenor.compiler.lower import lower as lower_kernel
+from tenor.compiler.lower.finish import may_finish
 from tenor.compiler.schedule.expression import slot_dtype
+from tenor.compiler.schedule.finish import join_finish
 from tenor.compiler.schedule.fuse import Schedule
 from tenor.compiler.schedule.fuse import fuse as fuse_graph
 from tenor.compiler.schedule.memory import place as place_values
@@ -25,6 +27,7 @@ __all__ = [
     "Assembly",
     "dedupe",
     "emit",
+    "finish",
     "fuse",
     "fuse_apart",
     "lower",
@@ -80,6 +83,15 @@ def rows(assembly: Assembly, target: Target) -> Assembly:
         return spans[id(kernel)]
 
     return replace(assembly, schedule=join_rows(assembly.schedule, span_of))
+
+
+def finish(assembly: Assembly, target: Target) -> Assembly:
+    """Join elementwise kernels to the products they follow."""
+
+    def fits(producer: Kernel, kernel: Kernel) -> bool:
+        return may_finish(producer, kernel, target)
+
+    return replace(assembly, schedule=join_finish(assembly.schedule, fits))
 
 
 def place(assembly: Assembly, _target: Target) -> Assembly:

@@ -147,8 +147,8 @@ class Kernel:
     Attributes:
         kind: "map" (stores at every index), "reduce" (stores after reducing some dims), or the
             name of a template: "matmul", "conv", "conv_input", "conv_weight", "fold", "put",
-            "put_along", "cumsum", "argsort"; or "rows": its parts, one after the other, for a few
-            rows at a time.
+            "put_along", "cumsum", "argsort"; "rows": its parts, one after the other, for a few
+            rows at a time; or "finish": a product, and an elementwise kernel that takes its tiles.
         domain: The index space. For "reduce" it includes the reduced dims.
         reduce_dims: Which dims of the domain are reduced; ascending.
         reductions: Pairs (op, expr): "sum", "prod", "max", "min", "argmax" or "argmin" over the
@@ -156,7 +156,7 @@ class Kernel:
         stores: What is written. An affine of a reduce kernel's store has stride 0 at reduced dims.
         buffers: The pointer arguments, in order.
         params: What a template needs to know besides; see the template.
-        parts: The kernels of "rows".
+        parts: The kernels of "rows" and of "finish".
     """
 
     kind: str

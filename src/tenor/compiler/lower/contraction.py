@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower.convolution import conv, conv_input
-from tenor.compiler.lower.matmul import matmul
+from tenor.compiler.lower.matmul import finished, matmul
 from tenor.compiler.lower.weight_gradient import conv_weight
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ __all__ = ["TEMPLATES"]
 
 TEMPLATES: Final[dict[str, Callable[[Kernel, Target], Lowered]]] = {
     "matmul": matmul,
+    "finish": finished,
     "conv": conv,
     "conv_input": conv_input,
     "conv_weight": conv_weight,

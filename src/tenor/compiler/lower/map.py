@@ -17,10 +17,63 @@ if TYPE_CHECKING:
     from tenor.ir.kernel import Expr, Kernel
     from tenor.ir.target import Target
 
-__all__ = ["lower_map"]
+__all__ = ["lower_map", "lower_run", "runs"]
 
 LONG_ROW: Final = 1 << 15
 SPLIT: Final = 1 << 13
+
+
+def runs(kernel: Kernel, target: Target) -> bool:
+    """Tell whether `lower_run` is as good as `lower_map`: nothing is read across the rows."""
+    kernel = simplify(kernel)
+    e, *_ = begin(kernel)
+    return plan(kernel, target.lanes(32) * abreast(kernel, e.apart, target)) is None
+
+
+def lower_run(kernel: Kernel, target: Target) -> Lowered:
+    """Lower a map kernel so that a tile is an element, and a range of them lies within one row.
+
+    A row is one of the last dim after neighbouring dims were merged (`simplify`).
+    """
+    kernel = simplify(kernel)
+    e, low, high = begin(kernel)
+    *outer, n = kernel.domain
+    weight = _weight(kernel)
+    total = size(kernel.domain)
+    cost = total * weight // (2 * target.lanes(32)) + total // 8
+    e.width = target.lanes(32) * abreast(kernel, e.apart, target)
+    unroll = _widen(e, n, _unroll(weight))
+    if not outer:
+        over_vectors(e, 0, low, high, unroll, 1, lambda: _store_all(e, kernel))
+        return Lowered(e.f, total, 0, cost, span=1)
+    f, last = e.f, len(outer)
+    number = f.op("udiv", low, n)
+    start = f.sub(low, f.mul(number, n))
+    end = f.add(start, f.sub(high, low))
+
+    def row(_unit: Value) -> None:
+        over_vectors(e, last, start, end, unroll, 2, lambda: _store_all(e, kernel))
+
+    over_rows(e, number, f.add(number, 1), range(last), outer, 1, size(outer), row)
+    return Lowered(f, total, 0, cost, span=1)
+
+
+def _weight(kernel: Kernel) -> int:
+    seen: set[Expr] = set()
+    return sum(expr_cost(s.expr, seen) + 1 for s in kernel.stores)
+
+
+def _unroll(weight: int) -> int:
+    return 4 if weight <= 6 else 2 if weight <= 16 else 1
+
+
+def _widen(e: Evaluator, n: int, unroll: int) -> int:
+    """Fit the vector to rows of n; return how often to unroll."""
+    if n < e.width:
+        e.width = max(1, 1 << (n - 1).bit_length())
+    while unroll > 1 and n < e.width * unroll:
+        unroll //= 2
+    return unroll
 
 
 def lower_map(kernel: Kernel, target: Target) -> Lowered:
@@ -32,8 +85,7 @@ def lower_map(kernel: Kernel, target: Target) -> Lowered:
     kernel = simplify(kernel)
     e, low, high = begin(kernel)
     total = size(kernel.domain)
-    seen: set[Expr] = set()
-    weight = sum(expr_cost(s.expr, seen) + 1 for s in kernel.stores)
+    weight = _weight(kernel)
     e.width = target.lanes(32)
     cost = total * weight // (2 * e.width) + total // 8
     if total == 0:
@@ -47,7 +99,7 @@ def lower_map(kernel: Kernel, target: Target) -> Lowered:
     if turn is not None:
         tiles, scratch = blocks(e, kernel, turn, low, high, lambda: _store_all(e, kernel))
         return Lowered(e.f, tiles, scratch, cost)
-    unroll = 4 if weight <= 6 else 2 if weight <= 16 else 1
+    unroll = _unroll(weight)
     if len(kernel.domain) == 1:
         over_vectors(e, 0, low, high, unroll, 1, lambda: _store_all(e, kernel))
         return Lowered(e.f, total, 0, cost, span=1)
@@ -91,10 +143,7 @@ def _rows(e: Evaluator, kernel: Kernel, low: Value, high: Value, unroll: int) ->
     f = e.f
     *outer, n = kernel.domain
     last = len(outer)
-    if n < e.width:
-        e.width = max(1, 1 << (n - 1).bit_length())
-    while unroll > 1 and n < e.width * unroll:
-        unroll //= 2
+    unroll = _widen(e, n, unroll)
     cuts = -(-n // SPLIT) if n >= LONG_ROW else 1
     rows = size(outer) * cuts
     per_tile = max(1, GRAIN // min(n, SPLIT))

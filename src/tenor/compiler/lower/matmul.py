@@ -23,6 +23,7 @@ from tenor.compiler.lower.blocking import (
     turned_tile,
 )
 from tenor.compiler.lower.dot import dot
+from tenor.compiler.lower.finish import Finish
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
 from tenor.compiler.lower.packing import Layout, mover
 from tenor.compiler.lower.row import STRIP, Row
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from tenor.ir.loops import Function, Value
     from tenor.ir.target import Target
 
-__all__ = ["Product", "matmul", "multiply"]
+__all__ = ["Product", "finished", "matmul", "multiply"]
 
 PANELS: Final = 256 * 1024
 """Bytes of B packed at a time: half of a small second-level cache."""
@@ -91,8 +92,10 @@ class Product:
         return self
 
 
-def matmul(kernel: Kernel, target: Target) -> Lowered:
-    """Lower a batch of matrix products.
+def matmul(
+    kernel: Kernel, target: Target, finish: Finish | None = None, whole: Kernel | None = None
+) -> Lowered:
+    """Lower a batch of matrix products; see `multiply` for what may follow it.
 
     Params: batch, a tuple of (extent, stride of a, of b, of c); m, n, k; a, b, c: (row stride,
     column stride) of each operand; offsets of each.
@@ -100,22 +103,43 @@ def matmul(kernel: Kernel, target: Target) -> Lowered:
     """
     p: dict[str, Any] = kernel.params
     product = Product(p["batch"], p["m"], p["n"], p["k"], p["a"], p["b"], p["c"], p["offsets"])
-    return multiply(kernel, product, target, (0, 1, 2))
+    return multiply(kernel, product, target, (0, 1, 2), finish, whole)
+
+
+def finished(kernel: Kernel, target: Target) -> Lowered:
+    """Lower a product, and the elementwise kernel that takes its tiles."""
+    finish = Finish(kernel, target)
+    product = kernel.parts[0].kernel
+    low = matmul(product, target, finish, kernel)
+    low.cost += finish.cost
+    return low
 
 
 def multiply(
-    kernel: Kernel, product: Product, target: Target, roles: tuple[int, int, int]
-) -> Lowered:
-    """Lower a product whose a, b and c are the kernel's buffers of these numbers."""
+    kernel: Kernel, product: Product, target: Target, roles: tuple[int, int, int],
+    finish: Finish | None = None, whole: Kernel | None = None,
+) -> Lowered:  # fmt: skip
+    """Lower a product whose a, b and c are the kernel's buffers of these numbers.
+
+    Args:
+        kernel: The product's kernel.
+        product: What it computes.
+        target: The target.
+        roles: Numbers of a, b and c among the kernel's buffers.
+        finish: What takes its tiles.
+        whole: The kernel of both; its buffers are the function's.
+    """
     if 0 in (product.m, product.n, *(extent for extent, *_ in product.batch)):
         return Lowered(entry(kernel)[0], 0)
     product = product.flattened()
     width = lanes_of(kernel.buffers[0].dtype, target)
     if _better_turned(product, width):
         product, roles = product.turned(), (roles[1], roles[0], roles[2])
-    f, buffers, begin, end, scratch = entry(kernel)
-    a, b, c = (buffers[r] for r in roles)
-    plan = _Plan(f, product, kernel.buffers[0].dtype, target)
+    f, buffers, begin, end, scratch = entry(whole or kernel)
+    wires = whole.parts[0].wires if whole is not None else range(len(buffers))
+    a, b, c = (buffers[wires[r]] for r in roles)  # where c is private, it is none of them
+    plan = _Plan(f, product, kernel.buffers[0].dtype, target, finish)
+    plan.buffers = buffers
     if product.m == product.n == 1 and plan.blocks > 1:
         plan.write_dots(begin, end, a, b, c)
     else:
@@ -134,8 +158,13 @@ def _better_turned(p: Product, width: int) -> bool:
 class _Plan:
     """A product being written: what is packed, the tiles, and the loops."""
 
-    def __init__(self, f: Function, product: Product, dtype: DType, target: Target) -> None:
+    buffers: list[Value]
+
+    def __init__(
+        self, f: Function, product: Product, dtype: DType, target: Target, finish: Finish | None
+    ) -> None:
         self.f, self.p, self.dtype, self.compute = f, product, dtype, dtype.compute
+        self.finish = finish
         m, n, k = product.m, product.n, product.k
         width = lanes_of(dtype, target)
         few = turned_tile(m, n, width) if product.b[0] == 1 != product.b[1] else None
@@ -219,11 +248,32 @@ class _Plan:
             (2 if self.row else self.stage_c * ceil(self.mc / shape.rows) * shape.rows)
             * self.c_row,
         ]
+        sizes = [count * size for count in sizes]
+        self._finishing()
+        if self.finish is not None:
+            tile = self.pitch * (self.near_rows if self.finish.private else 0)
+            sizes += [self.finish.bytes, tile * self.dtype.itemsize]
         self.places, at = [], 0
         for count in sizes:
             self.places.append(at)
-            at += -(-count * size // 64) * 64
+            at += -(-count // 64) * 64
         self.scratch_bytes = at + 64 if at else 0
+
+    def _finishing(self) -> None:
+        """Choose when tiles are handed on, and how C lies in memory meanwhile.
+
+        Attributes: early: a few rows at a time, else a whole tile. c: row and column strides of
+        where C is written. pitch, near_rows: of a private tile.
+        """
+        p, finish = self.p, self.finish
+        self.c, plain = p.c, p.c[1] == 1
+        self.early = finish is not None and self.blocks == 1 and not (self.stage_c or self.row)
+        rows, columns = ceil(self.mc / self.shape.rows) * self.shape.rows, self.c_row
+        self.pitch, self.near_rows = (columns, rows) if plain else (rows, columns)
+        if self.early:
+            self.near_rows = self.shape.rows
+        if finish is not None and finish.private:
+            self.c = (self.pitch, 1) if plain else (1, self.pitch)
 
     # -- writing ------------------------------------------------------------------------------
     def write_dots(self, begin: Value, end: Value, a: Value, b: Value, c: Value) -> None:
@@ -243,7 +293,10 @@ class _Plan:
         """Write the loop over tiles."""
         f, p = self.f, self.p
         spaces = [f.gep(scratch, at, "i8") for at in self.places]
-        self.space_b, self.space_a, self.space_c = spaces
+        self.space_b, self.space_a, self.space_c = spaces[:3]
+        if self.finish is not None:
+            self.finish.prepare(f, self.buffers, spaces[3])
+            c = spaces[4] if self.finish.private else c
         kind = memory_type(self.dtype)
         down, across = self.grid
 
@@ -256,10 +309,22 @@ class _Plan:
             at_c = f.add(base[2], f.add(f.mul(i, p.c[0]), f.mul(j, p.c[1])))
             rows = self._extent(i, p.m, self.mc, down, self.shape.rows)
             columns = self._extent(j, p.n, self.nc, across, self.shape.columns)
+            self.first = at_c
+            private = self.finish is not None and self.finish.private
             self._tile(rows, columns, f.gep(a, at_a, kind), f.gep(b, at_b, kind),
-                       f.gep(c, at_c, kind))  # fmt: skip
+                       c if private else f.gep(c, at_c, kind))  # fmt: skip
+            if self.finish is not None and not self.early:
+                self._hand_on(rows.count, columns.count, at_c, c)
 
         f.loop(begin, end, 1, tile)
+
+    def _hand_on(self, rows: Value, columns: Value, first: Value, near: Value) -> None:
+        """Let the elementwise kernel take a tile."""
+        assert self.finish is not None
+        down, across = self.p.c
+        if across != 1:
+            rows, columns, down = columns, rows, across
+        self.finish.rows(rows, columns, first, down, near, self.pitch)
 
     def _split(self, t: Value, parts: int, size: int) -> tuple[Value, Value]:
         f = self.f
@@ -318,7 +383,8 @@ class _Plan:
         """Write one block of k."""
         f, p, shape = self.f, self.p, self.shape
         kind, packed = memory_type(self.dtype), compute_type(self.dtype)
-        c_kind, c_row = (packed, self.c_row) if self.stage_c else (kind, p.c[0])
+        c_kind, c_row = (packed, self.c_row) if self.stage_c else (kind, self.c[0])
+        alone_c = self.early and self.finish is not None and self.finish.private
         alone = rows.count.const is not None and rows.count.const <= shape.rows
 
         def fill(j: Value, size: int) -> None:
@@ -345,12 +411,15 @@ class _Plan:
                 if self.pack_b and alone:
                     fill(j, size)
                 b_j = self._panel(j, alone) if self.pack_b else f.gep(b, f.mul(j, p.b[1]), kind)
-                c_ij = f.gep(c, f.add(f.mul(i, c_row), j), c_kind)
+                c_ij = f.gep(c, j if alone_c else f.add(f.mul(i, c_row), j), c_kind)
                 more = [q] if self.blocks > 1 else []
                 extent = [] if self.turned else [depth]
                 f.call(self._micro(height, size), [*extent, a_i, b_j, c_ij, *more])
 
             sweep(f, columns, right)
+            if self.early:
+                first = f.add(self.first, f.mul(i, p.c[0]))
+                self._hand_on(f.const(height, "i64"), columns.count, first, c)
 
         sweep(f, rows, down)
 
@@ -401,7 +470,7 @@ class _Plan:
                 b_step=shape.columns if self.pack_b else p.b[0],
                 vectors=vectors, width=shape.width,
                 last=size - (vectors - 1) * shape.width,
-                c_row=self.c_row if self.stage_c else p.c[0],
+                c_row=self.c_row if self.stage_c else self.c[0],
                 more=self.blocks > 1, padded_b=self.pack_b, padded_c=self.stage_c,
                 align=shape.width * compute.itemsize if self.pack_b else 0,
             )  # fmt: skip
@@ -413,12 +482,12 @@ class _Plan:
 
     def _deliver(self, rows: Extent, columns: Extent, c: Value) -> None:
         """Write staged sums out."""
-        f, p = self.f, self.p
+        f = self.f
 
         def right(j: Value, size: int) -> None:
             move = mover(f"deliver{size}", Layout(self.compute, self.c_row, 1),
-                         Layout(self.dtype, *p.c), size, self.shape.width)  # fmt: skip
-            at = f.gep(c, f.mul(j, p.c[1]), memory_type(self.dtype))
+                         Layout(self.dtype, *self.c), size, self.shape.width)  # fmt: skip
+            at = f.gep(c, f.mul(j, self.c[1]), memory_type(self.dtype))
             f.call(move, [f.gep(self.space_c, j, compute_type(self.dtype)), at, rows.count])
 
         sweep(f, columns, right)
