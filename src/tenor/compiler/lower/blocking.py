@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from tenor.ir.dtype import DType
     from tenor.ir.target import Target
 
-__all__ = ["DEPTH", "Shape", "cycles_of", "depth_of", "lanes_of", "parted", "register_tile",
-           "tiles_for", "turned_tile"]  # fmt: skip
+__all__ = ["DEPTH", "Shape", "cycles_of", "depth_of", "lanes_of", "parted", "product_tile",
+           "register_tile", "tiles_for", "turned_tile"]  # fmt: skip
 
 DEPTH: Final = 512
 """Longest run of k that goes through one accumulator before it is added to C."""
@@ -65,6 +65,51 @@ def register_tile(m: int, n: int, width: int, target: Target) -> Shape:
                 if cycles < fewest:
                     best, fewest = Shape(rows, vectors, lanes), cycles
     return best
+
+
+def product_tile(m: int, n: int, width: int, target: Target, *, packed: bool) -> Shape:
+    """Return the tile of a matrix product: of those that keep the multipliers busy, a wide one.
+
+    Args:
+        m, n: The result's extents.
+        width: Lanes of a vector.
+        target: The machine.
+        packed: Whether rows of A are packed, which goes by eights.
+    """
+    room = target.registers - 1
+    best, fewest = Shape(1, 1, min(width, _power(n))), float("inf")
+    for lanes in {width, min(width, _power(n))}:
+        for vectors in range(1, 5 if m >= 6 else 9):
+            if vectors > 1 and (vectors - 1) * lanes >= n:
+                break
+            for rows in range(1, min(m, 14 if vectors == 1 else 8) + 1):
+                if rows * vectors + vectors > room:
+                    break
+                tile = Shape(rows, vectors, lanes)
+                odd = packed and rows % 8 and m > rows
+                cycles = _steps(m, n, tile) * (ODD if odd else 1)
+                if cycles < fewest:
+                    best, fewest = tile, cycles
+    return best
+
+
+ODD: Final = 1.1
+"""How much longer a product takes whose packed panels of A have no eight rows."""
+
+
+def _steps(m: int, n: int, tile: Shape) -> float:
+    """Return cycles of one step of k over the whole result; each load costs a little."""
+
+    def step(rows: int, vectors: int) -> float:
+        return max(0.5 * rows * vectors, 4) + 0.25 * (rows + vectors) if rows and vectors else 0
+
+    full_m, rest_m = divmod(m, tile.rows)
+    full_n, rest_n = divmod(n, tile.columns)
+    edge = ceil(rest_n / tile.width)
+    return sum(
+        count * (full_n * step(rows, tile.vectors) + step(rows, edge))
+        for count, rows in ((full_m, tile.rows), (1, rest_m))
+    )
 
 
 def turned_tile(m: int, n: int, width: int) -> Shape | None:

@@ -18,13 +18,13 @@ from tenor.compiler.lower.blocking import (
     depth_of,
     lanes_of,
     parted,
-    register_tile,
+    product_tile,
     tiles_for,
     turned_tile,
 )
 from tenor.compiler.lower.dot import dot
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
-from tenor.compiler.lower.packing import Layout, mover
+from tenor.compiler.lower.packing import Layout, mover, paneler
 from tenor.compiler.lower.row import STRIP, Row
 from tenor.compiler.lower.storage import compute_type, entry, memory_type, store_element
 from tenor.compiler.lower.turned import turned_kernel
@@ -44,6 +44,14 @@ LONG: Final = 2048
 """Columns of a large matrix that are worth reading at a time."""
 FETCHED: Final = 4
 """How much longer a multiply-add takes where each element of b is used once or twice."""
+FEW: Final = 64
+"""Rows of a tile that make packing B worth it."""
+CROWD: Final = 6
+"""Rows that may lie a power of two apart and yet meet in the first-level cache."""
+TURNING: Final = 2
+"""How much more an element costs that is packed across its rows."""
+STRETCH: Final = 64
+"""Elements read at a time of each row of a transposed A."""
 NEAR: Final = 16 * 1024
 """Bytes that are read where they lie, because the first-level cache holds them."""
 
@@ -134,7 +142,9 @@ class _Plan:
         width = lanes_of(dtype, target)
         few = turned_tile(m, n, width) if product.b[0] == 1 != product.b[1] else None
         self.turned = few is not None
-        self.shape = few or register_tile(m, n, width, target)
+        # Of a transposed A, panels are packed some at a time.
+        self.across_a = product.a[0] == 1 != product.a[1]
+        self.shape = few or product_tile(m, n, width, target, packed=self.across_a)
         self.row = m == 1 and product.b[1] == product.c[1] == 1 and n > self.shape.columns
         if self.row:
             self.shape = Shape(1, STRIP, width)
@@ -151,17 +161,40 @@ class _Plan:
         self.work = batch * m * n * max(1, self.p.k)
         if m <= 2 and (self.turned or self.row):
             self.work *= FETCHED
-        most = PANELS // (max(1, self.depth) * self.compute.itemsize)
+        stretch = self.across_a and not (self.turned or self.row)
+        self.group = self.shape.rows * (ceil(STRETCH / self.shape.rows) if stretch else 1)
         each = ceil(tiles_for(self.work) / max(1, batch))
         if self.turned or self.row:
-            most = n
-        if self.row:
-            each = min(each, ceil(n / LONG))
-        self.nc = parted(n, self.shape.columns, most, min(each, ceil(n / self.shape.columns)))
-        across = ceil(n / self.nc)
-        self.mc = parted(m, self.shape.rows, m, ceil(each / max(1, across)))
-        self.grid = (ceil(m / self.mc), across)
+            each = min(each, ceil(n / LONG)) if self.row else each
+            self.nc = parted(n, self.shape.columns, n, each)
+            self.mc = parted(m, self.group, m, ceil(each / ceil(n / self.nc)))
+        else:
+            self.nc, self.mc = self._sides(each)
+        self.grid = (ceil(m / self.mc), ceil(n / self.nc))
         self.tiles = batch * self.grid[0] * self.grid[1]
+
+    def _sides(self, each: int) -> tuple[int, int]:
+        """Return the columns and rows of a tile: few columns read A often, few rows pack B often.
+
+        There are `each` tiles at least, and the columns of one fit into the cache.
+        """
+        p, shape = self.p, self.shape
+        most = PANELS // (max(1, self.depth) * self.compute.itemsize)
+        a_price = TURNING if p.a[1] != 1 else 1
+        b_price = TURNING if p.b[1] != 1 else 1
+        best, least = (p.n, p.m), float("inf")
+        for across in range(1, ceil(p.n / shape.columns) + 1):
+            nc = parted(p.n, shape.columns, most, across)
+            across = ceil(p.n / nc)
+            mc = parted(p.m, self.group, p.m, min(ceil(each / across), ceil(p.m / FEW)))
+            down = ceil(p.m / mc)
+            price = across * p.m * a_price + 2 * down * p.n * b_price
+            price *= max(1, each / (across * down))  # fewer than wanted: no other choice
+            if price < least:
+                best, least = (nc, mc), price
+            if across >= each:
+                break
+        return best
 
     def _choose(self) -> None:
         """Choose what is read where it lies."""
@@ -170,7 +203,7 @@ class _Plan:
         down = ceil(self.mc / shape.rows)
         near_b = self.depth * self.nc * size <= NEAR
         self.pack_b = not self.turned and (p.b[1] != 1 or (down > 1 and not near_b))
-        crowded = p.a[0] * size % 2048 == 0 and shape.rows > 4 and across > 2
+        crowded = p.a[0] * size % 2048 == 0 and shape.rows > CROWD and across > 2
         far = p.a[1] != 1 and not (p.a[0] == 1 and self.mc * self.depth * size <= 2 * NEAR)
         convert = self.dtype is not self.compute and across > 1
         self.pack_a = crowded or far or convert
@@ -185,7 +218,7 @@ class _Plan:
         self.c_row = ceil(self.nc / shape.columns) * shape.columns
         sizes = [
             self.pack_b * self.depth * self.c_row,
-            self.pack_a * self.depth * shape.rows,
+            self.pack_a * self.depth * self.group,
             (2 if self.row else self.stage_c * ceil(self.mc / shape.rows) * shape.rows)
             * self.c_row,
         ]
@@ -224,7 +257,7 @@ class _Plan:
             at_a = f.add(base[0], f.mul(i, p.a[0]))
             at_b = f.add(base[1], f.mul(j, p.b[1]))
             at_c = f.add(base[2], f.add(f.mul(i, p.c[0]), f.mul(j, p.c[1])))
-            rows = self._extent(i, p.m, self.mc, down, self.shape.rows)
+            rows = self._extent(i, p.m, self.mc, down, self.group)
             columns = self._extent(j, p.n, self.nc, across, self.shape.columns)
             self._tile(rows, columns, f.gep(a, at_a, kind), f.gep(b, at_b, kind),
                        f.gep(c, at_c, kind))  # fmt: skip
@@ -300,14 +333,7 @@ class _Plan:
         if self.pack_b and not alone:
             sweep(f, columns, fill)
 
-        def down(i: Value, height: int) -> None:
-            a_i = f.gep(a, f.mul(i, p.a[0]), kind)
-            if self.pack_a:
-                pack = mover(f"pack_a{height}", Layout(self.dtype, p.a[1], p.a[0]),
-                             Layout(self.compute, height, 1), height, shape.width)  # fmt: skip
-                f.call(pack, [a_i, self.space_a, depth])
-                a_i = self.space_a
-
+        def down(i: Value, height: int, a_i: Value) -> None:
             def right(j: Value, size: int) -> None:
                 if self.pack_b and alone:
                     fill(j, size)
@@ -319,7 +345,29 @@ class _Plan:
 
             sweep(f, columns, right)
 
-        sweep(f, rows, down)
+        def group(i: Value, size: int) -> None:
+            a_i = f.gep(a, f.mul(i, p.a[0]), kind)
+            if self.pack_a:
+                f.call(self._packer(size), [a_i, self.space_a, depth])
+
+            def panel(r: Value, height: int) -> None:
+                if self.pack_a:
+                    here = f.gep(self.space_a, f.mul(r, depth), packed)
+                else:
+                    here = f.gep(a_i, f.mul(r, p.a[0]), kind)
+                down(f.add(i, r), height, here)
+
+            sweep(f, Extent(f.const(size, "i64"), shape.rows, size % shape.rows), panel)
+
+        sweep(f, rows, group)
+
+    def _packer(self, size: int) -> Function:
+        """Return what packs so many rows of A, in panels."""
+        p, height, width = self.p, self.shape.rows, self.shape.width
+        source = Layout(self.dtype, p.a[1], p.a[0])
+        if size <= height:
+            return mover(f"pack_a{size}", source, Layout(self.compute, size, 1), size, width)
+        return paneler(f"pack_a{size}", source, self.compute, size, height, width)
 
     def _padded(self, size: int) -> int:
         width = self.shape.width

@@ -6,13 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tenor.compiler.lower.lane import first_lanes, transposed
-from tenor.compiler.lower.storage import compute_type, load_element, store_element
+from tenor.compiler.lower.storage import (
+    compute_type,
+    load_element,
+    memory_type,
+    store_element,
+)
 from tenor.ir.loops import Function, Value, vector
 
 if TYPE_CHECKING:
     from tenor.ir.dtype import DType
 
-__all__ = ["Layout", "mover"]
+__all__ = ["Layout", "mover", "paneler"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,41 @@ def mover(
     return f
 
 
+def paneler(
+    name: str, source: Layout, target: DType, columns: int, height: int, width: int
+) -> Function:
+    """Return the function (from, to, rows) that copies a block into panels of `height` columns.
+
+    The panels stand one after the other, each with its rows one after the other. A row of the
+    source is read once, over all panels: one panel alone would touch a page of memory for every
+    few elements.
+
+    Args:
+        name: Of the function.
+        source: The source's layout; its columns lie side by side.
+        target: The panels' dtype.
+        columns: Columns of the block.
+        height: Columns of a panel; the last may have fewer.
+        width: Lanes of a vector.
+    """
+    f = Function(name, [("from", "ptr"), ("to", "ptr"), ("rows", "i64")])
+    here, there, rows = f.params
+    moves = []
+    for start in range(0, columns, height):
+        size = min(height, columns - start)
+        move = _Move(f, source, Layout(target, size, 1), size, size, width)
+        move.from_ = f.gep(here, start, memory_type(source.dtype))
+        move.to = f.gep(there, f.mul(rows, start), memory_type(target))
+        moves.append(move)
+
+    def row(i: Value, _: list[Value]) -> None:
+        for move in moves:
+            move.row(i)
+
+    f.loop(0, rows, 1, row)
+    return f
+
+
 class _Move:
     """One copy being written."""
 
@@ -81,18 +121,18 @@ class _Move:
 
     def along_rows(self) -> None:
         """Copy vectors; both sides have their columns side by side."""
+        self.f.loop(0, self.rows, 1, lambda i, _: self.row(i))
+
+    def row(self, i: Value) -> None:
+        """Copy row i, as `along_rows` does."""
         f = self.f
-
-        def row(i: Value, _: list[Value]) -> None:
-            for start, there, lanes in self._chunks():
-                j = f.const(start, "i64")
-                if there == 0:
-                    x = f.const(0, vector(compute_type(self.source.dtype), lanes))
-                else:
-                    x = self._load(i, j, lanes, first_lanes(f, there, lanes))
-                self._store(x, i, j)
-
-        f.loop(0, self.rows, 1, row)
+        for start, there, lanes in self._chunks():
+            j = f.const(start, "i64")
+            if there == 0:
+                x = f.const(0, vector(compute_type(self.source.dtype), lanes))
+            else:
+                x = self._load(i, j, lanes, first_lanes(f, there, lanes))
+            self._store(x, i, j)
 
     def across(self, *, loads_down: bool) -> None:
         """Copy square blocks, transposed in registers; the rows left over one by one."""

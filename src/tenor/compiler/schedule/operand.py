@@ -40,12 +40,15 @@ def strided(node: Node) -> Operand:
     """
     rank = len(node.shape)
     coords, base = identity(node.shape), node
-    try:
-        while base.op in VIEWS:
+    address = None
+    while base.op in VIEWS:
+        try:
             coords, base = push(base, coords, rank).coords, base.inputs[0]
-    except NotAffine:
-        return _copy(node)
-    address = linear(coords, base.shape, rank)
+        except NotAffine:  # reshaping moves nothing: the address is that of the result
+            address, base = linear(coords, base.shape, rank), settle(base)
+            break
+    if address is None:
+        address = linear(coords, base.shape, rank)
     if base.op.family == "constant" or not _packable(address.strides, node.shape):
         return _copy(node)
     return Operand(base, address.strides, address.offset)
