@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tenor.autograd.part import Product
 from tenor.ir import op as ops
 
 if TYPE_CHECKING:
@@ -18,7 +19,13 @@ __all__ = ["conv", "conv_input", "conv_weight", "matmul"]
 
 
 def matmul(t: Tape) -> Cotangents:
-    """Return (g @ b^T, a^T @ g)."""
+    """Return (g @ b^T, a^T @ g).
+
+    Products of matrices are left to be put together with those of other uses of a and b.
+    """
+    if len(t.node.shape) == 2:
+        first = Product(t.g, t.x(1), 1) if t.needs(0) else None
+        return first, Product(t.x(0), t.g, 0) if t.needs(1) else None
     a = t.b.matmul(t.g, t.b.transpose(t.x(1))) if t.needs(0) else None
     return a, t.b.matmul(t.b.transpose(t.x(0)), t.g) if t.needs(1) else None
 

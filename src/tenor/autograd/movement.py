@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tenor.autograd.part import Piece
 from tenor.ir.node import size
 
 if TYPE_CHECKING:
+    from tenor.autograd.part import Part
     from tenor.autograd.tape import Cotangents, Tape
     from tenor.ir.node import Node
 
@@ -37,15 +39,14 @@ def permute(t: Tape) -> Node:
     return t.b.permute(t.g, sorted(range(len(dims)), key=dims.__getitem__))
 
 
-def slice_(t: Tape) -> Node:
-    """Return zeros with g where the slice was taken."""
+def slice_(t: Tape) -> Node | Part:
+    """Return zeros with g where the slice was taken; a piece, where its steps are 1."""
     shape = t.node.inputs[0].shape
     starts, sizes, steps = t.node.attrs
     if size(sizes) == 0:  # an empty slice may start anywhere
         return t.b.zeros(shape, t.g.dtype)
     if all(step == 1 for step in steps):
-        ends = zip(shape, starts, sizes, strict=True)
-        return t.b.pad(t.g, starts, [n - a - count for n, a, count in ends])
+        return Piece(t.g, starts)
     return t.b.slice_update(t.b.zeros(shape, t.g.dtype), t.g, starts, steps)
 
 
@@ -70,7 +71,7 @@ def fold(t: Tape) -> Node:
 def concat(t: Tape) -> Cotangents:
     """Return g cut into the inputs' pieces."""
     dim, start = t.node.attr("dim"), 0
-    pieces: list[Node | None] = []
+    pieces: list[Node | Part | None] = []
     for i, x in enumerate(t.node.inputs):
         starts = [0] * len(x.shape)
         starts[dim] = start

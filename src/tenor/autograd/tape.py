@@ -6,13 +6,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from tenor.autograd.part import Part
     from tenor.ir.build import Builder
     from tenor.ir.node import Node
 
 __all__ = ["Cotangents", "Rule", "Tape", "total", "unary"]
 
-Cotangents = tuple["Node | None", ...]
-"""One entry for each input: its cotangent, or None where it needs or has none."""
+Cotangents = tuple["Node | Part | None", ...]
+"""One entry for each input: its cotangent, or None where it needs or has none.
+
+A `Part` is put together with others before it is written.
+"""
 
 
 class Tape(Protocol):
@@ -55,7 +59,7 @@ def total(t: Tape, i: int, g: Node) -> Node:
     return t.b.reshape(t.b.sum(g, range(len(g.shape))), ())
 
 
-def unary(partial: Callable[[Tape], Node]) -> Rule:
+def unary(partial: Callable[[Tape], Node | Part]) -> Rule:
     """Return the rule of an operation whose input 0 alone is differentiable.
 
     Args:

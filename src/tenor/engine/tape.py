@@ -10,6 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tenor.autograd.part import replaced
 from tenor.engine.alias import is_leaf, version_of, write
 from tenor.engine.trace import (
     FunctionCall,
@@ -22,7 +23,7 @@ from tenor.engine.trace import (
     touch_grad,
 )
 from tenor.engine.trie import State, meta, path
-from tenor.engine.walk import FREED, Segment, Walk, fixed, let_go
+from tenor.engine.walk import FREED, Segment, Walk, fixed, let_go, origin
 from tenor.errors import ArgumentError, GradientError
 from tenor.ir import op as ops
 from tenor.ir.build import Builder
@@ -30,6 +31,7 @@ from tenor.ir.build import Builder
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from tenor.autograd.part import Part
     from tenor.engine.handle import Handle
     from tenor.ir.node import Node
     from tenor.ir.op import Op
@@ -92,6 +94,21 @@ class RecordingWalk(Walk):
         return state
 
     def _saved(self, segment: Segment, node: State, state: State) -> Node:
+        """Return a saved value, or what is derived from one."""
+        if node.depth <= segment.overwritten.get(state, 0):
+            raise _overwritten(state)
+        source = origin(state)
+        moves = []
+        at = state
+        while at is not source:
+            moves.append(at)
+            at = at.inputs[0]
+        value = self._kept(segment, node, source)
+        for move in reversed(moves):
+            value = advance(local.trace, move.op, (value,), move.attrs)
+        return value
+
+    def _kept(self, segment: Segment, node: State, state: State) -> State:
         if not fixed(state):
             if node in segment.spent:
                 raise let_go()
@@ -155,11 +172,17 @@ class RecordingWalk(Walk):
             return True
         return state in self.sweep.goals[self.source]
 
+    def watched(self, state: State) -> bool:
+        """Tell whether a tensor's hooks or a question for its gradient wait for a cotangent."""
+        source = self.segment or self.source
+        return state in source.hooks or state in self.sweep.goals.get(source, ())
+
     def spent(self) -> set[State]:
         """Return the states walked whose derivative read a value, or leads to one that did."""
         found = set(self.read)
         for state in self.states:
-            if state in self.cotangents and not found.isdisjoint(state.inputs):
+            reached = state in self.cotangents or state in self.parts
+            if reached and not found.isdisjoint(state.inputs):
                 found.add(state)
         return found
 
@@ -168,7 +191,7 @@ class RecordingWalk(Walk):
         call = (self.segment or self.source).functions.get(state)
         if call is None:
             return True
-        g = self.cotangents.get(state)
+        g = self.whole(state)
         if g is not None:
             g = self.arrive(state, g)
         got = self.calls[id(call)]
@@ -208,6 +231,13 @@ def _entries(
     for state, owner in source.variables.items():
         computed = owner.segment is not None
         yield state, owner, (owner.segment, owner.origin) if computed else None  # type: ignore[misc]
+
+
+def _elsewhere(
+    parts: dict[State, list[Part]], other: Callable[[Any], Any]
+) -> dict[State, list[Part]]:
+    """Return what waits to be written, on other values."""
+    return {state: [replaced(part, other) for part in held] for state, held in parts.items()}
 
 
 class Sweep:
@@ -353,19 +383,21 @@ class Sweep:
         """Call the user's code, which may look at values and so end the trace."""
         trace = local.trace
         kept = [{s: handle_of(g) for s, g in w.cotangents.items()} for w in self.walks.values()]
+        parts = [_elsewhere(walk.parts, handle_of) for walk in self.walks.values()]
         waiting = [
-            (parts, [handle_of(g) for g in parts])
-            for seeds in self.pending.values()
-            for parts in seeds.values()
+            (seeds, [handle_of(g) for g in seeds])
+            for pending in self.pending.values()
+            for seeds in pending.values()
         ]
         arrived = {key: (owner, handle_of(g)) for key, (owner, g) in self.leaves.items()}
         answer = function(*given)
         if local.trace is not trace:
             self._move(trace)
-            for walk, handles in zip(self.walks.values(), kept, strict=True):
+            for walk, handles, held in zip(self.walks.values(), kept, parts, strict=True):
                 walk.cotangents = {s: state_of(h) for s, h in handles.items()}
-            for parts, held in waiting:
-                parts[:] = [state_of(h) for h in held]
+                walk.parts = _elsewhere(held, state_of)
+            for seeds, handles in waiting:
+                seeds[:] = [state_of(h) for h in handles]
             self.leaves = {key: (owner, state_of(h)) for key, (owner, h) in arrived.items()}
         return answer
 

@@ -220,11 +220,30 @@ def periodic(state: State, repeats: int = 16) -> bool:
     """Tell whether a path ends in many repeats of one body: a loop nobody looks at.
 
     Such a trace is run here rather than grown; the next begins at the same point of the body, so
-    one plan serves all of them.
+    one plan serves all of them. A recurrence that is to be differentiated is run whole: cut apart,
+    everything its derivative reads would have to be stored.
     """
-    tail = [(s.op, s.attrs, s.shape) for s in path(state)]
+    states = path(state)
+    tail = [(s.op, s.attrs, s.shape) for s in states]
     for period in range(1, len(tail) // repeats + 1):
         body = tail[-period:]
         if all(tail[-period * (k + 1) : -period * k] == body for k in range(1, repeats)):
-            return True
+            return state.depth >= LONG or not carries_gradient(states, period)
     return False
+
+
+LONG: Final = 1 << 13
+"""Operations after which a recurrence is cut apart even so: it would take long to compile."""
+
+
+def carries_gradient(states: list[State], period: int) -> bool:
+    """Tell whether a gradient flows from one repeat into the next: a recurrence.
+
+    No new leaf may be made inside: a loop that updates parameters is one of training steps.
+    """
+    body, before = states[-period:], set(states[-2 * period : -period])
+    if any(s.op is ops.VARIABLE for s in body):
+        return False
+    return any(
+        s.requires_grad and any(i in before and i.requires_grad for i in s.inputs) for s in body
+    )

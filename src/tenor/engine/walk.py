@@ -10,6 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from tenor.autograd.part import Piece, Product, total, turned
 from tenor.autograd.vjp import VJP
 from tenor.engine.trie import State, path
 from tenor.errors import GradientError
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
     import weakref
     from collections.abc import Callable, Iterable
 
+    from tenor.autograd.part import Part
     from tenor.engine.handle import Handle
     from tenor.engine.trace import FunctionCall
     from tenor.ir.node import Node
 
-__all__ = ["FREED", "Segment", "Walk", "fixed", "let_go", "needed_values"]
+__all__ = ["FREED", "Segment", "Walk", "fixed", "let_go", "needed_values", "origin"]
 
 
 @dataclass(eq=False)
@@ -80,6 +82,21 @@ def fixed(state: State) -> bool:
     return not state.inputs and state.op is not ops.LEAF
 
 
+ENDS: Final = (ops.LEAF, ops.VARIABLE)
+"""Where a gradient goes no further."""
+
+
+MOVED: Final = (ops.PERMUTE, ops.EXPAND, ops.RESHAPE)
+"""What is derived again from its source rather than kept: it holds no more than that."""
+
+
+def origin(state: State) -> State:
+    """Return the value that a moved one is derived from."""
+    while state.op in MOVED:
+        state = state.inputs[0]
+    return state
+
+
 class Tape:
     """What a vjp rule sees of one recorded operation (see `tenor.autograd.vjp`)."""
 
@@ -107,6 +124,7 @@ class Walk:
 
     Attributes:
         cotangents: What has arrived at each state.
+        parts: What has arrived and is not written yet; empty where it was, or was passed on.
         wanted: The states whose cotangent leads to one that is asked for; None if all do.
     """
 
@@ -114,6 +132,7 @@ class Walk:
         self.builder = builder
         self.states = states
         self.cotangents: dict[State, State] = {}
+        self.parts: dict[State, list[Part]] = {}
         self.wanted: set[State] | None = None
 
     def value(self, node: State, state: State) -> Node:
@@ -124,21 +143,53 @@ class Walk:
         """See a cotangent arrive whole; return it, perhaps changed, or None to go no further."""
         raise NotImplementedError
 
-    def add(self, state: State, g: Node) -> None:
+    def add(self, state: State, g: Node | Part) -> None:
         """Add to a state's cotangent."""
+        if isinstance(g, Piece | Product):
+            self.parts.setdefault(state, []).append(g)
+            return
         before = self.cotangents.get(state)
         self.cotangents[state] = g if before is None else self.builder.add(before, g)  # type: ignore[assignment]
+
+    def whole(self, state: State) -> State | None:
+        """Return all that has arrived at a state, written down."""
+        parts = self.parts.get(state)
+        if parts:
+            self.parts[state] = []
+            for g in total(self.builder, parts, state.shape, leaf=state.op in ENDS):
+                self.add(state, g)
+        return self.cotangents.get(state)
+
+    def watched(self, state: State) -> bool:
+        """Tell whether anybody looks at a state's cotangent."""
+        raise NotImplementedError
+
+    def passed_on(self, state: State) -> bool:
+        """Hand products on to what a matrix is the transpose of; False if there is more to do."""
+        parts = self.parts.get(state)
+        if not parts or state in self.cotangents or state.op is not ops.PERMUTE:
+            return False
+        on = [turned(part) for part in parts]
+        if None in on or len(state.shape) != 2 or self.watched(state):
+            return False
+        self.parts[state] = []
+        if self.wants(state.inputs[0]):
+            for part in on:
+                self.add(state.inputs[0], part)  # type: ignore[arg-type]
+        return True
 
     def run(self) -> None:
         """Walk from the last state to the first."""
         for state in reversed(self.states):
-            g = self.cotangents.get(state)
             if state.op is ops.FUNCTION and self.function(state):
                 continue
-            if g is None or not state.requires_grad:
+            if not state.requires_grad or self.passed_on(state):
+                continue
+            g = self.whole(state)
+            if g is None:
                 continue
             g = self.arrive(state, g)
-            if g is None or state.op is ops.LEAF or state.op is ops.VARIABLE:
+            if g is None or state.op in ENDS:
                 continue
             rule = VJP[state.op.name]
             if rule is None or not any(map(self.wants, state.inputs)):
@@ -165,7 +216,7 @@ class DryWalk(Walk):
 
     def value(self, node: State, state: State) -> Node:
         """Note the value and stand a parameter in for it."""
-        self.readers[state].add(node)
+        self.readers[origin(state)].add(node)
         assert isinstance(self.builder, GraphBuilder)
         return self.builder.leaf(state.shape, state.dtype)
 
@@ -173,9 +224,13 @@ class DryWalk(Walk):
         """Go on everywhere."""
         return g
 
+    def watched(self, state: State) -> bool:  # noqa: ARG002
+        """Look at nothing."""
+        return False
+
     def function(self, state: State) -> bool:
         """Pass a function's cotangent on to each of its inputs."""
-        if self.cotangents.get(state) is not None:
+        if self.whole(state) is not None:
             assert isinstance(self.builder, GraphBuilder)
             for source in state.inputs[1:]:
                 if source.requires_grad:

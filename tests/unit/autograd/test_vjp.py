@@ -6,6 +6,7 @@ from math import inf, prod
 import numpy as np
 import pytest
 
+from tenor.autograd.part import Piece, Product, total
 from tenor.autograd.vjp import VJP
 from tenor.compiler.emit.reference import run
 from tenor.ir import dtype as dt
@@ -63,6 +64,8 @@ def differentiate(b, output, wrt, used=None):
         assert len(parts) == len(node.inputs)
         for x, part in zip(node.inputs, parts, strict=True):
             assert (part is not None) <= (x in needed), f"{node} gave a gradient nobody needs"
+            if isinstance(part, Piece | Product):
+                (part,) = total(b, [part], x.shape, leaf=False)
             if part is not None:
                 assert (part.shape, part.dtype) == (x.shape, x.dtype)
                 cotangents[x] = b.add(cotangents[x], part) if x in cotangents else part

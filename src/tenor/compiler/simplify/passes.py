@@ -126,9 +126,17 @@ def collapse(graph: Graph, _target: Target | None = None) -> Graph:
     ::
 
         %1 = reshape (%0) [6];  %2 = reshape (%1) [2,3]   ->   %2 = reshape (%0) [2,3]
+
+    What is concatenated and lies in memory one after the other is concatenated along dim 0, so that
+    a stack of matrices and the rows of all of them are one value::
+
+        %2 = reshape (%0: [2,3]) [1,2,3];  %3 = reshape (%1: [2,3]) [1,2,3];  %4 = concat (%2, %3)
+        ->   %2 = concat (%0, %1);  %3 = reshape (%2) [2,2,3]
     """
 
     def rule(rewriter: Rewriter, node: Node) -> Node | None:
+        if node.op is ops.CONCAT:
+            return _collapse_concat(rewriter, node)
         if node.op not in (ops.RESHAPE, ops.PERMUTE, ops.EXPAND, ops.CAST):
             return None
         source = rewriter.new[node.inputs[0]]
@@ -153,6 +161,19 @@ def _collapse_permute(rewriter: Rewriter, node: Node, source: Node) -> Node | No
     if dims == tuple(range(len(dims))):
         return source
     return rewriter.add(ops.PERMUTE, (source,), (dims,))
+
+
+def _collapse_concat(rewriter: Rewriter, node: Node) -> Node | None:
+    if size(node.shape[: node.attrs[0]]) != 1:
+        return None
+    parts = [rewriter.new[i] for i in node.inputs]
+    if not any(p.op is ops.RESHAPE for p in parts):
+        return None
+    parts = [p.inputs[0] if p.op is ops.RESHAPE else p for p in parts]
+    if any(not p.shape or p.shape[1:] != parts[0].shape[1:] for p in parts):
+        return None
+    rows = rewriter.add(ops.CONCAT, tuple(parts), (0,))
+    return rewriter.add(ops.RESHAPE, (rows,), (node.shape,)) if rows.shape != node.shape else rows
 
 
 def split_reduce(graph: Graph, _target: Target | None = None) -> Graph:
