@@ -7,15 +7,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["of_a_step"]
+__all__ = ["listen", "of_a_step"]
+
+sizes: dict[int, int] = {}
+"""Nodes of the graph of each program compiled since `listen`, by the program's id."""
+
+
+def listen() -> None:
+    """Note the size of every graph that is compiled from now on."""
+    from tenor.engine import backend
+
+    backend.observers.append(lambda graph, program: sizes.update({id(program): len(graph.nodes)}))
 
 
 def of_a_step(step: Callable[[], Any]) -> dict[str, int]:
     """Do a step with Tenor and count what its programs did.
 
     Returns:
-        programs: Native calls. launches: Kernels run. kernels: Distinct ones. arena: Bytes for
-        values in between, the largest program's. plans: Programs compiled; none in a warm step.
+        programs: Native calls. nodes: Of their graphs, where `listen` heard of them. launches:
+        Kernels run. kernels: Distinct ones. arena: Bytes for values in between, the largest
+        program's. plans: Programs compiled; none in a warm step.
     """
     from tenor.engine.flush import counts
     from tenor.runtime.executable import Executable
@@ -35,6 +46,7 @@ def of_a_step(step: Callable[[], Any]) -> dict[str, int]:
         Executable.run = original  # type: ignore[method-assign]
     return {
         "programs": len(ran),
+        "nodes": sum(sizes.get(id(p), 0) for p in ran),
         "launches": sum(len(p.launches) for p in ran),
         "kernels": len({s for p in ran for s in p.symbols}),
         "arena": max((p.arena for p in ran), default=0),

@@ -152,6 +152,8 @@ class Process:
             self.process.wait(20)
         except subprocess.TimeoutExpired:
             self.process.kill()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
         self.log.close()
 
 

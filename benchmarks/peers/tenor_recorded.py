@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from workloads.inference import Inference
 from workloads.training import Training
 
+import counting
 import tenor as tn
 from peers import torch_names
 
@@ -29,6 +30,7 @@ def force(found: Any) -> np.ndarray:
 def session(row: Any, threads: int, folder: Path) -> Session:  # noqa: ARG001
     """Return the work of a row."""
     tn.set_num_threads(threads)
+    counting.listen()
     if isinstance(row, Training):
         return torch_names.training(tn, row)
     if isinstance(row, Inference):
