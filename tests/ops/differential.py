@@ -59,11 +59,13 @@ class Tolerance(NamedTuple):
     Attributes:
         ulps: Units in the last place, by dtype name; 0 where a dtype is not named.
         scaled: Multiples of eps times what the op gives for the operands' absolute values.
+        largest: Multiples of eps times the result's largest element, where parts cancel.
         zero_sign: Whether -0 and 0 differ.
     """
 
     ulps: dict[str, float] = {}
     scaled: float = 0.0
+    largest: float = 0.0
     zero_sign: bool = True
 
 
@@ -248,6 +250,9 @@ def differing(got, want, dtype, tolerance, scale=None):
         with np.errstate(all="ignore"):
             room = tolerance.scaled * EPS[dtype.compute.name] * np.abs(scale.astype(np.float64))
             far &= ~(np.abs(a.astype(np.float64) - b.astype(np.float64)) <= room)
+    if tolerance.largest and b.size:
+        room = tolerance.largest * EPS[dtype.compute.name] * np.abs(b).max()
+        far &= ~(np.abs(a - b) <= room)
     return far & ~nan
 
 

@@ -115,6 +115,16 @@ def convolutions(name):
     ]
 
 
+def attentions(name, g=()):
+    """Return cases of attention, or of its gradients where g's features are given."""
+    shapes = ((1, 2, 3, 2), (1, 2, 4, 2), (1, 2, 4, 3))
+    cases = []
+    for causal in (False, True):
+        leaves = [leaf(shape, seed=i) for i, shape in enumerate((*shapes, *g))]
+        cases.append(Case(tuple(leaves), op(name, causal, 0.75)))
+    return cases
+
+
 def masks():
     where, held = op("where"), whole([[True, False, True], [False, True, False]])
     return [
@@ -193,6 +203,8 @@ CASES: dict[str, list[Case]] = {
     ],
     "conv": convolutions("conv"), "conv_input": convolutions("conv_input"),
     "conv_weight": convolutions("conv_weight"),
+    "attention": attentions("attention"),
+    "attention_gradient": attentions("attention_gradient", ((1, 3, 2, 3),)),
     "cumsum": [*one("cumsum", 1, False), *one("cumsum", 0, True)],
     "barrier": one("barrier"),
 }  # fmt: skip

@@ -243,6 +243,12 @@ ROWS = {
     "attention": layer(
         lambda: lambda x: nn.functional.scaled_dot_product_attention(x, x, x), 2, 9, 8
     ),
+    "attention in one pass": layer(
+        lambda: lambda x: nn.functional.scaled_dot_product_attention(x, x, x), 2, 70, 8
+    ),
+    "attention in one pass, causal": layer(
+        lambda: lambda x: nn.functional.scaled_dot_product_attention(x, x, x, is_causal=True), 70, 9
+    ),
     "max pool": layer(lambda: nn.MaxPool2d(2), 2, 6, 6),
     "network": layer(Network, 1, 10, 10),
 }

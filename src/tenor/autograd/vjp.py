@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tenor.autograd import contraction, elementwise, movement, reduce
+from tenor.autograd import attention, contraction, elementwise, movement, reduce
 from tenor.autograd.tape import Cotangents, Rule, Tape, unary
 
 __all__ = ["VJP", "Cotangents", "Rule", "Tape"]
@@ -60,6 +60,7 @@ VJP: Final[dict[str, Rule | None]] = {
     "put": movement.put, "put_along": movement.put_along,
     "matmul": contraction.matmul, "conv": contraction.conv,
     "conv_input": contraction.conv_input, "conv_weight": contraction.conv_weight,
+    "attention": attention.attention, "attention_gradient": attention.attention_gradient,
     "cumsum": unary(reduce.cumsum),
     # Its meaning is to stop the gradient.
     "detach": None,

@@ -44,6 +44,16 @@ def _conv(params: dict[str, Any], _domain: int) -> int:
     return int(2 * outputs * window)
 
 
+def _attention(products: int) -> Callable[[dict[str, Any], int], int]:
+    def count(params: dict[str, Any], _domain: int) -> int:
+        looks = params["s"] if not params["causal"] else min(params["s"], (params["t"] + 1) / 2)
+        each = (params["d"] + params["e"]) / 2
+        heads = params["batch"] * params["heads"]
+        return int(2 * products * heads * params["t"] * looks * each)
+
+    return count
+
+
 def _once(_params: dict[str, Any], domain: int) -> int:
     return domain
 
@@ -54,6 +64,7 @@ def _none(_params: dict[str, Any], _domain: int) -> int:
 
 TEMPLATES: Final[dict[str, Callable[[dict[str, Any], int], int]]] = {
     "matmul": _matmul, "conv": _conv, "conv_input": _conv, "conv_weight": _conv,
+    "attention": _attention(2), "attention_gradient": _attention(5),
     "fold": _once, "cumsum": _once, "put": _none, "put_along": _none, "argsort": _none,
 }  # fmt: skip
 

@@ -225,6 +225,10 @@ class Builder(ABC):
         """Return the matrix product over the last two dims."""
         return self.emit(ops.MATMUL, (a, b))
 
+    def attention(self, q: Node, k: Node, v: Node, *, causal: bool, scale: float) -> Node:
+        """Return softmax(scale q k^T) v as [N, T, H, E]."""
+        return self.emit(ops.ATTENTION, (q, k, v), (causal, scale))
+
     def cumsum(self, x: Node, dim: int, *, reverse: bool = False) -> Node:
         """Return running sums along a dim."""
         return self.emit(ops.CUMSUM, (x,), (dim, reverse))

@@ -415,6 +415,46 @@ def _conv_gradient(_name: str, inputs: Sequence[Node], attrs: tuple[Any, ...]) -
     return attrs[0], inputs[0].dtype
 
 
+def _attention(name: str, inputs: Sequence[Node], _attrs: tuple[Any, ...]) -> Result:
+    q, k, v = inputs[:3]
+    fits = len(q.shape) == len(k.shape) == len(v.shape) == 4 and (
+        q.shape[:2] == k.shape[:2] == v.shape[:2]
+        and q.shape[3] == k.shape[3]
+        and k.shape[2] == v.shape[2]
+    )
+    if not fits or 0 in (*k.shape[2:], v.shape[3]):
+        raise ShapeError(
+            f"{name}: expects q [N, H, T, D], k [N, H, S, D] and v [N, H, S, E], S, D, E above 0.",
+            came=[f"q: {q.shape}", f"k: {k.shape}", f"v: {v.shape}"],
+            fix="reshape what comes before to (batch, heads, time, features)",
+            operands=tuple(inputs),
+        )
+    other = next((x for x in inputs if x.dtype is not q.dtype), None)
+    if other is not None:
+        _mixed(name, q, other)
+    if q.dtype not in (dt.float32, dt.float64):
+        raise DTypeError(
+            f"{name}: takes float32 and float64.",
+            came=q.dtype.name,
+            fix="convert with .float()",
+            operands=tuple(inputs),
+        )
+    return (q.shape[0], q.shape[2], q.shape[1], v.shape[3]), q.dtype
+
+
+def _attention_gradient(name: str, inputs: Sequence[Node], attrs: tuple[Any, ...]) -> Result:
+    wanted, dtype = _attention(name, inputs, attrs)
+    q, k, v, g = inputs
+    if g.shape != wanted:
+        raise ShapeError(
+            f"{name}: g must have the shape of attention's result.",
+            came=[f"g: {g.shape}", f"result: {wanted}"],
+            fix="pass the cotangent [N, T, H, E]",
+            operands=(g,),
+        )
+    return (size(q.shape) + size(k.shape) + size(v.shape),), dtype
+
+
 # -- order and tape ---------------------------------------------------------------------------
 def _cumsum(name: str, inputs: Sequence[Node], attrs: tuple[Any, ...]) -> Result:
     _axis(name, inputs[0].shape, attrs[0])
@@ -456,6 +496,7 @@ RULES: Final[dict[str, Callable[[str, Sequence[Node], tuple[Any, ...]], Result]]
     "unfold": _unfold, "fold": _fold, "concat": _concat, "slice_update": _slice_update,
     "take": _take, "take_along": _take_along, "put": _put, "put_along": _put_along,
     "matmul": _matmul, "conv": _conv, "conv_input": _conv_gradient, "conv_weight": _conv_gradient,
+    "attention": _attention, "attention_gradient": _attention_gradient,
     "cumsum": _cumsum, "argsort": _argsort,
     "detach": _identity, "variable": _identity, "function": _identity, "barrier": _identity,
 }  # fmt: skip

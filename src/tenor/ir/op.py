@@ -226,6 +226,23 @@ CONV_WEIGHT: Final = row(
     "the weight gradient of conv, from x and g; shape is w's; inputs x, g",
 )
 
+ATTENTION: Final = row(
+    "attention",
+    "contraction",
+    3,
+    "causal scale",
+    "softmax(scale q k^T) v from q [N, H, T, D], k [N, H, S, D], v [N, H, S, E], as [N, T, H, E]; "
+    "causal: position t looks at positions up to t",
+)
+ATTENTION_GRADIENT: Final = row(
+    "attention_gradient",
+    "contraction",
+    4,
+    "causal scale",
+    "the gradients of attention for its inputs, from q, k, v and g [N, T, H, E]: those of q "
+    "[N, T, H, D], k [N, S, H, D] and v [N, S, H, E] one after another; 1-d",
+)
+
 # Order.
 CUMSUM: Final = row(
     "cumsum", "order", 1, "dim reverse", "running sum along dim, from the end when reverse"

@@ -119,6 +119,8 @@ KINDS: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
     "reverse": ("a bool", _flag),
     "descending": ("a bool", _flag),
     "index": ("an integer", _integer),
+    "causal": ("a bool", _flag),
+    "scale": ("a number", _number),
 }
 """Attribute, or op.attribute where an op differs -> (what it must be, whether a value is that)."""
 

@@ -151,12 +151,16 @@ class MultiheadAttention(Module):
             query, key, value = (x.transpose(0, 1) for x in (query, key, value))
         q, k, v = self._projected(query, key, value)
         k, v, extra = self._extended(k, v)
-        mask = self._mask(q, attn_mask, key_padding_mask, extra)
-        out, weights = self._attend(q, k, v, mask)
+        bare = not need_weights and not (self.training and self.dropout > 0.0)
+        square = q.shape[1] == k.shape[1] and key_padding_mask is None
+        causal = is_causal and bare and square  # the hint is trusted, as PyTorch does
+        mask = None if causal else self._mask(q, attn_mask, key_padding_mask, extra)
+        out, weights = self._attend(q, k, v, mask, causal, bare)
         if need_weights and average_attn_weights:
             weights = weights.mean(dim=1)
         if not batched:
-            out, weights = out.squeeze(0), weights.squeeze(0)
+            out = out.squeeze(0)
+            weights = weights.squeeze(0) if need_weights else None
         elif not self.batch_first:
             out = out.transpose(0, 1)
         return out, (weights if need_weights else None)
@@ -221,16 +225,20 @@ class MultiheadAttention(Module):
         return mask if mask is None or not extra else functional.pad(mask, (0, extra))
 
     def _attend(
-        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Return (output (N, T, E), weights (N, H, T, S))."""
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, bare: bool
+    ) -> tuple[Tensor, Any]:
+        """Return (output (N, T, E), weights (N, H, T, S)); None for weights nobody needs."""
         width = self.embed_dim // self.num_heads
         q, k, v = (x.unflatten(-1, (self.num_heads, width)).transpose(1, 2) for x in (q, k, v))
-        scores = (q * (1.0 / math.sqrt(width))) @ k.transpose(-2, -1)
-        weights = (scores if mask is None else scores + mask).softmax(-1)
-        weights = functional.dropout(weights, self.dropout, self.training)
-        heads = (weights @ v).transpose(1, 2).flatten(-2)
-        out: Tensor = self.out_proj(heads)
+        weights = None
+        if bare and mask is None:
+            heads = functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
+        else:
+            scores = (q * (1.0 / math.sqrt(width))) @ k.transpose(-2, -1)
+            weights = (scores if mask is None else scores + mask).softmax(-1)
+            weights = functional.dropout(weights, self.dropout, self.training)
+            heads = weights @ v
+        out: Tensor = self.out_proj(heads.transpose(1, 2).flatten(-2))
         return out, weights
 
 

@@ -6,13 +6,14 @@ Shapes: N batch, C channels, L, H and W space, T time, D features, V classes.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from tenor.engine.macro import macro
 from tenor.engine.trace import local, record
 from tenor.errors import ArgumentError, DTypeError, ShapeError
+from tenor.ir import dtype as dt
 from tenor.ir import op as ops
 from tenor.nn.functional_activation import (
     elu,
@@ -331,26 +332,59 @@ def scaled_dot_product_attention(
             fix="check which dims are time and which are features",
             operands=(query, key, value),
         )  # fmt: skip
+    if is_causal and attn_mask is not None:
+        raise ArgumentError(
+            "scaled_dot_product_attention: give attn_mask or is_causal, not both.",
+            came="both",
+            fix="fold the causal mask into attn_mask",
+        )
     factor = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
     if enable_gqa:
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], dim=-3)
         value = value.repeat_interleave(query.shape[-3] // value.shape[-3], dim=-3)
+    if attn_mask is None and dropout_p == 0.0 and _in_one_pass(query, key, value):
+        return _attended(query, key, value, is_causal, float(factor))
     scores = (query * factor) @ key.transpose(-2, -1)
-    mask: Any = attn_mask
     if is_causal:
-        if attn_mask is not None:
-            raise ArgumentError(
-                "scaled_dot_product_attention: give attn_mask or is_causal, not both.",
-                came="both",
-                fix="fold the causal mask into attn_mask",
-            )
         causal = ones(scores.shape[-2], scores.shape[-1], dtype=np.bool_).tril()
         weights = scores.masked_fill(~causal, -math.inf).softmax(-1)
-    elif mask is not None:
-        weights = _masked_softmax(scores, mask)
+    elif attn_mask is not None:
+        weights = _masked_softmax(scores, attn_mask)
     else:
         weights = scores.softmax(-1)
     return dropout(weights, dropout_p, training=dropout_p > 0.0) @ value
+
+
+FEW: Final = 16
+"""Queries below which packing the keys would cost more than it brings."""
+
+
+def _in_one_pass(query: Tensor, key: Tensor, value: Tensor) -> bool:
+    """Tell whether the attention primitive takes these operands."""
+    every = (query, key, value)
+    plain = {x.element_type for x in every} in ({dt.float32}, {dt.float64})
+    alike = len({tuple(x.shape[:-2]) for x in every}) == 1 and query.ndim >= 2
+    return (
+        plain
+        and alike
+        and not local.lowered
+        and query.shape[-2] >= FEW
+        and all(n > 0 for x in every for n in x.shape)
+    )
+
+
+def _attended(query: Tensor, key: Tensor, value: Tensor, causal: bool, scale: float) -> Tensor:
+    """Return softmax(scale q k^T) v in one pass."""
+    batch = tuple(query.shape[:-2])
+    lead = (1, 1, *batch)[-2:] if len(batch) < 2 else (math.prod(batch[:-1]), batch[-1])
+    every = [
+        x if x.ndim == 4 else record(ops.RESHAPE, (x,), ((*lead, *x.shape[-2:]),))
+        for x in (query, key, value)
+    ]
+    out = record(ops.ATTENTION, tuple(every), (causal, scale))
+    out = record(ops.PERMUTE, (out,), ((0, 2, 1, 3),))
+    shape = (*batch, query.shape[-2], value.shape[-1])
+    return out if len(batch) == 2 else record(ops.RESHAPE, (out,), (shape,))  # type: ignore[no-any-return]
 
 
 def _masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:

@@ -22,6 +22,13 @@ CONVOLUTIONS = (
     ((2, 8, 9, 6), (8, 1, 3, 2), (2, 1), ((1, 0), (0, 1)), (1, 2), 8),
     ((1, 2, 4, 5, 4), (3, 2, 2, 2, 2), (1, 2, 1), ((0, 1), (1, 0), (0, 0)), (1, 1, 2), 1),
 )  # fmt: skip
+# N, H, T, S, D, E, causal, scale
+ATTENTIONS = (
+    (1, 1, 1, 1, 1, 1, True, 1.0), (2, 3, 5, 7, 4, 6, False, 0.5),
+    (2, 2, 33, 70, 16, 24, False, 0.25), (0, 2, 3, 3, 2, 2, True, 1.0),
+    (1, 2, 70, 70, 16, 17, True, 0.25), (1, 1, 100, 40, 3, 5, True, -0.5),
+    (1, 1, 40, 100, 33, 64, True, 0.2), (1, 2, 20, 600, 8, 8, False, 0.3),
+)  # fmt: skip
 
 
 def products(dtype):
@@ -66,6 +73,37 @@ def weight_gradients(dtype):
         yield Sample(f"{x} {w} {attrs}", leaves, _emit(ops.CONV_WEIGHT, w, *attrs))
 
 
+def attentions(dtype):
+    """Return samples of attention, from contiguous operands and from views of packed ones."""
+    for n, h, t, s, d, e, *attrs in ATTENTIONS:
+        leaves = [Leaf(shape, dtype, small) for shape in ((n, h, t, d), (n, h, s, d), (n, h, s, e))]
+        label = f"{(n, h, t, s, d, e)} {attrs}"
+        yield Sample(label, tuple(leaves), _emit(ops.ATTENTION, *attrs))
+        if t == s and d == e:
+
+            def packed(b, x, attrs=attrs):
+                return b.emit(ops.ATTENTION, tuple(_unpacked(b, x)), tuple(attrs))
+
+            one = (Leaf((n, t, 3, h, d), dtype, small),)
+            yield Sample(f"{label} packed", one, packed, modes=("plain",))
+
+
+def _unpacked(b, x):
+    """Return q, k and v [N, H, T, D] of one [N, T, 3, H, D]."""
+    x = b.permute(x, (2, 0, 3, 1, 4))
+    for i in range(3):
+        yield b.reshape(b.slice(x, (i, 0, 0, 0, 0), (1, *x.shape[1:]), (1,) * 5), x.shape[1:])
+
+
+def attention_gradients(dtype):
+    """Return samples of attention's gradients."""
+    for n, h, t, s, d, e, *attrs in ATTENTIONS:
+        shapes = ((n, h, t, d), (n, h, s, d), (n, h, s, e), (n, t, h, e))
+        leaves = tuple(Leaf(shape, dtype, small) for shape in shapes)
+        label = f"{(n, h, t, s, d, e)} {attrs}"
+        yield Sample(label, leaves, _emit(ops.ATTENTION_GRADIENT, *attrs))
+
+
 def _emit(op, *attrs):
     return lambda b, *xs: b.emit(op, xs, attrs)
 
@@ -77,4 +115,8 @@ CASES = {
     "conv": Case(dt.FLOATS, convolutions, PRODUCT),
     "conv_input": Case(dt.FLOATS, input_gradients, PRODUCT),
     "conv_weight": Case(dt.FLOATS, weight_gradients, PRODUCT),
+    "attention": Case((dt.float32, dt.float64), attentions, Tolerance(scaled=6.0, largest=8.0)),
+    "attention_gradient": Case(
+        (dt.float32, dt.float64), attention_gradients, Tolerance(largest=8.0)
+    ),
 }

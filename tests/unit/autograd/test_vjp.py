@@ -191,6 +191,9 @@ CASES = [
     *emits(ops.CONV_INPUT, ((2, 4, 4, 5), *CONV2), (2, 2, 3, 4), (2, 2, 3, 2)),
     *emits(ops.CONV_WEIGHT, ((3, 2, 3), *CONV1), (2, 2, 5), (2, 3, 3)),
     *emits(ops.CONV_WEIGHT, ((2, 2, 3, 2), *CONV2), (2, 4, 4, 5), (2, 2, 3, 4)),
+    *emits(ops.ATTENTION, (True, 0.5), (2, 1, 4, 3), (2, 1, 5, 3), (2, 1, 5, 2)),
+    *emits(ops.ATTENTION_GRADIENT, (False, 0.5), (1, 2, 4, 3), (1, 2, 5, 3), (1, 2, 5, 2),
+           (1, 4, 2, 2)),
     *emits(ops.CUMSUM, (1, False), (2, 4)), *emits(ops.CUMSUM, (0, True), (3, 2)),
 ]  # fmt: skip
 

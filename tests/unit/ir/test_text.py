@@ -119,6 +119,9 @@ def every_primitive(b):
     y = b.emit(ops.CONV, (image, weight), attrs)
     b.emit(ops.CONV_INPUT, (y, weight), ((1, 2, 5), *attrs))
     b.emit(ops.CONV_WEIGHT, (image, y), ((2, 1, 3), *attrs))
+    q = b.leaf((1, 2, 3, 4), dt.float32)
+    attended = b.attention(q, q, q, causal=True, scale=0.5)
+    b.emit(ops.ATTENTION_GRADIENT, (q, q, q, attended), (True, 0.5))
 
 
 FLOATS = st.floats(allow_nan=True, allow_infinity=True)

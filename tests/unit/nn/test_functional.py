@@ -655,6 +655,11 @@ ATTENTION = [
     ({"mask": np.full((2, 5, 7), -np.inf, np.float32)}, [(2, 5, 4), (2, 7, 4), (2, 7, 6)]),
     ({"scale": 0.3}, [(2, 5, 4), (2, 7, 4), (2, 7, 6)]),
     ({"enable_gqa": True}, [(2, 4, 5, 4), (2, 2, 5, 4), (2, 2, 5, 4)]),
+    # From sixteen queries on in one pass.
+    ({}, [(2, 3, 20, 4), (2, 3, 17, 4), (2, 3, 17, 6)]),
+    ({"is_causal": True}, [(70, 9), (70, 9), (70, 5)]),
+    ({"is_causal": True, "scale": 0.3}, [(2, 40, 8), (2, 33, 8), (2, 33, 8)]),
+    ({"enable_gqa": True}, [(2, 1, 4, 18, 4), (2, 1, 2, 18, 4), (2, 1, 2, 18, 4)]),
 ]
 
 
@@ -670,6 +675,41 @@ def test_attention(options, shapes, dtype, agree):
         shapes,
         dtype,
     )
+
+
+def test_attention_of_broadcast_batches(agree):
+    call = (attention(lib, f.scaled_dot_product_attention) for lib, f in ((tn, F), (torch, TF)))
+    agree(*call, [(2, 3, 20, 4), (1, 3, 20, 4), (1, 3, 20, 4)], "float32")
+
+
+def test_attention_in_one_pass_has_second_derivatives():
+    q, k, v = (tn.randn(1, 2, 17, 3, dtype=tn.float64).requires_grad_() for _ in range(3))
+
+    def call(*qkv):
+        return F.scaled_dot_product_attention(*qkv, is_causal=True).sin().sum()
+
+    grads = tn.autograd.grad(call(q, k, v), (q, k, v), create_graph=True)
+    second = tn.autograd.grad(sum((g * g).sum() for g in grads), (q, k, v))
+    others = [torch.tensor(x.detach().numpy(), requires_grad=True) for x in (q, k, v)]
+    weights = others[0] @ others[1].mT / math.sqrt(3)
+    weights = weights.masked_fill(~torch.ones(17, 17).tril().bool(), -math.inf).softmax(-1)
+    wanted = torch.autograd.grad((weights @ others[2]).sin().sum(), others, create_graph=True)
+    wanted = torch.autograd.grad(sum((g * g).sum() for g in wanted), others)
+    for got, want in zip(second, wanted, strict=True):
+        np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-8, atol=1e-10)
+
+
+def test_attention_under_autocast_goes_in_the_lower_dtype():
+    q = tn.randn(1, 2, 17, 4)
+    with tn.autocast("cpu"):
+        assert F.scaled_dot_product_attention(q, q, q).dtype is tn.bfloat16
+
+
+def test_a_masked_weight_is_no_slower_number():
+    q = tn.full((1, 1, 20, 4), 100.0)
+    q[..., 10:, :] = -100.0
+    made = F.scaled_dot_product_attention(q, q, tn.eye(20).reshape(1, 1, 20, 20))
+    assert set(np.unique(made.numpy())) == {0.0, np.float32(0.1)}
 
 
 def test_attention_drops_other_weights_each_time():

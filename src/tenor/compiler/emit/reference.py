@@ -348,6 +348,30 @@ def _conv_weight(node: Node, x: NDArray[Any], g: NDArray[Any]) -> NDArray[Any]:
     return result.reshape(shape)
 
 
+def _weights(node: Node, q: NDArray[Any], k: NDArray[Any]) -> NDArray[Any]:
+    """Return the softmax of the scores, in float64."""
+    causal, scale = node.attrs
+    scores = _wide(q) @ np.swapaxes(_wide(k), -1, -2) * scale
+    if causal:
+        scores = np.where(np.tri(*scores.shape[-2:]) > 0, scores, -np.inf)
+    e = np.exp(scores - scores.max(-1, keepdims=True))
+    return np.asarray(e / e.sum(-1, keepdims=True))
+
+
+def _attention(node: Node, q: NDArray[Any], k: NDArray[Any], v: NDArray[Any]) -> NDArray[Any]:
+    return np.swapaxes(_weights(node, q, k) @ _wide(v), 1, 2)
+
+
+def _attention_gradient(
+    node: Node, q: NDArray[Any], k: NDArray[Any], v: NDArray[Any], g: NDArray[Any]
+) -> NDArray[Any]:
+    p, g = _weights(node, q, k), np.swapaxes(_wide(g), 1, 2)
+    to_p = g @ np.swapaxes(_wide(v), -1, -2)
+    to_s = p * (to_p - (p * to_p).sum(-1, keepdims=True)) * node.attr("scale")
+    parts = (to_s @ _wide(k), np.swapaxes(to_s, -1, -2) @ _wide(q), np.swapaxes(p, -1, -2) @ g)
+    return np.concatenate([np.swapaxes(part, 1, 2).ravel() for part in parts])
+
+
 # -- order and tape ---------------------------------------------------------------------------
 def _cumsum(node: Node, x: NDArray[Any]) -> NDArray[Any]:
     dim, reverse = node.attrs
@@ -399,6 +423,7 @@ TABLE: Final[dict[str, Callable[..., NDArray[Any]]]] = {
     "unfold": _unfold, "fold": _fold, "concat": _concat, "slice_update": _slice_update,
     "take": _take, "take_along": _take_along, "put": _put, "put_along": _put_along,
     "matmul": _matmul, "conv": _conv, "conv_input": _conv_input, "conv_weight": _conv_weight,
+    "attention": _attention, "attention_gradient": _attention_gradient,
     "cumsum": _cumsum, "argsort": _argsort,
     "detach": _identity, "variable": _identity, "function": _identity, "barrier": _identity,
 }  # fmt: skip

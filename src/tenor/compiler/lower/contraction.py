@@ -1,9 +1,11 @@
-"""Templates of the contractions: matrix multiply, convolution and its gradients."""
+"""Templates of the contractions: matrix multiply, convolution, attention, their gradients."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from tenor.compiler.lower.attention import attention
+from tenor.compiler.lower.attention_gradient import attention_gradient
 from tenor.compiler.lower.convolution import conv, conv_input
 from tenor.compiler.lower.matmul import finished, matmul
 from tenor.compiler.lower.weight_gradient import conv_weight
@@ -23,5 +25,7 @@ TEMPLATES: Final[dict[str, Callable[[Kernel, Target], Lowered]]] = {
     "conv": conv,
     "conv_input": conv_input,
     "conv_weight": conv_weight,
+    "attention": attention,
+    "attention_gradient": attention_gradient,
 }
 """The lowering of each contraction."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from tenor.compiler.schedule.operand import fill_of, operand_nodes, settle, strided
+from tenor.compiler.schedule.operand import fill_of, lined, operand_nodes, settle, strided
 from tenor.ir import op as ops
 from tenor.ir.kernel import Buffer, Kernel
 from tenor.ir.node import Node, Shape, size
@@ -79,6 +79,18 @@ def _conv_weight(node: Node) -> Written:
     return _kernel("conv_weight", node, [settle(x), settle(g)], params)
 
 
+def _attention(node: Node) -> Written:
+    operands = [lined(i) for i in node.inputs]
+    batch, heads, time, features = node.inputs[0].shape
+    params = {
+        "batch": batch, "heads": heads, "t": time, "d": features,
+        "s": node.inputs[1].shape[2], "e": node.inputs[2].shape[3],
+        "strides": tuple(x.strides for x in operands), "offsets": tuple(x.offset for x in operands),
+        "causal": node.attr("causal"), "scale": node.attr("scale"),
+    }  # fmt: skip
+    return _kernel(node.op.name, node, [x.node for x in operands], params)
+
+
 def _fold(node: Node) -> Written:
     x = node.inputs[0]
     dim, length, step, dilation = node.attrs
@@ -125,6 +137,8 @@ TEMPLATES: Final[dict[str, Callable[[Node], Written]]] = {
     ops.CONV.name: _conv,
     ops.CONV_INPUT.name: _conv_input,
     ops.CONV_WEIGHT.name: _conv_weight,
+    ops.ATTENTION.name: _attention,
+    ops.ATTENTION_GRADIENT.name: _attention,
     ops.FOLD.name: _fold,
     ops.PUT.name: _put,
     ops.PUT_ALONG.name: _put_along,

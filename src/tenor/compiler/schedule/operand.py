@@ -11,7 +11,7 @@ from tenor.ir import op as ops
 if TYPE_CHECKING:
     from tenor.ir.node import Node
 
-__all__ = ["Operand", "fill_of", "operand_nodes", "settle", "strided"]
+__all__ = ["Operand", "fill_of", "lined", "operand_nodes", "settle", "strided"]
 
 VIEWS: Final = frozenset((ops.PERMUTE, ops.RESHAPE, ops.SLICE, ops.EXPAND))
 
@@ -65,6 +65,12 @@ def _copy(node: Node) -> Operand:
     return Operand(base, address.strides, 0)
 
 
+def lined(node: Node) -> Operand:
+    """Return an operand as a strided view whose last dim is contiguous; a copy where none is."""
+    found = strided(node)
+    return found if found.strides[-1] == 1 or node.shape[-1] == 1 else _copy(node)
+
+
 def fill_of(node: Node) -> float | int | bool | None:
     """Return the number a node holds everywhere, if it is a literal spread out."""
     while node.op in (ops.EXPAND, ops.RESHAPE, ops.BARRIER):
@@ -76,6 +82,8 @@ def operand_nodes(node: Node) -> list[Node]:
     """Return the nodes that must have buffers for `node` to be computed."""
     if node.op is ops.MATMUL:
         return [strided(i).node for i in node.inputs]
+    if node.op in (ops.ATTENTION, ops.ATTENTION_GRADIENT):
+        return [lined(i).node for i in node.inputs]
     if node.op in (ops.TAKE, ops.TAKE_ALONG):
         return [settle(node.inputs[0])]
     if node.op in (ops.PUT, ops.PUT_ALONG):
