@@ -232,7 +232,7 @@ def curved(call):
 
 
 NUMBERS = {
-    "argmax": (0,), "argmin": (0,), "argsort": (0, False), "detach": (),
+    "argmax": (0,), "argmin": (0,), "argsort": (0, False), "topk": (0, 1, False), "detach": (),
 }  # fmt: skip
 """Primitives of one float tensor that pass no gradient back, and their attributes."""
 PAIRS = ("eq", "ne", "lt", "le")

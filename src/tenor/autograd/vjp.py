@@ -51,7 +51,7 @@ VJP: Final[dict[str, Rule | None]] = {
     "sum": unary(reduce.sum_), "prod": unary(reduce.prod),
     "max": unary(reduce.max_), "min": unary(reduce.min_),
     # Positions come out.
-    "argmax": None, "argmin": None, "argsort": None,
+    "argmax": None, "argmin": None, "argsort": None, "topk": None,
     "reshape": unary(movement.reshape), "expand": unary(movement.expand),
     "permute": unary(movement.permute), "slice": unary(movement.slice_),
     "pad": unary(movement.pad), "unfold": unary(movement.unfold), "fold": unary(movement.fold),

@@ -66,6 +66,7 @@ TEMPLATES: Final[dict[str, Callable[[dict[str, Any], int], int]]] = {
     "matmul": _matmul, "conv": _conv, "conv_input": _conv, "conv_weight": _conv,
     "attention": _attention(2), "attention_gradient": _attention(5),
     "fold": _once, "cumsum": _once, "put": _none, "put_along": _none, "argsort": _none,
+    "topk": _none,
 }  # fmt: skip
 
 

@@ -466,6 +466,17 @@ def _argsort(name: str, inputs: Sequence[Node], attrs: tuple[Any, ...]) -> Resul
     return inputs[0].shape, dt.int64
 
 
+def _topk(name: str, inputs: Sequence[Node], attrs: tuple[Any, ...]) -> Result:
+    dim, k, _ = attrs
+    shape = inputs[0].shape
+    _axis(name, shape, dim)
+    if not 0 < k <= shape[dim]:
+        raise ShapeError(
+            f"{name}: k must lie in [1, {shape[dim]}].", came=str(k), fix="choose a smaller k"
+        )
+    return (*shape[:dim], k, *shape[dim + 1 :]), dt.int64
+
+
 def _identity(_name: str, inputs: Sequence[Node], _attrs: tuple[Any, ...]) -> Result:
     return inputs[0].shape, inputs[0].dtype
 
@@ -497,6 +508,6 @@ RULES: Final[dict[str, Callable[[str, Sequence[Node], tuple[Any, ...]], Result]]
     "take": _take, "take_along": _take_along, "put": _put, "put_along": _put_along,
     "matmul": _matmul, "conv": _conv, "conv_input": _conv_gradient, "conv_weight": _conv_gradient,
     "attention": _attention, "attention_gradient": _attention_gradient,
-    "cumsum": _cumsum, "argsort": _argsort,
+    "cumsum": _cumsum, "argsort": _argsort, "topk": _topk,
     "detach": _identity, "variable": _identity, "function": _identity, "barrier": _identity,
 }  # fmt: skip

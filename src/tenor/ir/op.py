@@ -254,6 +254,7 @@ ARGSORT: Final = row(
     "dim descending",
     "int64 positions that sort along dim; stable; NaN is the largest",
 )
+TOPK: Final = row("topk", "order", 1, "dim k descending", "the first k of argsort along dim")
 
 # The tape: identities that mean something to autograd or to the optimiser.
 DETACH: Final = row("detach", "tape", 1, "", "x, with no gradient")

@@ -118,6 +118,7 @@ KINDS: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
     "groups": ("a positive integer", _positive),
     "reverse": ("a bool", _flag),
     "descending": ("a bool", _flag),
+    "k": ("a positive integer", _positive),
     "index": ("an integer", _integer),
     "causal": ("a bool", _flag),
     "scale": ("a number", _number),

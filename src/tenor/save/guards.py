@@ -80,7 +80,7 @@ def _bound(node: Node) -> int:
     bound = 0
     if node.op in (ops.WRAP_INDEX, ops.IOTA):
         bound = node.attrs[0]
-    elif node.op in (ops.ARGMAX, ops.ARGMIN, ops.ARGSORT):
+    elif node.op in (ops.ARGMAX, ops.ARGMIN, ops.ARGSORT, ops.TOPK):
         bound = node.inputs[0].shape[node.attrs[0]]
     elif node.op is ops.CONST:
         bound = max(0, node.attrs[0] + 1)

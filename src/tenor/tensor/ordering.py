@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -26,6 +26,10 @@ __all__ = [
     "argsort", "bucketize", "kthvalue", "median", "mode", "msort", "nanmedian", "quantile",
     "searchsorted", "sort", "topk",
 ]  # fmt: skip
+
+
+FEW: Final = 4
+"""One in so many, or fewer, are picked out without sorting all."""
 
 
 # -- sorting ------------------------------------------------------------------------------------
@@ -103,10 +107,12 @@ def topk(
     del sorted
     dim = axis("topk", dim, len(x.shape_tuple))
     _within("topk", k, 0, x.shape_tuple[dim] if x.shape_tuple else 1)
-    order = argsort(x, dim, largest)
     if not x.shape_tuple:
-        return ValuesIndices(x.clone(), order)
-    order = part(order, dim, 0, k)
+        return ValuesIndices(x.clone(), argsort(x, dim, largest))
+    if 0 < FEW * k <= x.shape_tuple[dim]:
+        order = record(ops.TOPK, (x,), (dim, k, bool(largest)))
+    else:
+        order = part(argsort(x, dim, largest), dim, 0, k)
     return ValuesIndices(_along(x, order, dim), order)
 
 

@@ -36,6 +36,21 @@ def along(op, draw):
     return of
 
 
+def selections(dtype):
+    """Return samples of the first few: of short lines, and of lines much longer than the notes."""
+    shapes = ((1,), (33,), (3000,), (7, 13), (3, 0, 2), (2, 2100, 3), (3, 1500), (2, 4000))
+    for shape in shapes:
+        for dim, n in enumerate(shape):
+            for k in sorted({1, min(n, 3), n // 4, min(n, 300)} - {0}) if n else ():
+                for flag in (False, True):
+                    leaf = Leaf(shape, dtype, repeated)
+
+                    def build(b, x, attrs=(dim, k, flag)):
+                        return b.emit(ops.TOPK, (x,), attrs)
+
+                    yield Sample(f"{k} of {shape} along {dim} {flag}", (leaf,), build)
+
+
 def identities(op, attrs=(), others=0):
     """Return samples of an op that gives its first operand."""
 
@@ -51,6 +66,7 @@ CASES = {
     # The oracle adds in float64.
     "cumsum": Case(dt.ALL, along(ops.CUMSUM, small), Tolerance(HALF, scaled=6.0)),
     "argsort": Case(dt.ALL, along(ops.ARGSORT, repeated), EXACT),
+    "topk": Case(dt.ALL, selections, EXACT),
     "detach": Case(dt.ALL, identities(ops.DETACH)),
     "variable": Case(dt.ALL, identities(ops.VARIABLE)),
     "function": Case(dt.ALL, identities(ops.FUNCTION, (0,), others=2)),

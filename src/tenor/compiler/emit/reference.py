@@ -382,12 +382,20 @@ def _cumsum(node: Node, x: NDArray[Any]) -> NDArray[Any]:
 
 
 def _argsort(node: Node, x: NDArray[Any]) -> NDArray[Any]:
-    dim, descending = node.attrs
+    return _sorted(x, *node.attrs)
+
+
+def _sorted(x: NDArray[Any], dim: int, descending: bool) -> NDArray[Any]:
     if not descending:
         return np.argsort(x, axis=dim, kind="stable")
     # Sorting the flipped values and flipping the answer keeps equal values in their order.
     flipped = np.argsort(np.flip(x, dim), axis=dim, kind="stable")
     return np.asarray(x.shape[dim] - 1 - np.flip(flipped, dim))
+
+
+def _topk(node: Node, x: NDArray[Any]) -> NDArray[Any]:
+    dim, k, descending = node.attrs
+    return np.take(_sorted(x, dim, descending), np.arange(k), dim)
 
 
 def _identity(_node: Node, x: NDArray[Any], *_others: NDArray[Any]) -> NDArray[Any]:
@@ -424,6 +432,6 @@ TABLE: Final[dict[str, Callable[..., NDArray[Any]]]] = {
     "take": _take, "take_along": _take_along, "put": _put, "put_along": _put_along,
     "matmul": _matmul, "conv": _conv, "conv_input": _conv_input, "conv_weight": _conv_weight,
     "attention": _attention, "attention_gradient": _attention_gradient,
-    "cumsum": _cumsum, "argsort": _argsort,
+    "cumsum": _cumsum, "argsort": _argsort, "topk": _topk,
     "detach": _identity, "variable": _identity, "function": _identity, "barrier": _identity,
 }  # fmt: skip

@@ -41,6 +41,8 @@ SHORT: Final = 16
 ACCUMULATORS: Final = 32
 STRETCH: Final = 256
 WORTH_A_JOIN: Final = 16
+WRITTEN: Final = 96
+"""Instructions up to which columns are taken side by side."""
 UNROLLED: Final = 16
 """Elements up to which a walk over reduced dims is written out."""
 
@@ -406,7 +408,8 @@ class _Outer(_Loops):
             e.width = max(1, 1 << (n - 1).bit_length())
         dims, extents = self.kept[:-1], [kernel.domain[d] for d in self.kept[:-1]]
         per_row = size(kernel.domain[d] for d in self.reduced)
-        wide = max(e.width * 4, min(n, GRAIN // max(per_row, 1) // e.width * e.width))
+        unroll = self._abreast(n)
+        wide = max(e.width * unroll, min(n, GRAIN // max(per_row, 1) // e.width * e.width))
         cuts = -(-n // wide)
         rows = size(extents) * cuts
         per_tile = max(1, GRAIN // max(1, min(n, wide) * per_row))
@@ -420,13 +423,28 @@ class _Outer(_Loops):
             if cuts > 1:
                 start = f.mul(e.axes.pop(-1).index, wide)
                 end = f.op("smin", f.add(start, wide), n)
-            simple = len(self.accumulators) * expr_cost(self.kernel.reductions[0][1], set()) <= 4
-            unroll = 4 if simple and n >= 4 * e.width and size(
-                kernel.domain[d] for d in self.reduced) > UNROLLED else 1  # fmt: skip
             self._columns(last, start, end, unroll)
 
         over_rows(e, low, high, dims, extents, per_tile, rows, row)
         return -(-rows // per_tile)
+
+    def _abreast(self, n: int) -> int:
+        """Return how many vectors of columns go side by side down the reduced dims.
+
+        Few and narrow columns of a large array would be read page by page.
+        """
+        if size(self.kernel.domain[d] for d in self.reduced) <= UNROLLED:
+            return 1
+        seen: set[Expr] = set()
+        code = sum(expr_cost(x, seen) + 2 for _, x in self.kernel.reductions)
+        each = sum(2 if a.indexed else 1 for a in self.accumulators)
+        count = 8
+        while count > 1 and (
+            count * code > WRITTEN or count * each > self.target.registers // 2
+            or n < count * self.e.width
+        ):  # fmt: skip
+            count //= 2
+        return count
 
     def _columns(self, last: int, start: Value, end: Value, unroll: int) -> None:
         """Take columns: `unroll` vectors side by side while they fit, then one by one."""

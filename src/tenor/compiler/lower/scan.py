@@ -10,6 +10,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower.put import put, put_along
+from tenor.compiler.lower.select import topk
 from tenor.compiler.lower.sort import argsort
 from tenor.compiler.lower.storage import (
     compute_type,
@@ -207,5 +208,6 @@ TEMPLATES: Final[dict[str, Callable[[Kernel, Target], Lowered]]] = {
     "put_along": put_along,
     "cumsum": cumsum,
     "argsort": argsort,
+    "topk": topk,
 }
 """The lowering of each kind of kernel that is neither a map, a reduction nor a contraction."""

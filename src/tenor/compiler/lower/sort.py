@@ -45,8 +45,8 @@ def sort_key(f: Function, dtype: DType, raw: Value, type_: str, *, descending: b
     return f.op("xor", key, -1) if descending else key
 
 
-def merge_pass(f: Function, arrays: tuple[Value, Value], types: tuple[str, str], length: int,
-               state: tuple[Value, Value, Value]) -> None:  # fmt: skip
+def merge_pass(f: Function, arrays: tuple[Value, Value], types: tuple[str, str],
+               length: Value | int, state: tuple[Value, Value, Value]) -> None:  # fmt: skip
     """Merge neighbouring runs of `width` pairs from offset `source` to offset `target`.
 
     The choice is a select, not a branch: which run is next cannot be predicted.
@@ -77,8 +77,8 @@ def merge_pass(f: Function, arrays: tuple[Value, Value], types: tuple[str, str],
     f.while_([f.const(0, "i64")], lambda c: f.compare("slt", c[0], length), pair)
 
 
-def merge_sort(f: Function, arrays: tuple[Value, Value], types: tuple[str, str], length: int,
-               stride: int) -> Value:  # fmt: skip
+def merge_sort(f: Function, arrays: tuple[Value, Value], types: tuple[str, str],
+               length: Value | int, stride: int) -> Value:  # fmt: skip
     """Sort pairs by merging runs of 1, 2, 4, ...; return the offset the sorted ones stand at."""
 
     def once(state: list[Value]) -> list[Value]:

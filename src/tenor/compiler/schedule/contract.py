@@ -132,6 +132,16 @@ def _along(kind: str, flag: str) -> Callable[[Node], Written]:
     return write
 
 
+def _topk(node: Node) -> Written:
+    dim, k, descending = node.attrs
+    shape = node.inputs[0].shape
+    params = {
+        "outer": size(shape[:dim]), "length": shape[dim], "inner": size(shape[dim + 1 :]),
+        "k": k, "descending": descending,
+    }  # fmt: skip
+    return _kernel("topk", node, [settle(node.inputs[0])], params)
+
+
 TEMPLATES: Final[dict[str, Callable[[Node], Written]]] = {
     ops.MATMUL.name: _matmul,
     ops.CONV.name: _conv,
@@ -144,4 +154,5 @@ TEMPLATES: Final[dict[str, Callable[[Node], Written]]] = {
     ops.PUT_ALONG.name: _put_along,
     ops.CUMSUM.name: _along("cumsum", "reverse"),
     ops.ARGSORT.name: _along("argsort", "descending"),
+    ops.TOPK.name: _topk,
 }

@@ -26,7 +26,7 @@ __all__ = ["join_rows"]
 MOST: Final = 12
 """Kernels that are joined at the most."""
 FAR: Final = 8
-"""Kernels a run waits for at the most: what it reads has to be kept meanwhile."""
+"""Kernels a run waits for, or one is done ahead of, at the most: what is read is kept meanwhile."""
 
 
 @dataclass
@@ -35,12 +35,14 @@ class Run:
 
     Attributes:
         members: Their numbers, ascending.
+        at: The number they are done at.
         made, seen: What they write, and all they touch.
         tail: How many last dims their reductions reduce; 0: there is none yet.
         span: Elements of the domain they do at a time.
     """
 
     members: list[int]
+    at: int
     made: set[Node]
     seen: set[Node]
     tail: int
@@ -56,7 +58,7 @@ def join_rows(schedule: Schedule, span_of: Callable[[Kernel], int]) -> Schedule:
             0 where that is no run.
     """
     runs = _Search(schedule, span_of).runs()
-    last = {run.members[-1]: run for run in runs}
+    last = {run.at: run for run in runs}
     inner = {m for run in runs for m in run.members}
     kernels: list[Kernel] = []
     values: list[list[Node]] = []
@@ -107,7 +109,7 @@ class _Search:
         if tail is None or not self._aligned(number, _written(kernel), tail):
             return
         made = {nodes[b] for b in _written(kernel)}
-        self.found.append(Run([number], made, set(nodes), tail, 0))
+        self.found.append(Run([number], number, made, set(nodes), tail, 0))
 
     def _take(self, run: Run, number: int) -> bool:
         """Add a kernel to a run if it reads what the run makes, each row from the same row."""
@@ -123,7 +125,11 @@ class _Search:
         if not tail or not self._aligned(number, [*inside, *_written(kernel)], tail):
             return False
         span = self._span(run, number)
-        if not span or not self._may_wait(run, number):
+        if not span:
+            return False
+        if self._may_wait(run, number):
+            run.at = number
+        elif not self._may_hurry(run, number):
             return False
         run.members.append(number)
         run.made |= {nodes[b] for b in _written(kernel)}
@@ -139,13 +145,25 @@ class _Search:
 
     def _may_wait(self, run: Run, number: int) -> bool:
         """Tell whether the run may be done as late as another kernel."""
-        between = range(run.members[-1] + 1, number)
-        if len(between) > FAR:
+        if number - run.at > FAR + 1:
             return False
-        for i in between:
+        for i in self._between(run, number):
             if run.made & set(self.schedule.values[i]) or run.seen & self._writes_over(i):
                 return False
         return True
+
+    def _may_hurry(self, run: Run, number: int) -> bool:
+        """Tell whether a kernel may be done as early as the run: it reads nothing made since."""
+        read = set(self.schedule.values[number])
+        since = self._between(run, number)
+        return len(since) <= FAR and not any(
+            read & {self.schedule.values[i][b] for b in _written(self.schedule.kernels[i])}
+            for i in since
+        )
+
+    def _between(self, run: Run, number: int) -> list[int]:
+        """Return the kernels after the run and before another that are not the run's."""
+        return [i for i in range(run.at + 1, number) if i not in run.members]
 
     def _aligned(self, number: int, buffers: Iterable[int], tail: int) -> bool:
         """Tell whether a kernel touches these buffers at its own index or row, and nowhere else."""

@@ -96,6 +96,23 @@ def awkward(dtype, shape):
 
 @DTYPES
 @pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("order", ["any", "rising", "falling", "equal"])
+@pytest.mark.parametrize(("k", "shape"), [(1, (2, 900, 1)), (40, (2, 1733, 3)), (400, (1, 2500, 1))])
+def test_topk_is_the_beginning_of_argsort(dtype, descending, order, k, shape):
+    x = awkward(dtype, shape)
+    if order != "any":
+        ranks = np.argsort(wide(x, dtype), axis=1, kind="stable")
+        ranks = {"rising": ranks, "falling": ranks[:, ::-1], "equal": ranks * 0}[order]
+        x = np.take_along_axis(x, ranks, 1)
+    params = dict(zip(("outer", "length", "inner"), shape, strict=True), descending=descending)
+    whole = run("argsort", params, [x, np.empty(shape, np.int64)], [dtype, dt.int64])
+    short = np.empty((shape[0], k, shape[2]), np.int64)
+    got = run("topk", params | {"k": k}, [x, short], [dtype, dt.int64])
+    np.testing.assert_array_equal(got, whole[:, :k])
+
+
+@DTYPES
+@pytest.mark.parametrize("descending", [False, True])
 @pytest.mark.parametrize("shape", [(5, 1, 1), (3, 100, 1), (40, 257, 1), (2, 31, 3)])
 def test_argsort_is_stable_and_puts_nan_above_all(dtype, descending, shape):
     x = awkward(dtype, shape)
@@ -205,6 +222,8 @@ def test_fold_adds_windows_back_where_unfold_took_them(dtype, size, step, dilati
 BIG = {
     "cumsum": ({"outer": 40, "length": 2000, "inner": 1}, [(40, 2000), (40, 2000)]),
     "argsort": ({"outer": 40, "length": 500, "inner": 1}, [(40, 500), (40, 500)]),
+    "topk": ({"outer": 40, "length": 5000, "inner": 1, "k": 9, "descending": True},
+             [(40, 5000), (40, 9)]),
     "put": ({"outer": 1, "length": 30, "inner": 400, "count": 90, "mode": "add"},
             [(30, 400), (90,), (90, 400), (30, 400)]),
     "put_along": ({"x_shape": (30, 400), "index_shape": (90, 390), "dim": 0, "mode": "add"},
@@ -218,7 +237,7 @@ BIG = {
 def test_tiles_taken_in_any_order_give_the_same_bits(kind):
     params, shapes = BIG[kind]
     dtypes = [dt.float32] * len(shapes)
-    if len(shapes) == 4 or kind == "argsort":
+    if len(shapes) == 4 or kind in ("argsort", "topk"):
         dtypes[1] = dt.int64
     arrays = [some(d, s, k) % 30 if d is dt.int64 else some(d, s, k)
               for k, (d, s) in enumerate(zip(dtypes, shapes, strict=True))]  # fmt: skip
