@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from tenor.compiler.lower.byte_product import matmul_int8
 from tenor.compiler.lower.convolution import conv, conv_input
 from tenor.compiler.lower.matmul import matmul
 from tenor.compiler.lower.weight_gradient import conv_weight
@@ -19,6 +20,7 @@ __all__ = ["TEMPLATES"]
 
 TEMPLATES: Final[dict[str, Callable[[Kernel, Target], Lowered]]] = {
     "matmul": matmul,
+    "matmul_int8": matmul_int8,
     "conv": conv,
     "conv_input": conv_input,
     "conv_weight": conv_weight,
