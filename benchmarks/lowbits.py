@@ -191,7 +191,7 @@ def linear(m: int, k: int, n: int, rounds: int, budget: float) -> list[Row]:
     x = np.random.default_rng(0).standard_normal((m, k)).astype(np.float32)
     weight, bias = (v.numpy().astype(np.float64) for v in models[0].state_dict().values())
     exact = x.astype(np.float64) @ weight.T + bias
-    return _rows(f"linear {m}x{k}x{n}", models, x, exact, rounds, budget)
+    return _rows(f"{m} x {k} x {n}", models, x, exact, rounds, budget)
 
 
 def digits(rounds: int, budget: float) -> list[Row]:
@@ -213,7 +213,7 @@ def digits(rounds: int, budget: float) -> list[Row]:
         def right(found: NDArray[Any], wanted: NDArray[Any] = wanted) -> float:
             return float((found.argmax(1) == wanted).mean())
 
-        rows += _rows(f"digits MLP, batch {count}", models, part, exact[:count], rounds, budget,
+        rows += _rows(f"digits, batch {count}", models, part, exact[:count], rounds, budget,
                       right if count == BATCHES[-1] else None)  # fmt: skip
     return rows
 
@@ -254,7 +254,7 @@ def main() -> None:
             f"{row.held / 1e6:.2f} MB", f"{row.largest:.1e}", f"{row.rms:.1e}",
             "" if row.accuracy is None else f"{row.accuracy:.3f}",
         )  # fmt: skip
-    Console(width=130).print(table)
+    Console(width=140).print(table)
 
 
 if __name__ == "__main__":
