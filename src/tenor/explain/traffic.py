@@ -57,8 +57,8 @@ def _none(_params: dict[str, Any], _domain: int) -> int:
 
 
 TEMPLATES: Final[dict[str, Callable[[dict[str, Any], int], int]]] = {
-    "matmul": _matmul, "matmul_int8": _matmul_int8,
-    "conv": _conv, "conv_input": _conv, "conv_weight": _conv,
+    "matmul_int8": _matmul_int8,
+    "matmul": _matmul, "conv": _conv, "conv_input": _conv, "conv_weight": _conv,
     "fold": _once, "cumsum": _once, "put": _none, "put_along": _none, "argsort": _none,
 }  # fmt: skip
 

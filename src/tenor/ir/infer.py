@@ -474,8 +474,8 @@ RULES: Final[dict[str, Callable[[str, Sequence[Node], tuple[Any, ...]], Result]]
     "reshape": _reshape, "expand": _expand, "permute": _permute, "slice": _slice, "pad": _pad,
     "unfold": _unfold, "fold": _fold, "concat": _concat, "slice_update": _slice_update,
     "take": _take, "take_along": _take_along, "put": _put, "put_along": _put_along,
-    "matmul": _matmul, "matmul_int8": _matmul_int8,
-    "conv": _conv, "conv_input": _conv_gradient, "conv_weight": _conv_gradient,
+    "matmul_int8": _matmul_int8,
+    "matmul": _matmul, "conv": _conv, "conv_input": _conv_gradient, "conv_weight": _conv_gradient,
     "cumsum": _cumsum, "argsort": _argsort,
     "detach": _identity, "variable": _identity, "function": _identity, "barrier": _identity,
 }  # fmt: skip

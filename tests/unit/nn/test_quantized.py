@@ -256,6 +256,70 @@ def test_a_transformer_still_answers():
     assert np.abs(got - want).max() > 0
 
 
+def attention(**options):
+    tn.manual_seed(2)
+    made = nn.MultiheadAttention(24, 3, **options)
+    with tn.no_grad():
+        for p in made.parameters():
+            p.copy_(tn.randn(p.shape) * 0.3)
+    return made.eval()
+
+
+@pytest.mark.parametrize("options", [
+    {"batch_first": True}, {"bias": False}, {"add_bias_kv": True, "add_zero_attn": True},
+    {"kdim": 10, "vdim": 12, "batch_first": True}, {"kdim": 10, "bias": False},
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("itself", [True, False])
+def test_attention_is_near_the_float_one(options, itself):
+    floats = attention(**options)
+    made = tn.quantization.quantize_dynamic(floats, {nn.MultiheadAttention})
+    assert not any(v.dtype is tn.float32 and v.ndim == 2 for v in made.state_dict().values())
+    assert isinstance(made.out_proj, dynamic.Linear)
+    if itself and not {"kdim", "vdim"} & set(options):
+        q = k = v = tn.tensor(drawn(4, 5, 24))
+    else:
+        q, k, v = (
+            tn.tensor(drawn(4, 5, n, seed=i))
+            for i, n in enumerate((24, options.get("kdim", 24), options.get("vdim", 24)))
+        )
+    with tn.no_grad():
+        (want, weights), (got, found) = floats(q, k, v), made(q, k, v)
+    scale = want.abs().max().item()
+    assert 0 < (got - want).abs().max().item() < 0.06 * scale
+    assert 0 < (found - weights).abs().max().item() < 0.06
+
+
+def test_attention_to_itself_has_the_bits_of_its_parts():
+    """One weight for all three projections gives what its rows apart give."""
+    made = tn.quantization.quantize_dynamic(attention(batch_first=True), {nn.MultiheadAttention})
+    x = tn.tensor(drawn(2, 4, 24))
+    with tn.no_grad():
+        together, apart = made(x, x, x)[0], made(x, x.clone(), x + 0.0)[0]
+    assert together.tolist() == apart.tolist()
+
+
+def test_converting_draws_no_random_numbers():
+    model = nn.Sequential(nn.Linear(4, 4), nn.MultiheadAttention(8, 2))
+    before = tn.get_rng_state().tolist()
+    tn.quantization.quantize_dynamic(model)
+    assert tn.get_rng_state().tolist() == before
+
+
+def test_an_encoder_is_converted_whole_saved_and_loaded(tmp_path):
+    tn.manual_seed(0)
+    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(32, 4, 64, batch_first=True), 2).eval()
+    made = tn.quantization.quantize_dynamic(model)
+    assert not any(v.ndim == 2 and v.dtype is tn.float32 for v in made.state_dict().values())
+    tn.save(made, tmp_path / "encoder.tnr", example_inputs=tn.randn(2, 7, 32))
+    found = tn.load(tmp_path / "encoder.tnr")
+    for rows in (1, 5):
+        x = tn.tensor(drawn(rows, 7, 32))
+        with tn.no_grad():
+            assert found(x).tolist() == made(x).tolist()
+    other = tn.quantization.quantize_dynamic(model)
+    other.load_state_dict(made.state_dict())
+
+
 def test_a_mapping_of_ones_own():
     class Halved(dynamic.Linear):
         """Another layer."""

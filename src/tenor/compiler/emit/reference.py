@@ -403,8 +403,8 @@ TABLE: Final[dict[str, Callable[..., NDArray[Any]]]] = {
     "reshape": _reshape, "expand": _expand, "permute": _permute, "slice": _slice, "pad": _pad,
     "unfold": _unfold, "fold": _fold, "concat": _concat, "slice_update": _slice_update,
     "take": _take, "take_along": _take_along, "put": _put, "put_along": _put_along,
-    "matmul": _matmul, "matmul_int8": _matmul_int8,
-    "conv": _conv, "conv_input": _conv_input, "conv_weight": _conv_weight,
+    "matmul_int8": _matmul_int8,
+    "matmul": _matmul, "conv": _conv, "conv_input": _conv_input, "conv_weight": _conv_weight,
     "cumsum": _cumsum, "argsort": _argsort,
     "detach": _identity, "variable": _identity, "function": _identity, "barrier": _identity,
 }  # fmt: skip

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tenor.errors import ArgumentError, DTypeError
 from tenor.ir import dtype as dt
+from tenor.nn.attention import MultiheadAttention
 from tenor.nn.linear import Linear
-from tenor.nn.quantized import dynamic
+from tenor.nn.quantized import attention, dynamic
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DYNAMIC", "quantize_dynamic"]
 
-DYNAMIC: Final[dict[type[Module], type[Any]]] = {Linear: dynamic.Linear}
+DYNAMIC: Final[dict[type[Module], type[Any]]] = {
+    Linear: dynamic.Linear, MultiheadAttention: attention.MultiheadAttention,
+}  # fmt: skip
 """Float layer -> its quantised one, which `from_float` makes of it."""
 
 
@@ -25,17 +28,17 @@ def quantize_dynamic(
     model: Module, qconfig_spec: Collection[Any] | None = None, dtype: Any = dt.int8,
     mapping: dict[type[Module], type[Any]] | None = None, inplace: bool = False,
 ) -> Module:  # fmt: skip
-    """Return a model whose `nn.Linear` layers have int8 weights.
+    """Return a model whose layers have int8 weights: `nn.Linear` and `nn.MultiheadAttention`.
 
     Inputs of those layers are quantised row by row while the model runs, so no data is needed
     beforehand. The result predicts; it is not trained.
 
     Args:
         model: A trained model; it is left as it is, unless `inplace`.
-        qconfig_spec: Classes of layers, or paths of modules below which to look; {nn.Linear} by
-            default. A layer's own class counts, not those it derives from.
+        qconfig_spec: Classes of layers, or paths of modules below which to look; every class there
+            is by default. A layer's own class counts, not those it derives from.
         dtype: int8.
-        mapping: Float class -> quantised class with `from_float`; `nn.Linear` by default.
+        mapping: Float class -> quantised class with `from_float`; `DYNAMIC` by default.
         inplace: Whether to put the new layers into the model itself.
 
     Raises:

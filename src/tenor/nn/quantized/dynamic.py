@@ -160,17 +160,23 @@ class Linear(Module):
         Raises:
             ArgumentError: the layer has too many features, or none.
         """
-        made = cls(mod.in_features, mod.out_features, mod.bias is not None)
+        return cls.from_weight(mod.weight, mod.bias).train(mod.training)
+
+    @classmethod
+    def from_weight(cls, weight: Tensor, bias: Tensor | None = None) -> Linear:
+        """Return the layer of a float weight (D_out, D_in) and a bias (D_out,), as `from_float`."""
+        count, length = weight.shape
+        made = cls(length, count, bias is not None)
         with no_grad():
-            weight = cast(mod.weight.detach(), dt.float32)
+            weight = cast(weight.detach(), dt.float32)
             scale = weight.abs().amax(1, keepdim=True) / MOST
             scale = scale.masked_fill(scale == 0.0, 1.0)
             made.weight = cast((weight / scale).round().clamp(-MOST, MOST), dt.int8)
             made.scale = scale.reshape(-1)
             made.sums = row_sums(made.weight).reshape(-1)
-            if mod.bias is not None:
-                made.bias = cast(mod.bias.detach(), dt.float32).clone()
-        return made.train(mod.training)
+            if bias is not None:
+                made.bias = cast(bias.detach(), dt.float32).clone()
+        return made
 
     def forward(self, input: Tensor) -> Tensor:
         """Return x (weight * scale)^T + bias."""
