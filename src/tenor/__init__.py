@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [  # noqa: PLE0604 - names of the tensor package follow
-    "Compiled", "Model", "TenorError", "autograd", "compile", "config", "data", "errors", "explain",
-    "e", "get_num_threads", "inf", "load", "memory_allocated", "memory_reserved", "metrics", "nan",
-    "newaxis", "nn", "optim", "pi", "save", "serve", "set_num_threads", "tensor", "tensorboard",
-    "train", "utils", *_tensor_names,
+    "Compiled", "Model", "TenorError", "ao", "autograd", "compile", "config", "data", "errors",
+    "explain", "e", "get_num_threads", "inf", "load", "memory_allocated", "memory_reserved",
+    "metrics", "nan", "newaxis", "nn", "optim", "pi", "quantization", "save", "serve",
+    "set_num_threads", "tensor", "tensorboard", "train", "utils", *_tensor_names,
 ]  # fmt: skip
 
 PACKAGES: Final = frozenset(
@@ -43,6 +43,8 @@ PACKAGES: Final = frozenset(
 )
 ELSEWHERE: Final = {"Model": "tenor.train", "load": "tenor.save"}
 PYTORCHS: Final[dict[str, dict[str, str]]] = {
+    "tenor.ao": {"quantization": "tenor.quantization"},
+    "tenor.quantization": {"quantize_dynamic": "tenor.nn.quantized:quantize_dynamic"},
     "tenor.utils": {"data": "tenor.data", "checkpoint": "tenor.utils.checkpoint"},
     "tenor.utils.checkpoint": {"checkpoint": "tenor.tensor.autograd:checkpoint"},
     "tenor.utils.data": {"*": "tenor.data"},
@@ -67,6 +69,7 @@ class _Elsewhere(types.ModuleType):
 
 
 sys.modules.update({n: _Elsewhere(n, f"PyTorch's names for {n}.") for n in PYTORCHS})
+ao, quantization = sys.modules["tenor.ao"], sys.modules["tenor.quantization"]
 utils = sys.modules["tenor.utils"]
 
 

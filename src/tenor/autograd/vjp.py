@@ -62,6 +62,8 @@ VJP: Final[dict[str, Rule | None]] = {
     "conv_input": contraction.conv_input, "conv_weight": contraction.conv_weight,
     "attention": attention.attention, "attention_gradient": attention.attention_gradient,
     "cumsum": unary(reduce.cumsum),
+    # Integers come out.
+    "matmul_int8": None,
     # Its meaning is to stop the gradient.
     "detach": None,
     # A leaf: the gradient arrives here and goes no further.

@@ -38,6 +38,10 @@ def _matmul(params: dict[str, Any], _domain: int) -> int:
     return int(2 * batch * params["m"] * params["n"] * params["k"])
 
 
+def _matmul_int8(params: dict[str, Any], _domain: int) -> int:
+    return int(2 * params["m"] * params["n"] * params["k"])
+
+
 def _conv(params: dict[str, Any], _domain: int) -> int:
     outputs = params["n"] * params["channels_out"] * prod(params["spatial_out"])
     window = params["channels_in"] // params["groups"] * prod(params["kernel"])
@@ -63,6 +67,7 @@ def _none(_params: dict[str, Any], _domain: int) -> int:
 
 
 TEMPLATES: Final[dict[str, Callable[[dict[str, Any], int], int]]] = {
+    "matmul_int8": _matmul_int8,
     "matmul": _matmul, "conv": _conv, "conv_input": _conv, "conv_weight": _conv,
     "attention": _attention(2), "attention_gradient": _attention(5),
     "fold": _once, "cumsum": _once, "put": _none, "put_along": _none, "argsort": _none,

@@ -367,6 +367,25 @@ def _mixed(name: str, a: Node, b: Node) -> DType:
     )
 
 
+def _matmul_int8(name: str, inputs: Sequence[Node], _attrs: tuple[Any, ...]) -> Result:
+    a, b = inputs
+    if len(a.shape) != 2 or len(b.shape) != 2 or a.shape[1] != b.shape[1]:
+        raise ShapeError(
+            f"{name}: expects a [M, K] and b [N, K].",
+            came=[f"a: {a.shape}", f"b: {b.shape}"],
+            fix="reshape a to rows, and transpose b",
+            operands=(a, b),
+        )
+    if a.dtype is not dt.uint8 or b.dtype is not dt.int8:
+        raise DTypeError(
+            f"{name}: a must be uint8 and b int8.",
+            came=[f"a: {a.dtype.name}", f"b: {b.dtype.name}"],
+            fix="shift signed bytes of a by 128, and take 128 times the row sums of b off",
+            operands=(a, b),
+        )
+    return (a.shape[0], b.shape[0]), dt.int32
+
+
 WIDEST: Final = 2**31
 """Places of a padded image are counted in 32 bits."""
 
@@ -506,6 +525,7 @@ RULES: Final[dict[str, Callable[[str, Sequence[Node], tuple[Any, ...]], Result]]
     "reshape": _reshape, "expand": _expand, "permute": _permute, "slice": _slice, "pad": _pad,
     "unfold": _unfold, "fold": _fold, "concat": _concat, "slice_update": _slice_update,
     "take": _take, "take_along": _take_along, "put": _put, "put_along": _put_along,
+    "matmul_int8": _matmul_int8,
     "matmul": _matmul, "conv": _conv, "conv_input": _conv_gradient, "conv_weight": _conv_gradient,
     "attention": _attention, "attention_gradient": _attention_gradient,
     "cumsum": _cumsum, "argsort": _argsort, "topk": _topk,

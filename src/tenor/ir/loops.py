@@ -172,6 +172,13 @@ class Function:
         """Return a * b + c rounded once (llvm.fma; twice only where a target has no fma)."""
         return self._emit("fma", (a, b, c), c.type)
 
+    def byte_dots(self, a: Value, b: Value, c: Value) -> Value:
+        """Return c + the sums of 4 neighbours of a * b: bytes, a's unsigned, b's signed.
+
+        Only for a target that has the instruction (`Target.byte_dots`).
+        """
+        return self._emit("byte_dots", (a, b, c), c.type)
+
     def unary(self, name: str, a: Value) -> Value:
         """Apply fneg fabs sqrt floor ceil trunc roundeven (float) or ctlz cttz ctpop (int)."""
         return self._emit(name, (a,), a.type)
@@ -187,7 +194,11 @@ class Function:
         return self._emit("select", (condition, x, y), x.type)
 
     def convert(self, name: str, a: Value, type_: str) -> Value:
-        """Convert: sext zext trunc_int sitofp uitofp fptosi fptoui fpext fptrunc bitcast."""
+        """Convert: sext zext trunc_int sitofp uitofp fptosi fptoui fpext fptrunc bitcast.
+
+        fptosi and fptoui give the nearest number in range, and 0 for NaN; fptosi_inside, which
+        LLVM has vector instructions for, wants every lane in range.
+        """
         return a if a.type == type_ else self._emit(name, (a,), type_)
 
     # -- vectors ----------------------------------------------------------------------------

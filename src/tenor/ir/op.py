@@ -204,6 +204,14 @@ PUT_ALONG: Final = row(
 
 # Contractions.
 MATMUL: Final = row("matmul", "contraction", 2, "", "[..., M, K] @ [..., K, N]; leading dims equal")
+MATMUL_INT8: Final = row(
+    "matmul_int8",
+    "contraction",
+    2,
+    "",
+    "a @ b^T of a [M, K] uint8 and b [N, K] int8, summed in int32 (modulo 2^32, so exactly "
+    "for K up to 65,793)",
+)
 CONV: Final = row(
     "conv",
     "contraction",

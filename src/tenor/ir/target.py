@@ -18,6 +18,8 @@ class Target:
         vector_bits: Width of a vector register.
         registers: Number of vector registers.
         has_fma: Whether a * b + c rounds once in one instruction.
+        byte_dots: Whether one instruction adds products of four unsigned and four signed bytes to
+            a 32-bit sum (x86's VNNI).
     """
 
     triple: str
@@ -26,6 +28,7 @@ class Target:
     vector_bits: int = 128
     registers: int = 16
     has_fma: bool = True
+    byte_dots: bool = False
 
     def lanes(self, bits: int) -> int:
         """Return how many elements of so many bits a vector register holds."""

@@ -8,7 +8,7 @@ Never:  updates a parameter (optim), reads data or writes files.
 import sys
 from types import ModuleType
 
-from tenor.nn import functional, init
+from tenor.nn import functional, init, quantized
 from tenor.nn.activation import (
     ELU,
     GELU,
@@ -138,7 +138,7 @@ __all__ = [
     "Softmax", "Softmin", "Softplus", "Softsign", "Tanh", "Threshold", "TransformerDecoder",
     "TransformerDecoderLayer", "TransformerEncoder", "TransformerEncoderLayer", "TripletMarginLoss",
     "Unflatten", "Upsample", "ZeroPad1d", "ZeroPad2d", "ZeroPad3d",
-    "functional", "init", "utils",
+    "functional", "init", "quantized", "utils",
 ]  # fmt: skip
 
 utils = ModuleType("tenor.nn.utils", "What PyTorch has in `torch.nn.utils`.")

@@ -1,4 +1,7 @@
-"""Losses. They never broadcast, and labels are checked against the number of classes."""
+"""Losses. They never broadcast, and labels are checked against the number of classes.
+
+Under `tn.autocast` they are computed in float32.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from tenor.ir import op as ops
 from tenor.nn.functional_activation import softplus_of
 from tenor.tensor import finfo, int64, where
 from tenor.tensor.indexing import wrapped
+from tenor.tensor.operands import raised
 
 if TYPE_CHECKING:
     from tenor.tensor import Tensor
@@ -89,6 +93,7 @@ def mse_loss(
         ShapeError: the shapes differ.
     """
     same_shape("mse_loss", input, target)
+    input, target = raised(input), raised(target)
     difference = input - target
     return _weighed("mse_loss", difference * difference, reduction, weight)
 
@@ -109,6 +114,7 @@ def l1_loss(
         ShapeError: the shapes differ.
     """
     same_shape("l1_loss", input, target)
+    input, target = raised(input), raised(target)
     return _weighed("l1_loss", (input - target).abs(), reduction, weight)
 
 
@@ -127,6 +133,7 @@ def smooth_l1_loss(
     if beta == 0.0:
         return l1_loss(input, target, reduction)
     same_shape("smooth_l1_loss", input, target)
+    input, target = raised(input), raised(target)
     d = (input - target).abs()
     return reduce(where(d < beta, d * d * (0.5 / beta), d - 0.5 * beta), reduction)
 
@@ -153,6 +160,7 @@ def huber_loss(
     if delta <= 0.0:
         raise ArgumentError("huber_loss: delta is positive.", came=f"{delta}", fix="e.g. 1.0")
     same_shape("huber_loss", input, target)
+    input, target = raised(input), raised(target)
     d = (input - target).abs()
     loss: Tensor = where(d < delta, d * d * 0.5, (d - 0.5 * delta) * delta)
     if weight is not None:
@@ -204,6 +212,7 @@ def poisson_nll_loss(
         1.0
     """
     same_shape("poisson_nll_loss", input, target)
+    input, target = raised(input), raised(target)
     loss = input.exp() - target * input if log_input else input - target * (input + eps).log()
     if full:
         many = target > 1
@@ -230,6 +239,7 @@ def kl_div(
         ShapeError: the shapes differ.
     """
     same_shape("kl_div", input, target)
+    input, target = raised(input), raised(target)
     if log_target:
         loss = target.exp() * (target - input)
     else:
@@ -258,6 +268,7 @@ def binary_cross_entropy(
     """
     same_shape("binary_cross_entropy", input, target)
     _check_scale("binary_cross_entropy", "weight", input, weight)
+    input, target = raised(input), raised(target)
     yes, no = _bounded_log(input), _bounded_log(1.0 - input)
     loss = (target - 1.0) * no - target * yes
     return reduce(loss if weight is None else loss * weight, reduction)
@@ -294,6 +305,7 @@ def binary_cross_entropy_with_logits(
     same_shape("binary_cross_entropy_with_logits", input, target)
     _check_scale("binary_cross_entropy_with_logits", "weight", input, weight)
     _check_scale("binary_cross_entropy_with_logits", "pos_weight", input, pos_weight)
+    input, target = raised(input), raised(target)
     softplus = softplus_of(-input)  # -log s(x)
     if pos_weight is None:
         loss = (1.0 - target) * input + softplus

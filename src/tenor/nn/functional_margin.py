@@ -9,6 +9,7 @@ from tenor.errors import ShapeError
 from tenor.nn.functional_activation import softplus_of
 from tenor.nn.functional_loss import reduce, same_shape
 from tenor.tensor import minimum, where
+from tenor.tensor.operands import raised
 
 if TYPE_CHECKING:
     from tenor.tensor import Tensor
@@ -42,6 +43,7 @@ def margin_ranking_loss(
     """
     same_shape("margin_ranking_loss", input1, input2)
     same_shape("margin_ranking_loss", input1, target)
+    input1, input2, target = raised(input1), raised(input2), raised(target)
     return reduce((-target * (input1 - input2) + margin).clamp(min=0.0), reduction)
 
 
@@ -67,6 +69,7 @@ def hinge_embedding_loss(
         [0.5, 0.75]
     """
     same_shape("hinge_embedding_loss", input, target)
+    input = raised(input)
     near = where(target != -1, input, 0.0)
     far = where(target != 1, (margin - input).clamp(min=0.0), 0.0)
     return reduce(near + far, reduction)
@@ -90,6 +93,7 @@ def soft_margin_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> 
         0.6931
     """
     same_shape("soft_margin_loss", input, target)
+    input, target = raised(input), raised(target)
     return reduce(softplus_of(-target * input), reduction)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from tenor.errors import ArgumentError, ShapeError
 from tenor.nn.functional_space import adaptive_avg_pool1d, adaptive_avg_pool2d
 from tenor.tensor import float64, index_select, tensor, where
+from tenor.tensor.operands import raised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -209,6 +210,7 @@ def grid_sample(
             fix="give one grid for each image, column before row",
             operands=(input, grid),
         )
+    input, grid = raised(input), raised(grid)
     extents = (input.shape[3], input.shape[2])
     x, y = (
         FOLDS[padding_mode](_pixels(grid[..., k], n, bool(align_corners)), n, bool(align_corners))

@@ -62,7 +62,9 @@ def host_target() -> Target:
         if not ({"+avx2", "+avx512f"} & has) and not config.cpu:
             bits = 128
         fma = "+fma" in has or bits > 128
-        return Target(binding.get_process_triple(), cpu, flat, bits, 32 if bits == 512 else 16, fma)
+        registers = 32 if bits == 512 else 16
+        dots = "+avx512vnni" in has if bits == 512 else "+avxvnni" in has and bits == 256
+        return Target(binding.get_process_triple(), cpu, flat, bits, registers, fma, dots)
     return Target(binding.get_process_triple(), cpu, flat, 128, 32, True)
 
 

@@ -21,6 +21,7 @@ from tenor.tensor import (
     dtypes,
     elementwise,
     indexing,
+    integer,
     joining,
     linear,
     modes,
@@ -47,6 +48,7 @@ from tenor.tensor.dtypes import *  # noqa: F403
 from tenor.tensor.einsum import einsum
 from tenor.tensor.elementwise import *  # noqa: F403
 from tenor.tensor.indexing import *  # noqa: F403
+from tenor.tensor.integer import *  # noqa: F403
 from tenor.tensor.joining import *  # noqa: F403
 from tenor.tensor.linear import *  # noqa: F403
 from tenor.tensor.modes import *  # noqa: F403
@@ -70,10 +72,10 @@ __all__ = [  # noqa: PLE0604 - the modules' own lists follow
     "Device", "Size", "Tensor", "autograd", "cuda", "device", "einsum", "from_array", "from_dlpack",
     "get_printoptions", "printoptions", "set_printoptions",
     *counting.__all__, *creation.__all__, *diagonals.__all__, *dtypes.__all__,
-    *elementwise.__all__, *indexing.__all__, *joining.__all__, *linear.__all__, *modes.__all__,
-    *movement.__all__, *ordering.__all__, *protocol.__all__, *random_numbers.__all__,
-    *reduction.__all__, *running.__all__, *scattering.__all__, *special.__all__,
-    *statistics.__all__, *transcendental.__all__, *typed.__all__,
+    *elementwise.__all__, *indexing.__all__, *integer.__all__, *joining.__all__,
+    *linear.__all__, *modes.__all__, *movement.__all__, *ordering.__all__, *protocol.__all__,
+    *random_numbers.__all__, *reduction.__all__, *running.__all__, *scattering.__all__,
+    *special.__all__, *statistics.__all__, *transcendental.__all__, *typed.__all__,
 ]  # fmt: skip
 
 vars(autograd).update(publish({n: vars(autograd)[n] for n in autograd.__all__}, autograd.__name__))

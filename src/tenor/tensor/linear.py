@@ -16,7 +16,7 @@ from tenor.ir.node import size
 from tenor.tensor import diagonals, joining, reduction
 from tenor.tensor.conversion import from_array
 from tenor.tensor.dims import aliased, axis
-from tenor.tensor.operands import Number, broadcast_shapes, expand, lowered
+from tenor.tensor.operands import Number, broadcast_shapes, cast, expand, lowered
 from tenor.tensor.reduction import reshaped
 
 if TYPE_CHECKING:
@@ -315,7 +315,9 @@ def addbmm(
     """Return beta * x + alpha * the sum of bmm(batch1, batch2) over the batch."""
     x, batch1, batch2 = lowered(x, batch1, batch2)
     one_dtype("addbmm", x, batch1, batch2)
-    return _blend(x, reduction.sum(bmm(batch1, batch2), 0), beta, alpha, "addbmm")
+    product = bmm(batch1, batch2)
+    total = cast(reduction.sum(product, 0), product.element_type)  # autocast adds up in float32
+    return _blend(x, total, beta, alpha, "addbmm")
 
 
 # -- products over chosen dims --------------------------------------------------------------------

@@ -184,8 +184,8 @@ class autocast(Mode):  # noqa: N801 - PyTorch's name
     """Compute products of matrices and convolutions in a half, the rest as it is.
 
     `matmul` and its kin, `einsum`, `linear`, convolutions and attention take float32 operands in
-    the half. Sums, norms and softmax take halves in float32. float64 stays what it is. Gradients of
-    float32 parameters are float32.
+    the half. Losses, sums, norms and softmax take halves in float32. float64 stays what it is.
+    Parameters stay float32, and so do their gradients; leave the block before `backward()`.
 
     Args:
         device_type: "cpu".

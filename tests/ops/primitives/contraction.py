@@ -5,7 +5,7 @@ from __future__ import annotations
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
 from tenor.ir.infer import conv_output
-from tests.ops.differential import HALF, Case, Leaf, Sample, Tolerance, small
+from tests.ops.differential import HALF, Case, Leaf, Sample, Tolerance, between, numbers, small
 
 PRODUCTS = (
     ((1, 1), (1, 1)), ((3, 5), (5, 7)), ((16, 32), (32, 16)), ((33, 70), (70, 19)),
@@ -48,6 +48,23 @@ def products(dtype):
 
     leaves = (Leaf((4, 5), dtype, small), Leaf((3, 5, 6), dtype, small))
     yield Sample("one matrix for a batch", leaves, shared)
+
+
+BYTES = (
+    (1, 1, 1), (3, 5, 7), (2, 64, 8), (1, 200, 9), (13, 100, 33), (7, 130, 4), (5, 784, 10),
+    (0, 3, 4), (3, 0, 4), (3, 4, 0), (64, 65, 66),
+)  # fmt: skip
+
+
+def bytes_products(dtype):
+    """Return samples of products of unsigned and signed bytes; sums of extremes, too."""
+    for m, k, n in BYTES:
+        for what, left, right in (
+            ("any", numbers, numbers),
+            ("extremes", between(255, 256), between(-128, -127)),
+        ):
+            leaves = (Leaf((m, k), dtype, left), Leaf((n, k), dt.int8, right))
+            yield Sample(f"{m} {k} {n} {what}", leaves, _emit(ops.MATMUL_INT8))
 
 
 def convolutions(dtype):
@@ -112,6 +129,7 @@ def _emit(op, *attrs):
 PRODUCT = Tolerance(HALF, scaled=6.0)
 CASES = {
     "matmul": Case(dt.ALL, products, PRODUCT),
+    "matmul_int8": Case((dt.uint8,), bytes_products),
     "conv": Case(dt.FLOATS, convolutions, PRODUCT),
     "conv_input": Case(dt.FLOATS, input_gradients, PRODUCT),
     "conv_weight": Case(dt.FLOATS, weight_gradients, PRODUCT),

@@ -114,6 +114,7 @@ def every_primitive(b):
     b.put(x, index, b.take(x, index, 0), 0, "add")
     b.put_along(x, along, b.leaf((1, 3), dt.float32), 0, "set")
     b.matmul(x, b.transpose(x))
+    b.emit(ops.MATMUL_INT8, (b.leaf((2, 4), dt.uint8), b.leaf((3, 4), dt.int8)))
     b.expand(b.const(True, dt.bool_), (0, 4))
     image, weight = b.leaf((1, 2, 5), dt.float32), b.leaf((2, 1, 3), dt.float32)
     attrs = ((1,), ((1, 0),), (1,), 2)

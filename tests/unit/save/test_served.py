@@ -76,3 +76,21 @@ def test_a_batch_that_would_take_too_much_memory_is_the_clients_mistake(tmp_path
         assert answer.status_code == 400
         assert "bytes" in answer.json()["error"]
         assert "fewer rows" in answer.json()["error"]
+
+
+def test_a_quantised_model_answers_with_the_same_bits(tmp_path):
+    tn.manual_seed(0)
+    floats = nn.Sequential(nn.Linear(12, 40), nn.LayerNorm(40), nn.ReLU(), nn.Linear(40, 3)).eval()
+    made = tn.quantization.quantize_dynamic(floats)
+    save(made, tmp_path / "small.tnr", example_inputs=tn.randn(4, 12))
+    x = np.random.default_rng(0).standard_normal((5, 12)).astype(np.float32)
+    with tn.no_grad():
+        wanted = made(tn.tensor(x)).numpy()
+    with start_in_thread([load(tmp_path / "small.tnr")]) as running:
+        for rows in (1, 5):
+            answer = httpx.post(
+                f"{running.url}/v1/models/small:predict", json={"instances": x[:rows].tolist()}
+            )
+            assert answer.status_code == 200, answer.text
+            came = np.array(answer.json()["predictions"], np.float32)
+            assert came.tobytes() == wanted[:rows].tobytes()

@@ -30,7 +30,7 @@ UNARY: Final = {"fabs": "fabs", "sqrt": "sqrt", "floor": "floor", "ceil": "ceil"
                 "trunc": "trunc", "roundeven": "roundeven", "ctpop": "ctpop"}  # fmt: skip
 CASTS: Final = {"sext": "sext", "zext": "zext", "trunc_int": "trunc", "sitofp": "sitofp",
                 "uitofp": "uitofp", "fpext": "fpext", "fptrunc": "fptrunc",
-                "bitcast": "bitcast"}  # fmt: skip
+                "bitcast": "bitcast", "fptosi_inside": "fptosi"}  # fmt: skip
 
 
 def emit(function: Function, symbol: str, target: Target) -> str:
@@ -210,6 +210,14 @@ class Printer:
     def fma(self, instr: Instr) -> str:
         """Round once where the target can; on others multiply and add."""
         return self.intrinsic("fma" if self.module.target.has_fma else "fmuladd", instr.args)
+
+    def byte_dots(self, instr: Instr) -> str:
+        """Add products of four bytes each to 32-bit sums, by x86's VNNI."""
+        a, b, c = instr.args
+        bytes_, sums = type_name(a.type), type_name(c.type)
+        full = f"llvm.x86.avx512.vpdpbusd.{32 * lanes(c.type)}"
+        self.declare(sums, full, sums, bytes_, bytes_)
+        return f"call {sums} @{full}({self.typed(c)}, {self.typed(a)}, {self.typed(b)})"
 
     def bits(self, instr: Instr) -> str:
         """Count leading or trailing zeros."""
@@ -441,6 +449,7 @@ VALUES: Final[dict[str, Callable[[Printer, Instr], str]]] = {
     "fptosi": Printer.saturating, "fptoui": Printer.saturating, "splat": Printer.splat,
     "extract": Printer.extract, "insert": Printer.insert, "shuffle": Printer.shuffle,
     "iota": Printer.iota, "gep": Printer.gep, "load": Printer.load,
+    "byte_dots": Printer.byte_dots,
     **dict.fromkeys(COMPARISONS, Printer.compare),
 }  # fmt: skip
 STATEMENTS: Final[dict[str, Callable[[Printer, Instr], None]]] = {

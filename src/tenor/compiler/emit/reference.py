@@ -295,6 +295,11 @@ def _matmul(_node: Node, a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(np.matmul(_wide(a), _wide(b)))
 
 
+def _matmul_int8(_node: Node, a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
+    # Exact in float64: no sum of products of bytes reaches 2^53.
+    return np.asarray(np.matmul(a.astype(np.float64), b.astype(np.float64).T), np.int64)
+
+
 def _taps(
     kernel: Sequence[int], out: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
 ) -> Iterator[tuple[Any, Any]]:
@@ -430,6 +435,7 @@ TABLE: Final[dict[str, Callable[..., NDArray[Any]]]] = {
     "reshape": _reshape, "expand": _expand, "permute": _permute, "slice": _slice, "pad": _pad,
     "unfold": _unfold, "fold": _fold, "concat": _concat, "slice_update": _slice_update,
     "take": _take, "take_along": _take_along, "put": _put, "put_along": _put_along,
+    "matmul_int8": _matmul_int8,
     "matmul": _matmul, "conv": _conv, "conv_input": _conv_input, "conv_weight": _conv_weight,
     "attention": _attention, "attention_gradient": _attention_gradient,
     "cumsum": _cumsum, "argsort": _argsort, "topk": _topk,

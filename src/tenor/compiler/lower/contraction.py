@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower.attention import attention
 from tenor.compiler.lower.attention_gradient import attention_gradient
+from tenor.compiler.lower.byte_product import matmul_int8
 from tenor.compiler.lower.convolution import conv, conv_input
 from tenor.compiler.lower.matmul import finished, matmul
 from tenor.compiler.lower.weight_gradient import conv_weight
@@ -22,6 +23,7 @@ __all__ = ["TEMPLATES"]
 TEMPLATES: Final[dict[str, Callable[[Kernel, Target], Lowered]]] = {
     "matmul": matmul,
     "finish": finished,
+    "matmul_int8": matmul_int8,
     "conv": conv,
     "conv_input": conv_input,
     "conv_weight": conv_weight,

@@ -85,11 +85,36 @@ def _from_float(f: Function, x: Value, dtype: DType, wanted: str, count: int) ->
         wide = element(x.type) == "f64" and element(wanted) == "f32"
         made = f.convert("fptrunc" if wide else "fpext", x, wanted)
         return rounded(f, made, dtype)
+    if element(x.type) == "f32" and dtype.itemsize < 8:
+        return f.convert("trunc_int", _low_word(f, x, byte=dtype.itemsize == 1), wanted)
     whole = f.convert("fptosi", x, vector("i64", count))
     if dtype is dt.uint64:
         big = f.convert("fptoui", x, vector("i64", count))
         return f.select(f.compare("oge", x, 2.0**63), big, whole)
     return f.convert("trunc_int", whole, wanted)
+
+
+def _low_word(f: Function, x: Value, *, byte: bool) -> Value:
+    """Return the lower half of a float32 truncated to 64 bits, which few machines do in vectors.
+
+    Below 2^31 that is the truncation to 32 bits; from there on the fraction, shifted up (by 8 at
+    least, so of a `byte` nothing is left); from 2^63 on half of the nearest 64-bit number.
+    """
+    kind, size = vector("i32", lanes(x.type)), f.unary("fabs", x)
+    near = f.compare("olt", size, 2.0**31)
+    small = f.convert("fptosi_inside", f.select(near, x, 0.0), kind)
+    large = f.const(0, kind) if byte else _shifted(f, f.convert("bitcast", x, kind))
+    large = f.select(f.compare("oge", size, 2.0**63), 0, large)
+    return f.select(near, small, f.select(f.compare("oge", x, 2.0**63), -1, large))
+
+
+def _shifted(f: Function, bits: Value) -> Value:
+    """Return the low 32 bits of a whole float32 from 2^23 on."""
+    shift = f.sub(f.op("and", f.op("lshr", bits, 23), 255), 150)
+    fraction = f.op("or", f.op("and", bits, 0x7FFFFF), 0x800000)
+    inside = f.compare("ult", shift, 32)
+    moved = f.select(inside, f.op("shl", fraction, f.select(inside, shift, 0)), 0)
+    return f.select(f.compare("slt", bits, 0), f.sub(0, moved), moved)
 
 
 def _resized(f: Function, x: Value, source: DType, wanted: str) -> Value:

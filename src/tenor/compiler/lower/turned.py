@@ -12,6 +12,7 @@ from tenor.compiler.lower.blocking import depth_of
 from tenor.compiler.lower.lane import transposed
 from tenor.compiler.lower.microkernel import multiply_add, write_sums
 from tenor.compiler.lower.storage import compute_type, load_element, plus
+from tenor.ir import dtype as dt
 from tenor.ir.loops import Function, Value, vector
 
 if TYPE_CHECKING:
@@ -74,18 +75,39 @@ class _Turned:
 
     def _square(self, k: Value, held: list[Value]) -> list[Value]:
         """Take a line of each column, transposed in registers."""
-        f, spec, width = self.f, self.spec, self.spec.width
-        held, zero = list(held), f.const(0, self.kind)
+        held = list(held)
+        rows = self._pairs if self.spec.b is dt.bfloat16 else self._rows
+        step = self.spec.width * (2 if self.spec.b is dt.bfloat16 else 1)
         for j, count in enumerate(self.there):
-            for part in range(0, self.line, width):
-                columns = [
-                    load_element(f, spec.b, self.b, self._place(k, j, d, part), width)
-                    if d < count else zero
-                    for d in range(width)
-                ]  # fmt: skip
-                for d, y in enumerate(transposed(f, columns)):
-                    self._take(held, f.add(k, part + d), j, y)
+            for part in range(0, self.line, step):
+                for d, y in enumerate(rows(k, j, count, part)):
+                    self._take(held, self.f.add(k, part + d), j, y)
         return held
+
+    def _rows(self, k: Value, j: int, count: int, part: int) -> list[Value]:
+        """Return as many rows of B as a vector has lanes."""
+        f, spec, width = self.f, self.spec, self.spec.width
+        zero = f.const(0, self.kind)
+        columns = [
+            load_element(f, spec.b, self.b, self._place(k, j, d, part), width)
+            if d < count else zero
+            for d in range(width)
+        ]  # fmt: skip
+        return transposed(f, columns)
+
+    def _pairs(self, k: Value, j: int, count: int, part: int) -> list[Value]:
+        """Return twice as many rows of a bfloat16 B: two of its elements move as one."""
+        f, width = self.f, self.spec.width
+        words = vector("i32", width)
+        columns = [
+            f.load(words, f.gep(self.b, self._place(k, j, d, part), "i16"), align=2)
+            if d < count else f.const(0, words)
+            for d in range(width)
+        ]  # fmt: skip
+        rows = []
+        for x in transposed(f, columns):
+            rows += [f.op("shl", x, 16), f.op("and", x, -0x10000)]
+        return [f.convert("bitcast", x, self.kind) for x in rows]
 
     def _single(self, k: Value, held: list[Value]) -> list[Value]:
         """Take one element of each column."""

@@ -52,6 +52,12 @@ def _joined(batch: list[tuple[int, int, int, int]]) -> tuple[tuple[int, int, int
     return tuple(merged)
 
 
+def _matmul_int8(node: Node) -> Written:
+    a, b = (settle(i) for i in node.inputs)
+    m, n = node.shape
+    return _kernel("matmul_int8", node, [a, b], {"m": m, "n": n, "k": node.inputs[0].shape[1]})
+
+
 def _conv_params(x: Shape, w: Shape, y: Shape, attrs: tuple[Any, ...]) -> dict[str, Any]:
     stride, padding, dilation, groups = attrs
     return {
@@ -144,6 +150,7 @@ def _topk(node: Node) -> Written:
 
 TEMPLATES: Final[dict[str, Callable[[Node], Written]]] = {
     ops.MATMUL.name: _matmul,
+    ops.MATMUL_INT8.name: _matmul_int8,
     ops.CONV.name: _conv,
     ops.CONV_INPUT.name: _conv_input,
     ops.CONV_WEIGHT.name: _conv_weight,
