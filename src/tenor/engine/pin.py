@@ -22,7 +22,7 @@ import numpy as np
 
 from tenor.engine.flush import Binding, bind, finish, flush
 from tenor.engine.handle import Handle
-from tenor.engine.macro import exact
+from tenor.engine.call import exact
 from tenor.engine.surroundings import PLAIN, Surroundings
 from tenor.engine.trace import Trace, local, refresh
 from tenor.ir import op as ops

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tenor.ir.op import Op
 
 __all__ = [
-    "FunctionCall", "Linked", "Trace", "advance", "emit_scalar", "enter", "handle_of", "install",
+    "FunctionCall", "Linked", "Local", "Trace", "advance", "emit_scalar", "enter", "handle_of", "install",
     "local", "record", "record_check", "refuse_detached", "refuse_observation", "reset_trie",
     "state_of",
 ]  # fmt: skip
@@ -129,6 +129,7 @@ class Local(threading.local):
         immediate: Whether every operation is run at once.
         whole: Whether what is recorded must not be run in the middle (`checkpoint`).
         lowered: The dtype that products are computed in instead of float32 (`tn.autocast`).
+        mode: What a recorded call depends on of those: `lowered`, or True where it is `immediate`.
         pinning: The function being compiled by `tn.compile`, where observation is an error.
         grads: Tensors whose `.grad` it touched, what that was before, and whether it was read.
         known: Tensors it made of Python data, by state: their values may be read.
@@ -147,11 +148,20 @@ class Local(threading.local):
         self.immediate = False
         self.whole = False
         self.lowered: DType | None = None
+        self.mode: DType | bool | None = None
         self.pinning: str | None = None
         self.guards: list[tuple[object, str, Any]] = []
         self.grads: dict[int, tuple[Handle, Handle | None, bool]] = {}
         self.known: dict[State, Handle] = {}
         self.repeatable = True
+
+
+    def switch(self, name: str, value: Any) -> Any:
+        """Set `immediate` or `lowered`; return what it was."""
+        before = getattr(self, name)
+        setattr(self, name, value)
+        self.mode = True if self.immediate else self.lowered
+        return before
 
 
 local: Final = Local()

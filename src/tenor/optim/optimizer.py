@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from tenor.engine.handle import Handle
-from tenor.engine.macro import written
 from tenor.engine.pin import guard, pinned
 from tenor.engine.trace import local, touch_grad
+from tenor.engine.writes import written
 from tenor.errors import ArgumentError, ShapeError
 from tenor.ir import dtype as dt
 from tenor.optim.count import StepCount, StepNumbers
