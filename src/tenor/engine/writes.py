@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tenor.engine.trace import Trace
     from tenor.engine.trie import State
 
-__all__ = ["written"]
+__all__ = ["Writes", "apply", "written"]
 
 
 class Writes(NamedTuple):
@@ -55,13 +55,19 @@ def written(name: Hashable, tensors: Sequence[Handle], procedure: Callable[[], o
         _record_writes(trace, start, key, tensors, procedure)
         return
     trace.state = known.end
+    apply(trace, known, tensors)
+
+
+def apply(trace: Trace, known: Writes, tensors: Sequence[Handle]) -> None:
+    """Give tensors the new states of a recorded procedure."""
     trace.overwritten |= known.overwritten
     for state, at in known.variables:
         trace.variables[state] = tensors[at]
     for at, state, times in known.new:
         target = tensors[at]
-        if states[at].op is ops.LEAF and trace.owners[states[at].leaves - 1] is target:
-            trace.donors.setdefault(id(target), states[at])
+        before = target.state
+        if before.op is ops.LEAF and trace.owners[before.leaves - 1] is target:
+            trace.donors.setdefault(id(target), before)
         target.state = state
         target.version += times
         target.segment = None

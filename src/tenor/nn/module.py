@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from tenor.engine import pin
+from tenor.engine.gradients import grad_of
 from tenor.engine.trace import local
 from tenor.errors import ArgumentError, DTypeError, ShapeError, TenorError
 from tenor.nn.fresh import fresh
@@ -658,7 +659,7 @@ def _convert_parameter(p: Parameter, function: Callable[[Tensor], Tensor]) -> No
     wanted = function(value)
     if wanted is value:
         return
-    grad = p._grad
+    grad = grad_of(p)
     adopt(p, wanted, p.requires_grad)
     p._grad = None if grad is None else function(grad.detach())
 
