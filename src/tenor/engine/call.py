@@ -7,11 +7,12 @@ those that the call brings into the trace, by what they are), everything else by
 from __future__ import annotations
 
 from copy import copy
+from itertools import repeat
 from math import copysign
 from typing import TYPE_CHECKING, Any, Final
 
 from tenor.engine.handle import Handle
-from tenor.engine.trace import Local, local
+from tenor.engine.trace import Local
 from tenor.engine.trie import Meta, State
 from tenor.errors import user_line
 from tenor.ir.dtype import DType
@@ -91,12 +92,9 @@ def find(
     trace: Trace, function: Callable[..., Any], given: tuple[Any, ...], names: Iterable[str]
 ) -> Call | None:
     """Return the call of a function that was recorded here before on the same arguments."""
-    known = trace.state.calls.get(function)
-    if known is None:
-        return None
-    mode = local.mode
-    for call in known:
-        if call.mode is not mode or call.grad is not trace.grad or len(call.wanted) != len(given):
+    mode, grad = trace.mode, trace.grad
+    for call in trace.state.calls.get(function, ()):
+        if call.mode is not mode or call.grad is not grad or len(call.wanted) != len(given):
             continue
         if (names or call.names) and call.names != tuple(names):
             continue
@@ -157,38 +155,38 @@ def take(trace: Trace, call: Call, given: tuple[Any, ...]) -> Any:
         for state in call.checks:
             state.site = site  # a bad index is reported at the line that runs
     outs, make = trace.outs, Local.make
-    if call.single and call.source is None:
+    if call.single:
         handle = make()
         handle.within = trace
         handle.state = call.results[0]
         outs.append(handle)
+        if call.source is not None:
+            _derive(trace, handle, call.chains[0], given[0])
         return handle
     made = []
-    for state in call.results:
+    for state, chain in zip(call.results, call.chains or repeat(None)):  # noqa: B905
         handle = make()
         handle.within = trace
         handle.state = state
         outs.append(handle)
+        if chain is not None:
+            _derive(trace, handle, chain, given[0])
         made.append(handle)
-    if call.source is not None:
-        _derive(trace, made, call.chains, given[0])
-    return made[0] if call.single else tuple(made)
+    return tuple(made)
 
 
-def _derive(trace: Trace, made: list[Handle], chains: tuple[Any, ...], x: Handle) -> None:
-    """Make results views of an argument, or of what that is a view of."""
+def _derive(trace: Trace, handle: Handle, chain: Any, x: Handle) -> None:
+    """Make a result a view of an argument, or of what that is a view of."""
+    if chain is None:
+        return
     base = x.base
     if base is None:
         base = x
-    seen = base.version
-    for handle, chain in zip(made, chains, strict=True):
-        if chain is None:
-            continue
-        base.viewed = True
-        handle.base = base
-        handle.chain = chain
-        handle.seen = seen
-        trace.views[id(base)].append(handle)
+        x.viewed = True
+    handle.base = base
+    handle.chain = chain
+    handle.seen = base.version
+    trace.views[id(base)].append(handle)
 
 
 def same(a: Any, wanted: Any) -> bool:
@@ -202,7 +200,7 @@ def same(a: Any, wanted: Any) -> bool:
         return a == wanted and (a != 0 or copysign(1.0, a) == copysign(1.0, wanted))
     if isinstance(a, tuple):
         return len(a) == len(wanted) and all(
-            [v is w or same(v, w) for v, w in zip(a, wanted, strict=True)]
+            v is w or same(v, w) for v, w in zip(a, wanted, strict=True)
         )
     if kind is slice:
         return same((a.start, a.stop, a.step), (wanted.start, wanted.stop, wanted.step))

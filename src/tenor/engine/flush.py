@@ -272,6 +272,7 @@ def needing(trace: Trace, live: list[Handle]) -> list[State]:
 
 
 def restore(trace: Trace, live: list[Handle]) -> None:
+    """Undo what was done to run a trace, which was not."""
     trace.sealed = False
     trace.outs.extend(reversed([h for h in live if id(h) not in trace.rebound]))
     for handle in (*trace.owners, *trace.outs, *trace.rebound.values()):
@@ -280,9 +281,10 @@ def restore(trace: Trace, live: list[Handle]) -> None:
 
 
 def retire(trace: Trace) -> None:
+    """End a trace that was run, and begin the thread's next."""
     trace.done = True
     if local.trace is trace:  # one that is replayed is none of a thread's
-        local.trace = Trace(trace.grad)
+        local.trace = Trace(trace.grad, trace.mode)
     if trie.full():
         reset_trie()
     trace.leaves = []

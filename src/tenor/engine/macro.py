@@ -7,7 +7,8 @@ operands, the trie holds all six; a macro remembers where they end, and the trac
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from tenor.engine.call import LIMIT, Call, Entry, find, fixed, take
 from tenor.engine.handle import Handle
@@ -16,15 +17,15 @@ from tenor.engine.trie import crosses, since
 from tenor.ir import op as ops
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tenor.engine.trace import Trace
     from tenor.engine.trie import State
 
-__all__ = ["macro", "viewing"]
+__all__ = ["PLAIN", "macro", "viewing"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+PLAIN: Final[dict[Any, Callable[..., Any]]] = {}
+"""The function inside each macro: its calls may be found from further outside."""
 
 
 def macro(function: Callable[P, R]) -> Callable[P, R]:
@@ -43,6 +44,7 @@ def macro(function: Callable[P, R]) -> Callable[P, R]:
             return take(trace, known, given)  # type: ignore[no-any-return]
         return _call(function, args, kwargs, given, views=False)  # type: ignore[no-any-return]
 
+    PLAIN[call] = function
     return call
 
 
@@ -65,6 +67,7 @@ def viewing(function: Callable[P, R]) -> Callable[P, R]:
             return _call(function, args, kwargs, given, views=True)  # type: ignore[no-any-return]
         return function(*args, **kwargs)
 
+    PLAIN[call] = function
     return call
 
 
@@ -116,7 +119,7 @@ def _recorded(
     numbers, providers, owners = len(trace.scalars), len(trace.providers), len(trace.owners)
     rebound = _versions(trace)
     sources = [_source(given[0])] if views else []  # before it is viewed
-    mode = trace.grad, local.mode
+    mode = trace.grad, trace.mode
     states = tuple([a.state if isinstance(a, Handle) else a for a in given])
     result = function(*args, **kwargs)
     results = (result,) if isinstance(result, Handle) else result

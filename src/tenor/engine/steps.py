@@ -123,14 +123,14 @@ def _remember(
 
 def _key(trace: Trace, name: Hashable, params: list[Handle]) -> Any:
     """Return what a step is known by; None where it has to be recorded tensor by tensor."""
-    if local.mode is True or local.pinning is not None or not trace.gradients or not params:
+    if trace.mode is True or local.pinning is not None or not trace.gradients or not params:
         return None
     found = trace.gradients[-1]
     if not all(map(is_, [p._grad for p in params], repeat(found))):
         return None
     if not all(map(is_, [p.within for p in params], repeat(trace))):
         return None
-    return ("step", name, local.mode, found.macro, tuple([p.state for p in params]))
+    return ("step", name, trace.mode, found.macro, tuple([p.state for p in params]))
 
 
 def _defer(trace: Trace, known: Step, params: list[Handle], kept: list[Handle]) -> bool:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import repeat
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from tenor.engine.alias import is_leaf, version_of, write
@@ -444,18 +446,21 @@ def _remember(
 
 def _replay(trace: Trace, macro: Macro, retain_graph: bool) -> bool:
     """Take a macro's edge; False where this trace needs the long way (and its errors)."""
-    owners: Any = list(map(trace.variables.get, macro.leaves))
-    if (
-        None in owners
-        or any([o.segment is not None or o.hooks or o.after for o in owners])
-        or not trace.overwritten.keys().isdisjoint(macro.values)
-        or not trace.freed.isdisjoint(macro.freed)
-    ):
+    try:
+        owners = list(map(trace.variables.__getitem__, macro.leaves))
+    except KeyError:
+        return False
+    for o in owners:
+        if o.segment is not None or o.hooks or o.after:
+            return False
+    if not trace.overwritten.keys().isdisjoint(macro.values):
+        return False
+    if trace.freed and not trace.freed.isdisjoint(macro.freed):
         return False
     trace.state = macro.end
     if not retain_graph:
         trace.freed = trace.freed | macro.freed if trace.freed else macro.freed
-    if local.pinning is None and not any([o._grad is not None for o in owners]):
+    if local.pinning is None and all(map(is_, [o._grad for o in owners], repeat(None))):
         found = Gradients(trace, macro, owners)
         trace.gradients.append(found)
         for owner in owners:

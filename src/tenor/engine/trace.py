@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FunctionCall", "Linked", "Local", "Trace", "advance", "await_write", "emit_scalar", "enter",
-    "handle_of", "install", "local", "record", "record_check", "refuse_detached", "refuse_observation",
-    "reset_trie", "state_of",
+    "handle_of", "install", "local", "record", "record_check", "refuse_detached",
+    "refuse_observation", "reset_trie", "state_of",
 ]  # fmt: skip
 
 _SERIAL: Final = itertools.count(1)
@@ -57,6 +57,8 @@ class Trace:
         gradients: What backward passes gave, where that is one object yet (see `gradients`).
         deferred: Writes that the flush does, and the tensors they write (see `writes`).
         grad: The grad mode.
+        mode: What a recorded call depends on of the thread: the dtype that products are computed
+            in (`tn.autocast`), or True where every operation is run at once.
         sealed: Whether it is being run: its leaves may be written over.
         serial: Later traces have larger numbers.
         done: Whether it has been flushed.
@@ -73,6 +75,7 @@ class Trace:
         "gradients",
         "hooks",
         "leaves",
+        "mode",
         "outs",
         "overwritten",
         "owners",
@@ -86,7 +89,7 @@ class Trace:
         "views",
     )  # fmt: skip
 
-    def __init__(self, grad: bool) -> None:
+    def __init__(self, grad: bool, mode: DType | bool | None = None) -> None:
         self.state = ROOT
         self.leaves: list[Any] = []
         self.scalars: list[Any] = []
@@ -105,6 +108,7 @@ class Trace:
         self.gradients: list[Gradients] = []
         self.deferred: list[tuple[Any, list[Handle]]] = []
         self.grad = grad
+        self.mode = mode
         self.serial = next(_SERIAL)
         self.sealed = False
         self.done = False
@@ -138,7 +142,6 @@ class Local(threading.local):
         immediate: Whether every operation is run at once.
         whole: Whether what is recorded must not be run in the middle (`checkpoint`).
         lowered: The dtype that products are computed in instead of float32 (`tn.autocast`).
-        mode: What a recorded call depends on of those: `lowered`, or True where it is `immediate`.
         pinning: The function being compiled by `tn.compile`, where observation is an error.
         grads: Tensors whose `.grad` it touched, what that was before, and whether it was read.
         known: Tensors it made of Python data, by state: their values may be read.
@@ -159,7 +162,6 @@ class Local(threading.local):
         self.immediate = False
         self.whole = False
         self.lowered: DType | None = None
-        self.mode: DType | bool | None = None
         self.pinning: str | None = None
         self.guards: list[tuple[object, str, Any]] = []
         self.grads: dict[int, tuple[Handle, Handle | None, bool]] = {}
@@ -170,7 +172,7 @@ class Local(threading.local):
         """Set `immediate` or `lowered`; return what it was."""
         before = getattr(self, name)
         setattr(self, name, value)
-        self.mode = True if self.immediate else self.lowered
+        self.trace.mode = True if self.immediate else self.lowered
         return before
 
 

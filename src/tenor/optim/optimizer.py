@@ -73,6 +73,7 @@ class Optimizer:
         self._counts: dict[Tensor, StepCount] = {}
         self._generation = 0
         self._prepared: dict[int, tuple[tuple[Any, ...], list[Tensor]]] = {}
+        self._known: dict[int, tuple[Any, list[Any], list[tuple[StepCount, DType]]]] = {}
         self._pre_hooks: list[Callable[..., Any]] = []
         self._post_hooks: list[Callable[..., Any]] = []
         if isinstance(params, Handle):
@@ -298,14 +299,25 @@ class Optimizer:
         self, group: dict[str, Any], active: list[Tensor], taken: set[StepCount]
     ) -> dict[tuple[StepCount, DType], StepNumbers]:
         """Return the numbers of a step for each count and dtype among parameters."""
-        counts = list(map(self._counts.__getitem__, active))
-        metas = [p.meta for p in active]
-        dtypes = [p.element_type if m is None else m.dtype for p, m in zip(active, metas)]  # noqa: B905
         found: dict[tuple[StepCount, DType], StepNumbers] = {}
-        for key in dict.fromkeys(zip(counts, dtypes)):  # noqa: B905 - both are of active
+        for key in self._kinds(group, active):
             found[key] = StepNumbers(self.numbers, group, key[0], key[0] not in taken)
             taken.add(key[0])
         return found
+
+    def _kinds(
+        self, group: dict[str, Any], active: list[Tensor]
+    ) -> list[tuple[StepCount, DType]]:
+        """Return each count and dtype among parameters, which seldom change."""
+        metas = [p.meta for p in active]
+        (_, prepared) = self._prepared[id(group)]
+        known, before, kinds = self._known.get(id(group), (None, [], []))
+        if known is prepared and all(map(operator.is_, metas, before)):
+            return kinds
+        kinds = list(dict.fromkeys((self._counts[p], p.element_type) for p in active))
+        if None not in metas:
+            self._known[id(group)] = prepared, metas, kinds
+        return kinds
 
     def _update(
         self,
