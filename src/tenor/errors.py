@@ -66,11 +66,18 @@ def user_line() -> tuple[str, int] | None:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
-        pythons = file.startswith(LIBRARY) and "site-packages" not in file
-        if not (pythons or file.startswith(OWN)):
+        users = _USERS.get(file)
+        if users is None:
+            pythons = file.startswith(LIBRARY) and "site-packages" not in file
+            users = _USERS[file] = not (pythons or file.startswith(OWN))
+        if users:
             return file, frame.f_lineno
         frame = frame.f_back
     return None
+
+
+_USERS: dict[str, bool] = {}
+"""Whether a file is the user's: asked at every index that is checked."""
 
 
 def source_text(where: tuple[str, int] | None) -> str | None:

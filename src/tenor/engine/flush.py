@@ -19,7 +19,7 @@ from tenor.engine import trie
 from tenor.engine.alias import version_of
 from tenor.engine.backend import Runner, interpret, load
 from tenor.engine.liveness import IN_A_LIST, IN_A_NAME, getrefcount
-from tenor.engine.trace import Trace, install, local, reset_trie
+from tenor.engine.trace import Trace, await_write, install, local, reset_trie
 from tenor.engine.trie import Meta, State, meta, path
 from tenor.engine.walk import FREED, Segment, needed_values
 from tenor.errors import (
@@ -37,7 +37,10 @@ from tenor.runtime.executable import Interrupted
 if TYPE_CHECKING:
     from tenor.engine.handle import Handle
 
-__all__ = ["Binding", "Plan", "bind", "counts", "evaluate", "finish", "flush", "graph_of", "settle"]
+__all__ = [
+    "Binding", "Plan", "abandon", "bind", "collect", "counts", "evaluate", "finish", "flush",
+    "graph_of", "needing", "overflow", "restore", "retire", "settle", "store",
+]  # fmt: skip
 
 counts: Final = {"plans": 0, "flushes": 0}
 """How many plans were built and traces run; tests gate on these."""
@@ -173,7 +176,7 @@ def graph_of(
     return Graph(nodes, outputs, pairs)
 
 
-def _collect(trace: Trace, live: list[Handle]) -> None:
+def collect(trace: Trace, live: list[Handle]) -> None:
     """Empty the trace's list of handles, adding to `live` those somebody else holds.
 
     Last to first: a view is made after its base and holds it; when the view is dead it lets the
@@ -198,9 +201,12 @@ def flush() -> None:
     trace = local.trace
     if local.pinning is not None:
         return
+    if trace.gradients or trace.deferred:
+        local.together(trace)
+        return
     if not (trace.outs or trace.rebound):
         if trace.leaves:
-            _retire(trace)
+            retire(trace)
         return
     live, binding = bind(trace)
     finish(trace, live, binding)
@@ -212,12 +218,12 @@ def bind(trace: Trace) -> tuple[list[Handle], Binding]:
     trace.sealed = True
     live: list[Handle] = []
     try:
-        _collect(trace, live)
-        return live, _bind(trace, live, _needing(trace, live))
+        collect(trace, live)
+        return live, _bind(trace, live, needing(trace, live))
     except Exception as error:
         _lose(trace, live, error)
     except BaseException:
-        _restore(trace, live)
+        restore(trace, live)
         raise
 
 
@@ -235,7 +241,7 @@ def _lose(trace: Trace, live: list[Handle], error: Exception) -> NoReturn:
         if handle.buffer is None:
             handle.buffer = Lost(copy(failure))
             handle.meta = meta(handle.state.shape, handle.state.dtype)
-    _retire(trace)
+    retire(trace)
     try:
         raise failure from error
     finally:
@@ -248,12 +254,12 @@ def finish(trace: Trace, live: list[Handle], binding: Binding) -> None:
         _execute(trace, live, binding)
     except BaseException:
         if not trace.done:
-            _restore(trace, live)
+            restore(trace, live)
         raise
-    _retire(trace)
+    retire(trace)
 
 
-def _needing(trace: Trace, live: list[Handle]) -> list[State]:
+def needing(trace: Trace, live: list[Handle]) -> list[State]:
     """Return the states from which a backward pass may still start."""
     return [
         h.state
@@ -265,7 +271,8 @@ def _needing(trace: Trace, live: list[Handle]) -> list[State]:
     ]
 
 
-def _restore(trace: Trace, live: list[Handle]) -> None:
+def restore(trace: Trace, live: list[Handle]) -> None:
+    """Undo what was done to run a trace, which was not."""
     trace.sealed = False
     trace.outs.extend(reversed([h for h in live if id(h) not in trace.rebound]))
     for handle in (*trace.owners, *trace.outs, *trace.rebound.values()):
@@ -273,10 +280,11 @@ def _restore(trace: Trace, live: list[Handle]) -> None:
             trace.views[id(handle.base)].append(handle)
 
 
-def _retire(trace: Trace) -> None:
+def retire(trace: Trace) -> None:
+    """End a trace that was run, and begin the thread's next."""
     trace.done = True
     if local.trace is trace:  # one that is replayed is none of a thread's
-        local.trace = Trace(trace.grad)
+        local.trace = Trace(trace.grad, trace.mode)
     if trie.full():
         reset_trie()
     trace.leaves = []
@@ -286,6 +294,8 @@ def _retire(trace: Trace) -> None:
     trace.hooks = {}
     trace.rebound = {}
     trace.donors = {}
+    trace.gradients = []
+    trace.deferred = []
 
 
 def _bind(trace: Trace, live: list[Handle], needing: list[State]) -> Binding:
@@ -366,20 +376,20 @@ def _execute(trace: Trace, live: list[Handle], binding: Binding) -> None:
     except Interrupted as late:
         (outputs, code, value), interrupt = late.results, late.__cause__
     except MemoryError as error:
-        _overflow(trace, live, error)
+        overflow(trace, live, error)
     if code:
-        _abandon(trace, live, plan, code, value)
+        abandon(trace, live, plan, code, value)
     try:
-        _store(trace, live, binding, outputs)
+        store(trace, live, binding, outputs)
     except BaseException as late:  # what was run must not be run again: it may have written leaves
-        _store(trace, live, binding, outputs)
+        store(trace, live, binding, outputs)
         interrupt = late
     if interrupt is not None:
-        _retire(trace)
+        retire(trace)
         raise interrupt
 
 
-def _store(trace: Trace, live: list[Handle], binding: Binding, outputs: list[Any]) -> None:
+def store(trace: Trace, live: list[Handle], binding: Binding, outputs: list[Any]) -> None:
     """Give every live handle its value."""
     leaves = trace.leaves
     segment = _segment(trace, live, binding, leaves, outputs) if binding.needing else None
@@ -430,7 +440,7 @@ class Lost:
         raise copy(self.error)  # one raised holds its frames, and they the value
 
 
-def _abandon(trace: Trace, live: list[Handle], plan: Plan, code: int, value: int) -> NoReturn:
+def abandon(trace: Trace, live: list[Handle], plan: Plan, code: int, value: int) -> NoReturn:
     """Leave a trace whose data was bad, and raise.
 
     What does not depend on the bad index is computed; what does raises again when it is used;
@@ -455,7 +465,7 @@ def _abandon(trace: Trace, live: list[Handle], plan: Plan, code: int, value: int
     _leave(trace, live, bad, dict(zip(graph.outputs, outputs, strict=True)), error)
 
 
-def _overflow(trace: Trace, live: list[Handle], cause: MemoryError) -> NoReturn:
+def overflow(trace: Trace, live: list[Handle], cause: MemoryError) -> NoReturn:
     """Leave a trace whose values do not fit in memory, and raise; those that do are computed."""
     roots = sorted({root_of(h.state) for h in live}, key=lambda s: s.depth)
     found: dict[Any, Any] = {}
@@ -494,7 +504,7 @@ def _leave(
             handle.meta = meta(state.shape, state.dtype)
         if state.requires_grad and state.op not in (ops.VARIABLE, ops.LEAF):
             handle.segment, handle.origin = FREED, state
-    _retire(trace)
+    retire(trace)
     try:
         raise error
     finally:
@@ -548,6 +558,8 @@ def settle(handle: Handle) -> Any:
             flush()
         elif handle.state.op is not ops.LEAF or handle.buffer is None:
             return evaluate(handle)[0]
+        else:
+            await_write(handle)
     return handle.buffer
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from sys import getrefcount
 from typing import Final
 
-__all__ = ["IN_A_LIST", "IN_A_NAME", "getrefcount"]
+__all__ = ["IN_A_LIST", "IN_A_MAP", "IN_A_NAME", "getrefcount"]
 
 
 def _in_a_name() -> int:
@@ -22,8 +22,16 @@ def _in_a_list() -> int:
     return getrefcount(held[0])
 
 
+def _in_a_map() -> int:
+    held = [object()]
+    return max(map(getrefcount, held))
+
+
 IN_A_NAME: Final = _in_a_name()
 """What `getrefcount(x)` gives where only the local name x holds the object."""
 
 IN_A_LIST: Final = _in_a_list()
 """What `getrefcount(items[i])` gives where only the list holds the object."""
+
+IN_A_MAP: Final = _in_a_map()
+"""What `map(getrefcount, items)` gives where only the list holds the object."""

@@ -7,36 +7,25 @@ operands, the trie holds all six; a macro remembers where they end, and the trac
 from __future__ import annotations
 
 import functools
-from math import copysign
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
+from tenor.engine.call import LIMIT, Call, Entry, find, fixed, take
 from tenor.engine.handle import Handle
-from tenor.engine.liveness import IN_A_NAME, getrefcount
 from tenor.engine.trace import enter, local
-from tenor.engine.trie import since
-from tenor.errors import user_line
+from tenor.engine.trie import crosses, since
 from tenor.ir import op as ops
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
-
     from tenor.engine.trace import Trace
     from tenor.engine.trie import State
 
-__all__ = ["macro", "written"]
+__all__ = ["PLAIN", "macro", "viewing"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class Span(NamedTuple):
-    """What a call recorded: where it ended, its numbers, its results, the indices it checks."""
-
-    end: State
-    scalars: list[Any]
-    results: tuple[State, ...]
-    single: bool
-    checks: tuple[State, ...]
+PLAIN: Final[dict[Any, Callable[..., Any]]] = {}
+"""The function inside each macro: its calls may be found from further outside."""
 
 
 def macro(function: Callable[P, R]) -> Callable[P, R]:
@@ -48,81 +37,90 @@ def macro(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        if local.immediate:
-            return function(*args, **kwargs)
         trace = local.trace
-        parts: list[Any] = [function, trace.grad, local.lowered]
-        for a in args:
-            if isinstance(a, Handle):
-                parts.append(a.state if a.within is trace else enter(trace, a))
-            else:
-                # 1, 1.0 and True are equal but mean different things.
-                kind = type(a)
-                parts.append(a)
-                parts.append(kind)
-                if kind is tuple or (kind is float and not a):
-                    parts.append(exact(a))
-        for name, a in kwargs.items():
-            kind = type(a)
-            if isinstance(a, Handle):
-                parts.append((name, a.state if a.within is trace else enter(trace, a)))
-            elif kind is tuple or (kind is float and not a):
-                parts.append((name, a, kind, exact(a)))
-            else:
-                parts.append((name, a, kind))
-        key = tuple(parts)
-        start = trace.state
-        try:
-            span = start.macros.get(key)
-        except TypeError:  # a list or an array is no key
-            return function(*args, **kwargs)
-        if span is None:
-            return _record(trace, start, key, function, args, kwargs)  # type: ignore[no-any-return]
-        trace.state = span.end
-        trace.scalars.extend(span.scalars)
-        if span.checks:
-            _here(span.checks)
-        make, outs = local.make, trace.outs
-        made = []
-        for state in span.results:
-            handle = make()
-            handle.within = trace
-            handle.state = state
-            outs.append(handle)
-            made.append(handle)
-        return made[0] if span.single else tuple(made)  # type: ignore[return-value]
+        given = (*args, *kwargs.values()) if kwargs else args
+        known = find(trace, function, given, kwargs)
+        if known is not None:
+            return take(trace, known, given)  # type: ignore[no-any-return]
+        return _call(function, args, kwargs, given, views=False)  # type: ignore[no-any-return]
 
+    PLAIN[call] = function
     return call
 
 
-def _here(checks: tuple[State, ...]) -> None:
-    """Let index checks be reported at the line that runs."""
-    site = user_line()
-    for state in checks:
-        state.site = site
+def viewing(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function that makes views of its first argument, or copies, be recorded as one edge.
+
+    What it does depends on its arguments alone, and on what the first is a view of and how.
+    """
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        trace = local.trace
+        given = (*args, *kwargs.values()) if kwargs else args
+        known = find(trace, function, given, kwargs)
+        if known is not None:
+            return take(trace, known, given)  # type: ignore[no-any-return]
+        x = args[0] if args else None
+        # What lies in memory may be cut there and then, which is not recorded.
+        if isinstance(x, Handle) and (x.within is trace or x.needs_grad):
+            return _call(function, args, kwargs, given, views=True)  # type: ignore[no-any-return]
+        return function(*args, **kwargs)
+
+    PLAIN[call] = function
+    return call
 
 
-def exact(value: Any) -> Any:
-    """Return what tells apart values that compare equal: the types in a nest, the sign of zero."""
-    if isinstance(value, tuple):
-        return tuple([(type(v), exact(v)) for v in value])
-    if isinstance(value, float):
-        return copysign(1.0, value)
-    # A tensor in a nest is no key: it would be compared element by element, and kept for good.
-    return [] if isinstance(value, Handle) else None
-
-
-def _record(
-    trace: Trace,
-    start: State,
-    key: Any,
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
+def _call(
+    function: Callable[..., Any], args: Any, kwargs: Any, given: tuple[Any, ...], *, views: bool
 ) -> Any:
-    """Call the function, and remember the call if it did nothing a macro cannot repeat."""
-    scalars, providers, owners = len(trace.scalars), len(trace.providers), len(trace.owners)
+    """Call a function, and remember the call if it did nothing that an edge cannot repeat."""
+    trace = local.trace
+    plain = [a for a in given if not isinstance(a, Handle)]
+    if local.immediate or not all(map(fixed, plain)):
+        return function(*args, **kwargs)
+    first = trace.state
+    wanted = tuple([_entered(trace, a) if isinstance(a, Handle) else a for a in given])
+    if any(isinstance(a, Handle) and a.within is not trace for a in given):
+        return function(*args, **kwargs)  # a shared buffer is entered afresh at each use
+    start = trace.state
+    simple = start.depth - first.depth == sum([type(w) is Entry for w in wanted])
+    known = find(trace, function, given, kwargs) if start is not first else None
+    if known is not None:
+        result = take(trace, known, given)
+    else:
+        result, known = _recorded(trace, function, args, kwargs, given, views=views)
+    if known is not None and simple and start is not first and not crosses(first, start):
+        _keep(first, function, known.entering(wanted))
+    return result
+
+
+def _entered(trace: Trace, handle: Handle) -> State | Entry:
+    """Return a tensor's state; an Entry if it had to be brought in as a plain leaf."""
+    if handle.within is trace:
+        return handle.state
+    before = trace.state
+    state = enter(trace, handle)
+    plain = handle.within is trace and state.parent is before and handle.base is None
+    return Entry(state) if plain else state
+
+
+def _recorded(
+    trace: Trace,
+    function: Callable[..., Any],
+    args: Any,
+    kwargs: dict[str, Any],
+    given: tuple[Any, ...],
+    *,
+    views: bool,
+) -> tuple[Any, Call | None]:
+    """Call a function on tensors of the trace; return its result, and the call if it is pure."""
+    start = trace.state
+    numbers, providers, owners = len(trace.scalars), len(trace.providers), len(trace.owners)
     rebound = _versions(trace)
+    sources = [_source(given[0])] if views else []  # before it is viewed
+    mode = trace.grad, trace.mode
+    states = tuple([a.state if isinstance(a, Handle) else a for a in given])
     result = function(*args, **kwargs)
     results = (result,) if isinstance(result, Handle) else result
     pure = (
@@ -132,26 +130,43 @@ def _record(
         and len(trace.owners) == owners
         and _versions(trace) == rebound
         and type(results) is tuple
-        and all(isinstance(h, Handle) and h.within is trace and h.base is None for h in results)
+        and all(isinstance(h, Handle) and h.within is trace for h in results)
         and all(h.state.depth > start.depth for h in results)
-        and not _crosses(start, trace.state)
-        and _closed(trace, start, [*args, *kwargs.values()])
+        and (_views(given[0], results) if views else all(h.base is None for h in results))
+        and not crosses(start, trace.state)
+        and _closed(trace, start, given)
     )
-    if pure:
-        if len(start.macros) >= LIMIT:
-            start.macros.clear()
-        states = tuple([h.state for h in results])
-        single = isinstance(result, Handle)
-        checks = tuple([s for s in since(start, trace.state) if s.op is ops.WRAP_INDEX])
-        start.macros[key] = Span(trace.state, trace.scalars[scalars:], states, single, checks)
-    return result
+    if not pure:
+        return result, None
+    call = Call(states, tuple(kwargs), *mode, trace.state)
+    call.scalars = trace.scalars[numbers:]
+    call.results = tuple([h.state for h in results])
+    call.single = isinstance(result, Handle)
+    call.checks = tuple([s for s in since(start, trace.state) if s.op is ops.WRAP_INDEX])
+    if views:
+        call.source = sources[0]
+        call.chains = tuple([None if h.base is None else h.chain for h in results])
+    _keep(start, function, call)
+    return result, call
 
 
-LIMIT: Final = 256
-"""Macros kept at one position: a number that is another at each call makes a new one each time."""
+def _keep(start: State, function: Callable[..., Any], call: Call) -> None:
+    """Remember a call at a position, the newest first."""
+    known = start.calls.get(function, ())
+    start.calls[function] = (call, *known[: LIMIT - 1])
 
 
-def _closed(trace: Trace, start: State, arguments: list[Any]) -> bool:
+def _source(x: Handle) -> Any:
+    return (None if x.base is None else x.base.shape_tuple), x.chain
+
+
+def _views(x: Handle, results: tuple[Handle, ...]) -> bool:
+    """Tell whether all results are new, or views of a tensor or of what that is a view of."""
+    base = x if x.base is None else x.base
+    return all(h.base is None or (h.base is base and h.seen == base.version) for h in results)
+
+
+def _closed(trace: Trace, start: State, arguments: tuple[Any, ...]) -> bool:
     """Tell whether what was recorded since reads nothing but the arguments."""
     given = {a.state for a in arguments if isinstance(a, Handle) and a.within is trace}
     return all(
@@ -164,99 +179,3 @@ def _closed(trace: Trace, start: State, arguments: list[Any]) -> bool:
 def _versions(trace: Trace) -> list[tuple[int, int]]:
     """Return which tensors were written in place, and how often: what a pure call leaves alone."""
     return [(key, handle.version) for key, handle in trace.rebound.items()]
-
-
-class Writes(NamedTuple):
-    """What a recorded procedure did: its end, and for each tensor written its new state.
-
-    Attributes:
-        end: Where it ended.
-        new: (number of the tensor, its last state, how often it was written).
-        variables: (state, number of the tensor) of every new leaf state on the way.
-        overwritten: The states that were written over, as in `Trace`.
-    """
-
-    end: State
-    new: list[tuple[int, State, int]]
-    variables: list[tuple[State, int]]
-    overwritten: dict[State, int]
-
-
-def written(name: Hashable, tensors: Sequence[Handle], procedure: Callable[[], object]) -> None:
-    """Run a procedure that writes tensors in place, as one edge after the first time.
-
-    Args:
-        name: What it does; equal names do the same to the same states.
-        tensors: Every tensor it reads or writes.
-        procedure: Does it. Nothing else is read, written or drawn at random inside.
-    """
-    trace = local.trace
-    states = tuple([h.state if h.within is trace else enter(trace, h) for h in tensors])
-    start = trace.state
-    key = ("written", name, states)
-    if local.immediate or not _alone(trace, tensors):
-        procedure()
-        return
-    known: Writes | None = start.macros.get(key)
-    if known is None:
-        _record_writes(trace, start, key, tensors, procedure)
-        return
-    trace.state = known.end
-    trace.overwritten |= known.overwritten
-    for state, at in known.variables:
-        trace.variables[state] = tensors[at]
-    for at, state, times in known.new:
-        target = tensors[at]
-        if states[at].op is ops.LEAF and trace.owners[states[at].leaves - 1] is target:
-            trace.donors.setdefault(id(target), states[at])
-        target.state = state
-        target.version += times
-        target.segment = None
-        trace.rebound[id(target)] = target
-
-
-def _alone(trace: Trace, tensors: Sequence[Handle]) -> bool:
-    """Tell whether nobody else sees a write: no live view, no base, no NumPy array."""
-    for h in tensors:
-        if h.base is not None or (h.buffer is not None and h.buffer.shared):
-            return False
-    if not any(h.viewed for h in tensors):
-        return True
-    for h in tensors:
-        for view in trace.views.get(id(h), ()):
-            # The trace's lists of handles and of views hold it as well.
-            if view.within is trace and getrefcount(view) > IN_A_NAME + 2:
-                return False
-    return True
-
-
-def _record_writes(
-    trace: Trace, start: State, key: Any, tensors: Sequence[Handle], procedure: Callable[[], object]
-) -> None:
-    counts = (len(trace.scalars), len(trace.providers), len(trace.owners))
-    versions = [h.version for h in tensors]
-    variables, overwritten = set(trace.variables), set(trace.overwritten)
-    procedure()
-    same = local.trace is trace and not trace.done
-    if not same or counts != (len(trace.scalars), len(trace.providers), len(trace.owners)):
-        return
-    numbers = {id(h): i for i, h in enumerate(tensors)}
-    made = {s: h for s, h in trace.variables.items() if s not in variables}
-    if _crosses(start, trace.state) or any(id(h) not in numbers for h in made.values()):
-        return
-    new = [
-        (i, h.state, h.version - before)
-        for i, (h, before) in enumerate(zip(tensors, versions, strict=True))
-        if h.version != before
-    ]
-    start.macros[key] = Writes(
-        trace.state,
-        new,
-        [(s, numbers[id(h)]) for s, h in made.items()],
-        {s: depth for s, depth in trace.overwritten.items() if s not in overwritten},
-    )
-
-
-def _crosses(start: State, end: State) -> bool:
-    """Tell whether a trace is run unasked somewhere in a stretch (see `State.boundary`)."""
-    return any(state.boundary for state in since(start, end))

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, ParamSpec, Ty
 import numpy as np
 
 from tenor.engine.flush import Binding, bind, finish, flush
+from tenor.engine.gradients import grad_of
 from tenor.engine.handle import Handle
-from tenor.engine.macro import exact
+from tenor.engine.call import exact
 from tenor.engine.surroundings import PLAIN, Surroundings
 from tenor.engine.trace import Trace, local, refresh
 from tenor.ir import op as ops
@@ -151,7 +152,7 @@ class Pin:
                 return False
         for of, wanted, hooks in self.entries:
             owner = _tensor(of, tensors)
-            grad = owner._grad
+            grad = grad_of(owner)
             if (None if grad is None else _kind(grad)) != wanted:
                 return False
             if tuple(owner.hooks or ()) != hooks:
@@ -245,7 +246,7 @@ def _tensor(source: int | Handle, tensors: list[Handle]) -> Handle:
 def _found(source: Source, tensors: list[Handle]) -> Handle | None:
     """Return what a leaf is at this call."""
     if isinstance(source, GradOf):
-        grad: Handle | None = _tensor(source.owner, tensors)._grad
+        grad: Handle | None = grad_of(_tensor(source.owner, tensors))
         return grad
     return _tensor(source, tensors)
 
@@ -368,7 +369,7 @@ class _Recorded:
         made.returned = _map(self.result, self._returned, Handle)
         for (owner, b, read), kind in zip(self.touched, before, strict=True):
             handle = _tensor(owner, self.tensors)
-            after = handle._grad
+            after = grad_of(handle)
             if after is None:
                 made.gradients.append((owner, None))
             elif after is not b:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import repeat
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from tenor.autograd.part import replaced
 from tenor.engine.alias import is_leaf, version_of, write
+from tenor.engine.gradients import Gradients, grad_of, touch_grad
 from tenor.engine.trace import (
     FunctionCall,
     Trace,
@@ -20,7 +23,6 @@ from tenor.engine.trace import (
     local,
     record,
     state_of,
-    touch_grad,
 )
 from tenor.engine.trie import State, meta, path
 from tenor.engine.walk import FREED, Segment, Walk, fixed, let_go, origin
@@ -418,17 +420,18 @@ class Sweep:
             for call in walk.answered:
                 call.release()
             if isinstance(source, Trace):
-                source.freed |= walk.spent()
+                source.freed = source.freed | walk.spent()
             else:
                 source.spend(walk.spent())
 
 
-@dataclass
+@dataclass(eq=False)
 class Macro:
     """A backward pass known as one edge: where it ends and which leaves got which gradients."""
 
     end: State
-    gradients: list[tuple[State, State]]
+    leaves: tuple[State, ...]
+    states: tuple[State, ...]
     freed: frozenset[State]
     values: frozenset[State]
 
@@ -450,21 +453,24 @@ def backward(root: Handle, grad: Handle | None, retain_graph: bool, create_graph
     simple = simple and not any(o.hooks or o.after for o, _ in sweep.leaves.values())
     if not retain_graph:
         sweep.free()
-    if simple and grad is None and not (create_graph or trace.hooks or trace.functions):
-        _remember(trace, start, root, sweep)
     arrived = [(owner, _answer(g, create_graph)) for owner, g in sweep.leaves.values()]
+    if simple and grad is None and not (create_graph or trace.hooks or trace.functions):
+        _remember(trace, start, root, sweep, arrived)
     for owner, fresh in arrived:
         accumulate(owner, fresh, create_graph)
 
 
-def _remember(trace: Trace, start: State, root: Handle, sweep: Sweep) -> None:
+def _remember(
+    trace: Trace, start: State, root: Handle, sweep: Sweep, arrived: list[tuple[Handle, Handle]]
+) -> None:
     by_owner = {id(owner): state for state, owner in trace.variables.items()}
     if root.within is not trace or trace.state.leaves != start.leaves:
         return
     walk = sweep.walks[trace]
     start.macros["backward", root.state] = Macro(
         trace.state,
-        [(by_owner[id(owner)], g) for owner, g in sweep.leaves.values()],
+        tuple([by_owner[id(owner)] for owner, _ in arrived]),
+        tuple([fresh.state for _, fresh in arrived]),
         frozenset(walk.spent()),
         frozenset(sweep.values),
     )
@@ -472,23 +478,28 @@ def _remember(trace: Trace, start: State, root: Handle, sweep: Sweep) -> None:
 
 def _replay(trace: Trace, macro: Macro, retain_graph: bool) -> bool:
     """Take a macro's edge; False where this trace needs the long way (and its errors)."""
-    owners = [trace.variables.get(leaf) for leaf, _ in macro.gradients]
-    if (
-        any(o is None or o.segment is not None or o.hooks or o.after for o in owners)
-        or not trace.overwritten.keys().isdisjoint(macro.values)
-        or not trace.freed.isdisjoint(macro.freed)
-    ):
+    try:
+        owners = list(map(trace.variables.__getitem__, macro.leaves))
+    except KeyError:
+        return False
+    for o in owners:
+        if o.segment is not None or o.hooks or o.after:
+            return False
+    if not trace.overwritten.keys().isdisjoint(macro.values):
+        return False
+    if trace.freed and not trace.freed.isdisjoint(macro.freed):
         return False
     trace.state = macro.end
     if not retain_graph:
-        trace.freed |= macro.freed
-    arrived = [handle_of(g) for _, g in macro.gradients]
-    for owner, fresh in zip(owners, arrived, strict=True):
-        assert owner is not None
-        if owner._grad is None and local.pinning is None:
-            owner._grad = fresh
-        else:
-            accumulate(owner, fresh, create_graph=False)
+        trace.freed = trace.freed | macro.freed if trace.freed else macro.freed
+    if local.pinning is None and all(map(is_, [o._grad for o in owners], repeat(None))):
+        found = Gradients(trace, macro, owners)
+        trace.gradients.append(found)
+        for owner in owners:
+            owner._grad = found
+        return True
+    for owner, fresh in zip(owners, [handle_of(g) for g in macro.states], strict=True):
+        accumulate(owner, fresh, create_graph=False)
     return True
 
 
@@ -533,7 +544,7 @@ def _sweep(
 def accumulate(owner: Handle, fresh: Handle, create_graph: bool) -> None:
     """Add a gradient to a leaf's `.grad`, and call the functions that wait for it."""
     touch_grad(owner, read=True)
-    before = owner._grad
+    before = grad_of(owner)
     if before is None:
         owner._grad = fresh
     elif create_graph:

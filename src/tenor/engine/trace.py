@@ -6,7 +6,9 @@ import itertools
 import threading
 from collections import defaultdict
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from time import sleep
 from typing import TYPE_CHECKING, Any, Final
 
 from tenor.engine.trie import State, forget_plans, meta, new_root, step
@@ -17,14 +19,15 @@ from tenor.ir import op as ops
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tenor.engine.gradients import Gradients
     from tenor.engine.handle import Handle
     from tenor.ir.dtype import DType
     from tenor.ir.op import Op
 
 __all__ = [
-    "FunctionCall", "Linked", "Trace", "advance", "emit_scalar", "enter", "handle_of", "install",
-    "local", "record", "record_check", "refuse_detached", "refuse_observation", "reset_trie",
-    "state_of",
+    "FunctionCall", "Linked", "Local", "Trace", "advance", "await_write", "emit_scalar", "enter",
+    "handle_of", "install", "local", "record", "record_check", "refuse_detached",
+    "refuse_observation", "reset_trie", "state_of",
 ]  # fmt: skip
 
 _SERIAL: Final = itertools.count(1)
@@ -51,21 +54,28 @@ class Trace:
         views: Views met, by their base's id: to be derived again when it is written.
         foreign: States of tensors that another thread has in its trace, by the handle's id.
         freed: States a backward pass went over and let go.
+        gradients: What backward passes gave, where that is one object yet (see `gradients`).
+        deferred: Writes that the flush does, and the tensors they write (see `writes`).
         grad: The grad mode.
+        mode: What a recorded call depends on of the thread: the dtype that products are computed
+            in (`tn.autocast`), or True where every operation is run at once.
         sealed: Whether it is being run: its leaves may be written over.
         serial: Later traces have larger numbers.
         done: Whether it has been flushed.
     """
 
     __slots__ = (
+        "deferred",
         "done",
         "donors",
         "foreign",
         "freed",
         "functions",
         "grad",
+        "gradients",
         "hooks",
         "leaves",
+        "mode",
         "outs",
         "overwritten",
         "owners",
@@ -79,7 +89,7 @@ class Trace:
         "views",
     )  # fmt: skip
 
-    def __init__(self, grad: bool) -> None:
+    def __init__(self, grad: bool, mode: DType | bool | None = None) -> None:
         self.state = ROOT
         self.leaves: list[Any] = []
         self.scalars: list[Any] = []
@@ -94,8 +104,11 @@ class Trace:
         self.overwritten: dict[State, int] = {}
         self.views: defaultdict[int, list[Handle]] = defaultdict(list)
         self.foreign: dict[int, State] = {}
-        self.freed: set[State] = set()
+        self.freed: AbstractSet[State] = frozenset()
+        self.gradients: list[Gradients] = []
+        self.deferred: list[tuple[Any, list[Handle]]] = []
         self.grad = grad
+        self.mode = mode
         self.serial = next(_SERIAL)
         self.sealed = False
         self.done = False
@@ -136,11 +149,13 @@ class Local(threading.local):
         make: Makes an empty handle; `tensor` sets it to Tensor's.
         flush: Runs the trace; `engine.flush` sets it.
         evaluate: Computes a pending handle of another thread; `engine.flush` sets it.
+        together: Runs a trace with gradients or deferred writes; `engine.together` sets it.
     """
 
     make: Callable[[], Handle]
     flush: Callable[..., None]
     evaluate: Callable[[Handle], tuple[Any, State]]
+    together: Callable[[Trace], None]
 
     def __init__(self) -> None:
         self.trace = Trace(grad=True)
@@ -153,14 +168,15 @@ class Local(threading.local):
         self.known: dict[State, Handle] = {}
         self.repeatable = True
 
+    def switch(self, name: str, value: Any) -> Any:
+        """Set `immediate` or `lowered`; return what it was."""
+        before = getattr(self, name)
+        setattr(self, name, value)
+        self.trace.mode = True if self.immediate else self.lowered
+        return before
+
 
 local: Final = Local()
-
-
-def touch_grad(owner: Handle, *, read: bool) -> None:
-    """Note for `tn.compile` what a tensor's `.grad` was when the function first met it."""
-    if local.pinning is not None:
-        local.grads.setdefault(id(owner), (owner, owner._grad, read))
 
 
 def install(**functions: Callable[..., Any]) -> None:
@@ -223,6 +239,8 @@ def _foreign(trace: Trace, handle: Handle) -> State:
         return known
     stored = handle.state.op is ops.LEAF and handle.buffer is not None
     if stored:
+        await_write(handle)
+    if stored:
         buffer, what = handle.buffer, handle.meta
     else:
         if handle.state.requires_grad and handle.state.op is not ops.VARIABLE and trace.grad:
@@ -244,6 +262,17 @@ def _foreign(trace: Trace, handle: Handle) -> State:
         if handle.hooks and handle.segment is None:
             trace.hooks[state] = handle.hooks
     return state
+
+
+def await_write(handle: Handle) -> None:
+    """Wait while another thread writes over what a tensor has in memory."""
+    trace = handle.within
+    while (
+        trace is not None
+        and trace.sealed
+        and any(h is handle for _, tensors in trace.deferred for h in tensors)
+    ):
+        sleep(0.0001)
 
 
 def refresh(handle: Handle) -> Handle:

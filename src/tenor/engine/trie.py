@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from tenor.ir.op import Op
 
 __all__ = [
-    "Meta", "State", "forget_plans", "full", "meta", "new_root", "path", "since", "step",
+    "Meta", "State", "crosses", "forget_plans", "full", "meta", "new_root", "path", "since",
+    "step",
 ]  # fmt: skip
 
 
@@ -68,13 +69,14 @@ class State(Node):
         last, next: The edge taken last time, and all edges.
         pending_bytes: Bytes of all values recorded since the root.
         boundary: Whether a trace that comes here is run at once (see `periodic`).
-        macros: Recorded stretches known as one edge, e.g. a whole backward pass.
+        calls: Calls known as one edge, by function, the newest first.
+        macros: Other stretches known as one edge, e.g. a whole backward pass.
         plans: Compiled plans by live set.
     """
 
     __slots__ = (
-        "a", "b", "boundary", "depth", "grad", "last", "leaves", "macros", "next", "parent",
-        "pending_bytes", "plans", "requires_grad", "scalars",
+        "a", "b", "boundary", "calls", "depth", "grad", "last", "leaves", "macros", "next",
+        "parent", "pending_bytes", "plans", "requires_grad", "scalars",
     )  # fmt: skip
 
     inputs: tuple[State, ...]
@@ -83,6 +85,7 @@ class State(Node):
     last: State | None
     next: dict[Any, State]
     parent: State | None
+    calls: dict[Any, tuple[Any, ...]]
     macros: dict[Any, Any]
     plans: dict[Any, Any]
     grad: bool
@@ -101,6 +104,7 @@ class State(Node):
         self.b = inputs[1] if len(inputs) > 1 else None
         self.last = None
         self.next = {}
+        self.calls = {}
         self.macros = {}
         self.plans = {}
         self.boundary = False
@@ -214,6 +218,11 @@ def since(start: State, end: State) -> Iterator[State]:
     while at is not None and at is not start:
         yield at
         at = at.parent
+
+
+def crosses(start: State, end: State) -> bool:
+    """Tell whether a trace is run unasked somewhere in a stretch (see `State.boundary`)."""
+    return any(state.boundary for state in since(start, end))
 
 
 def periodic(state: State, repeats: int = 16) -> bool:

@@ -20,6 +20,7 @@ from tenor.ir.build import Builder, GraphBuilder
 if TYPE_CHECKING:
     import weakref
     from collections.abc import Callable, Iterable
+    from collections.abc import Set as AbstractSet
 
     from tenor.autograd.part import Part
     from tenor.engine.handle import Handle
@@ -54,12 +55,12 @@ class Segment:
     functions: dict[State, FunctionCall]
     hooks: dict[State, list[Callable[[Any], Any]]]
     overwritten: dict[State, int] = field(default_factory=dict)
-    spent: set[State] = field(default_factory=set)
+    spent: AbstractSet[State] = frozenset()
     watched: dict[State, tuple[weakref.ref[Handle], int]] = field(default_factory=dict)
 
     def spend(self, walked: set[State]) -> None:
         """Let values go that only states a backward pass went over read."""
-        self.spent |= walked
+        self.spent = self.spent | walked
         for state in [s for s in self.saved if not fixed(s) and self.readers[s] <= self.spent]:
             del self.saved[state]
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from tenor.engine import pin
+from tenor.engine.gradients import grad_of
 from tenor.engine.trace import local
 from tenor.errors import ArgumentError, DTypeError, ShapeError, TenorError
 from tenor.nn.fresh import fresh
 from tenor.nn.hooks import Gradients, RemovableHandle, watch_inputs, watch_outputs
 from tenor.nn.parameter import Buffer, Parameter, adopt
+from tenor.nn.registry import Registry
 from tenor.nn.state import EXTRA, Incompatible, loadable, nearest
 from tenor.tensor import Tensor, empty, no_grad
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["Module", "RemovableHandle"]
 
 M = TypeVar("M", bound="Module")
+REGISTRIES: Final = ("_parameters", "_buffers", "_modules")
+HOOKS: Final = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 class Kind(type):
@@ -70,12 +74,24 @@ class Module(metaclass=Kind):
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Module:
         """Set up the registries, so that subclasses need not call `super().__init__()`."""
         self = object.__new__(cls)
-        for name in ("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks",
-                     "_backward_hooks", "_backward_pre_hooks"):  # fmt: skip
-            object.__setattr__(self, name, {})
-        object.__setattr__(self, "_transient", set())
-        object.__setattr__(self, "training", True)
+        own = self.__dict__
+        own.update({name: Registry(cls, own, {}) for name in REGISTRIES})
+        own.update({name: {} for name in HOOKS})
+        own.update(_transient=set(), training=True)
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the attributes; what a registry holds stands there alone."""
+        own = self.__dict__
+        held = {name for registry in REGISTRIES for name in own[registry]}
+        state = {name: value for name, value in own.items() if name not in held}
+        return state | {name: dict(own[name]) for name in REGISTRIES}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take attributes over."""
+        own, kind = self.__dict__, type(self)
+        own.update(state)
+        own.update({name: Registry(kind, own, own[name]) for name in REGISTRIES})
 
     def __init__(self) -> None:
         pass
@@ -185,7 +201,7 @@ class Module(metaclass=Kind):
                 )
 
     def __getattr__(self, name: str) -> Any:
-        for registry in ("_parameters", "_buffers", "_modules"):
+        for registry in REGISTRIES:
             found = self.__dict__.get(registry, {})
             if name in found:
                 return found[name]
@@ -200,7 +216,7 @@ class Module(metaclass=Kind):
         object.__delattr__(self, name)
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self._parameters, *self._buffers, *self._modules]
+        return [*{*super().__dir__(), *self._parameters, *self._buffers, *self._modules}]
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Add a parameter under a name.
@@ -643,7 +659,7 @@ def _convert_parameter(p: Parameter, function: Callable[[Tensor], Tensor]) -> No
     wanted = function(value)
     if wanted is value:
         return
-    grad = p._grad
+    grad = grad_of(p)
     adopt(p, wanted, p.requires_grad)
     p._grad = None if grad is None else function(grad.detach())
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from tenor.engine.gradients import grad_of, touch_grad
 from tenor.engine.handle import Handle
-from tenor.engine.macro import written
 from tenor.engine.pin import guard, pinned
-from tenor.engine.trace import local, touch_grad
+from tenor.engine.steps import step
+from tenor.engine.trace import local
+from tenor.engine.writes import written
 from tenor.errors import ArgumentError, ShapeError
 from tenor.ir import dtype as dt
 from tenor.optim.count import StepCount, StepNumbers
@@ -71,6 +73,7 @@ class Optimizer:
         self._counts: dict[Tensor, StepCount] = {}
         self._generation = 0
         self._prepared: dict[int, tuple[tuple[Any, ...], list[Tensor]]] = {}
+        self._known: dict[int, tuple[Any, list[Any], list[tuple[StepCount, DType]]]] = {}
         self._pre_hooks: list[Callable[..., Any]] = []
         self._post_hooks: list[Callable[..., Any]] = []
         if isinstance(params, Handle):
@@ -158,6 +161,11 @@ class Optimizer:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients, or set them to zero."""
+        if set_to_none and not pinned():
+            for group in self.param_groups:
+                for p in group["params"]:
+                    p._grad = None
+            return
         for group in self.param_groups:
             for p in group["params"]:
                 if set_to_none:
@@ -236,7 +244,7 @@ class Optimizer:
     def _run(self, clear: bool) -> None:
         taken: set[StepCount] = set()
         try:
-            self.record(taken)
+            self._record(taken, flushed=True)
             if clear:
                 self.zero_grad()
             local.flush()
@@ -251,36 +259,82 @@ class Optimizer:
         Args:
             taken: Takes up the counts that took the step.
         """
+        self._record(set() if taken is None else taken, flushed=False)
+
+    def _record(self, taken: set[StepCount], *, flushed: bool) -> None:
         if pinned():
             self._guard()
             for group in self.param_groups:
                 for p in group["params"]:
                     touch_grad(p, read=True)
-        taken = set() if taken is None else taken
         mode, local.trace.grad = local.trace.grad, False
         try:
             for group in self.param_groups:
-                self._record_group(group, taken)
+                self._record_group(group, taken, flushed)
         finally:
             local.trace.grad = mode
 
-    def _record_group(self, group: dict[str, Any], taken: set[StepCount]) -> None:
-        emitted: dict[tuple[StepCount, DType], list[Tensor]] = {}
+    def _record_group(self, group: dict[str, Any], taken: set[StepCount], flushed: bool) -> None:
         active = [p for p in group["params"] if p._grad is not None]
+        if not active:
+            return
         self._prepare(group, active)
-        stateful = self.counted or bool(self.kept(group))
+        names = self.kept(group)
+        numbers = self._numbers(group, active, taken)
+        switches = tuple([bool(group[s]) for s in self.switches])
+        name = (type(self), switches, len(active))
+
+        def record() -> None:
+            self._update(group, active, names, numbers, name)
+
+        if not flushed or len(numbers) > 1:
+            record()
+            return
+        (values,) = [n.values for n in numbers.values()]
+        states = [self.state[p] for p in active] if names else []
+        kept = [state[key] for state in states for key in names]
+        step(name, active, kept, list(values), record)
+
+    def _numbers(
+        self, group: dict[str, Any], active: list[Tensor], taken: set[StepCount]
+    ) -> dict[tuple[StepCount, DType], StepNumbers]:
+        """Return the numbers of a step for each count and dtype among parameters."""
+        found: dict[tuple[StepCount, DType], StepNumbers] = {}
+        for key in self._kinds(group, active):
+            found[key] = StepNumbers(self.numbers, group, key[0], key[0] not in taken)
+            taken.add(key[0])
+        return found
+
+    def _kinds(
+        self, group: dict[str, Any], active: list[Tensor]
+    ) -> list[tuple[StepCount, DType]]:
+        """Return each count and dtype among parameters, which seldom change."""
+        metas = [p.meta for p in active]
+        (_, prepared) = self._prepared[id(group)]
+        known, before, kinds = self._known.get(id(group), (None, [], []))
+        if known is prepared and all(map(operator.is_, metas, before)):
+            return kinds
+        kinds = list(dict.fromkeys((self._counts[p], p.element_type) for p in active))
+        if None not in metas:
+            self._known[id(group)] = prepared, metas, kinds
+        return kinds
+
+    def _update(
+        self,
+        group: dict[str, Any],
+        active: list[Tensor],
+        names: tuple[str, ...],
+        numbers: dict[tuple[StepCount, DType], StepNumbers],
+        name: tuple[Any, ...],
+    ) -> None:
+        """Record the updates of parameters, tensor by tensor."""
+        stateful = self.counted or bool(names)
+        emitted = {key: n.emit(key[1]) for key, n in numbers.items()}
         updates: list[tuple[Tensor, Tensor, dict[str, Any], list[Tensor]]] = []
-        tensors: list[Tensor] = []
+        tensors: list[Tensor] = [t for n in emitted.values() for t in n]
         for p in active:
-            count, dtype = self._counts[p], p.element_type
-            n = emitted.get((count, dtype))
-            if n is None:
-                numbers = StepNumbers(self.numbers, group, count, count not in taken)
-                taken.add(count)
-                n = emitted[count, dtype] = numbers.emit(dtype)
-                tensors += n
-            state, g = self.state[p] if stateful else {}, p._grad
-            updates.append((p, g, state, n))
+            state, g = self.state[p] if stateful else {}, grad_of(p)
+            updates.append((p, g, state, emitted[self._counts[p], p.element_type]))
             tensors += (p, g)
             if state:
                 tensors += [t for t in state.values() if isinstance(t, Handle)]  # type: ignore[misc]
@@ -289,8 +343,7 @@ class Optimizer:
             for p, g, state, n in updates:
                 self.update(p, g, state, n, group)
 
-        switches = tuple([bool(group[s]) for s in self.switches])
-        written((type(self), switches, len(updates)), tensors, update)
+        written(name, tensors, update)
 
     @property
     def structure(self) -> tuple[Any, ...]:

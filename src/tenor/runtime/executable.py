@@ -5,18 +5,18 @@ from __future__ import annotations
 import ctypes
 import functools
 import struct
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tenor.config import config
 from tenor.runtime import allocator, cpu, pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from tenor.ir.program import Program
     from tenor.runtime.allocator import Buffer
 
-__all__ = ["Executable", "Interrupted", "load"]
+__all__ = ["Block", "Executable", "Interrupted", "load"]
 
 SERIAL_NS: Final = 20_000
 """Below this a kernel is done before another thread has noticed it."""
@@ -93,6 +93,20 @@ def _by_ctypes(kind: Any) -> Callable[[int], int]:
     return run
 
 
+class Block(NamedTuple):
+    """Outputs that lie in one piece of memory.
+
+    Attributes:
+        offsets: Where each output that is made lies in it.
+        apart: The numbers of those, among the ones made, that do not.
+        size: Its bytes.
+    """
+
+    offsets: list[int]
+    apart: list[int]
+    size: int
+
+
 class Executable:
     """Runs a program.
 
@@ -102,6 +116,8 @@ class Executable:
 
     Attributes:
         donated: Numbers of the inputs whose buffers are written over.
+        given: Those by the outputs that are written there.
+        fresh, sizes: Numbers and bytes of the outputs that each run makes.
         memory: Bytes a run takes for values and workspace, on one thread.
     """
 
@@ -109,18 +125,19 @@ class Executable:
         self.program = program
         self.libraries = libraries
         self.donated = tuple(leaf for leaf, _ in program.donated)
-        self.outputs = list(program.output_sizes)
         self.given = {at: leaf for leaf, at in program.donated}
+        self.fresh = [i for i in range(len(program.output_sizes)) if i not in self.given]
+        self.sizes = [program.output_sizes[i] for i in self.fresh]
         self.arena = program.arena
-        inputs, outputs, scalars = program.num_inputs, len(self.outputs), len(program.scalars)
-        self.first_output = inputs
+        inputs, outputs, scalars = program.num_inputs, len(self.fresh), len(program.scalars)
+        self.places = self.given | {at: inputs + k for k, at in enumerate(self.fresh)}
         self.first_scalar = inputs + outputs
         self.pack_bases = struct.Struct(f"={inputs + outputs + 2}q").pack_into
         codes = "".join("d" if kind == "f64" else "q" for kind in program.scalars)
         self.pack_scalars = struct.Struct(f"={codes}").pack_into
         self.scalar_bytes = 8 * scalars
         self._tables()
-        self.memory = sum(self.outputs) + self.arena + self.scratch
+        self.memory = sum(program.output_sizes) + self.arena + self.scratch
         self.contexts: list[_Context] = []
         self.run_held, self.run_released = _entries()
 
@@ -154,7 +171,7 @@ class Executable:
         if space == "input":
             return at, offset
         if space == "output":
-            return self.first_output + at, offset
+            return self.places[at], offset
         if space == "scalar":
             return self.first_scalar, 8 * at + offset
         return self.first_scalar + 1, at + offset
@@ -165,21 +182,83 @@ class Executable:
         Raises:
             Interrupted: a signal came while it ran.
         """
+        made = list(map(allocator.allocate, self.sizes))
+        try:
+            code, value = self._run(inputs, scalars, [b.pointer for b in made])
+        except Interrupted as late:
+            late.results = (self.outputs(inputs, made), *late.results[1:])
+            raise
+        return self.outputs(inputs, made), code, value
+
+    def outputs(self, inputs: list[Any], made: list[Buffer]) -> list[Buffer]:
+        """Return all outputs from those that were made; the others are inputs written over."""
+        if not self.given:
+            return made
+        found: list[Any] = [None] * len(self.program.output_sizes)
+        for at, leaf in self.given.items():
+            found[at] = inputs[leaf]
+        for at, buffer in zip(self.fresh, made, strict=True):
+            found[at] = buffer
+        return found
+
+    def block(self, together: Collection[int], limit: int) -> Block:
+        """Lay outputs of at most so many bytes out one after another.
+
+        Args:
+            together: Numbers of the outputs.
+            limit: Larger ones, and those written over inputs, stay apart.
+        """
+        offsets, apart, size = [], [], 0
+        for k, (at, nbytes) in enumerate(zip(self.fresh, self.sizes, strict=True)):
+            offsets.append(size)
+            if at in together and nbytes <= limit:
+                size += -(-max(nbytes, 1) // allocator.ALIGN) * allocator.ALIGN
+            else:
+                apart.append(k)
+        return Block(offsets, apart, size)
+
+    def run_together(
+        self, inputs: list[Any], scalars: list[Any], block: Block
+    ) -> tuple[list[Any], Buffer, int, int]:
+        """Run as `run` does, outputs of a block in one piece of memory.
+
+        Returns:
+            The buffers made, None for those of the block; the block's memory; (0, 0) or
+            (code, index).
+        """
+        memory = allocator.allocate(block.size)
+        base = memory.pointer
+        made: list[Any] = [None] * len(block.offsets)
+        pointers = [base + offset for offset in block.offsets]
+        for k in block.apart:
+            made[k] = allocator.allocate(self.sizes[k])
+            pointers[k] = made[k].pointer
+        try:
+            code, value = self._run(inputs, scalars, pointers)
+        except Interrupted as late:
+            found = self.outputs(inputs, self.parts(made, memory, block))
+            late.results = (found, *late.results[1:])
+            raise
+        return made, memory, code, value
+
+    def parts(self, made: list[Any], memory: Buffer, block: Block) -> list[Buffer]:
+        """Return the buffers made, with one for each output of the block."""
+        return [
+            allocator.Buffer(memory.pointer + offset, nbytes, memory) if b is None else b
+            for b, offset, nbytes in zip(made, block.offsets, self.sizes, strict=True)
+        ]
+
+    def _run(self, inputs: list[Any], scalars: list[Any], pointers: list[int]) -> tuple[int, int]:
+        """Run with the outputs at given addresses; return (0, 0) or (code, index)."""
         try:
             context = self.contexts.pop()
         except IndexError:
             context = _Context(self)
-        allocate, given = allocator.allocate, self.given
-        if given:
-            outputs = [
-                inputs[given[i]] if i in given else allocate(n) for i, n in enumerate(self.outputs)
-            ]
-        else:
-            outputs = [allocate(n) for n in self.outputs]
+        allocate = allocator.allocate
         arena = allocate(self.arena) if self.arena else None
         self.pack_bases(
-            context.bases, 0, *[b.pointer for b in inputs], *[b.pointer for b in outputs],
-            context.scalar_address, arena.pointer if arena is not None else 0,
+            context.bases, 0, *[b.pointer for b in inputs], *pointers, context.scalar_address,
+            arena.pointer if arena is not None else 0,
         )  # fmt: skip
         if scalars:
             self.pack_scalars(context.scalars, 0, *scalars)
@@ -193,9 +272,9 @@ class Executable:
             if status[0] == NOT_BEGUN:
                 raise
             # Python handles a signal between bytecodes, and native code was run to its end.
-            raise Interrupted((outputs, status[0], status[1])) from error
+            raise Interrupted(([], status[0], status[1])) from error
         self.contexts.append(context)
-        return outputs, code, status[1] if code else 0
+        return code, status[1] if code else 0
 
     def _call(self, context: _Context) -> int:
         run = self.run_released if self.cost > RELEASE_NS else self.run_held

@@ -7,6 +7,7 @@ import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, SupportsIndex, TypeVar, overload
 
+from tenor.engine.macro import PLAIN
 from tenor.errors import ArgumentError, AxisError, ShapeError
 from tenor.ir.node import Shape, size
 
@@ -56,6 +57,8 @@ def aliased(function: Callable[P, R]) -> Callable[P, R]:
                     kwargs[name] = kwargs.pop(numpy_name)
         return function(*args, **kwargs)
 
+    if function in PLAIN:
+        PLAIN[call] = PLAIN[function]
     return call
 
 

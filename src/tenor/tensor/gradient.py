@@ -9,8 +9,9 @@ from weakref import ref
 from tenor.engine import tape
 from tenor.engine.alias import is_leaf as made_by_nothing
 from tenor.engine.alias import leave_history, record_view, write
+from tenor.engine.gradients import grad_of, touch_grad
 from tenor.engine.handle import Handle
-from tenor.engine.trace import advance, local, state_of, touch_grad
+from tenor.engine.trace import advance, local, state_of
 from tenor.engine.trie import meta
 from tenor.errors import ArgumentError, DTypeError, GradientError, ShapeError
 from tenor.ir import op as ops
@@ -143,7 +144,7 @@ def get_grad(x: Tensor) -> Tensor | None:
     """The gradient that backward passes added up, or None."""
     if local.pinning is not None:
         touch_grad(x, read=True)
-    return x._grad  # type: ignore[no-any-return]
+    return grad_of(x)  # type: ignore[no-any-return]
 
 
 def set_grad(x: Tensor, value: Tensor | None) -> None:
@@ -169,7 +170,8 @@ def set_grad(x: Tensor, value: Tensor | None) -> None:
             came=[f"gradient {value.element_type.name}", f"tensor {x.element_type.name}"],
             fix="convert it with .to(x.dtype)",
         )
-    touch_grad(x, read=False)
+    if local.pinning is not None:
+        touch_grad(x, read=False)
     x._grad = value
 
 
@@ -254,7 +256,8 @@ def retain_grad(x: Tensor) -> None:
     def keep(g: Tensor) -> None:
         owner = holder()
         if owner is not None:  # else nobody is left to look
-            owner._grad = g if owner._grad is None else owner._grad + g
+            before = grad_of(owner)
+            owner._grad = g if before is None else before + g
 
     keep.stays = True  # type: ignore[attr-defined]
     register_hook(x, keep)

@@ -15,6 +15,7 @@ import numpy as np
 
 from tenor.engine.alias import record_view, write
 from tenor.engine.handle import Handle
+from tenor.engine.macro import viewing
 from tenor.engine.trace import record, record_check
 from tenor.errors import ArgumentError, DTypeError, IndexRangeError, ShapeError, TenorError
 from tenor.ir import dtype as dt
@@ -227,6 +228,7 @@ def basic(x: Tensor, plan: Plan, take: bool = True) -> Tensor:
     return x if wanted == sizes else record_view(ops.RESHAPE, x, (wanted,))
 
 
+@viewing
 def get(x: Tensor, index: Any) -> Tensor:
     """Return x[index]: a view for integers and slices, a copy for index tensors and masks."""
     plan = plan_of(index, x.shape_tuple)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tenor.engine.alias import record_view
+from tenor.engine.macro import viewing
 from tenor.engine.trace import record
 from tenor.errors import ArgumentError, AxisError, IndexRangeError, ShapeError
 from tenor.ir import dtype as dt
@@ -96,6 +97,7 @@ def sliced(x: Tensor, dim: int, start: int, length: int, step: int = 1) -> Tenso
 
 
 @aliased
+@viewing
 def narrow(x: Tensor, dim: int, start: int, length: int) -> Tensor:
     """Return a view of `length` elements from `start` along a dim.
 
@@ -114,6 +116,7 @@ def narrow(x: Tensor, dim: int, start: int, length: int) -> Tensor:
 
 
 @aliased
+@viewing
 def select(x: Tensor, dim: int, index: int) -> Tensor:
     """Return a view at one index of a dim, which goes away.
 
@@ -133,6 +136,7 @@ def select(x: Tensor, dim: int, index: int) -> Tensor:
 
 
 @aliased
+@viewing
 def split(x: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Return views: parts of one size, the last perhaps smaller; or of the sizes listed.
 
@@ -165,6 +169,7 @@ def split(x: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Ten
 
 
 @aliased
+@viewing
 def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """Return at most `chunks` views of one size, the last perhaps smaller.
 
@@ -244,6 +249,7 @@ def dsplit(x: Tensor, sections: int | Sequence[int]) -> tuple[Tensor, ...]:
 
 
 @aliased
+@viewing
 def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """Return a view for each index of a dim, which goes away."""
     dim, extent = _along("unbind", x, dim)

@@ -172,12 +172,11 @@ class immediate(Mode):  # noqa: N801 - a mode, named as its siblings are
     def set(self) -> bool:
         """Run what is recorded, then every operation as it comes."""
         local.flush()
-        before, local.immediate = local.immediate, True
-        return before
+        return bool(local.switch("immediate", True))
 
     def restore(self, before: bool) -> None:
         """Go back to recording."""
-        local.immediate = before
+        local.switch("immediate", before)
 
 
 class autocast(Mode):  # noqa: N801 - PyTorch's name
@@ -224,12 +223,11 @@ class autocast(Mode):  # noqa: N801 - PyTorch's name
 
     def set(self) -> DType | None:
         """Switch it on, or off."""
-        before, local.lowered = local.lowered, self.dtype
-        return before
+        return local.switch("lowered", self.dtype)  # type: ignore[no-any-return]
 
     def restore(self, before: DType | None) -> None:
         """Go back to what it was."""
-        local.lowered = before
+        local.switch("lowered", before)
 
 
 def is_autocast_enabled(device_type: str = "cpu") -> bool:

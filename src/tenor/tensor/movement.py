@@ -6,6 +6,7 @@ import builtins
 from typing import TYPE_CHECKING
 
 from tenor.engine.alias import record_view
+from tenor.engine.macro import viewing
 from tenor.engine.trace import record
 from tenor.errors import ArgumentError, AxisError, ShapeError
 from tenor.ir import op as ops
@@ -75,6 +76,7 @@ def _shares(x: Tensor, shape: Shape) -> bool:
     return strides is not None and restrided(x.shape_tuple, strides, shape) is not None
 
 
+@viewing
 def reshape(x: Tensor, *shape: int | Sequence[int]) -> Tensor:
     """Return the elements, in row-major order, in a shape; one extent may be -1.
 
@@ -88,6 +90,7 @@ def reshape(x: Tensor, *shape: int | Sequence[int]) -> Tensor:
     return viewed(x, wanted) if _shares(x, wanted) else reshaped(x, wanted)
 
 
+@viewing
 def view(x: Tensor, *size: int | Sequence[int]) -> Tensor:
     """Return a view of the elements in a shape; one extent may be -1.
 
@@ -148,6 +151,7 @@ def unflatten(x: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
 
 
 @aliased
+@viewing
 def squeeze(x: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
     """Return a view without dims of extent 1: all such, or those named that have it."""
     shape = x.shape_tuple
@@ -160,6 +164,7 @@ def squeeze(x: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
 
 
 @aliased
+@viewing
 def unsqueeze(x: Tensor, dim: int) -> Tensor:
     """Return a view with a dim of extent 1 put in at `dim`."""
     shape = x.shape_tuple
@@ -167,6 +172,7 @@ def unsqueeze(x: Tensor, dim: int) -> Tensor:
     return viewed(x, (*shape[:dim], 1, *shape[dim:]))
 
 
+@viewing
 def expand(x: Tensor, *size: int | Sequence[int]) -> Tensor:
     """Return a view in which extents of 1 are repeated; -1 keeps an extent.
 
@@ -236,6 +242,7 @@ def atleast_3d(x: Tensor) -> Tensor:
 
 
 # -- orders -------------------------------------------------------------------------------------
+@viewing
 def permute(x: Tensor, *dims: int | Sequence[int]) -> Tensor:
     """Return a view whose dim i is x's dim dims[i].
 
@@ -247,6 +254,7 @@ def permute(x: Tensor, *dims: int | Sequence[int]) -> Tensor:
     return made
 
 
+@viewing
 def transpose(x: Tensor, dim0: int, dim1: int) -> Tensor:
     """Return a view with two dims swapped."""
     ndim = len(x.shape_tuple)

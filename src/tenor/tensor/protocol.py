@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tenor.engine.gradients import grad_of
 from tenor.engine.handle import Handle
 from tenor.errors import ArgumentError, DTypeError, FormatError, GradientError, ShapeError
 from tenor.tensor import elementwise, reduction
@@ -144,8 +145,9 @@ def deepcopy(x: Tensor, memo: dict[int, Any]) -> Tensor:
     made.within, made.buffer, made.meta = None, like.buffer, like.meta
     made.__dict__.update({k: v for k, v in x.__dict__.items() if k in PLAIN})
     memo[id(x)] = made
-    if x._grad is not None:
-        made._grad = x._grad.detach().clone()
+    grad = grad_of(x)
+    if grad is not None:
+        made._grad = grad.detach().clone()
     return made
 
 

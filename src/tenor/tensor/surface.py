@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from tenor.engine.call import find, take
 from tenor.engine.handle import Handle
+from tenor.engine.macro import PLAIN
+from tenor.engine.trace import local
 from tenor.errors import ArgumentError, DTypeError, ShapeError, TenorError
 from tenor.ir.dtype import DType
 from tenor.tensor.dims import ALIASES
@@ -72,8 +75,19 @@ def public(function: Callable[..., Any]) -> Callable[..., Any]:
                 raise
             raise complaint from error
 
-    vars(call)["is_public"] = True
-    return call
+    made = call
+    plain = PLAIN.get(function)
+    if plain is not None:
+        # What was recorded before is found here already, two calls further out.
+        @functools.wraps(function)
+        def made(*args: Any, **kwargs: Any) -> Any:
+            trace = local.trace
+            given = (*args, *kwargs.values()) if kwargs else args
+            known = find(trace, plain, given, kwargs)
+            return call(*args, **kwargs) if known is None else take(trace, known, given)
+
+    vars(made)["is_public"] = True
+    return made
 
 
 def publish(names: dict[str, Any], module: str = "") -> dict[str, Any]:

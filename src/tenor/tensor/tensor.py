@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import tenor.engine.flush  # noqa: F401 - tells the recorder how traces are run
+import tenor.engine.together  # noqa: F401 - tells the recorder how traces are run
 from tenor.engine.alias import version_of
 from tenor.engine.handle import Handle
 from tenor.engine.trace import install

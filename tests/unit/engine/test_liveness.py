@@ -1,7 +1,7 @@
 """What a reference count means, on whatever interpreter runs the tests."""
 
 import tenor as tn
-from tenor.engine import macro
+from tenor.engine import writes
 from tenor.engine.liveness import IN_A_LIST, IN_A_NAME, getrefcount
 from tenor.engine.trace import local
 
@@ -31,6 +31,6 @@ def test_a_loop_holds_no_more_than_a_name():
 def test_a_view_somebody_holds_is_told_from_one_that_died():
     x = tn.ones(4)
     view = x[1:3]
-    assert not macro._alone(local.trace, [x])
+    assert not writes._alone(local.trace, [x])
     del view
-    assert macro._alone(local.trace, [x])
+    assert writes._alone(local.trace, [x])

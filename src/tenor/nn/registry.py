@@ -1,0 +1,77 @@
+"""Registry: a module's parameters, buffers or children by name, found as plain attributes too.
+
+What a registry holds also stands in the module's own dictionary, so that `self.weight` costs what
+any attribute costs. A name that the module's class has stays the class's.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+__all__ = ["Registry"]
+
+NOTHING: Final = object()
+
+
+class Registry(dict[str, Any]):
+    """A dict whose entries are attributes of a module.
+
+    Args:
+        kind: The module's class.
+        own: The module's dictionary of attributes.
+        entries: What it holds at first.
+    """
+
+    __slots__ = ("kind", "own")
+
+    def __init__(self, kind: type, own: dict[str, Any], entries: dict[str, Any]) -> None:
+        super().__init__()
+        self.kind = kind
+        self.own = own
+        self.update(entries)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        super().__setitem__(name, value)
+        if not hasattr(self.kind, name):
+            self.own[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        super().__delitem__(name)
+        self.own.pop(name, None)
+
+    def pop(self, name: str, default: Any = NOTHING) -> Any:
+        """Take an entry out and return it."""
+        if name not in self and default is not NOTHING:
+            return default
+        value = self[name]
+        del self[name]
+        return value
+
+    def popitem(self) -> tuple[str, Any]:
+        """Take the last entry out and return it with its name."""
+        name = next(reversed(self))
+        return name, self.pop(name)
+
+    def clear(self) -> None:
+        """Take every entry out."""
+        for name in list(self):
+            del self[name]
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Put entries in."""
+        for name, value in dict(*args, **kwargs).items():
+            self[name] = value
+
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        """Return an entry, put in where it was not there."""
+        if name not in self:
+            self[name] = default
+        return self[name]
+
+    def __ior__(self, other: Any) -> Registry:  # type: ignore[override,misc]
+        self.update(other)
+        return self
+
+    def __reduce__(self) -> tuple[type, tuple[dict[str, Any]]]:
+        """Be copied and pickled as a plain dict; the module it is given to makes it a registry."""
+        return dict, (dict(self),)
