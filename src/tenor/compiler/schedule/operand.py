@@ -11,7 +11,7 @@ from tenor.ir import op as ops
 if TYPE_CHECKING:
     from tenor.ir.node import Node
 
-__all__ = ["Operand", "fill_of", "operand_nodes", "settle", "strided"]
+__all__ = ["Operand", "fill_of", "operand_nodes", "settle", "strided", "unshaped"]
 
 VIEWS: Final = frozenset((ops.PERMUTE, ops.RESHAPE, ops.SLICE, ops.EXPAND))
 
@@ -28,6 +28,13 @@ class Operand:
 def settle(node: Node) -> Node:
     """Return the node whose contiguous buffer holds the same bytes."""
     while node.op in (ops.RESHAPE, ops.BARRIER):
+        node = node.inputs[0]
+    return node
+
+
+def unshaped(node: Node) -> Node:
+    """Return the node whose elements a node shows in another shape."""
+    while node.op is ops.RESHAPE:
         node = node.inputs[0]
     return node
 
