@@ -67,7 +67,9 @@ def register_tile(m: int, n: int, width: int, target: Target) -> Shape:
     return best
 
 
-def product_tile(m: int, n: int, width: int, target: Target, *, packed: bool) -> Shape:
+def product_tile(
+    m: int, n: int, width: int, target: Target, *, packed: bool, panel: int = 0
+) -> Shape:
     """Return the tile of a matrix product: of those that keep the multipliers busy, a wide one.
 
     Args:
@@ -75,6 +77,7 @@ def product_tile(m: int, n: int, width: int, target: Target, *, packed: bool) ->
         width: Lanes of a vector.
         target: The machine.
         packed: Whether rows of A are packed, which goes by eights.
+        panel: Columns of B that lie together, of which a tile takes a part; 0: all of them.
     """
     room = target.registers - 1
     best, fewest = Shape(1, 1, min(width, _power(n))), float("inf")
@@ -86,6 +89,8 @@ def product_tile(m: int, n: int, width: int, target: Target, *, packed: bool) ->
                 if rows * vectors + vectors > room:
                     break
                 tile = Shape(rows, vectors, lanes)
+                if panel and panel % tile.columns:
+                    continue
                 odd = packed and rows % 8 and m > rows
                 cycles = _steps(m, n, tile) * (ODD if odd else 1)
                 if cycles < fewest:

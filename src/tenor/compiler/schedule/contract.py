@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from tenor.compiler.schedule.operand import fill_of, operand_nodes, settle, strided
+from tenor.compiler.schedule.operand import fill_of, in_panels, operand_nodes, settle, strided
 from tenor.ir import op as ops
 from tenor.ir.kernel import Buffer, Kernel
 from tenor.ir.node import Node, Shape, size
@@ -30,7 +30,8 @@ def _kernel(
 
 
 def _matmul(node: Node) -> Written:
-    a, b = (strided(i) for i in node.inputs)
+    a = strided(node.inputs[0])
+    b = in_panels(node.inputs[1]) or strided(node.inputs[1])
     *batch, m, n = node.shape
     k = node.inputs[0].shape[-1]
     across = [m * n] * len(batch)
@@ -40,7 +41,7 @@ def _matmul(node: Node) -> Written:
         "batch": _joined(list(zip(batch, a.strides[:-2], b.strides[:-2], across, strict=True))),
         "m": m, "n": n, "k": k,
         "a": a.strides[-2:], "b": b.strides[-2:], "c": (n, 1),
-        "offsets": (0, 0, 0),
+        "offsets": (0, 0, 0), "panel": b.panel,
     }  # fmt: skip
     return _kernel("matmul", node, [a.node, b.node], params, (a.offset, b.offset))
 
