@@ -134,10 +134,11 @@ class _Search:
         return True
 
     def _span(self, run: Run, number: int) -> int:
-        """Return what all do at a time, with one more kernel; 0 where they differ."""
+        """Return what all do at a time, with one more kernel; 0 where no number of tiles is."""
         every = [self.span_of(self.schedule.kernels[m]) for m in (*run.members, number)]
         whole = max(every)
-        return whole if all(span in (1, whole) for span in every) and whole > 1 else 0
+        fits = all(span and whole % span == 0 for span in every)
+        return whole if fits and whole > 1 else 0
 
     def _may_wait(self, run: Run, number: int) -> bool:
         """Tell whether the run may be done as late as another kernel."""
