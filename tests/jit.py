@@ -41,8 +41,11 @@ def compile_function(function, target=None):
     return engine.get_function_address("kernel")
 
 
-def run_kernel(lowered, arrays, begin=0, end=None, target=None):
-    """Run tiles [begin, end) of a kernel on arrays (written in place); return the status pair."""
+def run_kernel(lowered, arrays, begin=0, end=None, target=None, starts=None):
+    """Run tiles [begin, end) of a kernel on arrays (written in place); return the status pair.
+
+    `starts` are the bytes that each pointer is from the beginning of its array.
+    """
     address = compile_function(lowered.function, target)
     call = ctypes.CFUNCTYPE(
         None,
@@ -52,7 +55,9 @@ def run_kernel(lowered, arrays, begin=0, end=None, target=None):
         ctypes.c_void_p,
         ctypes.c_void_p,
     )(address)
-    pointers = (ctypes.c_void_p * len(arrays))(*[a.ctypes.data for a in arrays])
+    pointers = (ctypes.c_void_p * len(arrays))(
+        *[a.ctypes.data + at for a, at in zip(arrays, starts or [0] * len(arrays), strict=True)]
+    )
     scratch = np.zeros(lowered.scratch + 128, np.uint8)
     at = scratch.ctypes.data + (-scratch.ctypes.data) % 64
     status = np.zeros(2, np.int64)

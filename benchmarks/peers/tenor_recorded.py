@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import counting
 from workloads.inference import Inference
 from workloads.training import Training
 
-import counting
 import tenor as tn
 from peers import torch_names
 

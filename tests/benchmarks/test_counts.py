@@ -39,4 +39,4 @@ def test_a_step_costs_no_more_than_agreed(name):
 
 
 if __name__ == "__main__":
-    print(json.dumps({name: counts_of(name) for name in ROWS}, indent=1))  # noqa: T201
+    print(json.dumps({name: counts_of(name) for name in ROWS}, indent=1))

@@ -11,10 +11,10 @@ import tenor as tn
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-import catalogue  # noqa: E402
-import interleave  # noqa: E402
-import report  # noqa: E402
-from peers import tenor_recorded, torch_eager  # noqa: E402
+import catalogue
+import interleave
+import report
+from peers import tenor_recorded, torch_eager
 
 
 @pytest.fixture(autouse=True)

@@ -49,6 +49,7 @@ PASSES: Final = (
     Pass("turn", simplify.turn),
     Pass("merge", simplify.merge),
     Pass("join", simplify.join),
+    Pass("pack", simplify.pack),
     Pass("split-reduce", simplify.split_reduce, required=True),
     Pass("dead", simplify.dead),
     Pass("distinct", simplify.distinct, required=True),

@@ -20,7 +20,7 @@ from tenor.ir.node import Graph, Node, size
 from tenor.ir.program import Launch, Lowered, Pointer, Program
 
 if TYPE_CHECKING:
-    from tenor.ir.kernel import Kernel
+    from tenor.ir.kernel import Buffer, Kernel
     from tenor.ir.target import Target
 
 __all__ = [
@@ -155,8 +155,12 @@ def emit(assembly: Assembly, target: Target) -> Assembly:
             program.shapes.append((low.tiles, low.scratch, low.cost))
         numbers.append(by_text[key])
     leaves = [n for n in graph.nodes if n.op is ops.LEAF]
-    for values, use, label in zip(schedule.values, assembly.uses, schedule.labels, strict=True):
-        pointers = tuple(where[node] for node in values)
+    for kernel, values, use, label in zip(
+        schedule.kernels, schedule.values, assembly.uses, schedule.labels, strict=True
+    ):
+        pointers = tuple(
+            _moved(where[node], buffer) for node, buffer in zip(values, kernel.buffers, strict=True)
+        )
         program.launches.append(Launch(numbers[use], pointers, label))
     program.num_inputs = len(leaves)
     program.scalars = [slot_dtype(n.dtype).text for n in graph.nodes if n.op is ops.SCALAR]
@@ -164,3 +168,10 @@ def emit(assembly: Assembly, target: Target) -> Assembly:
     program.donated = [(leaves.index(leaf), at) for at, leaf in schedule.donated.items()]
     program.arena = assembly.arena
     return assembly
+
+
+def _moved(pointer: Pointer, buffer: Buffer) -> Pointer:
+    """Return a pointer to where a buffer starts in what a pointer points to."""
+    if not buffer.start:
+        return pointer
+    return replace(pointer, offset=pointer.offset + buffer.start * buffer.dtype.itemsize)

@@ -124,11 +124,20 @@ def ordered(roots: Iterable[Expr], known: Container[object] = ()) -> Iterator[Ex
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """A pointer argument of a kernel: element type, number of elements, whether it is written."""
+    """A pointer argument of a kernel.
+
+    Attributes:
+        dtype: The element type.
+        size: Elements of the value behind it.
+        written: Whether the kernel writes there.
+        start: The element of the value it points to; no part of what the kernel is, so kernels
+            that touch other parts of a value are one.
+    """
 
     dtype: DType
     size: int
     written: bool = False
+    start: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tenor.engine.macro import macro
 from tenor.errors import ArgumentError, DTypeError, ShapeError
 from tenor.nn import functional, init
 from tenor.nn.module import Module
@@ -92,6 +93,36 @@ def _plain_step(name: str, nonlinearity: str) -> Callable[..., tuple[Tensor, ...
             fix="choose one of the two",
         )
     return PLAIN[nonlinearity]
+
+
+def steps(
+    step: Callable[..., tuple[Tensor, ...]], backwards: bool, live: Sequence[Tensor] | None,
+    shares: Tensor, weight: Tensor, bias: Tensor | None, project: Tensor | None,
+    state: tuple[Tensor, ...],
+) -> tuple[Tensor, tuple[Tensor, ...]]:  # fmt: skip
+    """Return the outputs (T, N, H) and last states of steps over shares (T, N, gates H)."""
+    given = shares.unbind(0)
+    outputs = []
+    times = range(len(given))
+    for t in reversed(times) if backwards else times:
+        new = step(given[t], state, weight, bias, project)
+        if live is not None:  # a sequence that has ended, or not begun, keeps its state
+            new = tuple(where(live[t], a, b) for a, b in zip(new, state, strict=True))
+        state = new
+        outputs.append(state[0])
+    if backwards:
+        outputs.reverse()
+    return stack(outputs, 0), state
+
+
+@macro
+def one_edge(
+    step: Callable[..., tuple[Tensor, ...]], backwards: bool, shares: Tensor, weight: Tensor,
+    bias: Tensor | None, project: Tensor | None, *state: Tensor,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """Return the outputs and last states, recorded as one edge after the first time."""
+    out, last = steps(step, backwards, None, shares, weight, bias, project, state)
+    return out, *last
 
 
 # -- whole sequences ----------------------------------------------------------------------------
@@ -275,19 +306,12 @@ class Recurrent(Module):
         into = own[f"weight_ih_{suffix}"]
         assert into is not None
         # The input's share of the gates does not depend on the state: one product for all times.
-        shares = functional.linear(x, into, own.get(f"bias_ih_{suffix}")).unbind(0)
+        shares = functional.linear(x, into, own.get(f"bias_ih_{suffix}"))
         step = self.step()
-        outputs = []
-        times = range(len(shares))
-        for t in reversed(times) if backwards else times:
-            new = step(shares[t], state, weight, bias, project)
-            if live is not None:  # a sequence that has ended, or not begun, keeps its state
-                new = tuple(where(live[t], a, b) for a, b in zip(new, state, strict=True))
-            state = new
-            outputs.append(state[0])
-        if backwards:
-            outputs.reverse()
-        return stack(outputs, 0), state
+        if live is not None:
+            return steps(step, backwards, live, shares, weight, bias, project, state)
+        out, *last = one_edge(step, backwards, shares, weight, bias, project, *state)
+        return out, tuple(last)
 
     def extra_repr(self) -> str:
         """Return the arguments to print between the brackets."""

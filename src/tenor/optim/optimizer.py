@@ -305,9 +305,7 @@ class Optimizer:
             taken.add(key[0])
         return found
 
-    def _kinds(
-        self, group: dict[str, Any], active: list[Tensor]
-    ) -> list[tuple[StepCount, DType]]:
+    def _kinds(self, group: dict[str, Any], active: list[Tensor]) -> list[tuple[StepCount, DType]]:
         """Return each count and dtype among parameters, which seldom change."""
         metas = [p.meta for p in active]
         (_, prepared) = self._prepared[id(group)]

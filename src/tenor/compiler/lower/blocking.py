@@ -50,8 +50,11 @@ class Shape:
         return self.vectors * self.width
 
 
-def register_tile(m: int, n: int, width: int, target: Target) -> Shape:
-    """Return the tile that takes the fewest cycles on an m x n result."""
+def register_tile(m: int, n: int, width: int, target: Target, panel: int = 0) -> Shape:
+    """Return the tile that takes the fewest cycles on an m x n result.
+
+    Columns of B that lie together are `panel` at a time, of which a tile takes a part; 0: all do.
+    """
     room = target.registers - 1
     best, fewest = Shape(1, 1, min(width, _power(n))), float("inf")
     for lanes in {width, min(width, _power(n))}:
@@ -59,7 +62,7 @@ def register_tile(m: int, n: int, width: int, target: Target) -> Shape:
             if vectors > 1 and (vectors - 1) * lanes >= n:
                 break
             for rows in range(1, min(m, 14) + 1):
-                if rows * vectors + vectors > room:
+                if rows * vectors + vectors > room or (panel and panel % (vectors * lanes)):
                     break
                 cycles = cycles_of(m, n, Shape(rows, vectors, lanes))
                 if cycles < fewest:

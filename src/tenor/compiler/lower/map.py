@@ -21,6 +21,8 @@ __all__ = ["lower_map", "lower_run", "runs"]
 
 LONG_ROW: Final = 1 << 15
 SPLIT: Final = 1 << 13
+LONG_TILE: Final = 200_000
+"""Operations of a tile of rows, where it can be halved; the same on every machine."""
 
 
 def runs(kernel: Kernel, target: Target) -> bool:
@@ -103,7 +105,7 @@ def lower_map(kernel: Kernel, target: Target) -> Lowered:
     if len(kernel.domain) == 1:
         over_vectors(e, 0, low, high, unroll, 1, lambda: _store_all(e, kernel))
         return Lowered(e.f, total, 0, cost, span=1)
-    tiles, span = _rows(e, kernel, low, high, unroll)
+    tiles, span = _rows(e, kernel, low, high, unroll, total * weight)
     return Lowered(e.f, tiles, 0, cost, span)
 
 
@@ -138,7 +140,9 @@ def _store_all(e: Evaluator, kernel: Kernel) -> None:
         e.store(store.buffer, store.affine, store.expr)
 
 
-def _rows(e: Evaluator, kernel: Kernel, low: Value, high: Value, unroll: int) -> tuple[int, int]:
+def _rows(
+    e: Evaluator, kernel: Kernel, low: Value, high: Value, unroll: int, work: int
+) -> tuple[int, int]:
     """Write the loops over rows; return the number of tiles, and the span of each."""
     f = e.f
     *outer, n = kernel.domain
@@ -147,6 +151,8 @@ def _rows(e: Evaluator, kernel: Kernel, low: Value, high: Value, unroll: int) ->
     cuts = -(-n // SPLIT) if n >= LONG_ROW else 1
     rows = size(outer) * cuts
     per_tile = max(1, GRAIN // min(n, SPLIT))
+    while per_tile % 2 == 0 and work * per_tile > LONG_TILE * rows:
+        per_tile //= 2  # few rows of much work: more tiles, so that every thread has some
     dims, extents = list(range(last)), list(outer)
     if cuts > 1:
         dims, extents = [*dims, -1], [*extents, cuts]

@@ -9,7 +9,7 @@ are added in order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, prod
 from typing import TYPE_CHECKING, Any, Final
 
@@ -64,6 +64,7 @@ class Product:
         m, n, k: Extents.
         a, b, c: (row stride, column stride) of each operand.
         offsets: Where each operand begins.
+        panel: Columns of b that lie in line, one panel of all rows after the other; 0: all do.
     """
 
     batch: tuple[tuple[int, int, int, int], ...]
@@ -74,6 +75,7 @@ class Product:
     b: tuple[int, int]
     c: tuple[int, int]
     offsets: tuple[int, int, int]
+    panel: int = 0
 
     def turned(self) -> Product:
         """Return the product of the transposes, which is the transpose of the product."""
@@ -87,8 +89,7 @@ class Product:
         *outer, last = self.batch or ((1, 0, 0, 0),)
         extent, a, b, c = last
         if extent > 1 and b == 0 and a == self.m * self.a[0] and c == self.m * self.c[0]:
-            return Product(tuple(outer), self.m * extent, self.n, self.k, self.a, self.b, self.c,
-                           self.offsets).flattened()  # fmt: skip
+            return replace(self, batch=tuple(outer), m=self.m * extent).flattened()
         return self
 
 
@@ -98,11 +99,11 @@ def matmul(
     """Lower a batch of matrix products; see `multiply` for what may follow it.
 
     Params: batch, a tuple of (extent, stride of a, of b, of c); m, n, k; a, b, c: (row stride,
-    column stride) of each operand; offsets of each.
+    column stride) of each operand; offsets of each; panel.
     Buffers: a, b, c; one dtype.
     """
     p: dict[str, Any] = kernel.params
-    product = Product(p["batch"], p["m"], p["n"], p["k"], p["a"], p["b"], p["c"], p["offsets"])
+    product = Product(**p)
     return multiply(kernel, product, target, (0, 1, 2), finish, whole)
 
 
@@ -149,6 +150,8 @@ def multiply(
 
 def _better_turned(p: Product, width: int) -> bool:
     """Tell whether to compute the transpose: b's columns are contiguous and a is the smaller."""
+    if p.panel:
+        return False
     if p.n == 1:
         return p.m > 1
     along_k = p.b[0] == 1 and p.b[1] != 1
@@ -169,8 +172,9 @@ class _Plan:
         width = lanes_of(dtype, target)
         few = turned_tile(m, n, width) if product.b[0] == 1 != product.b[1] else None
         self.turned = few is not None
-        self.shape = few or register_tile(m, n, width, target)
-        self.row = m == 1 and product.b[1] == product.c[1] == 1 and n > self.shape.columns
+        self.shape = few or register_tile(m, n, width, target, product.panel)
+        in_line = product.b[1] == product.c[1] == 1 and not product.panel
+        self.row = m == 1 and in_line and n > self.shape.columns
         if self.row:
             self.shape = Shape(1, STRIP, width)
         self.depth = k if self.turned else depth_of(k)
@@ -205,6 +209,10 @@ class _Plan:
         more often A is packed, and the other way round.
         """
         p, shape = self.p, self.shape
+        if p.panel:
+            columns, rows = p.n // p.panel, ceil(p.m / shape.rows)
+            across = min(columns, each)
+            return min(rows, ceil(each / across)), across, p.n
         far = p.a[1] != 1
         if far:
             most *= 2
@@ -227,7 +235,8 @@ class _Plan:
         across = ceil(self.nc / shape.columns)
         down = ceil(self.mc / shape.rows)
         near_b = self.depth * self.nc * size <= NEAR
-        self.pack_b = not self.turned and (p.b[1] != 1 or (down > 1 and not near_b))
+        in_place = self.turned or p.panel
+        self.pack_b = not in_place and (p.b[1] != 1 or (down > 1 and not near_b))
         crowded = p.a[0] * size % 2048 == 0 and shape.rows > CROWD and across > 2
         far = p.a[1] != 1 and not (p.a[0] == 1 and self.mc * self.depth * size <= 2 * NEAR)
         convert = self.dtype is not self.compute and across > 1
@@ -305,7 +314,7 @@ class _Plan:
             j, which = self._split(t, across, self.nc)
             base = self._bases(which)
             at_a = f.add(base[0], f.mul(i, p.a[0]))
-            at_b = f.add(base[1], f.mul(j, p.b[1]))
+            at_b = f.add(base[1], f.mul(j, p.k if p.panel else p.b[1]))
             at_c = f.add(base[2], f.add(f.mul(i, p.c[0]), f.mul(j, p.c[1])))
             rows = self._extent(i, p.m, self.mc, down, self.shape.rows)
             columns = self._extent(j, p.n, self.nc, across, self.shape.columns)
@@ -410,7 +419,7 @@ class _Plan:
             def right(j: Value, size: int) -> None:
                 if self.pack_b and alone:
                     fill(j, size)
-                b_j = self._panel(j, alone) if self.pack_b else f.gep(b, f.mul(j, p.b[1]), kind)
+                b_j = self._panel(j, alone) if self.pack_b else f.gep(b, self._along(j), kind)
                 c_ij = f.gep(c, j if alone_c else f.add(f.mul(i, c_row), j), c_kind)
                 more = [q] if self.blocks > 1 else []
                 extent = [] if self.turned else [depth]
@@ -444,6 +453,14 @@ class _Plan:
             sweep(f, rows, panel)
 
         f.loop(0, depth, LINES, lines)
+
+    def _along(self, j: Value) -> Value:
+        """Return how far column j of B is from the first."""
+        f, p = self.f, self.p
+        if not p.panel:
+            return f.mul(j, p.b[1])
+        whole = f.mul(f.op("udiv", j, p.panel), p.panel * p.k)
+        return f.add(whole, f.op("urem", j, p.panel))
 
     def _padded(self, size: int) -> int:
         width = self.shape.width

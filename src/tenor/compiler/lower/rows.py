@@ -37,7 +37,7 @@ def lower_rows(kernel: Kernel, target: Target) -> Lowered:
     domain = size(kernel.domain)
     lowered = [PARTS[part.kernel.kind](part.kernel, target) for part in kernel.parts]
     covered = [low.covers(domain) for low in lowered]
-    assert all(count in (1, span) for count in covered), "parts cover different rows"
+    assert all(span % count == 0 for count in covered), "parts cover different rows"
     f, buffers, begin, end, scratch = entry(kernel)
     status = f.params[4]
     used = 0
@@ -60,8 +60,8 @@ def lower_rows(kernel: Kernel, target: Target) -> Lowered:
                 f.store(buffers[wire] if wire >= 0 else own[~wire], table, i)
             first, last = t, f.add(t, 1)
             if count != span:
-                first = f.mul(t, span)
-                last = f.op("smin", f.add(first, span), domain)
+                first = f.mul(t, span // count)
+                last = f.op("smin", f.add(first, span // count), low.tiles)
             low.function.name = f"part{number}"
             f.call(low.function, [table, first, last, rest, status])
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower.formats import any_lane
 from tenor.compiler.lower.sort import merge_sort, sort_key
-from tenor.compiler.lower.storage import entry, repeat, upper
+from tenor.compiler.lower.storage import entry, upper
 from tenor.ir.loops import vector
 from tenor.ir.program import Lowered
 
@@ -43,9 +43,7 @@ class Notes:
         k: How many are wanted.
     """
 
-    def __init__(
-        self, f: Function, kernel: Kernel, x: Value, scratch: Value, room: int
-    ) -> None:
+    def __init__(self, f: Function, kernel: Kernel, x: Value, scratch: Value, room: int) -> None:
         p = kernel.params
         self.f, self.x, self.dtype = f, x, kernel.buffers[0].dtype
         self.inner, self.descending, self.k = p["inner"], p["descending"], p["k"]

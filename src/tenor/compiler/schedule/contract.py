@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from tenor.compiler.schedule.operand import fill_of, lined, operand_nodes, settle, strided
+from tenor.compiler.schedule.operand import (
+    fill_of,
+    in_panels,
+    lined,
+    operand_nodes,
+    settle,
+    strided,
+)
 from tenor.ir import op as ops
 from tenor.ir.kernel import Buffer, Kernel
 from tenor.ir.node import Node, Shape, size
@@ -17,14 +24,21 @@ __all__ = ["TEMPLATES"]
 Written = tuple[Kernel, list[Node]]
 
 
-def _kernel(kind: str, node: Node, inputs: list[Node], params: dict[str, Any]) -> Written:
-    buffers = [Buffer(n.dtype, size(n.shape)) for n in inputs]
+def _kernel(
+    kind: str, node: Node, inputs: list[Node], params: dict[str, Any],
+    starts: tuple[int, ...] = (),
+) -> Written:  # fmt: skip
+    starts = starts or (0,) * len(inputs)
+    buffers = [
+        Buffer(n.dtype, size(n.shape), start=at) for n, at in zip(inputs, starts, strict=True)
+    ]
     buffers.append(Buffer(node.dtype, size(node.shape), written=True))
     return Kernel(kind, node.shape, buffers, params=params), [*inputs, node]
 
 
 def _matmul(node: Node) -> Written:
-    a, b = (strided(i) for i in node.inputs)
+    a = strided(node.inputs[0])
+    b = in_panels(node.inputs[1]) or strided(node.inputs[1])
     *batch, m, n = node.shape
     k = node.inputs[0].shape[-1]
     across = [m * n] * len(batch)
@@ -34,9 +48,9 @@ def _matmul(node: Node) -> Written:
         "batch": _joined(list(zip(batch, a.strides[:-2], b.strides[:-2], across, strict=True))),
         "m": m, "n": n, "k": k,
         "a": a.strides[-2:], "b": b.strides[-2:], "c": (n, 1),
-        "offsets": (a.offset, b.offset, 0),
+        "offsets": (0, 0, 0), "panel": b.panel,
     }  # fmt: skip
-    return _kernel("matmul", node, [a.node, b.node], params)
+    return _kernel("matmul", node, [a.node, b.node], params, (a.offset, b.offset))
 
 
 def _joined(batch: list[tuple[int, int, int, int]]) -> tuple[tuple[int, int, int, int], ...]:

@@ -35,6 +35,8 @@ class Expressions:
     Attributes:
         reads: The stored nodes read, and whether each only at the index being computed.
         values: The node behind each buffer of the kernel.
+        bases: For each buffer the element its pointer points to: the first one it was asked for.
+            So kernels that read other parts of a value are one kernel on other pointers.
     """
 
     def __init__(self, graph: Graph, stored: AbstractSet[Node], domain: Shape) -> None:
@@ -44,6 +46,7 @@ class Expressions:
         self.rank = len(domain)
         self.reads: dict[Node, bool] = {}
         self.values: list[Node] = []
+        self.bases: dict[int, int] = {}
         self.buffers: dict[Node, int] = {}
         self.written: set[Node] = set()
         self.here: dict[Node, Expr] = {}
@@ -68,18 +71,19 @@ class Expressions:
                 expr = self.value(item.source, identity(item.domain), ())
             if node not in inside:
                 self.written.add(node)
-                stores.append(Store(self.buffer(node), item.affine, expr))
-        buffers = [self._describe(node) for node in self.values]
+                stores.append(Store(*self.place(node, item.affine), expr))
+        buffers = [self._describe(number, node) for number, node in enumerate(self.values)]
         domain = items[0].domain if kind == "map" else self._widest(items)
         return Kernel(kind, domain, buffers, stores, dims, reductions)
 
     def _widest(self, items: Sequence[Item]) -> Shape:
         return next(item.domain for item in items if item.node.op.family == "reduce")
 
-    def _describe(self, node: Node) -> Buffer:
+    def _describe(self, number: int, node: Node) -> Buffer:
         if node.op is ops.SCALAR:
             return Buffer(slot_dtype(node.dtype), 1)
-        return Buffer(node.dtype, size(node.shape), node in self.written)
+        start = self.bases.get(number, 0)
+        return Buffer(node.dtype, size(node.shape), node in self.written, start)
 
     def buffer(self, node: Node) -> int:
         """Return the number of the buffer that holds a node."""
@@ -88,6 +92,12 @@ class Expressions:
             found = self.buffers[node] = len(self.values)
             self.values.append(node)
         return found
+
+    def place(self, node: Node, at: Affine) -> tuple[int, Affine]:
+        """Return the number of a node's buffer, and an address from where its pointer points."""
+        number = self.buffer(node)
+        base = self.bases.setdefault(number, at.offset)
+        return number, Affine(at.strides, at.offset - base) if base else at
 
     def expr(self, op: str, args: tuple[Expr, ...], attrs: tuple[Any, ...], dtype: DType) -> Expr:
         """Return the one expression of its kind."""
@@ -113,7 +123,7 @@ class Expressions:
         if same and node in self.here:
             return self.here[node]
         at = linear(coords, node.shape, self.rank)
-        return self.expr("load", (), (self.buffer(node), at, guards, ()), node.dtype)
+        return self.expr("load", (), (*self.place(node, at), guards, ()), node.dtype)
 
     def compute(
         self, node: Node, coords: Coords | None = None, guards: tuple[Guard, ...] = ()
@@ -162,7 +172,7 @@ class Expressions:
             return self.value(node, (still,) * len(node.shape), guards)
         if node in self.stored or node.op is ops.LEAF:
             self.reads[node] = False
-            return self.expr("load", (), (self.buffer(node), at, guards, ()), node.dtype)
+            return self.expr("load", (), (*self.place(node, at), guards, ()), node.dtype)
         if node.op is ops.RESHAPE or node.op is ops.BARRIER:
             return self.flat(node.inputs[0], at, guards)
         if node.op is ops.EXPAND and size(node.inputs[0].shape) == 1:
@@ -194,7 +204,7 @@ class Expressions:
         base = settle(x)
         self.reads[base] = False
         at = combine(rest, strides, self.rank)
-        attrs = (self.buffer(base), at, guards, (strides[dim],))
+        attrs = (*self.place(base, at), guards, (strides[dim],))
         return self.expr("load", (where,), attrs, node.dtype)
 
     def _source(self, node: Node, coords: Coords) -> Expr:

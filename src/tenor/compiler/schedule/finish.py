@@ -16,7 +16,7 @@ from tenor.ir.kernel import Buffer, Kernel, Part
 from tenor.ir.node import size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from tenor.compiler.schedule.fuse import Schedule
     from tenor.ir.node import Node
@@ -51,7 +51,7 @@ class _Search:
 
     def __init__(self, schedule: Schedule, fits: Callable[[Kernel, Kernel], bool]) -> None:
         self.kernels, self.values = list(schedule.kernels), list(schedule.values)
-        self.labels, self.fits = list(schedule.labels), fits
+        self.labels, self.fits, self.schedule = list(schedule.labels), fits, schedule
         self.outputs = set(schedule.graph.outputs)
         self.donated = {schedule.graph.outputs[at]: leaf for at, leaf in schedule.donated.items()}
         self.gone: set[Node] = set()
@@ -65,7 +65,7 @@ class _Search:
         reader = self._reader(number, result)
         if reader is None or not self.fits(kernel, self.kernels[reader]):
             return False
-        if self._writes(number, inputs=True) & self._writes(reader):
+        if self._reads(number) & self._writes(reader):
             return False
         place = self._place(number, reader)
         if place is None or not self._may_wait(number, place, result):
@@ -83,9 +83,16 @@ class _Search:
     def _reader(self, number: int, result: Node) -> int | None:
         """Return the next kernel that touches a result, if it reads each element at its index."""
         for i in range(number + 1, len(self.kernels)):
-            if result in self.values[i]:
-                return i if self._in_step(i, result) else None
+            if self._touches(i) & self._homes([result]):
+                return i if result in self.values[i] and self._in_step(i, result) else None
         return None
+
+    def _homes(self, nodes: Iterable[Node]) -> set[Node]:
+        """Return the values whose bytes these are parts of."""
+        return {self.schedule.home(node)[0] for node in nodes}
+
+    def _touches(self, number: int) -> set[Node]:
+        return self._homes(self.values[number])
 
     def _in_step(self, number: int, result: Node) -> bool:
         kernel, nodes = self.kernels[number], self.values[number]
@@ -96,32 +103,35 @@ class _Search:
         of_result = [a for a in loads if nodes[a[0]] is result]
         return not any(guards or far or at != own for _, at, guards, far in of_result)
 
-    def _writes(self, number: int, *, inputs: bool = False) -> set[Node]:
-        """Return what a kernel writes, the leaves it writes over among it; or what it reads."""
-        nodes, buffers = self.values[number], self.kernels[number].buffers
-        if inputs:
-            return {n for n, b in zip(nodes, buffers, strict=True) if not b.written}
-        made = {n for n, b in zip(nodes, buffers, strict=True) if b.written}
-        return made | {self.donated[n] for n in made if n in self.donated}
+    def _writes(self, number: int) -> set[Node]:
+        """Return what a kernel writes, the leaves it writes over among it."""
+        pairs = zip(self.values[number], self.kernels[number].buffers, strict=True)
+        made = {n for n, b in pairs if b.written}
+        return self._homes(made | {self.donated[n] for n in made if n in self.donated})
+
+    def _reads(self, number: int) -> set[Node]:
+        pairs = zip(self.values[number], self.kernels[number].buffers, strict=True)
+        return self._homes(n for n, b in pairs if not b.written)
 
     def _place(self, number: int, reader: int) -> int | None:
         """Return the first place at which the reader may be done; None where that is too far."""
-        touched, written = set(self.values[reader]), self._writes(reader)
+        touched, written = self._touches(reader), self._writes(reader)
         for i in range(reader - 1, number, -1):
-            if self._writes(i) & touched or set(self.values[i]) & written:
+            if self._writes(i) & touched or self._touches(i) & written:
                 return i + 1 if i + 1 - number <= FAR else None
         return number + 1
 
     def _may_wait(self, number: int, place: int, result: Node) -> bool:
         """Tell whether a product may be done as late as that."""
-        read = self._writes(number, inputs=True)
+        read, made = self._reads(number), self._homes([result])
         between = range(number + 1, place)
-        return not any(result in self.values[i] or self._writes(i) & read for i in between)
+        return not any(self._touches(i) & made or self._writes(i) & read for i in between)
 
     def _joined(self, number: int, reader: int, result: Node) -> tuple[Kernel, list[Node]]:
         """Return both as one kernel, and the nodes behind its pointers."""
         others = (v for i, v in enumerate(self.values) if i not in (number, reader))
         private = result not in self.outputs and not any(result in v for v in others)
+        private &= self.schedule.home(result)[0] is result
         shared: dict[Node, Buffer] = {}
         for i in (number, reader):
             for node, buffer in zip(self.values[i], self.kernels[i].buffers, strict=True):

@@ -14,13 +14,14 @@ from tenor.compiler.schedule.access import NotAffine, identity, linear
 from tenor.compiler.schedule.contract import TEMPLATES
 from tenor.compiler.schedule.expression import Expressions
 from tenor.compiler.schedule.layout import lies_across
-from tenor.compiler.schedule.operand import operand_nodes
+from tenor.compiler.schedule.operand import operand_nodes, unshaped
 from tenor.ir import op as ops
 from tenor.ir.kernel import Affine, Kernel
 from tenor.ir.node import Graph, Node, Shape, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from collections.abc import Set as AbstractSet
 
 __all__ = ["Group", "Schedule", "fuse"]
 
@@ -97,6 +98,7 @@ class Schedule:
         graph: What is computed.
         stored: Every node that has a buffer, parameters left out.
         donated: Output number -> the leaf whose buffer it is written to.
+        hosts: Node -> the concatenation it is computed into, and the element it begins at.
     """
 
     kernels: list[Kernel]
@@ -105,6 +107,15 @@ class Schedule:
     graph: Graph
     stored: list[Node]
     donated: dict[int, Node] = field(default_factory=dict)
+    hosts: dict[Node, tuple[Node, int]] = field(default_factory=dict)
+
+    def home(self, node: Node) -> tuple[Node, int]:
+        """Return the value whose bytes a node's are a part of, and the element it begins at."""
+        at = 0
+        while node in self.hosts:
+            node, start = self.hosts[node]
+            at += start
+        return node, at
 
 
 def fuse(graph: Graph, *, join: bool = True) -> Schedule:
@@ -130,6 +141,7 @@ class Fusion:
         self.join = join
         self.readers = _readers(graph)
         self.stored: set[Node] = set()
+        self.hosts: dict[Node, tuple[Node, int]] = {}
         self._mark()
 
     # -- what is stored -----------------------------------------------------------------------
@@ -172,6 +184,7 @@ class Fusion:
     # -- kernels ------------------------------------------------------------------------------
     def schedule(self) -> Schedule:
         """Group the stored nodes and write the kernels down."""
+        self.hosts = _hosts(self.graph, self.stored) if self.join else {}
         groups = self._groups()
         ordered = _in_order(groups)
         donated = _donations(self.graph, ordered)
@@ -185,7 +198,7 @@ class Fusion:
             values.append(nodes)
             labels.append("+".join(dict.fromkeys(n.op.name for n in group.nodes)))
         stored = [n for g in ordered for n in dict.fromkeys(g.nodes) if n not in inside]
-        return Schedule(kernels, values, labels, self.graph, stored, donated)
+        return Schedule(kernels, values, labels, self.graph, stored, donated, self.hosts)
 
     def _groups(self) -> list[Group]:
         groups: list[Group] = []
@@ -197,6 +210,10 @@ class Fusion:
             made[node] = []
             for item in self._items(node):
                 self._place(item, groups, by_key, made)
+            if node.op is ops.CONCAT:
+                for piece in map(unshaped, node.inputs):
+                    if self.hosts.get(piece, (None,))[0] is node:
+                        made[node] += made[piece]
         return groups
 
     def _items(self, node: Node) -> Iterable[Item]:
@@ -208,7 +225,9 @@ class Fusion:
                 coords = list(identity(source.shape))
                 at = coords[dim]
                 coords[dim] = Affine(at.strides, offset)
-                yield Item(node, source, source.shape, linear(coords, node.shape, rank))
+                affine = linear(coords, node.shape, rank)
+                if self.hosts.get(unshaped(source)) != (node, affine.offset):
+                    yield Item(node, source, source.shape, affine)
                 offset += source.shape[dim]
         elif node.op is ops.SLICE_UPDATE:
             x, value = node.inputs
@@ -296,7 +315,7 @@ class Fusion:
         """Return the nodes whose value never leaves the kernel that computes it."""
         outputs = set(self.graph.outputs)
         home = {n: g for g in groups for n in g.nodes}
-        out: set[Node] = set()
+        out: set[Node] = set(self.hosts)
         for group in groups:
             for node, same in group.reads.items():
                 if home.get(node) is not group or not same:
@@ -314,6 +333,26 @@ class Fusion:
             return template(group.items[0].node)
         write = Expressions(self.graph, self.stored, group.domain)
         return write.kernel(group.kind, group.reduce_dims, group.items, inside), write.values
+
+
+def _hosts(graph: Graph, stored: AbstractSet[Node]) -> dict[Node, tuple[Node, int]]:
+    """Return which nodes are computed right where a concatenation has them, and where that is.
+
+    Such a piece is one run of the whole's memory, and nothing else asks for a buffer of its own.
+    """
+    hosts: dict[Node, tuple[Node, int]] = {}
+    outputs = set(graph.outputs)
+    for node in graph.nodes:
+        if node.op is not ops.CONCAT or size(node.shape[: node.attrs[0]]) != 1:
+            continue
+        start = 0
+        for source in node.inputs:
+            piece = unshaped(source)
+            free = piece in stored and piece not in outputs and piece not in hosts
+            if free and size(piece.shape):
+                hosts[piece] = (node, start)
+            start += size(source.shape)
+    return hosts
 
 
 def _kind(node: Node) -> str:

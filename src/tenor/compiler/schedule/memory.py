@@ -32,8 +32,12 @@ def place(schedule: Schedule, *, reuse: bool = True) -> tuple[dict[Node, Pointer
     where.update({n: Pointer("output", i) for i, n in enumerate(graph.outputs) if n not in where})
     first: dict[Node, int] = {}
     last: dict[Node, int] = {}
+    inside: dict[Node, tuple[Node, int]] = {}
     for i, values in enumerate(schedule.values):
-        for node in values:
+        for value in values:
+            node, start = schedule.home(value)
+            if node is not value:
+                inside[value] = (node, start * value.dtype.itemsize)
             if node not in where:
                 first.setdefault(node, i)
                 last[node] = i
@@ -46,6 +50,9 @@ def place(schedule: Schedule, *, reuse: bool = True) -> tuple[dict[Node, Pointer
         taken.append((offset, offset + _bytes(node), last[node]))
         where[node] = Pointer("arena", offset)
         arena = max(arena, offset + _bytes(node))
+    for value, (node, offset) in inside.items():
+        home = where[node]
+        where[value] = Pointer(home.space, home.at, home.offset + offset)
     return where, arena
 
 

@@ -11,23 +11,39 @@ from tenor.ir import op as ops
 if TYPE_CHECKING:
     from tenor.ir.node import Node
 
-__all__ = ["Operand", "fill_of", "lined", "operand_nodes", "settle", "strided"]
+__all__ = ["Operand", "fill_of", "in_panels", "lined", "operand_nodes", "settle", "strided",
+           "unshaped"]  # fmt: skip
 
 VIEWS: Final = frozenset((ops.PERMUTE, ops.RESHAPE, ops.SLICE, ops.EXPAND))
 
 
 @dataclass(frozen=True)
 class Operand:
-    """A strided view of a stored node."""
+    """A strided view of a stored node.
+
+    Attributes:
+        node: The node.
+        strides: Elements from one index of each dim to the next.
+        offset: Where it begins.
+        panel: How many columns lie in line; 0: all of them. A panel of all rows follows the other.
+    """
 
     node: Node
     strides: tuple[int, ...]
     offset: int
+    panel: int = 0
 
 
 def settle(node: Node) -> Node:
     """Return the node whose contiguous buffer holds the same bytes."""
     while node.op in (ops.RESHAPE, ops.BARRIER):
+        node = node.inputs[0]
+    return node
+
+
+def unshaped(node: Node) -> Node:
+    """Return the node whose elements a node shows in another shape."""
+    while node.op is ops.RESHAPE:
         node = node.inputs[0]
     return node
 
@@ -50,6 +66,18 @@ def strided(node: Node) -> Operand:
     if base.op.family == "constant" or not _packable(address.strides, node.shape):
         return _copy(node)
     return Operand(base, address.strides, address.offset)
+
+
+def in_panels(node: Node) -> Operand | None:
+    """Return a matrix that is a view of panels of its columns as that view."""
+    turned = node.inputs[0] if node.op is ops.RESHAPE else node
+    if len(node.shape) != 2 or turned.op is not ops.PERMUTE or turned.attrs[0] != (1, 0, 2):
+        return None
+    panels = turned.inputs[0]
+    count, rows, columns = panels.shape
+    if node.shape != (rows, count * columns) or columns % 16:
+        return None
+    return Operand(panels, (columns, 1), 0, columns)
 
 
 def _packable(strides: tuple[int, ...], shape: tuple[int, ...]) -> bool:
@@ -81,7 +109,8 @@ def fill_of(node: Node) -> float | int | bool | None:
 def operand_nodes(node: Node) -> list[Node]:
     """Return the nodes that must have buffers for `node` to be computed."""
     if node.op is ops.MATMUL:
-        return [strided(i).node for i in node.inputs]
+        a, b = node.inputs
+        return [strided(a).node, (in_panels(b) or strided(b)).node]
     if node.op in (ops.ATTENTION, ops.ATTENTION_GRADIENT):
         return [lined(i).node for i in node.inputs]
     if node.op in (ops.TAKE, ops.TAKE_ALONG):

@@ -119,6 +119,8 @@ class _Search:
         inside = [b for b, node in enumerate(nodes) if node in run.made]
         if not inside or tail is None or len(run.members) == MOST:
             return False
+        if self._homes(n for n in nodes if n not in run.made) & self._homes(run.made):
+            return False  # it reads a row of several, where a run has made one of them
         if kernel.domain != kernels[run.members[0]].domain or (tail and run.tail not in (0, tail)):
             return False
         tail = tail or run.tail
@@ -138,32 +140,39 @@ class _Search:
         return True
 
     def _span(self, run: Run, number: int) -> int:
-        """Return what all do at a time, with one more kernel; 0 where they differ."""
+        """Return what all do at a time, with one more kernel; 0 where no number of tiles is."""
         every = [self.span_of(self.schedule.kernels[m]) for m in (*run.members, number)]
         whole = max(every)
-        return whole if all(span in (1, whole) for span in every) and whole > 1 else 0
+        fits = all(span and whole % span == 0 for span in every)
+        return whole if fits and whole > 1 else 0
 
     def _may_wait(self, run: Run, number: int) -> bool:
         """Tell whether the run may be done as late as another kernel."""
         if number - run.at > FAR + 1:
             return False
+        made = self._homes(run.made)
         for i in self._between(run, number):
-            if run.made & set(self.schedule.values[i]) or run.seen & self._writes_over(i):
+            if made & self._homes(self.schedule.values[i]) or run.seen & self._writes_over(i):
                 return False
         return True
 
     def _may_hurry(self, run: Run, number: int) -> bool:
         """Tell whether a kernel may be done as early as the run: it reads nothing made since."""
-        read = set(self.schedule.values[number])
+        read = self._homes(self.schedule.values[number])
         since = self._between(run, number)
         return len(since) <= FAR and not any(
-            read & {self.schedule.values[i][b] for b in _written(self.schedule.kernels[i])}
+            read
+            & self._homes(self.schedule.values[i][b] for b in _written(self.schedule.kernels[i]))
             for i in since
         )
 
     def _between(self, run: Run, number: int) -> list[int]:
         """Return the kernels after the run and before another that are not the run's."""
         return [i for i in range(run.at + 1, number) if i not in run.members]
+
+    def _homes(self, nodes: Iterable[Node]) -> set[Node]:
+        """Return the values whose bytes these are parts of."""
+        return {self.schedule.home(node)[0] for node in nodes}
 
     def _aligned(self, number: int, buffers: Iterable[int], tail: int) -> bool:
         """Tell whether a kernel touches these buffers at its own index or row, and nowhere else."""
@@ -178,7 +187,8 @@ class _Search:
         }
 
         def fits(buffer: int, affine: Affine) -> bool:
-            return good.get(kernel.buffers[buffer].size) == affine
+            behind = kernel.buffers[buffer]
+            return not behind.start and good.get(behind.size) == affine
 
         loads = [e.attrs for e in kernel.expressions() if e.op == "load" and e.attrs[0] in wanted]
         if any(guards or far or not fits(buffer, at) for buffer, at, guards, far in loads):
@@ -197,27 +207,32 @@ def _written(kernel: Kernel) -> list[int]:
     return [i for i, buffer in enumerate(kernel.buffers) if buffer.written]
 
 
+Key = tuple["Node", int]
+"""A value, and the element of it that a pointer points to."""
+
+
 def _joined(schedule: Schedule, run: Run) -> tuple[Kernel, list[Node], set[Node]]:
     """Return a run as one kernel, the nodes behind its pointers, and those it keeps to itself."""
-    outside = set(schedule.graph.outputs)
+    outside = {*schedule.graph.outputs, *schedule.hosts}
     for i, nodes in enumerate(schedule.values):
         if i not in run.members:
             outside.update(nodes)
     private = [n for m in run.members for n in schedule.values[m] if n in run.made - outside]
     private = list(dict.fromkeys(private))
-    shared: dict[Node, Buffer] = {}
-    kept: dict[Node, Buffer] = {}
-    parts: list[tuple[Kernel, list[Node]]] = []
+    shared: dict[Key, Buffer] = {}
+    kept: dict[Key, Buffer] = {}
+    parts: list[tuple[Kernel, list[Key]]] = []
     for m in run.members:
-        kernel, nodes = schedule.kernels[m], schedule.values[m]
-        parts.append((kernel, nodes))
-        for node, buffer in zip(nodes, kernel.buffers, strict=True):
-            where = kept if node in private else shared
-            if node not in where or buffer.written:
-                where[node] = buffer
+        kernel = schedule.kernels[m]
+        keys = [(n, b.start) for n, b in zip(schedule.values[m], kernel.buffers, strict=True)]
+        parts.append((kernel, keys))
+        for key, buffer in zip(keys, kernel.buffers, strict=True):
+            where = kept if key[0] in private else shared
+            if key not in where or buffer.written:
+                where[key] = buffer
     numbers = {n: i for i, n in enumerate(shared)} | {n: ~i for i, n in enumerate(kept)}
-    made = tuple(Part(k, tuple(numbers[n] for n in nodes)) for k, nodes in parts)
+    made = tuple(Part(k, tuple(numbers[key] for key in keys)) for k, keys in parts)
     domain = schedule.kernels[run.members[0]].domain
     params = {"span": run.span, "private": tuple(kept.values())}
     joined = Kernel("rows", domain, list(shared.values()), params=params, parts=made)
-    return joined, list(shared), set(private)
+    return joined, [node for node, _ in shared], set(private)

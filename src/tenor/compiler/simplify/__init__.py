@@ -6,6 +6,7 @@ Never:  changes a bit of any result, or decides what shares a kernel (schedule).
 """
 
 from tenor.compiler.simplify.join import join
+from tenor.compiler.simplify.pack import pack
 from tenor.compiler.simplify.passes import (
     collapse,
     dead,
@@ -16,4 +17,4 @@ from tenor.compiler.simplify.passes import (
 )
 from tenor.compiler.simplify.turn import turn
 
-__all__ = ["collapse", "dead", "distinct", "join", "merge", "split_reduce", "strip", "turn"]
+__all__ = ["collapse", "dead", "distinct", "join", "merge", "pack", "split_reduce", "strip", "turn"]

@@ -63,8 +63,9 @@ def run(kernel, nodes, arrays, target=None, splits=None):
     target = target or host()
     low = lower(kernel, target)
     held = memory(nodes, arrays)
+    starts = [buffer.start * buffer.dtype.itemsize for buffer in kernel.buffers]
     for begin, end in splits or [(0, low.tiles)]:
-        assert run_kernel(low, held, begin, end, target) == (0, 0)
+        assert run_kernel(low, held, begin, end, target, starts) == (0, 0)
     return results(nodes, held)
 
 
