@@ -22,15 +22,14 @@ from tenor.compiler.lower.blocking import lanes_of, parted, register_tile, tiles
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
 from tenor.compiler.lower.packing import Layout, mover
 from tenor.compiler.lower.panel import pack_panel
-from tenor.compiler.lower.storage import compute_type, entry
+from tenor.compiler.lower.storage import compute_type, entry, repeat
 from tenor.compiler.lower.window import Padded, Spread, flat, padded_copy, spread_out, unflat
-from tenor.config import config
-from tenor.ir import dtype as dt
+from tenor.compiler.lower.winograd_tiles import POINTS, both, pays, pitch_of, transform_tiles
 from tenor.ir.loops import Function, Value, vector
 from tenor.ir.program import Lowered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from tenor.compiler.lower.correlation import Correlation
     from tenor.ir.dtype import DType
@@ -39,10 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Winograd", "suits"]
 
-POINTS: Final = 16
-"""Points of a transformed tile."""
-CHANNELS: Final = 32
-"""Channels from which on the products outweigh the transforms."""
 DEPTH: Final = 96
 """Longest run of channels that goes through one accumulator: the transforms lose some bits."""
 NEAR: Final = 768 * 1024
@@ -54,16 +49,9 @@ TILES: Final = 256
 
 
 def suits(g: Correlation, dtype: DType) -> bool:
-    """Tell whether a correlation with neighbouring 3x3 taps is done so: by its shape."""
-    covered = prod(ceil(n / 2) * 2 for n in g.out)
-    return (
-        config.winograd
-        and dtype is dt.float32
-        and g.taps == (3, 3)
-        and g.steps == g.shape.steps == (1, 1)
-        and min(g.source, g.rows) >= CHANNELS
-        and 2 * covered <= 3 * prod(g.out)
-    )
+    """Tell whether a correlation with neighbouring taps is done so: by its shape."""
+    near = g.steps == g.shape.steps == (1, 1)
+    return near and pays(dtype, g.taps, g.source, g.rows, g.out)
 
 
 class Winograd:
@@ -91,17 +79,21 @@ class Winograd:
         g, size = self.g, self.dtype.itemsize
         high, self.across = (ceil(n / 2) for n in g.out)
         products = self.n * self.groups * g.rows * g.source * POINTS * high * self.across
-        most = parted(g.rows, 4 * self.width, PART, 1)
-        rows = NEAR // (POINTS * size * (g.source + min(most, g.rows)) * self.across)
+        most = min(parted(g.rows, 4 * self.width, PART, 1), g.rows)
+        # Weights that are far away are read again for every block: there it holds as much as they.
+        near = max(NEAR, POINTS * size * g.source * most)
+        rows = near // (POINTS * size * (g.source + most) * self.across)
         self.down = ceil(high / ceil(high / max(1, min(high, rows))))
-        self.count = self.down * self.across
-        self.tile = register_tile(self.count, min(most, g.rows), self.width, target)
+        self.images = max(1, min(self.n, rows // high))
+        self.images = ceil(self.n / ceil(self.n / self.images))
+        self.count = self.images * self.down * self.across
+        self.tile = register_tile(self.count, most, self.width, target)
         self.oc = parted(g.rows, self.tile.columns, PART, 1)
         self.c_row = ceil(min(self.oc, g.rows) / self.tile.width) * self.tile.width
         self.panels = ceil(self.oc / self.tile.columns) * self.tile.columns
         self.parts = ceil(g.rows / self.oc)
         self.chunks = ceil(high / self.down)
-        self.blocks = self.n * self.chunks
+        self.blocks = ceil(self.n / self.images) * self.chunks
         each = ceil(tiles_for(products) / (self.groups * self.parts))
         self.share = parted(self.blocks, 1, max(1, TILES // self.count), min(each, self.blocks))
         self.shares = ceil(self.blocks / self.share)
@@ -109,10 +101,12 @@ class Winograd:
         self.cost = products * 8 // (self.width * 25) + self.tiles * 200
         extents = (self.down + 1, self.across + 1)
         self.shape = Padded(g.shape.image, (2, 2), (2, 2), extents, g.shape.low)
-        # Rows of the transformed image that are a power of two apart would share cache lines' sets.
-        lines = ceil(self.count / self.width)
-        self.pitch = (lines + 1 - lines % 2) * self.width
+        self.lanes = min(self.width, 1 << (self.across - 1).bit_length())
+        spill = -self.across % self.lanes if self.images > 1 else 0
+        self.pitch = pitch_of(self.count + spill, self.width)
         self.plane = g.source * self.pitch + self.width
+        self.leaf = g.source * self.panels + self.width
+        self.sheet = self.count * self.c_row + self.width
 
     def write(self) -> Lowered:
         """Write the function."""
@@ -123,10 +117,10 @@ class Winograd:
         self.row = ceil(places / self.tile.width) * self.tile.width
         sizes = {
             "panel": g.k * self.tile.columns,
-            "weights": POINTS * g.source * self.panels,
+            "weights": POINTS * self.leaf,
             "copy": g.source * self.shape.channel + 3 * self.width,
             "points": POINTS * self.plane,
-            "products": POINTS * self.count * self.c_row,
+            "products": POINTS * self.sheet,
             "sums": self.row * self.c_row,
             "turned": self.row * self.c_row + 2 * self.width,
         }
@@ -140,7 +134,9 @@ class Winograd:
         self.deliver = spread_out("deliver", spread, self.dtype, self.width)
         self.turn = mover("turn", Layout(self.dtype, self.c_row, 1),
                           Layout(self.dtype, 1, self.row), self.c_row, self.tile.width)  # fmt: skip
-        self.forward, self.back = self._forward(), self._back()
+        self.forward = transform_tiles(self.kind, self.lanes, self.shape, (self.down, self.across),
+                                       self.pitch, self.plane)  # fmt: skip
+        self.back = self._back()
         self.weigh: dict[int, Function] = {}
         f.loop(begin, end, 1, self._tile)
         return Lowered(f, self.tiles, used, self.cost)
@@ -169,19 +165,34 @@ class Winograd:
         last = f.op("smin", f.add(first, self.share), self.blocks)
 
         def block(b: Value, _: list[Value]) -> None:
-            image, chunk = unflat(f, b, (self.n, self.chunks))
-            which = f.add(f.mul(image, self.groups), group)
-            begin = f.mul(chunk, self.down)
-            source = f.gep(self.x, f.mul(which, g.source * prod(g.shape.image)), self.kind)
-            f.call(self.copier, [source, self.at["copy"], begin, f.const(g.source, "i64")])
-            f.call(self.forward, [self.at["copy"], self.at["points"]])
+            batch, chunk = unflat(f, b, (ceil(self.n / self.images), self.chunks))
+            first = f.mul(batch, self.images)
+            count: Value = f.const(self.images, "i64")
+            if self.n % self.images:
+                count = f.op("smin", count, f.sub(f.const(self.n, "i64"), first))
+            begin, zero = f.mul(chunk, self.down), f.const(0, "i64")
+            tiles = self.down * self.across
+
+            def which(i: Value) -> Value:
+                return f.add(f.mul(f.add(first, i), self.groups), group)
+
+            def take(i: Value) -> None:
+                source = f.gep(self.x, f.mul(which(i), g.source * prod(g.shape.image)), self.kind)
+                f.call(self.copier, [source, self.at["copy"], begin, f.const(g.source, "i64")])
+                to = f.gep(self.at["points"], f.mul(i, tiles), self.kind)
+                f.call(self.forward, [self.at["copy"], to, f.const(g.source, "i64")])
+
+            def give(i: Value) -> None:
+                at = f.mul(f.add(f.mul(which(i), g.rows), row), prod(g.out))
+                from_ = f.gep(self.at["turned"], f.mul(i, 4 * tiles), self.kind)
+                f.call(self.deliver, [from_, f.gep(self.y, at, self.kind), left,
+                                      f.mul(begin, 2), zero, zero])  # fmt: skip
+
+            repeat(f, zero, count, 1, take)
             self._products(columns)
             f.call(self.back, [self.at["products"], self.at["sums"]])
             f.call(self.turn, [self.at["sums"], self.at["turned"], f.const(self.row, "i64")])
-            at = f.mul(f.add(f.mul(which, g.rows), row), prod(g.out))
-            zero = f.const(0, "i64")
-            f.call(self.deliver, [self.at["turned"], f.gep(self.y, at, self.kind), left,
-                                  f.mul(begin, 2), zero, zero])  # fmt: skip
+            repeat(f, zero, count, 1, give)
 
         f.loop(first, last, 1, block)
 
@@ -205,43 +216,11 @@ class Winograd:
                     here = f.add(f.mul(c, 9 * tile.columns), tap * tile.columns + at)
                     place = (2 - r, 2 - s) if self.flipped else (r, s)
                     taps[place] = f.load(kind, from_, here)
-                for p, x in enumerate(_both(taps, 3, along)):
-                    there = f.add(f.mul(c, tile.columns), p * g.source * self.panels + at)
+                for p, x in enumerate(both(taps, 3, along)):
+                    there = f.add(f.mul(c, tile.columns), p * self.leaf + at)
                     f.store(x, to, there)
 
         f.loop(0, g.source, 1, channel)
-        return f
-
-    def _forward(self) -> Function:
-        """Return the function (copy, points) that transforms the tiles of each channel."""
-        g, shape = self.g, self.shape
-        f = Function("forward", [("from", "ptr"), ("to", "ptr")])
-        from_, to = f.params
-        lanes = min(self.width, 1 << (self.across - 1).bit_length())
-        kind = vector(self.kind, lanes)
-
-        def along(v: Sequence[Value]) -> list[Value]:
-            return [f.sub(v[0], v[2]), f.add(v[1], v[2]), f.sub(v[2], v[1]), f.sub(v[1], v[3])]
-
-        def tiles(c: Value, i: Value, j: Value) -> None:
-            start = f.add(f.add(f.mul(c, shape.channel), f.mul(i, shape.pitches[0])), j)
-            met = {
-                (r, s): f.load(kind, from_, f.add(
-                    start,
-                    (r % 2 * 2 + s % 2) * shape.plane + r // 2 * shape.pitches[0] + s // 2,
-                ))
-                for r, s in product(range(4), repeat=2)
-            }  # fmt: skip
-            at = f.add(f.add(f.mul(c, self.pitch), f.mul(i, self.across)), j)
-            # Vectors are stored whole; the next row, or channel, overwrites what is too much.
-            for p, x in enumerate(_both(met, 4, along)):
-                f.store(x, to, f.add(at, p * self.plane))
-
-        def rows(c: Value, _: list[Value]) -> None:
-            f.loop(0, self.down, 1, lambda i, _: f.loop(
-                0, self.across, lanes, lambda j, _: tiles(c, i, j)))  # fmt: skip
-
-        f.loop(0, g.source, 1, rows)
         return f
 
     def _back(self) -> Function:
@@ -260,17 +239,18 @@ class Winograd:
             def channels(o: Value, _: list[Value]) -> None:
                 at = f.add(f.mul(number, self.c_row), o)
                 points = {
-                    (r, s): f.load(kind, from_, f.add(at, (4 * r + s) * self.count * self.c_row))
+                    (r, s): f.load(kind, from_, f.add(at, (4 * r + s) * self.sheet))
                     for r, s in product(range(4), repeat=2)
                 }
-                for p, x in enumerate(_both(points, 4, along)):
+                for p, x in enumerate(both(points, 4, along)):
                     place = flat(f, [f.add(f.mul(i, 2), p // 2), f.add(f.mul(j, 2), p % 2)],
-                                 (2 * self.down, 2 * self.across))  # fmt: skip
+                                 (2 * self.images * self.down, 2 * self.across))  # fmt: skip
                     f.store(x, to, f.add(f.mul(place, self.c_row), o))
 
             f.loop(0, self.c_row, width, channels)
 
-        f.loop(0, self.down, 1, lambda i, _: f.loop(0, self.across, 1, lambda j, _: tile(i, j)))
+        rows = self.images * self.down
+        f.loop(0, rows, 1, lambda i, _: f.loop(0, self.across, 1, lambda j, _: tile(i, j)))
         return f
 
     # -- products -----------------------------------------------------------------------------
@@ -279,17 +259,17 @@ class Winograd:
         f, g, tile = self.f, self.g, self.tile
         along = Extent(f.const(self.count, "i64"), tile.rows, self.count % tile.rows)
 
-        def block(q: Value, _: list[Value]) -> None:
-            depth = f.op("smin", f.const(self.depth, "i64"), f.sub(f.const(g.source, "i64"), q))
-            more = [q] if g.source > self.depth else []
+        def point(p: Value, _: list[Value]) -> None:
+            def block(q: Value, _: list[Value]) -> None:
+                depth = f.op("smin", f.const(self.depth, "i64"), f.sub(f.const(g.source, "i64"), q))
+                more = [q] if g.source > self.depth else []
 
-            def point(p: Value, _: list[Value]) -> None:
                 def tiles(t: Value, height: int) -> None:
                     a = f.add(f.add(f.mul(p, self.plane), f.mul(q, self.pitch)), t)
-                    to = f.mul(f.add(f.mul(p, self.count), t), self.c_row)
+                    to = f.add(f.mul(p, self.sheet), f.mul(t, self.c_row))
 
                     def channels(j: Value, size: int) -> None:
-                        b = f.add(f.add(f.mul(p, g.source * self.panels), f.mul(j, g.source)),
+                        b = f.add(f.add(f.mul(p, self.leaf), f.mul(j, g.source)),
                                   f.mul(q, tile.columns))  # fmt: skip
                         points = f.gep(self.at["points"], a, self.kind)
                         weights = f.gep(self.at["weights"], b, self.kind)
@@ -300,9 +280,9 @@ class Winograd:
 
                 sweep(f, along, tiles)
 
-            f.loop(0, POINTS, 1, point)
+            f.loop(0, g.source, self.depth, block)
 
-        f.loop(0, g.source, self.depth, block)
+        f.loop(0, POINTS, 1, point)
 
     def _micro(self, height: int, size: int) -> Function:
         tile = self.tile
@@ -316,12 +296,3 @@ class Winograd:
             )  # fmt: skip
             self.micros[height, vectors] = micro_kernel(f"multiply{height}x{vectors}", spec)
         return self.micros[height, vectors]
-
-
-def _both(
-    points: dict[tuple[int, int], Value], count: int,
-    along: Callable[[Sequence[Value]], list[Value]],
-) -> list[Value]:  # fmt: skip
-    """Return a square of points with both dims transformed, row-major."""
-    columns = [along([points[r, s] for r in range(count)]) for s in range(count)]
-    return [x for row in zip(*columns, strict=True) for x in along(row)]

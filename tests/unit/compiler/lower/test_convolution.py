@@ -202,6 +202,8 @@ LARGE = {
     "many channels in groups": Case(2, (64, 96), (8, 8), (2, 3), padding=1, groups=2),
     "neighbouring taps": Case(2, (100, 70), (13, 18), (3, 3), padding=((2, 0), (1, 1))),
     "neighbouring taps in groups": Case(3, (64, 160), (7, 7), (3, 3), padding=1, groups=2),
+    "small images together": Case(7, (130, 36), (7, 6), (3, 3), padding=1),
+    "neighbouring taps in several rows": Case(2, (33, 70), (39, 25), (3, 3), padding=1),
     "depthwise": Case(5, (37, 37), (9, 11), (3, 3), padding=1, groups=37),
     "depthwise, strided": Case(2, (33, 66), (30, 41), (5, 3), stride=(2, 3), padding=2, groups=33),
     "depthwise in a line": Case(3, (20, 20), (1300,), (40,), dilation=2, groups=20),
@@ -237,20 +239,22 @@ NEIGHBOURS = {
 }
 
 
-@pytest.mark.parametrize("kind", ["conv", "conv_input"])
+@KINDS
 @pytest.mark.parametrize("positive", [False, True])
 @pytest.mark.parametrize("case", NEIGHBOURS.values(), ids=NEIGHBOURS.keys())
-def test_winograds_errors_are_no_larger_than_a_direct_sums(kind, positive, case, monkeypatch):
+def test_winograds_errors_are_like_a_direct_sums(kind, positive, case, monkeypatch):
     arrays = operands(kind, case, dt.float32)
     if positive:
         arrays = [np.abs(x) for x in arrays]
     exact = getattr(case, kind)(*(x.astype(np.float64) for x in arrays))
     fast = result(kind, case, arrays, dt.float32)
     monkeypatch.setattr(convolution, "suits", lambda *_: False)
+    monkeypatch.setattr(weight_gradient, "suits_weight", lambda *_: False)
     direct = result(kind, case, arrays, dt.float32)
     assert not np.array_equal(fast, direct), "both are direct"
     errors = [np.sqrt(np.mean((x - exact) ** 2)) for x in (fast, direct)]
-    assert errors[0] <= errors[1]
+    # A gradient over few places is a short sum either way: there the transforms show.
+    assert errors[0] <= errors[1] * (1.25 if kind == "conv_weight" else 1)
 
 
 @pytest.mark.parametrize("kind", ["conv", "conv_input"])
@@ -274,24 +278,27 @@ def test_winograd_takes_what_its_transforms_pay_for():
         Case(2, (64, 64), (8, 8), (3, 2)), Case(2, (64, 64), (5, 5), (3, 3)),
         Case(2, (64, 64), (8, 8), (3, 3), groups=4), Case(2, (64, 64), (8, 8, 8), (3, 3, 3)),
     )  # fmt: skip
-    assert [calls(c) for c in direct] == [False] * len(direct)
+    for kind in ("conv", "conv_weight"):
+        assert [calls(c, kind=kind) for c in direct] == [False] * len(direct)
     for target in (None, Target.x86_64_avx2(), Target.aarch64(), Target.wasm32()):
         for n in (1, 9):
             assert calls(Case(n, (32, 40), (7, 7), (3, 3), padding=1), target=target)
+            assert calls(Case(n, (32, 40), (7, 7), (3, 3), padding=1), target=target,
+                         kind="conv_weight")  # fmt: skip
     assert not calls(direct[0], dt.float64)
     assert not calls(Case(2, (64, 64), (8, 8), (3, 3)), dt.float64)
 
 
 def test_winograd_may_be_switched_off(monkeypatch):
     case = Case(1, (32, 40), (7, 7), (3, 3), padding=1)
-    assert calls(case)
+    assert all(calls(case, kind=kind) for kind in ROLES)
     monkeypatch.setattr(config, "winograd", False)
-    assert not calls(case)
+    assert not any(calls(case, kind=kind) for kind in ROLES)
 
 
-def calls(case, dtype=dt.float32, target=None):
+def calls(case, dtype=dt.float32, target=None, kind="conv"):
     """Tell whether a convolution is done by Winograd's transforms."""
-    lowered, _ = prepared("conv", case, operands("conv", case, dtype), dtype, target)
+    lowered, _ = prepared(kind, case, operands(kind, case, dtype), dtype, target)
     return "forward" in lowered.function.callees
 
 
