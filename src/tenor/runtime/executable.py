@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tenor.config import config
 from tenor.runtime import allocator, cpu, pool
+from tenor.runtime.kept import Kept, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +24,9 @@ SERIAL_NS: Final = 20_000
 RELEASE_NS: Final = 50_000
 """Above this other Python threads may run meanwhile."""
 
+
+LAUNCH_WORDS: Final = 5
+"""Words of a launch, as the native loop reads it."""
 
 NOT_BEGUN: Final = -1
 """The status before the native loop sets it to 0."""
@@ -115,12 +119,13 @@ class Executable:
         inputs, outputs, scalars = program.num_inputs, len(self.outputs), len(program.scalars)
         self.first_output = inputs
         self.first_scalar = inputs + outputs
-        self.pack_bases = struct.Struct(f"={inputs + outputs + 2}q").pack_into
+        self.pack_bases = struct.Struct(f"={inputs + outputs + 3}q").pack_into
         codes = "".join("d" if kind == "f64" else "q" for kind in program.scalars)
         self.pack_scalars = struct.Struct(f"={codes}").pack_into
         self.scalar_bytes = 8 * scalars
         self._tables()
-        self.memory = sum(self.outputs) + self.arena + self.scratch
+        self.memory = sum(self.outputs) + self.arena + self.scratch + program.kept
+        self.kept = Kept(program.kept, program.prepared_from) if program.kept else None
         self.contexts: list[_Context] = []
         self.run_held, self.run_released = _entries()
 
@@ -157,7 +162,7 @@ class Executable:
             return self.first_output + at, offset
         if space == "scalar":
             return self.first_scalar, 8 * at + offset
-        return self.first_scalar + 1, at + offset
+        return self.first_scalar + (2 if space == "kept" else 1), at + offset
 
     def run(self, inputs: list[Any], scalars: list[Any]) -> tuple[list[Buffer], int, int]:
         """Run on buffers and numbers; return the outputs, and (0, 0) or (code, index).
@@ -171,16 +176,21 @@ class Executable:
             context = _Context(self)
         allocate, given = allocator.allocate, self.given
         if given:
+            written(inputs, self.donated)
             outputs = [
                 inputs[given[i]] if i in given else allocate(n) for i, n in enumerate(self.outputs)
             ]
         else:
             outputs = [allocate(n) for n in self.outputs]
         arena = allocate(self.arena) if self.arena else None
+        prepared = self.kept.take(inputs) if self.kept is not None else None
         self.pack_bases(
             context.bases, 0, *[b.pointer for b in inputs], *[b.pointer for b in outputs],
             context.scalar_address, arena.pointer if arena is not None else 0,
+            prepared.buffer.pointer if prepared is not None else 0,
         )  # fmt: skip
+        if prepared is not None:
+            self._skip(context, self.program.preparations if prepared.sources is None else 0)
         if scalars:
             self.pack_scalars(context.scalars, 0, *scalars)
         scratch = allocate(self.scratch) if self.scratch else None
@@ -195,7 +205,14 @@ class Executable:
             # Python handles a signal between bytecodes, and native code was run to its end.
             raise Interrupted((outputs, status[0], status[1])) from error
         self.contexts.append(context)
+        if prepared is not None:
+            prepared.keep(inputs)
         return outputs, code, status[1] if code else 0
+
+    def _skip(self, context: _Context, count: int) -> None:
+        """Begin after so many launches: what they prepare is there."""
+        context.block[0] = ctypes.addressof(self.launches) + 8 * LAUNCH_WORDS * count
+        context.block[1] = len(self.program.launches) - count
 
     def _call(self, context: _Context) -> int:
         run = self.run_released if self.cost > RELEASE_NS else self.run_held
@@ -220,7 +237,7 @@ class _Context:
     """The memory one run of an executable needs for itself."""
 
     def __init__(self, executable: Executable) -> None:
-        self.bases = (ctypes.c_int64 * (executable.first_scalar + 2))()
+        self.bases = (ctypes.c_int64 * (executable.first_scalar + 3))()
         self.scalars = (ctypes.c_int64 * max(1, executable.scalar_bytes // 8))()
         self.scalar_address = ctypes.addressof(self.scalars)
         self.argbuf = (ctypes.c_int64 * executable.widest)()

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from tenor.compiler.lower.blocking import lanes_of, parted, register_tile, tiles_for
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
 from tenor.compiler.lower.packing import Layout, mover
-from tenor.compiler.lower.panel import pack_panel
+from tenor.compiler.lower.panel import each_panel, pack_panel
 from tenor.compiler.lower.storage import compute_type, entry, repeat
 from tenor.compiler.lower.window import Padded, Spread, flat, padded_copy, spread_out, unflat
 from tenor.compiler.lower.winograd_tiles import POINTS, both, pays, pitch_of, transform_tiles
@@ -44,6 +44,8 @@ NEAR: Final = 768 * 1024
 """Bytes of the transformed tiles of a block, before and after the products."""
 PART: Final = 128
 """Channels of the result done at a time."""
+CHANNELS_EACH: Final = 64
+"""Channels that are worth transforming the image for once more, with full vectors."""
 TILES: Final = 256
 """Tiles after which transforming the weight once more costs nothing."""
 
@@ -65,10 +67,13 @@ class Winograd:
 
     def __init__(self, kernel: Kernel, target: Target, g: Correlation, *, flipped: bool) -> None:
         self.kernel, self.g, self.flipped = kernel, g, flipped
-        self.n, self.groups = kernel.params["n"], kernel.params["groups"]
+        self.n: int = kernel.params["n"]
+        self.groups: int = kernel.params["groups"]
+        self.weigh: dict[int, Function] = {}
         self.dtype = kernel.buffers[0].dtype
         self.kind = compute_type(self.dtype)
         self.width = lanes_of(self.dtype, target)
+        self.ready = "prepared" in kernel.params
         pieces = ceil(g.source / DEPTH)
         self.depth = ceil(ceil(g.source / pieces) / 16) * 16
         self.micros: dict[tuple[int, int], Function] = {}
@@ -87,6 +92,7 @@ class Winograd:
         self.images = max(1, min(self.n, rows // high))
         self.images = ceil(self.n / ceil(self.n / self.images))
         self.count = self.images * self.down * self.across
+        self.lanes = min(self.width, 1 << (self.across - 1).bit_length())
         self.tile = register_tile(self.count, most, self.width, target)
         self.oc = parted(g.rows, self.tile.columns, PART, 1)
         self.c_row = ceil(min(self.oc, g.rows) / self.tile.width) * self.tile.width
@@ -94,19 +100,70 @@ class Winograd:
         self.parts = ceil(g.rows / self.oc)
         self.chunks = ceil(high / self.down)
         self.blocks = ceil(self.n / self.images) * self.chunks
-        each = ceil(tiles_for(products) / (self.groups * self.parts))
-        self.share = parted(self.blocks, 1, max(1, TILES // self.count), min(each, self.blocks))
-        self.shares = ceil(self.blocks / self.share)
-        self.tiles = self.groups * self.parts * self.shares
+        self._share(products)
+        self.tiles = self.groups * self.runs * self.shares
         self.cost = products * 8 // (self.width * 25) + self.tiles * 200
         extents = (self.down + 1, self.across + 1)
         self.shape = Padded(g.shape.image, (2, 2), (2, 2), extents, g.shape.low)
-        self.lanes = min(self.width, 1 << (self.across - 1).bit_length())
         spill = -self.across % self.lanes if self.images > 1 else 0
         self.pitch = pitch_of(self.count + spill, self.width)
         self.plane = g.source * self.pitch + self.width
-        self.leaf = g.source * self.panels + self.width
+        self.every = ceil(g.rows / self.tile.columns) * self.tile.columns
+        self.leaf = g.source * (self.every if self.ready else self.panels) + self.width
         self.sheet = self.count * self.c_row + self.width
+
+    def _share(self, products: int) -> None:
+        """Share the blocks, and the parts of the channels, among tiles."""
+        each = ceil(tiles_for(products) / self.groups)
+        self.run, most = 1, max(1, TILES // self.count)
+        if self.ready:
+            # Whoever does some of the channels transforms the image for them.
+            most = self.blocks
+            self.share = parted(self.blocks, 1, most, min(each, self.blocks))
+            least = ceil(CHANNELS_EACH * self.width / (self.lanes * self.oc))
+            runs = min(ceil(each * self.share / self.blocks), max(1, self.parts // least))
+            self.run = ceil(self.parts / runs)
+        else:
+            each = ceil(each / self.parts)
+            self.share = parted(self.blocks, 1, most, min(each, self.blocks))
+        self.runs = ceil(self.parts / self.run)
+        self.shares = ceil(self.blocks / self.share)
+
+    @property
+    def packed(self) -> int:
+        """Elements of the prepared weight."""
+        return self.groups * POINTS * self.leaf
+
+    def prepare(self, kernel: Kernel) -> Lowered:
+        """Write the function that prepares the weight: a tile is a panel of a group."""
+        g, columns = self.g, self.tile.columns
+        f, (w, packed), begin, end, scratch = entry(kernel)
+        self.f = f
+        panels = self.every // columns
+
+        def tile(t: Value, _: list[Value]) -> None:
+            group, panel = unflat(f, t, (self.groups, panels))
+            j = f.mul(panel, columns)
+            from_ = f.gep(w, f.add(f.mul(group, g.rows * g.k), f.mul(j, g.row)),
+                          self.kind)  # fmt: skip
+            to = f.add(f.mul(group, POINTS * self.leaf), f.mul(j, g.source))
+            to = f.gep(packed, to, self.kind)
+            each_panel(
+                f, g.rows, columns, panel, lambda size: self._weigh(from_, to, scratch, size)
+            )
+
+        f.loop(begin, end, 1, tile)
+        used = g.k * columns * self.dtype.itemsize
+        return Lowered(f, self.groups * panels, used, 2 * self.packed // self.width)
+
+    def _weigh(self, from_: Value, to: Value, panel: Value, size: int) -> None:
+        """Transform the weight of one panel."""
+        f, tile = self.f, self.tile
+        pack_panel(f, self.g, self.dtype, tile, size, from_, panel, None)
+        vectors = ceil(size / tile.width)
+        if vectors not in self.weigh:
+            self.weigh[vectors] = self._weights(vectors)
+        f.call(self.weigh[vectors], [panel, to])
 
     def write(self) -> Lowered:
         """Write the function."""
@@ -116,8 +173,8 @@ class Winograd:
         places = 4 * self.count
         self.row = ceil(places / self.tile.width) * self.tile.width
         sizes = {
-            "panel": g.k * self.tile.columns,
-            "weights": POINTS * self.leaf,
+            "panel": 0 if self.ready else g.k * self.tile.columns,
+            "weights": 0 if self.ready else POINTS * self.leaf,
             "copy": g.source * self.shape.channel + 3 * self.width,
             "points": POINTS * self.plane,
             "products": POINTS * self.sheet,
@@ -137,32 +194,17 @@ class Winograd:
         self.forward = transform_tiles(self.kind, self.lanes, self.shape, (self.down, self.across),
                                        self.pitch, self.plane)  # fmt: skip
         self.back = self._back()
-        self.weigh: dict[int, Function] = {}
         f.loop(begin, end, 1, self._tile)
         return Lowered(f, self.tiles, used, self.cost)
 
     def _tile(self, t: Value, _: list[Value]) -> None:
-        f, g = self.f, self.g
-        group, part, share = unflat(f, t, (self.groups, self.parts, self.shares))
-        row = f.mul(part, self.oc)
-        left: Value = f.const(min(self.oc, g.rows), "i64")
-        if self.parts > 1 and g.rows % self.oc:
-            left = f.op("smin", left, f.sub(f.const(g.rows, "i64"), row))
-        columns = Extent(left, self.tile.columns, g.rows % self.tile.columns)
-        weights = f.add(f.mul(group, g.k * g.rows), f.mul(row, g.row))
-
-        def transform(j: Value, size: int) -> None:
-            from_ = f.gep(self.w, f.add(weights, f.mul(j, g.row)), self.kind)
-            pack_panel(f, g, self.dtype, self.tile, size, from_, self.at["panel"], None)
-            vectors = ceil(size / self.tile.width)
-            if vectors not in self.weigh:
-                self.weigh[vectors] = self._weights(vectors)
-            to = f.gep(self.at["weights"], f.mul(j, g.source), self.kind)
-            f.call(self.weigh[vectors], [self.at["panel"], to])
-
-        sweep(f, columns, transform)
+        f = self.f
+        group, run, share = unflat(f, t, (self.groups, self.runs, self.shares))
         first = f.mul(share, self.share)
         last = f.op("smin", f.add(first, self.share), self.blocks)
+        part = f.mul(run, self.run)
+        if not self.ready:
+            self._transform(group, part)
 
         def block(b: Value, _: list[Value]) -> None:
             batch, chunk = unflat(f, b, (ceil(self.n / self.images), self.chunks))
@@ -170,31 +212,75 @@ class Winograd:
             count: Value = f.const(self.images, "i64")
             if self.n % self.images:
                 count = f.op("smin", count, f.sub(f.const(self.n, "i64"), first))
-            begin, zero = f.mul(chunk, self.down), f.const(0, "i64")
-            tiles = self.down * self.across
+            begin = f.mul(chunk, self.down)
+            repeat(f, f.const(0, "i64"), count, 1, lambda i: self._take(
+                i, self._which(group, f.add(first, i)), begin))  # fmt: skip
 
-            def which(i: Value) -> Value:
-                return f.add(f.mul(f.add(first, i), self.groups), group)
+            def channels(q: Value, _: list[Value]) -> None:
+                self._channels(group, q, first, count, begin)
 
-            def take(i: Value) -> None:
-                source = f.gep(self.x, f.mul(which(i), g.source * prod(g.shape.image)), self.kind)
-                f.call(self.copier, [source, self.at["copy"], begin, f.const(g.source, "i64")])
-                to = f.gep(self.at["points"], f.mul(i, tiles), self.kind)
-                f.call(self.forward, [self.at["copy"], to, f.const(g.source, "i64")])
-
-            def give(i: Value) -> None:
-                at = f.mul(f.add(f.mul(which(i), g.rows), row), prod(g.out))
-                from_ = f.gep(self.at["turned"], f.mul(i, 4 * tiles), self.kind)
-                f.call(self.deliver, [from_, f.gep(self.y, at, self.kind), left,
-                                      f.mul(begin, 2), zero, zero])  # fmt: skip
-
-            repeat(f, zero, count, 1, take)
-            self._products(columns)
-            f.call(self.back, [self.at["products"], self.at["sums"]])
-            f.call(self.turn, [self.at["sums"], self.at["turned"], f.const(self.row, "i64")])
-            repeat(f, zero, count, 1, give)
+            end = f.op("smin", f.add(part, self.run), self.parts)
+            f.loop(part, end, 1, channels)
 
         f.loop(first, last, 1, block)
+
+    def _which(self, group: Value, image: Value) -> Value:
+        return self.f.add(self.f.mul(image, self.groups), group)
+
+    def _columns(self, part: Value) -> tuple[Value, Extent]:
+        """Return the first channel of a part, and how many there are."""
+        f, g = self.f, self.g
+        row = f.mul(part, self.oc)
+        left: Value = f.const(min(self.oc, g.rows), "i64")
+        if self.parts > 1 and g.rows % self.oc:
+            left = f.op("smin", left, f.sub(f.const(g.rows, "i64"), row))
+        return row, Extent(left, self.tile.columns, g.rows % self.tile.columns)
+
+    def _transform(self, group: Value, part: Value) -> None:
+        """Transform the weight of a part."""
+        f, g = self.f, self.g
+        row, columns = self._columns(part)
+        weights = f.add(f.mul(group, g.k * g.rows), f.mul(row, g.row))
+
+        def panel(j: Value, size: int) -> None:
+            from_ = f.gep(self.w, f.add(weights, f.mul(j, g.row)), self.kind)
+            to = f.gep(self.at["weights"], f.mul(j, g.source), self.kind)
+            self._weigh(from_, to, self.at["panel"], size)
+
+        sweep(f, columns, panel)
+
+    def _take(self, i: Value, which: Value, begin: Value) -> None:
+        """Transform the tiles of an image."""
+        f, g = self.f, self.g
+        every = f.const(g.source, "i64")
+        source = f.gep(self.x, f.mul(which, g.source * prod(g.shape.image)), self.kind)
+        f.call(self.copier, [source, self.at["copy"], begin, every])
+        to = f.gep(self.at["points"], f.mul(i, self.down * self.across), self.kind)
+        f.call(self.forward, [self.at["copy"], to, every])
+
+    def _channels(
+        self, group: Value, part: Value, first: Value, count: Value, begin: Value
+    ) -> None:
+        """Write a part of the channels of a block's images."""
+        f, g = self.f, self.g
+        row, columns = self._columns(part)
+        weights = self.at["weights"]
+        if self.ready:
+            at = f.add(f.mul(group, POINTS * self.leaf), f.mul(row, g.source))
+            weights = f.gep(self.w, at, self.kind)
+        self._products(columns, weights)
+        f.call(self.back, [self.at["products"], self.at["sums"]])
+        f.call(self.turn, [self.at["sums"], self.at["turned"], f.const(self.row, "i64")])
+        zero, tiles = f.const(0, "i64"), self.down * self.across
+
+        def give(i: Value) -> None:
+            which = self._which(group, f.add(first, i))
+            at = f.mul(f.add(f.mul(which, g.rows), row), prod(g.out))
+            from_ = f.gep(self.at["turned"], f.mul(i, 4 * tiles), self.kind)
+            f.call(self.deliver, [from_, f.gep(self.y, at, self.kind), columns.count,
+                                  f.mul(begin, 2), zero, zero])  # fmt: skip
+
+        repeat(f, zero, count, 1, give)
 
     # -- transforms ---------------------------------------------------------------------------
     def _weights(self, vectors: int) -> Function:
@@ -254,7 +340,7 @@ class Winograd:
         return f
 
     # -- products -----------------------------------------------------------------------------
-    def _products(self, columns: Extent) -> None:
+    def _products(self, columns: Extent, leaves: Value) -> None:
         """Write the 16 products over the channels: blocks of k in order."""
         f, g, tile = self.f, self.g, self.tile
         along = Extent(f.const(self.count, "i64"), tile.rows, self.count % tile.rows)
@@ -272,7 +358,7 @@ class Winograd:
                         b = f.add(f.add(f.mul(p, self.leaf), f.mul(j, g.source)),
                                   f.mul(q, tile.columns))  # fmt: skip
                         points = f.gep(self.at["points"], a, self.kind)
-                        weights = f.gep(self.at["weights"], b, self.kind)
+                        weights = f.gep(leaves, b, self.kind)
                         c = f.gep(self.at["products"], f.add(to, j), self.kind)
                         f.call(self._micro(height, size), [depth, points, weights, c, *more])
 

@@ -97,6 +97,7 @@ class Schedule:
         graph: What is computed.
         stored: Every node that has a buffer, parameters left out.
         donated: Output number -> the leaf whose buffer it is written to.
+        kept: What the first kernels make, one each, from leaves alone: it outlives a run.
     """
 
     kernels: list[Kernel]
@@ -105,6 +106,7 @@ class Schedule:
     graph: Graph
     stored: list[Node]
     donated: dict[int, Node] = field(default_factory=dict)
+    kept: list[Node] = field(default_factory=list)
 
 
 def fuse(graph: Graph, *, join: bool = True) -> Schedule:

@@ -379,3 +379,40 @@ def test_narrower_vectors_give_the_same_bits(kind):
         wide_bits = result(kind, case, arrays, dt.float32)
         narrow_bits = result(kind, case, arrays, dt.float32, narrow_target)
         np.testing.assert_array_equal(narrow_bits, wide_bits)
+
+
+@pytest.mark.parametrize("kind", ["conv", "conv_input"])
+@pytest.mark.parametrize("dtype", [dt.float32, dt.bfloat16], ids=lambda d: d.name)
+def test_a_prepared_weight_gives_the_same_bits(kind, dtype):
+    ready = {name for name, case in LARGE.items() if same_when_prepared(kind, case, dtype)}
+    assert {"packed columns", "several blocks of k", "neighbouring taps in groups"} <= ready
+    assert "pointwise" not in ready
+    for case in (
+        Case(3, (70, 130), (7, 7), (1, 1)),
+        Case(2, (128, 96), (14, 13), (3, 3), stride=2, padding=1),
+    ):
+        assert same_when_prepared(kind, case, dtype)
+
+
+def same_when_prepared(kind, case, dtype):
+    """Compare with the weight read as it is; tell whether there is a prepared form."""
+    arrays = operands(kind, case, dtype)
+    buffers = [Buffer(dtype, size) for size in (arrays[0].size, arrays[1].size)]
+    out = np.full(case.shapes[ROLES[kind][2]], 7, dtype.numpy)
+    buffers.append(Buffer(dtype, out.size))
+    kernel = Kernel(kind, out.shape, buffers, params=case.params())
+    count = convolution.packed_elements(kernel, host())
+    if not count:
+        return False
+    wide = dtype.compute
+    room = np.full(count + 64, 7, wide.numpy)
+    first = -room.ctypes.data % 64 // wide.itemsize  # as the arena's, its address is such
+    packed = room[first : first + count]
+    maker = Kernel("prepare", (count,), [buffers[1], Buffer(wide, count, written=True)],
+                   params=case.params() | {"of": kind})  # fmt: skip
+    run_kernel(TEMPLATES["prepare"](maker, host()), [arrays[1], packed])
+    buffers[1] = Buffer(wide, count)
+    main = replace(kernel, buffers=buffers, params=case.params() | {"prepared": True})
+    run_kernel(TEMPLATES[kind](main, host()), [arrays[0], packed, out])
+    np.testing.assert_array_equal(out, result(kind, case, arrays, dtype))
+    return True
