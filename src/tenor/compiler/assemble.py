@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from tenor.compiler.emit import llvm
 from tenor.compiler.lower import lower as lower_kernel
+from tenor.compiler.lower import prepared_elements
 from tenor.compiler.lower.finish import may_finish
 from tenor.compiler.schedule.expression import slot_dtype
 from tenor.compiler.schedule.finish import join_finish
 from tenor.compiler.schedule.fuse import Schedule
 from tenor.compiler.schedule.fuse import fuse as fuse_graph
 from tenor.compiler.schedule.memory import place as place_values
+from tenor.compiler.schedule.prepare import prepare as prepare_operands
 from tenor.compiler.schedule.rows import join_rows
 from tenor.ir import op as ops
 from tenor.ir.node import Graph, Node, size
@@ -33,6 +35,7 @@ __all__ = [
     "lower",
     "place",
     "place_apart",
+    "prepare",
     "rows",
     "separate",
 ]
@@ -92,6 +95,12 @@ def finish(assembly: Assembly, target: Target) -> Assembly:
         return may_finish(producer, kernel, target)
 
     return replace(assembly, schedule=join_finish(assembly.schedule, fits))
+
+
+def prepare(assembly: Assembly, target: Target) -> Assembly:
+    """Prepare operands by kernels of their own, once for as long as they stay the same."""
+    schedule = prepare_operands(assembly.schedule, lambda k: prepared_elements(k, target))
+    return replace(assembly, schedule=schedule)
 
 
 def place(assembly: Assembly, _target: Target) -> Assembly:
@@ -167,6 +176,10 @@ def emit(assembly: Assembly, target: Target) -> Assembly:
     program.output_sizes = [size(o.shape) * o.dtype.itemsize for o in graph.outputs]
     program.donated = [(leaves.index(leaf), at) for at, leaf in schedule.donated.items()]
     program.arena = assembly.arena
+    program.preparations = len(schedule.kept)
+    ends = [where[n].at + size(n.shape) * n.dtype.itemsize for n in schedule.kept]
+    program.kept = max(ends, default=0)
+    program.prepared_from = tuple(sorted({leaves.index(n.inputs[0]) for n in schedule.kept}))
     return assembly
 
 

@@ -39,7 +39,8 @@ def kernel_seconds(program: Program, launch: Launch, kernel: Kernel) -> float | 
     moved = tuple(Pointer("input", numbers[p.space, p.at], p.offset) for p in launch.pointers)
     alone = replace(
         program, launches=[replace(launch, pointers=moved)], num_inputs=len(sizes),
-        scalars=[], output_sizes=[], donated=[], arena=0, codes=[],
+        scalars=[], output_sizes=[], donated=[], arena=0, kept=0, preparations=0,
+        prepared_from=(), codes=[],
     )  # fmt: skip
     buffers = [_zeros(count) for count in sizes.values()]
     return max(0.0, _least(alone, buffers) - _least(replace(alone, launches=[]), buffers))

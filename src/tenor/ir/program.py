@@ -51,7 +51,7 @@ class Pointer:
 
     Attributes:
         space: "input" (leaf number), "output" (output number), "scalar" (slot number), "arena"
-            (byte offset), "constant" (number of a constant).
+            (byte offset), "kept" (byte offset), "constant" (number of a constant).
         at: The number or byte offset.
         offset: Further bytes.
     """
@@ -85,6 +85,10 @@ class Program:
         output_sizes: Bytes of each output.
         donated: Pairs (leaf, output): the output is written into the leaf's own buffer.
         arena: Bytes of intermediate memory.
+        kept: Bytes of memory that outlives a run: what the first launches leave there is good as
+            long as the leaves they read do not change.
+        preparations: How many launches that are.
+        prepared_from: The leaves they read, ascending.
         codes: For each status code (from 1), the index of the node in the graph it speaks of.
     """
 
@@ -97,4 +101,7 @@ class Program:
     output_sizes: list[int] = field(default_factory=list)
     donated: list[tuple[int, int]] = field(default_factory=list)
     arena: int = 0
+    kept: int = 0
+    preparations: int = 0
+    prepared_from: tuple[int, ...] = ()
     codes: list[int] = field(default_factory=list)

@@ -35,9 +35,12 @@ class Buffer:
         owner: What keeps the memory alive.
         shared: Whether somebody else (a NumPy array, another library) may write it at any time.
         lent: How many arrays it is lent to at this moment.
+        version: How often its bytes may have been written anew: by a run, or through a loan.
     """
 
-    __slots__ = ("__weakref__", "capacity", "lent", "nbytes", "owner", "pointer", "shared")
+    __slots__ = (
+        "__weakref__", "capacity", "lent", "nbytes", "owner", "pointer", "shared", "version",
+    )  # fmt: skip
 
     def __init__(self, pointer: int, nbytes: int, owner: Any, capacity: int = 0) -> None:
         self.pointer = pointer
@@ -46,6 +49,7 @@ class Buffer:
         self.capacity = capacity
         self.shared = False
         self.lent = 0
+        self.version = 0
 
     def __del__(self) -> None:
         if not _held:  # the interpreter is going down
@@ -109,6 +113,7 @@ class _Loan(_View):
     def __init__(self, buffer: Buffer, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
         super().__init__(buffer, dtype, shape)
         buffer.lent += 1
+        buffer.version += 1
         buffer.shared = True
 
     def __del__(self) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tenor.config import config
 from tenor.runtime import allocator, cpu, pool
+from tenor.runtime.kept import Kept, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -23,6 +24,9 @@ SERIAL_NS: Final = 20_000
 RELEASE_NS: Final = 50_000
 """Above this other Python threads may run meanwhile."""
 
+
+LAUNCH_WORDS: Final = 5
+"""Words of a launch, as the native loop reads it."""
 
 NOT_BEGUN: Final = -1
 """The status before the native loop sets it to 0."""
@@ -132,12 +136,13 @@ class Executable:
         inputs, outputs, scalars = program.num_inputs, len(self.fresh), len(program.scalars)
         self.places = self.given | {at: inputs + k for k, at in enumerate(self.fresh)}
         self.first_scalar = inputs + outputs
-        self.pack_bases = struct.Struct(f"={inputs + outputs + 2}q").pack_into
+        self.pack_bases = struct.Struct(f"={inputs + outputs + 3}q").pack_into
         codes = "".join("d" if kind == "f64" else "q" for kind in program.scalars)
         self.pack_scalars = struct.Struct(f"={codes}").pack_into
         self.scalar_bytes = 8 * scalars
         self._tables()
-        self.memory = sum(program.output_sizes) + self.arena + self.scratch
+        self.memory = sum(program.output_sizes) + self.arena + self.scratch + program.kept
+        self.kept = Kept(program.kept, program.prepared_from) if program.kept else None
         self.contexts: list[_Context] = []
         self.run_held, self.run_released = _entries()
 
@@ -174,7 +179,7 @@ class Executable:
             return self.places[at], offset
         if space == "scalar":
             return self.first_scalar, 8 * at + offset
-        return self.first_scalar + 1, at + offset
+        return self.first_scalar + (2 if space == "kept" else 1), at + offset
 
     def run(self, inputs: list[Any], scalars: list[Any]) -> tuple[list[Buffer], int, int]:
         """Run on buffers and numbers; return the outputs, and (0, 0) or (code, index).
@@ -255,11 +260,17 @@ class Executable:
         except IndexError:
             context = _Context(self)
         allocate = allocator.allocate
+        if self.donated:
+            written(inputs, self.donated)
         arena = allocate(self.arena) if self.arena else None
+        prepared = self.kept.take(inputs) if self.kept is not None else None
         self.pack_bases(
             context.bases, 0, *[b.pointer for b in inputs], *pointers, context.scalar_address,
             arena.pointer if arena is not None else 0,
+            prepared.buffer.pointer if prepared is not None else 0,
         )  # fmt: skip
+        if prepared is not None:
+            self._skip(context, self.program.preparations if prepared.sources is None else 0)
         if scalars:
             self.pack_scalars(context.scalars, 0, *scalars)
         scratch = allocate(self.scratch) if self.scratch else None
@@ -274,7 +285,14 @@ class Executable:
             # Python handles a signal between bytecodes, and native code was run to its end.
             raise Interrupted(([], status[0], status[1])) from error
         self.contexts.append(context)
+        if prepared is not None:
+            prepared.keep(inputs)
         return code, status[1] if code else 0
+
+    def _skip(self, context: _Context, count: int) -> None:
+        """Begin after so many launches: what they prepare is there."""
+        context.block[0] = ctypes.addressof(self.launches) + 8 * LAUNCH_WORDS * count
+        context.block[1] = len(self.program.launches) - count
 
     def _call(self, context: _Context) -> int:
         run = self.run_released if self.cost > RELEASE_NS else self.run_held
@@ -299,7 +317,7 @@ class _Context:
     """The memory one run of an executable needs for itself."""
 
     def __init__(self, executable: Executable) -> None:
-        self.bases = (ctypes.c_int64 * (executable.first_scalar + 2))()
+        self.bases = (ctypes.c_int64 * (executable.first_scalar + 3))()
         self.scalars = (ctypes.c_int64 * max(1, executable.scalar_bytes // 8))()
         self.scalar_address = ctypes.addressof(self.scalars)
         self.argbuf = (ctypes.c_int64 * executable.widest)()

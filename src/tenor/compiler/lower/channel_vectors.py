@@ -22,7 +22,7 @@ from tenor.compiler.lower.blocking import (
 from tenor.compiler.lower.correlation import taps_met
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
 from tenor.compiler.lower.packing import Layout, mover
-from tenor.compiler.lower.panel import pack_panel
+from tenor.compiler.lower.panel import each_panel, pack_panel
 from tenor.compiler.lower.storage import compute_type, entry, memory_type
 from tenor.compiler.lower.window import Spread, flat, nested, padded_copy, spread_out, unflat
 from tenor.ir.loops import Function, Value
@@ -54,7 +54,9 @@ class ChannelVectors:
 
     def __init__(self, kernel: Kernel, target: Target, g: Correlation) -> None:
         self.kernel, self.g = kernel, g
-        self.n, self.groups = kernel.params["n"], kernel.params["groups"]
+        self.n: int = kernel.params["n"]
+        self.groups: int = kernel.params["groups"]
+        self.ready = "prepared" in kernel.params
         self.dtype = kernel.buffers[0].dtype
         self.compute = self.dtype.compute
         self.width = lanes_of(self.dtype, target)
@@ -90,7 +92,9 @@ class ChannelVectors:
         self.tiles = self.groups * self.parts * self.shares
         lines = self.places // self.windows[-1]
         once = lines * cycles_of(self.windows[-1], min(self.oc, g.rows), tile)
-        self.cycles = self.tiles * (self.share * once + PACKING * self.c_row)
+        packing = 0 if self.ready else PACKING * self.c_row
+        self.cycles = self.tiles * (self.share * once + packing)
+        self.every = ceil(g.rows / tile.columns) * tile.columns
 
     # -- writing ------------------------------------------------------------------------------
     def write(self) -> Lowered:
@@ -102,7 +106,7 @@ class ChannelVectors:
         panels = ceil(self.oc / self.tile.columns) * self.tile.columns
         sizes = {
             "offsets": 4 * g.k, "numbers": 4 * g.k, "starts": 8 * (self.phases + 1),
-            "panels": g.k * panels * size,
+            "panels": 0 if self.ready else g.k * panels * size,
             "copy": (g.source * self.shape.channel + 2 * self.width) * size,
             "sums": self.pitch * self.c_row * size,
             "turned": (self.pitch * self.c_row + 2 * self.width) * size,
@@ -123,6 +127,36 @@ class ChannelVectors:
                           self.tile.width)  # fmt: skip
         f.loop(begin, end, 1, self._tile)
         return Lowered(f, self.tiles, used, self.work * 8 // (self.width * 25) + self.tiles * 200)
+
+    @property
+    def packed(self) -> int:
+        """Elements of the prepared weight."""
+        return self.groups * self.g.k * self.every
+
+    def prepare(self, kernel: Kernel) -> Lowered:
+        """Write the function that packs the weight: a tile is a panel of a group."""
+        g, columns = self.g, self.tile.columns
+        f, (w, packed), begin, end, scratch = entry(kernel)
+        panels = self.every // columns
+        kind, compute = memory_type(self.dtype), compute_type(self.dtype)
+        room = ceil(g.k / 16) * 64
+        numbers = f.gep(scratch, room, "i8") if self.phases > 1 else None
+        if numbers is not None:
+            starts = f.gep(scratch, 2 * room, "i8")
+            tables = self._tables()
+            f.if_(f.compare("slt", begin, end), lambda: f.call(tables, [scratch, numbers, starts]))
+
+        def tile(t: Value, _: list[Value]) -> None:
+            group, panel = unflat(f, t, (self.groups, panels))
+            j = f.mul(panel, columns)
+            from_ = f.gep(w, f.add(f.mul(group, g.k * g.rows), f.mul(j, g.row)), kind)
+            to = f.gep(packed, f.mul(f.add(f.mul(group, self.every), j), g.k), compute)
+            each_panel(f, g.rows, columns, panel, lambda size: pack_panel(
+                f, g, self.dtype, self.tile, size, from_, to, numbers))  # fmt: skip
+
+        f.loop(begin, end, 1, tile)
+        used = 2 * room + 8 * (self.phases + 1)
+        return Lowered(f, self.groups * panels, used, self.packed // 4)
 
     def _tables(self) -> Function:
         """Return the function that writes each (channel, tap)'s offset, and number in the sum."""
@@ -153,7 +187,12 @@ class ChannelVectors:
             numbers = self.at["numbers"] if self.phases > 1 else None
             pack_panel(f, g, self.dtype, self.tile, size, from_, to, numbers)
 
-        sweep(f, self.columns, pack)
+        self.panels = self.at["panels"]
+        if self.ready:
+            at = f.mul(f.add(f.mul(group, self.every), row), g.k)
+            self.panels = f.gep(self.w, at, packed)
+        else:
+            sweep(f, self.columns, pack)
         first = f.mul(share, self.share)
         last = f.op("smin", f.add(first, self.share), self.blocks)
 
@@ -201,7 +240,7 @@ class ChannelVectors:
 
                     def channels(j: Value, size: int) -> None:
                         b = f.add(f.mul(j, g.k), f.mul(q, tile.columns))
-                        weights = f.gep(self.at["panels"], b, packed)
+                        weights = f.gep(self.panels, b, packed)
                         c = f.gep(self.at["sums"], f.add(to, j), packed)
                         f.call(self._micro(height, size), [depth, a, weights, c, offsets, *more])
 

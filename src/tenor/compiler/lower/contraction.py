@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from tenor.compiler.lower.attention import attention
 from tenor.compiler.lower.attention_gradient import attention_gradient
 from tenor.compiler.lower.byte_product import matmul_int8
-from tenor.compiler.lower.convolution import conv, conv_input
+from tenor.compiler.lower.convolution import conv, conv_input, packed_elements, prepare
 from tenor.compiler.lower.matmul import finished, matmul
 from tenor.compiler.lower.weight_gradient import conv_weight
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tenor.ir.program import Lowered
     from tenor.ir.target import Target
 
-__all__ = ["TEMPLATES"]
+__all__ = ["TEMPLATES", "prepared_elements"]
 
 TEMPLATES: Final[dict[str, Callable[[Kernel, Target], Lowered]]] = {
     "matmul": matmul,
@@ -29,5 +29,11 @@ TEMPLATES: Final[dict[str, Callable[[Kernel, Target], Lowered]]] = {
     "conv_weight": conv_weight,
     "attention": attention,
     "attention_gradient": attention_gradient,
+    "prepare": prepare,
 }
 """The lowering of each contraction."""
+
+
+def prepared_elements(kernel: Kernel, target: Target) -> int:
+    """Return the elements of the prepared form of a kernel's second operand; 0: it has none."""
+    return packed_elements(kernel, target) if kernel.kind in ("conv", "conv_input") else 0

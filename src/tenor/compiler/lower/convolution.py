@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import ceil, prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tenor.compiler.lower.channel_vectors import ChannelVectors
 from tenor.compiler.lower.correlation import Correlation
@@ -19,24 +20,105 @@ if TYPE_CHECKING:
     from tenor.ir.loops import Function, Value
     from tenor.ir.target import Target
 
-__all__ = ["conv", "conv_input"]
+__all__ = ["conv", "conv_input", "packed_elements", "prepare"]
+
+PLACES: Final = 256
+"""Places of an image up to which channels lie side by side, where the window is a place."""
+FEW: Final = 64
+"""Channels from which on."""
 
 
 def conv(kernel: Kernel, target: Target) -> Lowered:
     """Lower y[n, o, p] = sum over c, t of w[o, c, t] x[n, c, p stride + t dilation - low]."""
+    return _lowered(kernel, target)
+
+
+def conv_input(kernel: Kernel, target: Target) -> Lowered:
+    """Lower the input gradient: x[n, c, q] = sum over o, t of w[o, c, t] g[n, o, p] that meet q."""
+    return _lowered(kernel, target)
+
+
+def packed_elements(kernel: Kernel, target: Target) -> int:
+    """Return the elements of a convolution's prepared weight; 0 where it is read as it is."""
+    writer = _writer(_prepared(kernel), target)
+    return writer.packed if isinstance(writer, Winograd | ChannelVectors) else 0
+
+
+def prepare(kernel: Kernel, target: Target) -> Lowered:
+    """Lower the kernel that brings a weight into the form a convolution reads.
+
+    Params: the convolution's, and `of`, its kind. Buffers: the weight, and what is made of it.
+    """
+    params = kernel.params
+    writer = _writer(_prepared(replace(kernel, kind=params["of"])), target)
+    assert isinstance(writer, Winograd | ChannelVectors), "this weight is read as it is"
+    return writer.prepare(kernel)
+
+
+def _prepared(kernel: Kernel) -> Kernel:
+    return replace(kernel, params=kernel.params | {"prepared": True})
+
+
+def _lowered(kernel: Kernel, target: Target) -> Lowered:
+    writer = _writer(kernel, target)
+    if writer is None:
+        return Lowered(entry(kernel)[0], 0)
+    if isinstance(writer, tuple):
+        return multiply(kernel, writer[0], target, writer[1])
+    return writer.write()
+
+
+def _writer(
+    kernel: Kernel, target: Target
+) -> Winograd | ChannelVectors | WindowVectors | tuple[Product, tuple[int, int, int]] | None:
+    """Return what writes a convolution: a plain product and its operands' roles, or a correlation.
+
+    Channels of the result or windows lie side by side in vectors, whichever takes less time; each
+    element is the same sum in the same order. None: there is nothing to compute.
+    """
     p = kernel.params
+    forward = kernel.kind == "conv"
+    if _single(p):
+        return _whole(p, forward)
+    if _pointwise(p):
+        if "prepared" not in p or not _few_places(p):
+            return _plain(p, forward)
+        line = (prod(p["spatial_in"]),)
+        p = p | dict.fromkeys(("kernel", "stride", "dilation"), (1,))
+        p |= {"padding": ((0, 0),), "spatial_in": line, "spatial_out": line}
+        kernel = replace(kernel, params=p)
+    g = _forward(p) if forward else _backward(p)
+    if 0 in (p["n"], g.rows, prod(g.out)):
+        return None
+    if suits(g, kernel.buffers[0].dtype) and p["dilation"] == (1, 1):
+        return Winograd(kernel, target, g, flipped=not forward)
+    channels, windows = ChannelVectors(kernel, target, g), WindowVectors(kernel, target, g)
+    return channels if channels.cycles < windows.cycles else windows
+
+
+def _whole(p: dict[str, Any], forward: bool) -> tuple[Product, tuple[int, int, int]]:
+    """Return the product of a window that covers the whole image."""
+    n, k, co = p["n"], p["channels_in"] * prod(p["kernel"]), p["channels_out"]
+    if forward:
+        product = Product((), n, co, k, (k, 1), (1, k), (co, 1), (0, 0, 0))
+    else:
+        product = Product((), n, k, co, (co, 1), (k, 1), (k, 1), (0, 0, 0))
+    return product, (0, 1, 2)
+
+
+def _plain(p: dict[str, Any], forward: bool) -> tuple[Product, tuple[int, int, int]]:
+    """Return the product of windows of one place."""
+    groups, inner = p["groups"], prod(p["spatial_in"])
+    ci, co = p["channels_in"] // groups, p["channels_out"] // groups
+    m, k, a = (co, ci, (ci, 1)) if forward else (ci, co, (1, ci))
+    batch = ((p["n"], 0, groups * k * inner, groups * m * inner),
+             (groups, co * ci, k * inner, m * inner))  # fmt: skip
+    return Product(batch, m, inner, k, a, (inner, 1), (inner, 1), (0, 0, 0)), (1, 0, 2)
+
+
+def _forward(p: dict[str, Any]) -> Correlation:
     taps, groups = prod(p["kernel"]), p["groups"]
     ci, co = p["channels_in"] // groups, p["channels_out"] // groups
-    inner = prod(p["spatial_in"])
-    if _pointwise(p):
-        batch = ((p["n"], 0, groups * ci * inner, groups * co * inner),
-                 (groups, co * ci, ci * inner, co * inner))  # fmt: skip
-        product = Product(batch, co, inner, ci, (ci, 1), (inner, 1), (inner, 1), (0, 0, 0))
-        return multiply(kernel, product, target, (1, 0, 2))
-    if _single(p):
-        k = ci * taps
-        product = Product((), p["n"], co, k, (k, 1), (1, k), (co, 1), (0, 0, 0))
-        return multiply(kernel, product, target, (0, 1, 2))
     reach = [(k - 1) * d for k, d in zip(p["kernel"], p["dilation"], strict=True)]
     extents = tuple(
         n + r // s for n, r, s in zip(p["spatial_out"], reach, p["stride"], strict=True)
@@ -56,32 +138,20 @@ def conv(kernel: Kernel, target: Target) -> Lowered:
             at = f.add(at, f.mul(f.op("udiv", x, s), pitch))
         return f.const(1, "i1"), at
 
-    description = Correlation(
+    return Correlation(
         shape=shape, source=ci, rows=co, taps=p["kernel"], out=p["spatial_out"],
         steps=(1,) * len(reach), row=ci * taps, column=taps, taps_of=taps_of,
     )  # fmt: skip
-    return _correlate(kernel, target, description, flipped=False)
 
 
-def conv_input(kernel: Kernel, target: Target) -> Lowered:
-    """Lower the input gradient: x[n, c, q] = sum over o, t of w[o, c, t] g[n, o, p] that meet q.
+def _backward(p: dict[str, Any]) -> Correlation:
+    """Return the input gradient as a correlation.
 
     Positions q of one residue modulo the stride meet the same taps: each residue is a convolution
     with stride 1 of its own.
     """
-    p = kernel.params
     taps, groups = prod(p["kernel"]), p["groups"]
     ci, co = p["channels_in"] // groups, p["channels_out"] // groups
-    inner = prod(p["spatial_in"])
-    if _pointwise(p):
-        batch = ((p["n"], 0, groups * co * inner, groups * ci * inner),
-                 (groups, co * ci, co * inner, ci * inner))  # fmt: skip
-        product = Product(batch, ci, inner, co, (1, ci), (inner, 1), (inner, 1), (0, 0, 0))
-        return multiply(kernel, product, target, (1, 0, 2))
-    if _single(p):
-        k = ci * taps
-        product = Product((), p["n"], k, co, (co, 1), (k, 1), (k, 1), (0, 0, 0))
-        return multiply(kernel, product, target, (0, 1, 2))
     lows = tuple(before for before, _ in p["padding"])
     dims = list(zip(p["kernel"], p["dilation"], p["stride"], lows, strict=True))
     first = [(low - (k - 1) * d) // s for k, d, s, low in dims]
@@ -102,25 +172,17 @@ def conv_input(kernel: Kernel, target: Target) -> Lowered:
             at = f.add(at, f.mul(f.op("udiv", far, s), pitch))
         return good, at
 
-    description = Correlation(
+    return Correlation(
         shape=shape, source=co, rows=ci, taps=p["kernel"], out=p["spatial_in"],
         steps=p["stride"], row=taps, column=ci * taps, taps_of=taps_of,
     )  # fmt: skip
-    return _correlate(kernel, target, description, flipped=True)
 
 
-def _correlate(kernel: Kernel, target: Target, g: Correlation, *, flipped: bool) -> Lowered:
-    """Lower a product whose buffers are the image, the weight and the result.
-
-    Channels of the result or windows lie side by side in vectors, whichever takes less time; each
-    element is the same sum in the same order.
-    """
-    if 0 in (kernel.params["n"], g.rows, prod(g.out)):
-        return Lowered(entry(kernel)[0], 0)
-    if suits(g, kernel.buffers[0].dtype) and kernel.params["dilation"] == (1, 1):
-        return Winograd(kernel, target, g, flipped=flipped).write()
-    channels, windows = ChannelVectors(kernel, target, g), WindowVectors(kernel, target, g)
-    return channels.write() if channels.cycles < windows.cycles else windows.write()
+def _few_places(p: dict[str, Any]) -> bool:
+    """Tell whether an image has so few places that vectors of them would lie half empty."""
+    few: int = min(p["channels_in"], p["channels_out"]) // p["groups"]
+    places: int = prod(p["spatial_in"])
+    return few >= FEW and places <= PLACES
 
 
 def _pointwise(p: dict[str, Any]) -> bool:

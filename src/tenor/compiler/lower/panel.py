@@ -12,11 +12,26 @@ from tenor.compiler.lower.storage import compute_type, load_element
 from tenor.ir.loops import Function, Value, vector
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tenor.compiler.lower.blocking import Shape
     from tenor.compiler.lower.correlation import Correlation
     from tenor.ir.dtype import DType
 
-__all__ = ["pack_panel"]
+__all__ = ["each_panel", "pack_panel"]
+
+
+def each_panel(
+    f: Function, rows: int, columns: int, panel: Value, body: Callable[[int], None]
+) -> None:
+    """Run `body(channels of the panel)` for a panel of that number; the last may hold fewer."""
+    full, rest = divmod(rows, columns)
+    if not rest:
+        body(columns)
+    elif not full:
+        body(rest)
+    else:
+        f.if_(f.compare("eq", panel, full), lambda: body(rest), lambda: body(columns))
 
 
 def pack_panel(

@@ -20,6 +20,7 @@ from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, multip
 from tenor.compiler.lower.packing import Layout, mover
 from tenor.compiler.lower.storage import compute_type, entry, memory_type, plus, store_element
 from tenor.compiler.lower.window import Padded, flat, nested, padded_copy, unflat
+from tenor.compiler.lower.winograd_weight import WinogradWeight, suits_weight
 from tenor.ir.loops import Function, Value, vector
 from tenor.ir.program import Lowered
 
@@ -63,6 +64,8 @@ def conv_weight(kernel: Kernel, target: Target) -> Lowered:
     width = lanes_of(kernel.buffers[0].dtype, target)
     if p["channels_in"] == p["groups"] >= width > 1 and p["channels_out"] <= MANY * p["groups"]:
         return _Depthwise(kernel, target).write()
+    if suits_weight(kernel):
+        return WinogradWeight(kernel, target).write()
     return _Writer(kernel, target).write()
 
 

@@ -21,16 +21,15 @@ from typing import TYPE_CHECKING, Final
 from tenor.compiler.lower.blocking import lanes_of, parted, register_tile, tiles_for
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
 from tenor.compiler.lower.packing import Layout, mover
-from tenor.compiler.lower.panel import pack_panel
-from tenor.compiler.lower.storage import compute_type, entry
+from tenor.compiler.lower.panel import each_panel, pack_panel
+from tenor.compiler.lower.storage import compute_type, entry, repeat
 from tenor.compiler.lower.window import Padded, Spread, flat, padded_copy, spread_out, unflat
-from tenor.config import config
-from tenor.ir import dtype as dt
+from tenor.compiler.lower.winograd_tiles import POINTS, both, pays, pitch_of, transform_tiles
 from tenor.ir.loops import Function, Value, vector
 from tenor.ir.program import Lowered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from tenor.compiler.lower.correlation import Correlation
     from tenor.ir.dtype import DType
@@ -39,31 +38,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Winograd", "suits"]
 
-POINTS: Final = 16
-"""Points of a transformed tile."""
-CHANNELS: Final = 32
-"""Channels from which on the products outweigh the transforms."""
 DEPTH: Final = 96
 """Longest run of channels that goes through one accumulator: the transforms lose some bits."""
 NEAR: Final = 768 * 1024
 """Bytes of the transformed tiles of a block, before and after the products."""
 PART: Final = 128
 """Channels of the result done at a time."""
+CHANNELS_EACH: Final = 64
+"""Channels that are worth transforming the image for once more, with full vectors."""
 TILES: Final = 256
 """Tiles after which transforming the weight once more costs nothing."""
 
 
 def suits(g: Correlation, dtype: DType) -> bool:
-    """Tell whether a correlation with neighbouring 3x3 taps is done so: by its shape."""
-    covered = prod(ceil(n / 2) * 2 for n in g.out)
-    return (
-        config.winograd
-        and dtype is dt.float32
-        and g.taps == (3, 3)
-        and g.steps == g.shape.steps == (1, 1)
-        and min(g.source, g.rows) >= CHANNELS
-        and 2 * covered <= 3 * prod(g.out)
-    )
+    """Tell whether a correlation with neighbouring taps is done so: by its shape."""
+    near = g.steps == g.shape.steps == (1, 1)
+    return near and pays(dtype, g.taps, g.source, g.rows, g.out)
 
 
 class Winograd:
@@ -77,10 +67,13 @@ class Winograd:
 
     def __init__(self, kernel: Kernel, target: Target, g: Correlation, *, flipped: bool) -> None:
         self.kernel, self.g, self.flipped = kernel, g, flipped
-        self.n, self.groups = kernel.params["n"], kernel.params["groups"]
+        self.n: int = kernel.params["n"]
+        self.groups: int = kernel.params["groups"]
+        self.weigh: dict[int, Function] = {}
         self.dtype = kernel.buffers[0].dtype
         self.kind = compute_type(self.dtype)
         self.width = lanes_of(self.dtype, target)
+        self.ready = "prepared" in kernel.params
         pieces = ceil(g.source / DEPTH)
         self.depth = ceil(ceil(g.source / pieces) / 16) * 16
         self.micros: dict[tuple[int, int], Function] = {}
@@ -91,28 +84,86 @@ class Winograd:
         g, size = self.g, self.dtype.itemsize
         high, self.across = (ceil(n / 2) for n in g.out)
         products = self.n * self.groups * g.rows * g.source * POINTS * high * self.across
-        most = parted(g.rows, 4 * self.width, PART, 1)
-        rows = NEAR // (POINTS * size * (g.source + min(most, g.rows)) * self.across)
+        most = min(parted(g.rows, 4 * self.width, PART, 1), g.rows)
+        # Weights that are far away are read again for every block: there it holds as much as they.
+        near = max(NEAR, POINTS * size * g.source * most)
+        rows = near // (POINTS * size * (g.source + most) * self.across)
         self.down = ceil(high / ceil(high / max(1, min(high, rows))))
-        self.count = self.down * self.across
-        self.tile = register_tile(self.count, min(most, g.rows), self.width, target)
+        self.images = max(1, min(self.n, rows // high))
+        self.images = ceil(self.n / ceil(self.n / self.images))
+        self.count = self.images * self.down * self.across
+        self.lanes = min(self.width, 1 << (self.across - 1).bit_length())
+        self.tile = register_tile(self.count, most, self.width, target)
         self.oc = parted(g.rows, self.tile.columns, PART, 1)
         self.c_row = ceil(min(self.oc, g.rows) / self.tile.width) * self.tile.width
         self.panels = ceil(self.oc / self.tile.columns) * self.tile.columns
         self.parts = ceil(g.rows / self.oc)
         self.chunks = ceil(high / self.down)
-        self.blocks = self.n * self.chunks
-        each = ceil(tiles_for(products) / (self.groups * self.parts))
-        self.share = parted(self.blocks, 1, max(1, TILES // self.count), min(each, self.blocks))
-        self.shares = ceil(self.blocks / self.share)
-        self.tiles = self.groups * self.parts * self.shares
+        self.blocks = ceil(self.n / self.images) * self.chunks
+        self._share(products)
+        self.tiles = self.groups * self.runs * self.shares
         self.cost = products * 8 // (self.width * 25) + self.tiles * 200
         extents = (self.down + 1, self.across + 1)
         self.shape = Padded(g.shape.image, (2, 2), (2, 2), extents, g.shape.low)
-        # Rows of the transformed image that are a power of two apart would share cache lines' sets.
-        lines = ceil(self.count / self.width)
-        self.pitch = (lines + 1 - lines % 2) * self.width
+        spill = -self.across % self.lanes if self.images > 1 else 0
+        self.pitch = pitch_of(self.count + spill, self.width)
         self.plane = g.source * self.pitch + self.width
+        self.every = ceil(g.rows / self.tile.columns) * self.tile.columns
+        self.leaf = g.source * (self.every if self.ready else self.panels) + self.width
+        self.sheet = self.count * self.c_row + self.width
+
+    def _share(self, products: int) -> None:
+        """Share the blocks, and the parts of the channels, among tiles."""
+        each = ceil(tiles_for(products) / self.groups)
+        self.run, most = 1, max(1, TILES // self.count)
+        if self.ready:
+            # Whoever does some of the channels transforms the image for them.
+            most = self.blocks
+            self.share = parted(self.blocks, 1, most, min(each, self.blocks))
+            least = ceil(CHANNELS_EACH * self.width / (self.lanes * self.oc))
+            runs = min(ceil(each * self.share / self.blocks), max(1, self.parts // least))
+            self.run = ceil(self.parts / runs)
+        else:
+            each = ceil(each / self.parts)
+            self.share = parted(self.blocks, 1, most, min(each, self.blocks))
+        self.runs = ceil(self.parts / self.run)
+        self.shares = ceil(self.blocks / self.share)
+
+    @property
+    def packed(self) -> int:
+        """Elements of the prepared weight."""
+        return self.groups * POINTS * self.leaf
+
+    def prepare(self, kernel: Kernel) -> Lowered:
+        """Write the function that prepares the weight: a tile is a panel of a group."""
+        g, columns = self.g, self.tile.columns
+        f, (w, packed), begin, end, scratch = entry(kernel)
+        self.f = f
+        panels = self.every // columns
+
+        def tile(t: Value, _: list[Value]) -> None:
+            group, panel = unflat(f, t, (self.groups, panels))
+            j = f.mul(panel, columns)
+            from_ = f.gep(w, f.add(f.mul(group, g.rows * g.k), f.mul(j, g.row)),
+                          self.kind)  # fmt: skip
+            to = f.add(f.mul(group, POINTS * self.leaf), f.mul(j, g.source))
+            to = f.gep(packed, to, self.kind)
+            each_panel(
+                f, g.rows, columns, panel, lambda size: self._weigh(from_, to, scratch, size)
+            )
+
+        f.loop(begin, end, 1, tile)
+        used = g.k * columns * self.dtype.itemsize
+        return Lowered(f, self.groups * panels, used, 2 * self.packed // self.width)
+
+    def _weigh(self, from_: Value, to: Value, panel: Value, size: int) -> None:
+        """Transform the weight of one panel."""
+        f, tile = self.f, self.tile
+        pack_panel(f, self.g, self.dtype, tile, size, from_, panel, None)
+        vectors = ceil(size / tile.width)
+        if vectors not in self.weigh:
+            self.weigh[vectors] = self._weights(vectors)
+        f.call(self.weigh[vectors], [panel, to])
 
     def write(self) -> Lowered:
         """Write the function."""
@@ -122,11 +173,11 @@ class Winograd:
         places = 4 * self.count
         self.row = ceil(places / self.tile.width) * self.tile.width
         sizes = {
-            "panel": g.k * self.tile.columns,
-            "weights": POINTS * g.source * self.panels,
+            "panel": 0 if self.ready else g.k * self.tile.columns,
+            "weights": 0 if self.ready else POINTS * self.leaf,
             "copy": g.source * self.shape.channel + 3 * self.width,
             "points": POINTS * self.plane,
-            "products": POINTS * self.count * self.c_row,
+            "products": POINTS * self.sheet,
             "sums": self.row * self.c_row,
             "turned": self.row * self.c_row + 2 * self.width,
         }
@@ -140,50 +191,96 @@ class Winograd:
         self.deliver = spread_out("deliver", spread, self.dtype, self.width)
         self.turn = mover("turn", Layout(self.dtype, self.c_row, 1),
                           Layout(self.dtype, 1, self.row), self.c_row, self.tile.width)  # fmt: skip
-        self.forward, self.back = self._forward(), self._back()
-        self.weigh: dict[int, Function] = {}
+        self.forward = transform_tiles(self.kind, self.lanes, self.shape, (self.down, self.across),
+                                       self.pitch, self.plane)  # fmt: skip
+        self.back = self._back()
         f.loop(begin, end, 1, self._tile)
         return Lowered(f, self.tiles, used, self.cost)
 
     def _tile(self, t: Value, _: list[Value]) -> None:
+        f = self.f
+        group, run, share = unflat(f, t, (self.groups, self.runs, self.shares))
+        first = f.mul(share, self.share)
+        last = f.op("smin", f.add(first, self.share), self.blocks)
+        part = f.mul(run, self.run)
+        if not self.ready:
+            self._transform(group, part)
+
+        def block(b: Value, _: list[Value]) -> None:
+            batch, chunk = unflat(f, b, (ceil(self.n / self.images), self.chunks))
+            first = f.mul(batch, self.images)
+            count: Value = f.const(self.images, "i64")
+            if self.n % self.images:
+                count = f.op("smin", count, f.sub(f.const(self.n, "i64"), first))
+            begin = f.mul(chunk, self.down)
+            repeat(f, f.const(0, "i64"), count, 1, lambda i: self._take(
+                i, self._which(group, f.add(first, i)), begin))  # fmt: skip
+
+            def channels(q: Value, _: list[Value]) -> None:
+                self._channels(group, q, first, count, begin)
+
+            end = f.op("smin", f.add(part, self.run), self.parts)
+            f.loop(part, end, 1, channels)
+
+        f.loop(first, last, 1, block)
+
+    def _which(self, group: Value, image: Value) -> Value:
+        return self.f.add(self.f.mul(image, self.groups), group)
+
+    def _columns(self, part: Value) -> tuple[Value, Extent]:
+        """Return the first channel of a part, and how many there are."""
         f, g = self.f, self.g
-        group, part, share = unflat(f, t, (self.groups, self.parts, self.shares))
         row = f.mul(part, self.oc)
         left: Value = f.const(min(self.oc, g.rows), "i64")
         if self.parts > 1 and g.rows % self.oc:
             left = f.op("smin", left, f.sub(f.const(g.rows, "i64"), row))
-        columns = Extent(left, self.tile.columns, g.rows % self.tile.columns)
+        return row, Extent(left, self.tile.columns, g.rows % self.tile.columns)
+
+    def _transform(self, group: Value, part: Value) -> None:
+        """Transform the weight of a part."""
+        f, g = self.f, self.g
+        row, columns = self._columns(part)
         weights = f.add(f.mul(group, g.k * g.rows), f.mul(row, g.row))
 
-        def transform(j: Value, size: int) -> None:
+        def panel(j: Value, size: int) -> None:
             from_ = f.gep(self.w, f.add(weights, f.mul(j, g.row)), self.kind)
-            pack_panel(f, g, self.dtype, self.tile, size, from_, self.at["panel"], None)
-            vectors = ceil(size / self.tile.width)
-            if vectors not in self.weigh:
-                self.weigh[vectors] = self._weights(vectors)
             to = f.gep(self.at["weights"], f.mul(j, g.source), self.kind)
-            f.call(self.weigh[vectors], [self.at["panel"], to])
+            self._weigh(from_, to, self.at["panel"], size)
 
-        sweep(f, columns, transform)
-        first = f.mul(share, self.share)
-        last = f.op("smin", f.add(first, self.share), self.blocks)
+        sweep(f, columns, panel)
 
-        def block(b: Value, _: list[Value]) -> None:
-            image, chunk = unflat(f, b, (self.n, self.chunks))
-            which = f.add(f.mul(image, self.groups), group)
-            begin = f.mul(chunk, self.down)
-            source = f.gep(self.x, f.mul(which, g.source * prod(g.shape.image)), self.kind)
-            f.call(self.copier, [source, self.at["copy"], begin, f.const(g.source, "i64")])
-            f.call(self.forward, [self.at["copy"], self.at["points"]])
-            self._products(columns)
-            f.call(self.back, [self.at["products"], self.at["sums"]])
-            f.call(self.turn, [self.at["sums"], self.at["turned"], f.const(self.row, "i64")])
+    def _take(self, i: Value, which: Value, begin: Value) -> None:
+        """Transform the tiles of an image."""
+        f, g = self.f, self.g
+        every = f.const(g.source, "i64")
+        source = f.gep(self.x, f.mul(which, g.source * prod(g.shape.image)), self.kind)
+        f.call(self.copier, [source, self.at["copy"], begin, every])
+        to = f.gep(self.at["points"], f.mul(i, self.down * self.across), self.kind)
+        f.call(self.forward, [self.at["copy"], to, every])
+
+    def _channels(
+        self, group: Value, part: Value, first: Value, count: Value, begin: Value
+    ) -> None:
+        """Write a part of the channels of a block's images."""
+        f, g = self.f, self.g
+        row, columns = self._columns(part)
+        weights = self.at["weights"]
+        if self.ready:
+            at = f.add(f.mul(group, POINTS * self.leaf), f.mul(row, g.source))
+            weights = f.gep(self.w, at, self.kind)
+        self._products(columns, weights)
+        f.call(self.back, [self.at["products"], self.at["sums"]])
+        f.call(self.turn, [self.at["sums"], self.at["turned"], f.const(self.row, "i64")])
+        zero, tiles = f.const(0, "i64"), self.down * self.across
+
+        def give(i: Value) -> None:
+            which = self._which(group, f.add(first, i))
             at = f.mul(f.add(f.mul(which, g.rows), row), prod(g.out))
-            zero = f.const(0, "i64")
-            f.call(self.deliver, [self.at["turned"], f.gep(self.y, at, self.kind), left,
+            from_ = f.gep(self.at["turned"], f.mul(i, 4 * tiles), self.kind)
+            f.call(self.deliver, [from_, f.gep(self.y, at, self.kind), columns.count,
                                   f.mul(begin, 2), zero, zero])  # fmt: skip
 
-        f.loop(first, last, 1, block)
+        repeat(f, zero, count, 1, give)
 
     # -- transforms ---------------------------------------------------------------------------
     def _weights(self, vectors: int) -> Function:
@@ -205,43 +302,11 @@ class Winograd:
                     here = f.add(f.mul(c, 9 * tile.columns), tap * tile.columns + at)
                     place = (2 - r, 2 - s) if self.flipped else (r, s)
                     taps[place] = f.load(kind, from_, here)
-                for p, x in enumerate(_both(taps, 3, along)):
-                    there = f.add(f.mul(c, tile.columns), p * g.source * self.panels + at)
+                for p, x in enumerate(both(taps, 3, along)):
+                    there = f.add(f.mul(c, tile.columns), p * self.leaf + at)
                     f.store(x, to, there)
 
         f.loop(0, g.source, 1, channel)
-        return f
-
-    def _forward(self) -> Function:
-        """Return the function (copy, points) that transforms the tiles of each channel."""
-        g, shape = self.g, self.shape
-        f = Function("forward", [("from", "ptr"), ("to", "ptr")])
-        from_, to = f.params
-        lanes = min(self.width, 1 << (self.across - 1).bit_length())
-        kind = vector(self.kind, lanes)
-
-        def along(v: Sequence[Value]) -> list[Value]:
-            return [f.sub(v[0], v[2]), f.add(v[1], v[2]), f.sub(v[2], v[1]), f.sub(v[1], v[3])]
-
-        def tiles(c: Value, i: Value, j: Value) -> None:
-            start = f.add(f.add(f.mul(c, shape.channel), f.mul(i, shape.pitches[0])), j)
-            met = {
-                (r, s): f.load(kind, from_, f.add(
-                    start,
-                    (r % 2 * 2 + s % 2) * shape.plane + r // 2 * shape.pitches[0] + s // 2,
-                ))
-                for r, s in product(range(4), repeat=2)
-            }  # fmt: skip
-            at = f.add(f.add(f.mul(c, self.pitch), f.mul(i, self.across)), j)
-            # Vectors are stored whole; the next row, or channel, overwrites what is too much.
-            for p, x in enumerate(_both(met, 4, along)):
-                f.store(x, to, f.add(at, p * self.plane))
-
-        def rows(c: Value, _: list[Value]) -> None:
-            f.loop(0, self.down, 1, lambda i, _: f.loop(
-                0, self.across, lanes, lambda j, _: tiles(c, i, j)))  # fmt: skip
-
-        f.loop(0, g.source, 1, rows)
         return f
 
     def _back(self) -> Function:
@@ -260,39 +325,40 @@ class Winograd:
             def channels(o: Value, _: list[Value]) -> None:
                 at = f.add(f.mul(number, self.c_row), o)
                 points = {
-                    (r, s): f.load(kind, from_, f.add(at, (4 * r + s) * self.count * self.c_row))
+                    (r, s): f.load(kind, from_, f.add(at, (4 * r + s) * self.sheet))
                     for r, s in product(range(4), repeat=2)
                 }
-                for p, x in enumerate(_both(points, 4, along)):
+                for p, x in enumerate(both(points, 4, along)):
                     place = flat(f, [f.add(f.mul(i, 2), p // 2), f.add(f.mul(j, 2), p % 2)],
-                                 (2 * self.down, 2 * self.across))  # fmt: skip
+                                 (2 * self.images * self.down, 2 * self.across))  # fmt: skip
                     f.store(x, to, f.add(f.mul(place, self.c_row), o))
 
             f.loop(0, self.c_row, width, channels)
 
-        f.loop(0, self.down, 1, lambda i, _: f.loop(0, self.across, 1, lambda j, _: tile(i, j)))
+        rows = self.images * self.down
+        f.loop(0, rows, 1, lambda i, _: f.loop(0, self.across, 1, lambda j, _: tile(i, j)))
         return f
 
     # -- products -----------------------------------------------------------------------------
-    def _products(self, columns: Extent) -> None:
+    def _products(self, columns: Extent, leaves: Value) -> None:
         """Write the 16 products over the channels: blocks of k in order."""
         f, g, tile = self.f, self.g, self.tile
         along = Extent(f.const(self.count, "i64"), tile.rows, self.count % tile.rows)
 
-        def block(q: Value, _: list[Value]) -> None:
-            depth = f.op("smin", f.const(self.depth, "i64"), f.sub(f.const(g.source, "i64"), q))
-            more = [q] if g.source > self.depth else []
+        def point(p: Value, _: list[Value]) -> None:
+            def block(q: Value, _: list[Value]) -> None:
+                depth = f.op("smin", f.const(self.depth, "i64"), f.sub(f.const(g.source, "i64"), q))
+                more = [q] if g.source > self.depth else []
 
-            def point(p: Value, _: list[Value]) -> None:
                 def tiles(t: Value, height: int) -> None:
                     a = f.add(f.add(f.mul(p, self.plane), f.mul(q, self.pitch)), t)
-                    to = f.mul(f.add(f.mul(p, self.count), t), self.c_row)
+                    to = f.add(f.mul(p, self.sheet), f.mul(t, self.c_row))
 
                     def channels(j: Value, size: int) -> None:
-                        b = f.add(f.add(f.mul(p, g.source * self.panels), f.mul(j, g.source)),
+                        b = f.add(f.add(f.mul(p, self.leaf), f.mul(j, g.source)),
                                   f.mul(q, tile.columns))  # fmt: skip
                         points = f.gep(self.at["points"], a, self.kind)
-                        weights = f.gep(self.at["weights"], b, self.kind)
+                        weights = f.gep(leaves, b, self.kind)
                         c = f.gep(self.at["products"], f.add(to, j), self.kind)
                         f.call(self._micro(height, size), [depth, points, weights, c, *more])
 
@@ -300,9 +366,9 @@ class Winograd:
 
                 sweep(f, along, tiles)
 
-            f.loop(0, POINTS, 1, point)
+            f.loop(0, g.source, self.depth, block)
 
-        f.loop(0, g.source, self.depth, block)
+        f.loop(0, POINTS, 1, point)
 
     def _micro(self, height: int, size: int) -> Function:
         tile = self.tile
@@ -316,12 +382,3 @@ class Winograd:
             )  # fmt: skip
             self.micros[height, vectors] = micro_kernel(f"multiply{height}x{vectors}", spec)
         return self.micros[height, vectors]
-
-
-def _both(
-    points: dict[tuple[int, int], Value], count: int,
-    along: Callable[[Sequence[Value]], list[Value]],
-) -> list[Value]:  # fmt: skip
-    """Return a square of points with both dims transformed, row-major."""
-    columns = [along([points[r, s] for r in range(count)]) for s in range(count)]
-    return [x for row in zip(*columns, strict=True) for x in along(row)]

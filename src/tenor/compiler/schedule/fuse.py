@@ -99,6 +99,7 @@ class Schedule:
         stored: Every node that has a buffer, parameters left out.
         donated: Output number -> the leaf whose buffer it is written to.
         hosts: Node -> the concatenation it is computed into, and the element it begins at.
+        kept: What the first kernels make, one each, from leaves alone: it outlives a run.
     """
 
     kernels: list[Kernel]
@@ -108,6 +109,7 @@ class Schedule:
     stored: list[Node]
     donated: dict[int, Node] = field(default_factory=dict)
     hosts: dict[Node, tuple[Node, int]] = field(default_factory=dict)
+    kept: list[Node] = field(default_factory=list)
 
     def home(self, node: Node) -> tuple[Node, int]:
         """Return the value whose bytes a node's are a part of, and the element it begins at."""

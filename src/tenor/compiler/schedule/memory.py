@@ -30,6 +30,10 @@ def place(schedule: Schedule, *, reuse: bool = True) -> tuple[dict[Node, Pointer
     where.update({n: Pointer("input", i) for i, n in enumerate(leaves)})
     where.update({n: Pointer("scalar", i) for i, n in enumerate(scalars)})
     where.update({n: Pointer("output", i) for i, n in enumerate(graph.outputs) if n not in where})
+    kept = 0
+    for node in schedule.kept:
+        where[node] = Pointer("kept", kept)
+        kept += _bytes(node)
     first: dict[Node, int] = {}
     last: dict[Node, int] = {}
     inside: dict[Node, tuple[Node, int]] = {}

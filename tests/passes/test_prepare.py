@@ -1,0 +1,64 @@
+"""prepare: weights are packed by kernels of their own, before everything else where that lasts."""
+
+from tests.passes.programs import after, graph
+
+CONV = """
+    %0 = leaf f32[1,64,14,14]
+    %1 = leaf f32[64,64,3,3]
+    %2 = conv f32[1,64,14,14] (%0, %1) stride=[1,1] padding=[[1,1],[1,1]] dilation=[1,1] groups=1
+    %3 = conv f32[1,64,14,14] (%2, %1) stride=[1,1] padding=[[1,1],[1,1]] dilation=[1,1] groups=1
+    return %3
+"""
+UPDATED = """
+    %0 = leaf f32[1,64,14,14]
+    %1 = leaf f32[64,64,3,3]
+    %2 = conv f32[1,64,14,14] (%0, %1) stride=[1,1] padding=[[1,1],[1,1]] dilation=[1,1] groups=1
+    %3 = add f32[64,64,3,3] (%1, %1)
+    return %2, %3
+"""
+MADE = """
+    %0 = leaf f32[1,64,14,14]
+    %1 = leaf f32[64,64,3,3]
+    %2 = add f32[64,64,3,3] (%1, %1)
+    %3 = conv f32[1,64,14,14] (%0, %2) stride=[1,1] padding=[[1,1],[1,1]] dilation=[1,1] groups=1
+    return %3
+"""
+SMALL = """
+    %0 = leaf f32[1,3,14,14]
+    %1 = leaf f32[4,3,3,3]
+    %2 = conv f32[1,4,14,14] (%0, %1) stride=[1,1] padding=[[1,1],[1,1]] dilation=[1,1] groups=1
+    return %2
+"""
+
+
+def program(body, skip=()):
+    return after("emit", graph(body), skip).program
+
+
+def test_a_weight_is_prepared_once_and_first():
+    made = program(CONV)
+    assert [launch.label for launch in made.launches] == ["prepare", "conv", "conv"]
+    assert (made.preparations, made.prepared_from) == (1, (1,))
+    assert made.kept >= 16 * 64 * 64 * 4
+    spaces = [[p.space for p in launch.pointers] for launch in made.launches]
+    assert spaces == [["input", "kept"], ["input", "kept", "arena"], ["arena", "kept", "output"]]
+
+
+def test_without_it_the_convolution_does_it_itself():
+    made = program(CONV, skip=("prepare",))
+    assert [launch.label for launch in made.launches] == ["conv", "conv"]
+    assert (made.preparations, made.kept) == (0, 0)
+
+
+def test_what_is_written_over_or_computed_is_not_kept():
+    whole = graph(UPDATED)
+    whole.updates = ((whole.nodes[1], 1),)
+    updated = after("emit", whole, ()).program
+    assert updated.donated == [(1, 1)]
+    for made in (updated, program(MADE)):
+        assert (made.preparations, made.kept) == (0, 0)
+        assert "prepare" in [launch.label for launch in made.launches]
+
+
+def test_a_weight_that_is_read_as_it_is_stays():
+    assert [launch.label for launch in program(SMALL).launches] == ["conv"]
