@@ -32,18 +32,18 @@ def of_a_step(step: Callable[[], Any]) -> dict[str, int]:
     from tenor.runtime.executable import Executable
 
     ran: list[Any] = []
-    original = Executable.run
+    original = Executable._run
 
     def watched(self: Any, *args: Any) -> Any:
         ran.append(self.program)
         return original(self, *args)
 
     before = counts["plans"]
-    Executable.run = watched  # type: ignore[method-assign]
+    Executable._run = watched  # type: ignore[method-assign]
     try:
         step()
     finally:
-        Executable.run = original  # type: ignore[method-assign]
+        Executable._run = original  # type: ignore[method-assign]
     return {
         "programs": len(ran),
         "nodes": sum(sizes.get(id(p), 0) for p in ran),

@@ -1,6 +1,6 @@
 """bf16 and int8 beside f32: time, bytes and error of `nn.Linear`, and of a trained network.
 
-`python benchmarks/lowbits.py` prints two tables; `measure()` returns their rows. Every library and
+Every library and
 every format is timed in turns in one process on one thread, in CPU time, so that all meet the same
 machine. Errors are those of the result, inputs and weights rounded as the format has it, beside
 the float32 values' product in float64.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from rich.table import Table
 from workloads import networks
 
 import tenor as tn
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     Work = Callable[[], Any]
 
-__all__ = ["Row", "measure"]
+__all__ = ["Row", "measure", "table"]
 
 LINEAR = ((1, 4096, 4096), (8, 1024, 1024), (128, 768, 3072), (1024, 1024, 1024))
 """Rows, features in, features out."""
@@ -256,24 +257,17 @@ def measure(rounds: int = 41, budget: float = 6.0) -> list[Row]:
         return found + digits(rounds, budget) + encoder(rounds, budget)
 
 
-def main() -> None:
-    """Print the rows."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title="Fewer bits, one thread")
+def table(rows: list[Row]) -> Table:
+    """Return the rows as they are printed."""
+    made = Table(title="Fewer bits, one thread")
     for name in ("case", "format", "time", "f32 / it", "torch f32 / it", "torch same / it",
                  "bytes", "max error", "rms error", "accuracy"):  # fmt: skip
-        table.add_column(name, justify="left" if name in ("case", "format") else "right")
-    for row in measure():
-        table.add_row(
+        made.add_column(name, justify="left" if name in ("case", "format") else "right")
+    for row in rows:
+        made.add_row(
             row.case, row.format, f"{row.seconds * 1e6:.0f} us", f"{row.faster:.2f}",
             f"{row.torch_f32:.2f}", "" if row.torch_same is None else f"{row.torch_same:.2f}",
             f"{row.held / 1e6:.2f} MB", f"{row.largest:.1e}", f"{row.rms:.1e}",
             "" if row.accuracy is None else f"{row.accuracy:.3f}",
         )  # fmt: skip
-    Console(width=140).print(table)
-
-
-if __name__ == "__main__":
-    main()
+    return made

@@ -4,6 +4,7 @@
     python benchmarks/run.py T I --threads 1     the rows whose names begin with T or I
     python benchmarks/run.py K --peers torch     kernels, beside PyTorch alone
     python benchmarks/run.py startup growth      what a new process waits for; growth in size
+    python benchmarks/run.py lowbits checkpoint  bf16 and int8; memory against time
 
 Run it on an idle machine. It writes results.json and results.html to the folder of `--out`.
 """
@@ -16,8 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import catalogue
+import checkpointing
 import click
 import growth
+import lowbits
 import peaks
 import report
 import startup
@@ -29,7 +32,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 if TYPE_CHECKING:
     from interleave import Result
 
-SECTIONS = ("startup", "growth")
+SECTIONS = ("startup", "lowbits", "checkpoint", "growth")
 
 
 def _numbers(context: object, parameter: object, value: str) -> tuple[int, ...]:  # noqa: ARG001
@@ -106,6 +109,14 @@ def main(
         more["startup"] = [[what, times, promised] for what, times, promised in found]
         console.print(startup.table(found))
         broken += [w for w, times, promised in found if startup.median(times) > promised]
+    if "lowbits" in sections:
+        rows_found = lowbits.measure()
+        more["lowbits"] = [vars(r) for r in rows_found]
+        console.print(lowbits.table(rows_found))
+    if "checkpoint" in sections:
+        traded = checkpointing.measure()
+        more["checkpoint"] = traded
+        console.print(checkpointing.table(traded))
     save()
     console.print(f"written: {out / 'results.json'}, {out / 'results.html'}")
     for line in broken:

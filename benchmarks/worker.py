@@ -21,7 +21,7 @@ import catalogue
 from peers import open_session
 
 
-def _memory(key: str) -> int:
+def memory(key: str) -> int:
     """Return bytes of resident memory: VmRSS now, VmHWM at most so far."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(key):
@@ -37,7 +37,7 @@ class Worker:
         start = time.perf_counter()
         __import__("tenor" if peer == "tenor" else "jax" if peer == "jax" else
                    "onnxruntime" if peer == "onnxruntime" else "torch")  # fmt: skip
-        imported, base = time.perf_counter() - start, _memory("VmRSS")
+        imported, base = time.perf_counter() - start, memory("VmRSS")
         self.session = open_session(peer, catalogue.row(row), threads, Path(folder))
         if self.session is None:
             return {"ready": False}
@@ -62,7 +62,7 @@ class Worker:
         return {"times": times}
 
     def close(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"peak": _memory("VmHWM")}
+        found: dict[str, Any] = {"peak": memory("VmHWM")}
         if self.peer == "tenor":
             import counting
 
