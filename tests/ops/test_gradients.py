@@ -237,7 +237,7 @@ NUMBERS = {
 """Primitives of one float tensor that pass no gradient back, and their attributes."""
 PAIRS = ("eq", "ne", "lt", "le")
 NO_FLOATS = {"leaf", "scalar", "const", "iota", "random_bits", "not", "wrap_index", "and", "or",
-             "xor", "shl", "shr"}  # fmt: skip
+             "xor", "shl", "shr", "matmul_int8"}  # fmt: skip
 """Primitives that read no floats at all."""
 BY_THE_ENGINE = {"variable", "function"}
 """Where the engine starts a new leaf or asks a custom Function; tests/semantics tries them."""

@@ -214,3 +214,18 @@ def test_a_position_among_merged_dims_needs_no_copy_of_what_merges_them():
         return %3, %5
     """
     assert kernels(body) == ["max+argmax"]
+
+
+def test_behind_a_barrier_is_computed_after_what_it_waits_for():
+    body = """
+        %0 = leaf f32[50]
+        %1 = leaf f32[50,50]
+        %2 = exp f32[50] (%0)
+        %3 = reshape f32[1,50] (%2) shape=[1,50]
+        %4 = matmul f32[1,50] (%3, %1)
+        %5 = barrier f32[50] (%0, %4)
+        %6 = tanh f32[50] (%5)
+        return %4, %6
+    """
+    assert kernels(body) == ["exp", "matmul", "tanh"]
+    assert kernels(body.replace("(%0, %4)", "(%0)"))[0] == "exp+tanh"

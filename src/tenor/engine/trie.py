@@ -27,6 +27,10 @@ __all__ = [
 ]  # fmt: skip
 
 
+FUSED: Final = 8
+"""Elementwise results for each that is stored, about: the others pass in registers."""
+
+
 class Meta:
     """What a concrete tensor is, interned: equal metas are one object.
 
@@ -67,7 +71,7 @@ class State(Node):
         parent, depth: The position before it, and how far from the root it is.
         leaves, scalars: How many run-time tensors and numbers the path holds up to here.
         last, next: The edge taken last time, and all edges.
-        pending_bytes: Bytes of all values recorded since the root.
+        pending_bytes: About the bytes of memory that the values since the root stand for.
         boundary: Whether a trace that comes here is run at once (see `periodic`).
         calls: Calls known as one edge, by function, the newest first.
         macros: Other stretches known as one edge, e.g. a whole backward pass.
@@ -181,7 +185,7 @@ def _extend(
     state.depth = at.depth + 1
     state.leaves = at.leaves + (op is ops.LEAF)
     state.scalars = at.scalars + (op is ops.SCALAR)
-    state.pending_bytes = at.pending_bytes + size(shape) * dtype.itemsize
+    state.pending_bytes = at.pending_bytes + _weight(op, size(shape) * dtype.itemsize)
     state.site = user_line()
     if op is ops.LEAF:
         state.a = extra
@@ -199,6 +203,13 @@ def _extend(
         or (state.depth >= 512 and state.depth & (state.depth - 1) == 0 and periodic(state))
     )
     return state
+
+
+def _weight(op: Op, nbytes: int) -> int:
+    """Return about how many bytes of memory a value will take: most never get any."""
+    if op.family in ("movement", "constant", "tape"):
+        return 0
+    return nbytes // FUSED if op.family == "elementwise" else nbytes
 
 
 def path(state: State) -> list[State]:

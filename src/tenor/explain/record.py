@@ -264,7 +264,7 @@ def _pass(snapshot: Snapshot) -> PassRun:
     value = snapshot.value
     if isinstance(value, Graph):
         left = f"{len(value.nodes)} nodes"
-    elif snapshot.name in ("fuse", "rows", "finish", "arena"):
+    elif snapshot.name in ("fuse", "rows", "finish", "prepare", "arena"):
         left = f"{len(value.schedule.kernels)} kernels"
     else:
         left = f"{len(value.bodies)} distinct kernels"

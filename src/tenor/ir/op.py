@@ -271,5 +271,10 @@ FUNCTION: Final = row(
     "function", "tape", -1, "index", "input 0, whose gradient a custom Function gives"
 )
 BARRIER: Final = row(
-    "barrier", "tape", 1, "", "x, never merged with an equal value (recomputation stays recomputed)"
+    "barrier",
+    "tape",
+    -1,
+    "",
+    "input 0, never merged with an equal value, and computed after the other inputs (recomputation "
+    "stays recomputed, and waits until it is wanted)",
 )

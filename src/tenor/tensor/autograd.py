@@ -371,9 +371,11 @@ def checkpoint(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         inner = list(args)
         linked = local.trace.grad  # the gradient is to be differentiated itself
         for i in where:
-            # The barrier keeps what is computed again from being merged with the first time.
+            # The barrier keeps what is computed again from being merged with the first time, and
+            # has it wait for the gradient.
             apart = args[i] if linked else args[i].detach()  # first, as it may end the trace
-            fresh: Any = handle_of(advance(local.trace, ops.BARRIER, (state_of(apart),), ()))
+            inputs = tuple(map(state_of, (apart, *(g for g in given if g is not None))))
+            fresh: Any = handle_of(advance(local.trace, ops.BARRIER, inputs, ()))
             inner[i] = fresh if linked else fresh.requires_grad_(args[i].needs_grad)
         now = get_rng_state()
         set_rng_state(random_state)

@@ -139,6 +139,7 @@ class Expressions:
         if node.op.family == "index":
             return self._indexed(node, coords, guards)
         if node.op is ops.BARRIER:
+            self.reads.update(dict.fromkeys(node.inputs[1:], False))
             return self.value(node.inputs[0], coords, guards)
         return self._source(node, coords)
 
@@ -174,6 +175,7 @@ class Expressions:
             self.reads[node] = False
             return self.expr("load", (), (*self.place(node, at), guards, ()), node.dtype)
         if node.op is ops.RESHAPE or node.op is ops.BARRIER:
+            self.reads.update(dict.fromkeys(node.inputs[1:], False))
             return self.flat(node.inputs[0], at, guards)
         if node.op is ops.EXPAND and size(node.inputs[0].shape) == 1:
             return self.value(node, (still,) * len(node.shape), guards)

@@ -14,7 +14,7 @@ from tenor.compiler.schedule.access import NotAffine, identity, linear
 from tenor.compiler.schedule.contract import TEMPLATES
 from tenor.compiler.schedule.expression import Expressions
 from tenor.compiler.schedule.layout import lies_across
-from tenor.compiler.schedule.operand import operand_nodes, unshaped
+from tenor.compiler.schedule.operand import awaited, operand_nodes, unshaped
 from tenor.ir import op as ops
 from tenor.ir.kernel import Affine, Kernel
 from tenor.ir.node import Graph, Node, Shape, size
@@ -157,6 +157,8 @@ class Fusion:
             if node.op in ALWAYS_STORED:
                 stored.add(node)
             stored.update(operand_nodes(node))
+            if node.op is ops.BARRIER:
+                stored.update(node.inputs[1:])
         stored.difference_update([n for n in stored if n.op is ops.LEAF])
         self.cost: dict[Node, int] = {}
         self.work: dict[Node, int] = {}
@@ -254,7 +256,7 @@ class Fusion:
     def _reads(self, item: Item) -> dict[Node, bool]:
         """Return the stored nodes an item reads, and whether each only at its own index."""
         if item.node.op.name in TEMPLATES:
-            return dict.fromkeys(operand_nodes(item.node), False)
+            return dict.fromkeys([*operand_nodes(item.node), *awaited(item.node)], False)
         probe = Expressions(self.graph, self.stored, item.domain)
         if item.source is item.node:
             probe.compute(item.node)

@@ -11,7 +11,7 @@ from tenor.ir import op as ops
 if TYPE_CHECKING:
     from tenor.ir.node import Node
 
-__all__ = ["Operand", "fill_of", "in_panels", "lined", "operand_nodes", "settle", "strided",
+__all__ = ["Operand", "awaited", "fill_of", "in_panels", "lined", "operand_nodes", "settle", "strided",
            "unshaped"]  # fmt: skip
 
 VIEWS: Final = frozenset((ops.PERMUTE, ops.RESHAPE, ops.SLICE, ops.EXPAND))
@@ -104,6 +104,16 @@ def fill_of(node: Node) -> float | int | bool | None:
     while node.op in (ops.EXPAND, ops.RESHAPE, ops.BARRIER):
         node = node.inputs[0]
     return node.attrs[0] if node.op is ops.CONST else None
+
+
+def awaited(node: Node) -> list[Node]:
+    """Return what barriers have a template wait for, on its way to its operands' buffers."""
+    found: list[Node] = []
+    for source in node.inputs:
+        while source.op.family == "movement" or source.op is ops.BARRIER:
+            found += source.inputs[1:] if source.op is ops.BARRIER else ()
+            source = source.inputs[0]
+    return found
 
 
 def operand_nodes(node: Node) -> list[Node]:
