@@ -318,7 +318,7 @@ def test_the_other_layers(count):
 
 
 # -- what they say --------------------------------------------------------------------------------
-ROOMS = (tn, nn, F, nn.init, tn.autograd, tn.optim, tn.optim.lr_scheduler, tn.data, tn.metrics,
+ROOMS = (tn, nn, F, nn.init, nn.quantized, nn.quantized.dynamic, tn.autograd, tn.optim, tn.optim.lr_scheduler, tn.data, tn.metrics,
          tn.train)  # fmt: skip
 TABLES = {"NAMES", "LOSSES", "OPTIMIZERS"}
 """Dicts; their docstrings stand under them."""
