@@ -319,7 +319,7 @@ def test_the_other_layers(count):
 
 # -- what they say --------------------------------------------------------------------------------
 ROOMS = (tn, nn, F, nn.init, tn.autograd, tn.optim, tn.optim.lr_scheduler, tn.data, tn.metrics,
-         tn.train)  # fmt: skip
+         tn.train, nn.quantized, nn.quantized.dynamic)  # fmt: skip
 TABLES = {"NAMES", "LOSSES", "OPTIMIZERS"}
 """Dicts; their docstrings stand under them."""
 NUMBERS = {"e", "inf", "nan", "newaxis", "pi"}

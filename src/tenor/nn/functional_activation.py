@@ -1,4 +1,7 @@
-"""Activations: functions of one tensor, element by element or along a dim."""
+"""Activations: functions of one tensor, element by element or along a dim.
+
+Of halves, those of several steps are computed in float32 and rounded once, as PyTorch's are.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from tenor.ir import dtype as dt
 from tenor.tensor import where
 from tenor.tensor.dims import aliased, axis
 from tenor.tensor.inplace import in_place
+from tenor.tensor.operands import cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +36,12 @@ def _into(input: Tensor, result: Callable[[], Tensor], inplace: bool) -> Tensor:
     return in_place("inplace=True", lambda _: result())(input) if inplace else result()
 
 
+def _once(input: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the function of the input, rounded once where the input is a half."""
+    dtype = input.element_type
+    return cast(function(cast(input, dtype.compute)), dtype)
+
+
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """Return max(x, 0); the gradient at 0 is 0."""
     return _into(input, input.relu, inplace)
@@ -50,7 +60,7 @@ def tanh(input: Tensor) -> Tensor:
 @macro
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """Return x sigmoid(x); Elfwing et al. 2017."""
-    return _into(input, lambda: input * input.sigmoid(), inplace)
+    return _into(input, lambda: _once(input, lambda x: x * x.sigmoid()), inplace)
 
 
 @macro
@@ -66,15 +76,19 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
         Hendrycks and Gimpel 2016, "Gaussian Error Linear Units".
     """
     if approximate == "none":
-        return input * 0.5 * ((input * math.sqrt(0.5)).erf() + 1.0)
+        return _once(input, lambda x: x * 0.5 * ((x * math.sqrt(0.5)).erf() + 1.0))
     if approximate == "tanh":
-        inner = (input + input * input * input * 0.044715) * math.sqrt(2.0 / math.pi)
-        return input * 0.5 * (inner.tanh() + 1.0)
+        return _once(input, _gelu_by_tanh)
     raise ArgumentError(
         "gelu: approximate must be 'none' or 'tanh'.",
         came=repr(approximate),
         fix="choose one of the two",
     )
+
+
+def _gelu_by_tanh(x: Tensor) -> Tensor:
+    inner = (x + x * x * x * 0.044715) * math.sqrt(2.0 / math.pi)
+    return x * 0.5 * (inner.tanh() + 1.0)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
@@ -154,16 +168,20 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
 @macro
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """Return log(1 + exp(beta x)) / beta; x itself where beta x exceeds the threshold."""
-    scaled = input * beta
-    linear = scaled > threshold
-    bent: Tensor = where(linear, 0.0, scaled).exp().log1p() / beta
-    return where(linear, input, bent)  # type: ignore[no-any-return]
+
+    def of(x: Tensor) -> Tensor:
+        scaled = x * beta
+        linear = scaled > threshold
+        bent: Tensor = where(linear, 0.0, scaled).exp().log1p() / beta
+        return where(linear, x, bent)  # type: ignore[no-any-return]
+
+    return _once(input, of)
 
 
 @macro
 def logsigmoid(input: Tensor) -> Tensor:
     """Return log(sigmoid(x)), without overflow."""
-    return -softplus_of(-input)
+    return _once(input, lambda x: -softplus_of(-x))
 
 
 def softplus_of(input: Tensor) -> Tensor:
@@ -176,7 +194,7 @@ def softplus_of(input: Tensor) -> Tensor:
 @macro
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """Return x tanh(softplus(x)); Misra 2019."""
-    return _into(input, lambda: input * softplus_of(input).tanh(), inplace)
+    return _into(input, lambda: _once(input, lambda x: x * softplus_of(x).tanh()), inplace)
 
 
 def hardtanh(

@@ -740,3 +740,16 @@ def test_one_hot():
     assert F.one_hot(tn.tensor([0, 2]), 3).tolist() == [[1, 0, 0], [0, 0, 1]]
     with pytest.raises(IndexRangeError):
         F.one_hot(tn.tensor([3]), 3).numpy()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", ["gelu", "silu", "mish", "softplus", "logsigmoid"])
+def test_an_activation_of_a_half_is_rounded_once(name, dtype):
+    function = getattr(F, name)
+    x = (tn.arange(-500, 500) * 0.02).to(dtype)
+    got = function(x)
+    assert got.dtype is x.dtype
+    assert got.tolist() == function(x.float()).to(dtype).tolist()
+    theirs = getattr(torch.nn.functional, name)(torch.tensor(x.tolist()).to(getattr(torch, dtype)))
+    same = np.mean(np.array(got.tolist()) == np.array(theirs.tolist()))
+    assert same > (0.9 if name == "gelu" else 0.99)

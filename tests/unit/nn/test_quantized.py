@@ -320,6 +320,16 @@ def test_an_encoder_is_converted_whole_saved_and_loaded(tmp_path):
     other.load_state_dict(made.state_dict())
 
 
+def test_float_weights_are_not_copied():
+    model = nn.Sequential(nn.Linear(600, 600), nn.LayerNorm(600), nn.Linear(600, 600))
+    model(tn.ones(1, 600)).detach().numpy()
+    before = tn.memory_allocated()
+    made = tn.quantization.quantize_dynamic(model)
+    made[1].weight.detach().numpy()
+    assert tn.memory_allocated() - before < 1.2 * 2 * 600 * 600
+    assert made[1] is not model[1]
+
+
 def test_a_mapping_of_ones_own():
     class Halved(dynamic.Linear):
         """Another layer."""

@@ -360,3 +360,17 @@ def test_threads_that_make_others_forget_their_plans(tmp_path):
     env = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "TENOR_CACHE_DIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", STRESS], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(cpu.machine() != "x86_64", reason="features of x86-64")
+def test_a_target_says_whether_it_multiplies_bytes(monkeypatch):
+    def dots(name, features):
+        monkeypatch.setattr(config, "cpu", name)
+        monkeypatch.setattr(config, "features", features)
+        return cpu.host_target.__wrapped__().byte_dots
+
+    assert dots("cascadelake", "+avx2,+fma,+avx512f,+avx512bw,+avx512vnni")
+    assert not dots("skylake-avx512", "+avx2,+fma,+avx512f,+avx512bw")
+    assert dots("alderlake", "+avx2,+fma,+avxvnni")
+    assert not dots("haswell", "+avx2,+fma")
+    assert not dots("haswell", "")

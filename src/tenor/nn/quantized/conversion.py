@@ -62,16 +62,17 @@ def quantize_dynamic(
         )
     table = DYNAMIC if mapping is None else mapping
     kinds, paths = _parted(model, table, set(table) if qconfig_spec is None else qconfig_spec)
-    whole: Module = model if inplace else copy.deepcopy(model)
     made: dict[Module, Any] = {}
-    if not paths or "" in paths:
-        found: Module = _converted(whole, kinds or set(table), table, made)
-        return found
-    for path in paths:
-        owner, _, name = path.rpartition(".")
-        found = _converted(whole.get_submodule(path), kinds or set(table), table, made)
-        whole.get_submodule(owner)._modules[name] = found
-    return whole
+    for path in paths or [""]:
+        _convert(model.get_submodule(path), kinds or set(table), table, made)
+    if not inplace:
+        # What is known to the copy already is not copied: no second set of float weights.
+        return copy.deepcopy(model, {id(old): new for old, new in made.items()})
+    for module in list(model.modules()):
+        for name, child in module._modules.items():
+            module._modules[name] = made.get(child, child) if child is not None else None
+    found: Module = made.get(model, model)
+    return found
 
 
 def _parted(model: Module, table: dict[type[Module], Any], spec: Any) -> tuple[set[Any], list[str]]:
@@ -89,19 +90,16 @@ def _parted(model: Module, table: dict[type[Module], Any], spec: Any) -> tuple[s
     return {entry for entry in spec if not isinstance(entry, str)}, paths
 
 
-def _converted(
+def _convert(
     module: Module, kinds: set[Any], table: dict[type[Module], Any], made: dict[Module, Any]
-) -> Any:
-    """Return a module with every layer of some kinds replaced; shared ones once."""
+) -> None:
+    """Make the quantised layer of every layer of some kinds, shared ones once."""
     if module in made:
-        return made[module]
-    if type(module) in kinds:
-        made[module] = table[type(module)].from_float(module)
-        for hooks in ("_forward_hooks", "_forward_pre_hooks"):
-            getattr(made[module], hooks).update(getattr(module, hooks))
-        return made[module]
-    made[module] = module
-    for name, child in module._modules.items():
-        if child is not None:
-            module._modules[name] = _converted(child, kinds, table, made)
-    return module
+        return
+    if type(module) not in kinds:
+        for child in module.children():
+            _convert(child, kinds, table, made)
+        return
+    made[module] = table[type(module)].from_float(module)
+    for hooks in ("_forward_hooks", "_forward_pre_hooks"):
+        getattr(made[module], hooks).update(getattr(module, hooks))
