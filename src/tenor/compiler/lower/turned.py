@@ -6,18 +6,21 @@ would cost more. All blocks of k are done in one go, so that B is read from end 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower.blocking import depth_of
 from tenor.compiler.lower.lane import transposed
 from tenor.compiler.lower.microkernel import multiply_add, write_sums
-from tenor.compiler.lower.storage import compute_type, load_element, plus
+from tenor.compiler.lower.storage import compute_type, load_element, memory_type, plus
 from tenor.ir.loops import Function, Value, vector
 
 if TYPE_CHECKING:
     from tenor.compiler.lower.microkernel import Micro
 
 __all__ = ["turned_kernel"]
+
+AHEAD: Final = 128 * 1024
+"""Bytes of a group of columns up to which the next one is asked for ahead of its use."""
 
 
 def turned_kernel(name: str, spec: Micro, column: int, k: int) -> Function:
@@ -44,6 +47,10 @@ class _Turned:
         self.count = len(spec.rows) * spec.vectors
         self.there = [spec.width] * (spec.vectors - 1) + [spec.last]
         self.line = max(spec.width, 64 // spec.b.itemsize)
+        self.memory = memory_type(spec.b)
+        # Runs that end soon are over before the machine has noticed them.
+        group = spec.vectors * spec.width * column
+        self.ahead = group if group * spec.b.itemsize <= AHEAD else 0
 
     def totals(self, k: int) -> list[Value]:
         """Return the sums: the blocks of k, added in order."""
@@ -83,6 +90,11 @@ class _Turned:
                     if d < count else zero
                     for d in range(width)
                 ]  # fmt: skip
+                if self.ahead:
+                    for d in range(count):
+                        f.prefetch(
+                            self.b, f.add(self._place(k, j, d, part), self.ahead), self.memory
+                        )
                 for d, y in enumerate(transposed(f, columns)):
                     self._take(held, f.add(k, part + d), j, y)
         return held
