@@ -35,7 +35,7 @@ __all__ = ["DEPTH", "Heads", "Matrix", "attention"]
 
 DEPTH: Final = 512
 """Keys summed through one accumulator before the sum is added on."""
-SCORES: Final = 64 * 1024
+SCORES: Final = 128 * 1024
 """Scores of a block of rows, about."""
 ROWS: Final = (16, 64)
 """Rows of a block at the least and at the most."""
