@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -121,7 +122,11 @@ def attentions(name, g=()):
     cases = []
     for causal in (False, True):
         leaves = [leaf(shape, seed=i) for i, shape in enumerate((*shapes, *g))]
-        cases.append(Case(tuple(leaves), op(name, causal, 0.75)))
+        call = op(name, causal, 0.75)
+        hidden = np.zeros((1, 1, 3, 4))
+        hidden[..., 0, :], hidden[..., 1, 2] = -np.inf, 0.5
+        masked = functools.partial(lambda call, mask, *xs: call(*xs, mask), call, tn.tensor(hidden))
+        cases += [Case(tuple(leaves), call), Case(tuple(leaves), masked)]
     return cases
 
 

@@ -27,13 +27,15 @@ BY_HEAD = (0, 2, 1, 3)
 
 
 def attention(t: Tape) -> Cotangents:
-    """Return the gradients of q, k and v: one kernel computes them all."""
+    """Return the gradients of q, k and v, which one kernel computes; a mask has none."""
+    count = len(t.node.inputs)
     if not any(t.needs(i) for i in range(3)):
-        return None, None, None
-    q, k, v = (t.x(i) for i in range(3))
-    every = t.b.emit(ops.ATTENTION_GRADIENT, (q, k, v, t.g), t.node.attrs)
-    parts = _parts(t.b, every, [i.shape for i in t.node.inputs])
-    return tuple(part if t.needs(i) else None for i, part in enumerate(parts))
+        return (None,) * count
+    q, k, v, *mask = (t.x(i) for i in range(count))
+    every = t.b.emit(ops.ATTENTION_GRADIENT, (q, k, v, t.g, *mask), t.node.attrs)
+    parts = _parts(t.b, every, [i.shape for i in t.node.inputs[:3]])
+    found = [part if t.needs(i) else None for i, part in enumerate(parts)]
+    return *found, *[None] * len(mask)
 
 
 def _parts(b: Builder, every: Node, shapes: Sequence[Shape]) -> list[Node]:
@@ -54,9 +56,10 @@ def attention_gradient(t: Tape) -> Cotangents:
     attention when q, k, v change by a, b, c: with weights p, scores' change w = scale (a k^T +
     q b^T) and p' = p (w - sum p w), y' = p' v + p c.
     """
+    count = len(t.node.inputs)
     if not any(t.needs(i) for i in range(4)):
-        return None, None, None, None
-    return _Second(t).cotangents()
+        return (None,) * count
+    return *_Second(t).cotangents(), *[None] * (count - 4)
 
 
 class _Second:
@@ -67,6 +70,7 @@ class _Second:
         self.causal, self.scale = t.node.attrs
         self.q, self.k, self.v = (t.x(i) for i in range(3))
         self.g = t.b.permute(t.x(3), BY_HEAD)
+        self.mask = [t.x(i) for i in range(4, len(t.node.inputs))]
         self.to = _parts(t.b, t.g, [i.shape for i in t.node.inputs[:3]])
 
     def cotangents(self) -> Cotangents:
@@ -110,10 +114,19 @@ class _Second:
     def _weights(self) -> Node:
         b, shape = self.b, (*self.q.shape[:3], self.k.shape[2])
         scores = self._scaled(self._across(self.q, self.k))
+        for mask in self.mask:
+            scores = b.add(scores, b.expand(mask, shape))
         if self.causal:
             rows = b.expand(b.reshape(b.iota(shape[2], dt.int64), (shape[2], 1)), shape)
             seen = b.le(b.expand(b.iota(shape[3], dt.int64), shape), rows)
             scores = b.where(seen, scores, b.full(shape, -math.inf, scores.dtype))
-        top = b.expand(b.max(scores, (3,)), shape)
-        e = b.exp(b.sub(scores, top))
-        return b.div(e, self._sum(e))
+        top = b.max(scores, (3,))
+        if self.mask:  # of -inf everywhere, there is nothing to look at
+            nothing = b.eq(top, b.full(top.shape, -math.inf, top.dtype))
+            top = b.where(nothing, b.zeros(top.shape, top.dtype), top)
+        e = b.exp(b.sub(scores, b.expand(top, shape)))
+        total = self._sum(e)
+        if self.mask:
+            empty = b.eq(total, b.zeros(shape, total.dtype))
+            total = b.where(empty, b.full(shape, 1, total.dtype), total)
+        return b.div(e, total)

@@ -225,9 +225,9 @@ class Builder(ABC):
         """Return the matrix product over the last two dims."""
         return self.emit(ops.MATMUL, (a, b))
 
-    def attention(self, q: Node, k: Node, v: Node, *, causal: bool, scale: float) -> Node:
-        """Return softmax(scale q k^T) v as [N, T, H, E]."""
-        return self.emit(ops.ATTENTION, (q, k, v), (causal, scale))
+    def attention(self, q: Node, k: Node, v: Node, *mask: Node, causal: bool, scale: float) -> Node:
+        """Return softmax(scale q k^T + mask) v as [N, T, H, E]."""
+        return self.emit(ops.ATTENTION, (q, k, v, *mask), (causal, scale))
 
     def cumsum(self, x: Node, dim: int, *, reverse: bool = False) -> Node:
         """Return running sums along a dim."""

@@ -458,12 +458,27 @@ def _attention(name: str, inputs: Sequence[Node], _attrs: tuple[Any, ...]) -> Re
             fix="convert with .float()",
             operands=tuple(inputs),
         )
+    _mask(name, inputs[3:], (*q.shape[:3], k.shape[2]))
     return (q.shape[0], q.shape[2], q.shape[1], v.shape[3]), q.dtype
 
 
+def _mask(name: str, masks: Sequence[Node], scores: tuple[int, ...]) -> None:
+    for mask in masks:
+        fits = len(mask.shape) == 4 and mask.shape[3] == scores[3] and len(masks) == 1
+        if not fits or any(m not in (1, n) for m, n in zip(mask.shape, scores, strict=True)):
+            raise ShapeError(
+                f"{name}: a mask must be [N or 1, H or 1, T or 1, S].",
+                came=[f"mask: {mask.shape}", f"scores: {scores}"],
+                fix="reshape the mask to four dims",
+                operands=(mask,),
+            )
+
+
 def _attention_gradient(name: str, inputs: Sequence[Node], attrs: tuple[Any, ...]) -> Result:
-    wanted, dtype = _attention(name, inputs, attrs)
-    q, k, v, g = inputs
+    q, k, v, g, *mask = inputs
+    wanted, dtype = _attention(name, (q, k, v, *mask), attrs)
+    if g.dtype is not dtype:
+        _mixed(name, q, g)
     if g.shape != wanted:
         raise ShapeError(
             f"{name}: g must have the shape of attention's result.",

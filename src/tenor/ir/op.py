@@ -237,17 +237,18 @@ CONV_WEIGHT: Final = row(
 ATTENTION: Final = row(
     "attention",
     "contraction",
-    3,
+    -1,
     "causal scale",
-    "softmax(scale q k^T) v from q [N, H, T, D], k [N, H, S, D], v [N, H, S, E], as [N, T, H, E]; "
-    "causal: position t looks at positions up to t",
+    "softmax(scale q k^T + mask) v from q [N, H, T, D], k [N, H, S, D], v [N, H, S, E] and perhaps "
+    "a mask [N or 1, H or 1, T or 1, S], as [N, T, H, E]; causal: position t looks at positions up "
+    "to t; 0 where a mask of -inf leaves nothing to look at",
 )
 ATTENTION_GRADIENT: Final = row(
     "attention_gradient",
     "contraction",
-    4,
+    -1,
     "causal scale",
-    "the gradients of attention for its inputs, from q, k, v and g [N, T, H, E]: those of q "
+    "the gradients of attention, from q, k, v, g [N, T, H, E] and perhaps a mask: those of q "
     "[N, T, H, D], k [N, S, H, D] and v [N, S, H, E] one after another; 1-d",
 )
 

@@ -231,8 +231,8 @@ class MultiheadAttention(Module):
         width = self.embed_dim // self.num_heads
         q, k, v = (x.unflatten(-1, (self.num_heads, width)).transpose(1, 2) for x in (q, k, v))
         weights = None
-        if bare and mask is None:
-            heads = functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
+        if bare:
+            heads = functional.scaled_dot_product_attention(q, k, v, mask, is_causal=causal)
         else:
             scores = (q * (1.0 / math.sqrt(width))) @ k.transpose(-2, -1)
             weights = (scores if mask is None else scores + mask).softmax(-1)

@@ -342,8 +342,8 @@ def scaled_dot_product_attention(
     if enable_gqa:
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], dim=-3)
         value = value.repeat_interleave(query.shape[-3] // value.shape[-3], dim=-3)
-    if attn_mask is None and dropout_p == 0.0 and _in_one_pass(query, key, value):
-        return _attended(query, key, value, is_causal, float(factor))
+    if dropout_p == 0.0 and _in_one_pass(query, key, value, attn_mask):
+        return _attended(query, key, value, attn_mask, is_causal, float(factor))
     scores = (query * factor) @ key.transpose(-2, -1)
     if is_causal:
         causal = ones(scores.shape[-2], scores.shape[-1], dtype=np.bool_).tril()
@@ -359,32 +359,52 @@ FEW: Final = 16
 """Queries below which packing the keys would cost more than it brings."""
 
 
-def _in_one_pass(query: Tensor, key: Tensor, value: Tensor) -> bool:
+def _in_one_pass(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> bool:
     """Tell whether the attention primitive takes these operands."""
     every = (query, key, value)
     plain = {x.element_type for x in every} in ({dt.float32}, {dt.float64})
     alike = len({tuple(x.shape[:-2]) for x in every}) == 1 and query.ndim >= 2
+    some = all(n > 0 for x in every for n in x.shape) and query.shape[-2] >= FEW
+    if not plain or not alike or not some or local.lowered:
+        return False
+    return mask is None or _fits(mask, (*query.shape[:-1], key.shape[-2]), query)
+
+
+def _fits(mask: Tensor, scores: tuple[int, ...], query: Tensor) -> bool:
+    """Tell whether the primitive takes a mask: it has no gradient, and lies like the scores."""
+    added = mask.dtype.kind != "bool"
+    if mask.requires_grad or (added and mask.element_type is not query.element_type):
+        return False
+    shape = (1,) * (len(scores) - mask.ndim) + tuple(mask.shape)
+    alone = len(scores) <= 4 or all(n == 1 for n in shape[:-2])
     return (
-        plain
-        and alike
-        and not local.lowered
-        and query.shape[-2] >= FEW
-        and all(n > 0 for x in every for n in x.shape)
+        alone
+        and mask.ndim <= len(scores)
+        and shape[-1] == scores[-1]
+        and all(m in (1, n) for m, n in zip(shape, scores, strict=True))
     )
 
 
-def _attended(query: Tensor, key: Tensor, value: Tensor, causal: bool, scale: float) -> Tensor:
-    """Return softmax(scale q k^T) v in one pass."""
+def _attended(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool, scale: float
+) -> Tensor:
+    """Return softmax(scale q k^T + mask) v in one pass."""
     batch = tuple(query.shape[:-2])
     lead = (1, 1, *batch)[-2:] if len(batch) < 2 else (math.prod(batch[:-1]), batch[-1])
-    every = [
-        x if x.ndim == 4 else record(ops.RESHAPE, (x,), ((*lead, *x.shape[-2:]),))
-        for x in (query, key, value)
-    ]
+    every = [_four_dims(x, (*lead, *x.shape[-2:])) for x in (query, key, value)]
+    if mask is not None:
+        if mask.dtype.kind == "bool":
+            mask = where(mask, query.new_zeros(()), query.new_full((), -math.inf))
+        every.append(_four_dims(mask, (*((1,) * 4 + tuple(mask.shape))[-4:],)))
     out = record(ops.ATTENTION, tuple(every), (causal, scale))
     out = record(ops.PERMUTE, (out,), ((0, 2, 1, 3),))
     shape = (*batch, query.shape[-2], value.shape[-1])
     return out if len(batch) == 2 else record(ops.RESHAPE, (out,), (shape,))  # type: ignore[no-any-return]
+
+
+def _four_dims(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return a tensor in a shape of four dims."""
+    return x if x.ndim == 4 else record(ops.RESHAPE, (x,), (shape,))
 
 
 def _masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:

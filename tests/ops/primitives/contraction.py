@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
 from tenor.ir.infer import conv_output
@@ -103,6 +105,26 @@ def attentions(dtype):
 
             one = (Leaf((n, t, 3, h, d), dtype, small),)
             yield Sample(f"{label} packed", one, packed, modes=("plain",))
+    yield from _masked(ops.ATTENTION, dtype)
+
+
+MASKS = ((2, 3, 33, 70), (1, 1, 33, 70), (2, 1, 1, 70), (1, 3, 33, 70), (1, 1, 1, 70))
+
+
+def hidden(rng, shape, dtype):
+    """Draw a mask: something to add to scores, or -inf; now and then nothing is left of a row."""
+    del dtype
+    drawn = np.where(rng.random(shape) < 0.3, -np.inf, rng.normal(size=shape))
+    return np.where(rng.random((*shape[:-1], 1)) < 0.1, -np.inf, drawn)
+
+
+def _masked(op, dtype, *more):
+    """Return samples of attention, or of its gradients, with masks."""
+    for mask in MASKS:
+        leaves = [Leaf((2, 3, 33, 9), dtype, small)] + [Leaf((2, 3, 70, 9), dtype, small)] * 2
+        leaves += [*(Leaf(shape, dtype, small) for shape in more), Leaf(mask, dtype, hidden)]
+        for causal in (False, True):
+            yield Sample(f"mask {mask} {causal}", tuple(leaves), _emit(op, causal, 0.4))
 
 
 def _unpacked(b, x):
@@ -119,6 +141,7 @@ def attention_gradients(dtype):
         leaves = tuple(Leaf(shape, dtype, small) for shape in shapes)
         label = f"{(n, h, t, s, d, e)} {attrs}"
         yield Sample(label, leaves, _emit(ops.ATTENTION_GRADIENT, *attrs))
+    yield from _masked(ops.ATTENTION_GRADIENT, dtype, (2, 33, 3, 9))
 
 
 def _emit(op, *attrs):

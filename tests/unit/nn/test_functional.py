@@ -644,6 +644,8 @@ def attention(lib, function, mask=None, **options):
 
 
 MASK = np.tril(np.ones((5, 7), bool), 2)
+LONGER = np.random.default_rng(3).random((20, 27)) < 0.6
+LONGER[5] = False
 ATTENTION = [
     ({}, [(2, 3, 5, 4), (2, 3, 7, 4), (2, 3, 7, 6)]),
     ({"is_causal": True}, [(2, 3, 5, 4), (2, 3, 5, 4), (2, 3, 5, 4)]),
@@ -660,7 +662,15 @@ ATTENTION = [
     ({"is_causal": True}, [(70, 9), (70, 9), (70, 5)]),
     ({"is_causal": True, "scale": 0.3}, [(2, 40, 8), (2, 33, 8), (2, 33, 8)]),
     ({"enable_gqa": True}, [(2, 1, 4, 18, 4), (2, 1, 2, 18, 4), (2, 1, 2, 18, 4)]),
-]
+    ({"mask": LONGER}, [(2, 3, 20, 4), (2, 3, 27, 4), (2, 3, 27, 6)]),
+    ({"mask": LONGER[:1]}, [(20, 4), (27, 4), (27, 6)]),
+    ({"mask": LONGER[None, None]}, [(2, 3, 20, 4), (2, 3, 27, 4), (2, 3, 27, 6)]),
+    ({"mask": np.stack([LONGER, ~LONGER])}, [(2, 20, 4), (2, 27, 4), (2, 27, 6)]),
+    ({"mask": LONGER.astype(np.float32)}, [(2, 1, 3, 20, 4), (2, 1, 3, 27, 4), (2, 1, 3, 27, 6)]),
+    ({"mask": np.stack([LONGER, ~LONGER])[:, None, None]},
+     [(2, 1, 3, 20, 4), (2, 1, 3, 27, 4), (2, 1, 3, 27, 6)]),
+    ({"mask": LONGER[:, :1]}, [(2, 20, 4), (2, 27, 4), (2, 27, 6)]),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -697,6 +707,14 @@ def test_attention_in_one_pass_has_second_derivatives():
     wanted = torch.autograd.grad(sum((g * g).sum() for g in wanted), others)
     for got, want in zip(second, wanted, strict=True):
         np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-8, atol=1e-10)
+
+
+def test_a_mask_that_is_learned_gets_its_gradient(agree):
+    call = (
+        lambda q, k, v, m, f=f: f.scaled_dot_product_attention(q, k, v, attn_mask=m)
+        for f in (F, TF)
+    )
+    agree(*call, [(2, 20, 4), (2, 18, 4), (2, 18, 4), (20, 18)], "float32")
 
 
 def test_attention_under_autocast_goes_in_the_lower_dtype():

@@ -353,24 +353,33 @@ def _conv_weight(node: Node, x: NDArray[Any], g: NDArray[Any]) -> NDArray[Any]:
     return result.reshape(shape)
 
 
-def _weights(node: Node, q: NDArray[Any], k: NDArray[Any]) -> NDArray[Any]:
-    """Return the softmax of the scores, in float64."""
+def _weights(
+    node: Node, q: NDArray[Any], k: NDArray[Any], mask: Sequence[NDArray[Any]]
+) -> NDArray[Any]:
+    """Return the softmax of the scores, in float64; 0 where every score is -inf."""
     causal, scale = node.attrs
     scores = _wide(q) @ np.swapaxes(_wide(k), -1, -2) * scale
+    for m in mask:
+        scores = scores + _wide(m)
     if causal:
         scores = np.where(np.tri(*scores.shape[-2:]) > 0, scores, -np.inf)
-    e = np.exp(scores - scores.max(-1, keepdims=True))
-    return np.asarray(e / e.sum(-1, keepdims=True))
+    top = scores.max(-1, keepdims=True)
+    e = np.exp(scores - np.where(np.isneginf(top), 0.0, top))
+    total = e.sum(-1, keepdims=True)
+    return np.asarray(e / np.where(total == 0, 1.0, total))
 
 
-def _attention(node: Node, q: NDArray[Any], k: NDArray[Any], v: NDArray[Any]) -> NDArray[Any]:
-    return np.swapaxes(_weights(node, q, k) @ _wide(v), 1, 2)
+def _attention(
+    node: Node, q: NDArray[Any], k: NDArray[Any], v: NDArray[Any], *mask: NDArray[Any]
+) -> NDArray[Any]:
+    return np.swapaxes(_weights(node, q, k, mask) @ _wide(v), 1, 2)
 
 
 def _attention_gradient(
-    node: Node, q: NDArray[Any], k: NDArray[Any], v: NDArray[Any], g: NDArray[Any]
-) -> NDArray[Any]:
-    p, g = _weights(node, q, k), np.swapaxes(_wide(g), 1, 2)
+    node: Node, q: NDArray[Any], k: NDArray[Any], v: NDArray[Any], g: NDArray[Any],
+    *mask: NDArray[Any],
+) -> NDArray[Any]:  # fmt: skip
+    p, g = _weights(node, q, k, mask), np.swapaxes(_wide(g), 1, 2)
     to_p = g @ np.swapaxes(_wide(v), -1, -2)
     to_s = p * (to_p - (p * to_p).sum(-1, keepdims=True)) * node.attr("scale")
     parts = (to_s @ _wide(k), np.swapaxes(to_s, -1, -2) @ _wide(q), np.swapaxes(p, -1, -2) @ g)

@@ -19,7 +19,7 @@ from tenor.compiler.lower.blocking import Shape, lanes_of, register_tile
 from tenor.compiler.lower.lane import first_lanes
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
 from tenor.compiler.lower.packing import Layout, mover
-from tenor.compiler.lower.storage import compute_type, entry, memory_type
+from tenor.compiler.lower.storage import entry, memory_type
 from tenor.compiler.lower.weights import Weights
 from tenor.ir.loops import Function, Value, vector
 from tenor.ir.program import Lowered
@@ -35,7 +35,7 @@ __all__ = ["DEPTH", "Heads", "Matrix", "attention"]
 
 DEPTH: Final = 512
 """Keys summed through one accumulator before the sum is added on."""
-SCORES: Final = 64 * 1024
+SCORES: Final = 128 * 1024
 """Scores of a block of rows, about."""
 ROWS: Final = (16, 64)
 """Rows of a block at the least and at the most."""
@@ -58,7 +58,8 @@ class Heads:
     Attributes:
         f: The function.
         p: The kernel's params: batch, heads, t, s, d, e, strides and offsets of each operand,
-            causal, scale.
+            the mask's strides (0 where it is the same), causal, scale.
+        mask: The mask of the head being written.
         rows: Rows of q in a block.
         pitch: Elements from one row of scores to the next.
     """
@@ -77,6 +78,7 @@ class Heads:
         self.pitch = ceil(p["s"] / 64) * 64 + 16
         self.weights = Weights(self.f, self.dtype, p["scale"], causal=p["causal"])
         self.used = 0
+        self.mask: Value | None = None
         self.kernels: dict[Any, Function] = {}
 
     # -- memory ---------------------------------------------------------------------------
@@ -109,6 +111,18 @@ class Heads:
         at = f.add(f.mul(f.op("udiv", head, heads), n), f.mul(f.op("urem", head, heads), h))
         at = f.add(at, self.p["offsets"][number])
         return f.gep(self.buffers[number], at, self.kind)
+
+    def mask_of(self, t: Value) -> Value | None:
+        """Return row t of the head's mask, if there is one."""
+        if self.mask is None:
+            return None
+        return self.f.gep(self.mask, self.f.mul(t, self.p["mask"][2]), self.kind)
+
+    def begin_head(self, head: Value) -> None:
+        """Find the head's mask."""
+        if self.p["mask"] is not None:
+            n, h, *_ = self.p["mask"]
+            self.mask = self._base(len(self.p["strides"]) - 1, head, n, h)
 
     def result(self, head: Value, start: int, length: int, features: int) -> Matrix:
         """Return the matrix of a head of a result [N, length, H, features] at `start`."""
@@ -239,8 +253,9 @@ class Heads:
 def attention(kernel: Kernel, target: Target) -> Lowered:
     """Lower attention.
 
-    Params: batch, heads, t, s, d, e; strides and offsets of q, k and v as [N, H, T, D]; causal;
-    scale. Buffers: q, k, v, and the result [N, T, H, E]; one dtype.
+    Params: batch, heads, t, s, d, e; strides and offsets of q, k, v and the mask as [N, H, T, D];
+    mask, its strides or None; causal; scale. Buffers: q, k, v, a mask, and the result
+    [N, T, H, E]; one dtype.
 
     A tile is some blocks of rows of a head: it packs the head's keys and values first.
     """
@@ -260,6 +275,7 @@ def attention(kernel: Kernel, target: Target) -> Lowered:
     def tile(t: Value, _: list[Value]) -> None:
         part = f.op("urem", t, parts) if parts > 1 else f.const(0, "i64")
         head = f.op("udiv", t, parts)
+        h.begin_head(head)
         q, k, v = (h.operand(i, head) for i in range(3))
         out = h.result(head, 0, p["t"], p["e"])
         low = f.mul(part, each)
@@ -290,9 +306,10 @@ def _forward(
 
     def row(r: Value, _: list[Value]) -> None:
         at = f.gep(scores, f.mul(r, h.pitch), h.kind)
-        (total,) = h.weights.exponentials(at, f.add(first, r), p["s"], seen.count)
-        share = f.op("fdiv", f.const(1.0, compute_type(h.dtype)), total)
-        f.store(share, shares, r)
+        t = f.add(first, r)
+        mask = h.mask_of(t)
+        (total,) = h.weights.exponentials(at, t, p["s"], seen.count, mask)
+        f.store(h.weights.share(total, mask), shares, r)
 
     f.loop(0, rows, 1, row)
     h.summed(h.whole(rows, across.rows), (h.whole(p["e"], across.columns), across), seen.count,

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from tenor.compiler.lower.attention import Heads, Matrix
 from tenor.compiler.lower.lane import first_lanes
 from tenor.compiler.lower.microkernel import sweep
-from tenor.compiler.lower.storage import compute_type
 from tenor.ir.loops import vector
 from tenor.ir.program import Lowered
 
@@ -29,8 +28,8 @@ __all__ = ["attention_gradient"]
 def attention_gradient(kernel: Kernel, target: Target) -> Lowered:
     """Lower the gradients of attention.
 
-    Params: attention's. Buffers: q, k, v, g [N, T, H, E], and the result, 1-d: the gradient of q
-    [N, T, H, D], of k [N, S, H, D] and of v [N, S, H, E]; one dtype.
+    Params: attention's. Buffers: q, k, v, g [N, T, H, E], a mask, and the result, 1-d: the gradient
+    of q [N, T, H, D], of k [N, S, H, D] and of v [N, S, H, E]; one dtype.
 
     A tile is a head.
     """
@@ -62,6 +61,7 @@ class _Gradient(Heads):
         """Write a head."""
         f, p = self.f, self.p
         t, s, d, e = p["t"], p["s"], p["d"], p["e"]
+        self.begin_head(head)
         self.q, k, v = (self.operand(i, head) for i in range(3))
         self.g = self.cotangent(3, head)
         self.to_q = self.result(head, 0, t, d)
@@ -121,9 +121,9 @@ class _Gradient(Heads):
         f = self.f
         at = f.mul(r, self.pitch)
         row, change = (f.gep(x, at, self.kind) for x in (self.scores, self.changes))
-        total, met = self.weights.exponentials(row, t, self.p["s"], end, change)
-        one = f.const(1.0, compute_type(self.dtype))
-        share = f.op("fdiv", one, total)
+        mask = self.mask_of(t)
+        total, met = self.weights.exponentials(row, t, self.p["s"], end, mask, change)
+        share = self.weights.share(total, mask)
         self.weights.finish(row, change, share, f.mul(met, share), end)
 
     def _add(self, seen: Extent, rows: int, a: Matrix, b: Matrix, to: Value, features: int) -> None:

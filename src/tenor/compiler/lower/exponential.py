@@ -144,10 +144,11 @@ def scale(f: Function, x: Value, k: Value) -> Value:
 
 
 def exp(f: Function, x: Value) -> Value:
-    """Return e^x."""
+    """Return e^x; where it vanishes nothing is scaled, for subnormals are slow to come by."""
     table = TABLES[format_of(x).type]
-    k, q = exp_parts(f, clamp(f, x, table.underflow, table.overflow))
-    return scale(f, f.add(q, 1.0), k)
+    nothing, zero = f.compare("olt", x, table.underflow), f.const(0.0, x.type)
+    k, q = exp_parts(f, f.op("fmin", table.overflow, f.select(nothing, zero, x)))
+    return f.select(nothing, zero, scale(f, f.add(q, 1.0), k))
 
 
 def expm1(f: Function, x: Value) -> Value:

@@ -43,7 +43,7 @@ PANELS: Final = 256 * 1024
 """Bytes of B packed at a time: half of a small second-level cache."""
 LONG: Final = 2048
 """Columns of a large matrix that are worth reading at a time."""
-FETCHED: Final = 4
+FETCHED: Final = 8
 """How much longer a multiply-add takes where each element of b is used once or twice."""
 NEAR: Final = 16 * 1024
 """Bytes that are read where they lie, because the first-level cache holds them."""

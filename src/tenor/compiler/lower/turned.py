@@ -6,12 +6,12 @@ would cost more. All blocks of k are done in one go, so that B is read from end 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower.blocking import depth_of
 from tenor.compiler.lower.lane import transposed
 from tenor.compiler.lower.microkernel import multiply_add, write_sums
-from tenor.compiler.lower.storage import compute_type, load_element, plus
+from tenor.compiler.lower.storage import compute_type, load_element, memory_type, plus
 from tenor.ir import dtype as dt
 from tenor.ir.loops import Function, Value, vector
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from tenor.compiler.lower.microkernel import Micro
 
 __all__ = ["turned_kernel"]
+
+AHEAD: Final = 128 * 1024
+"""Bytes of a group of columns up to which the next one is asked for ahead of its use."""
 
 
 def turned_kernel(name: str, spec: Micro, column: int, k: int) -> Function:
@@ -45,6 +48,10 @@ class _Turned:
         self.count = len(spec.rows) * spec.vectors
         self.there = [spec.width] * (spec.vectors - 1) + [spec.last]
         self.line = max(spec.width, 64 // spec.b.itemsize)
+        self.memory = memory_type(spec.b)
+        # Runs that end soon are over before the machine has noticed them.
+        group = spec.vectors * spec.width * column
+        self.ahead = group if group * spec.b.itemsize <= AHEAD else 0
 
     def totals(self, k: int) -> list[Value]:
         """Return the sums: the blocks of k, added in order."""
@@ -80,9 +87,17 @@ class _Turned:
         step = self.spec.width * (2 if self.spec.b is dt.bfloat16 else 1)
         for j, count in enumerate(self.there):
             for part in range(0, self.line, step):
-                for d, y in enumerate(rows(k, j, count, part)):
+                found = rows(k, j, count, part)
+                self._ask(k, j, count, part)
+                for d, y in enumerate(found):
                     self._take(held, self.f.add(k, part + d), j, y)
         return held
+
+    def _ask(self, k: Value, j: int, count: int, part: int) -> None:
+        """Ask for the same places of the next columns."""
+        for d in range(count if self.ahead else 0):
+            place = self.f.add(self._place(k, j, d, part), self.ahead)
+            self.f.prefetch(self.b, place, self.memory)
 
     def _rows(self, k: Value, j: int, count: int, part: int) -> list[Value]:
         """Return as many rows of B as a vector has lanes."""

@@ -44,25 +44,28 @@ class Weights:
         self.lanes = 64 // dtype.itemsize
         self.kind = vector(self.scalar, self.lanes)
 
-    def exponentials(self, row: Value, t: Value, s: int, end: Value, *others: Value) -> list[Value]:
-        """Turn scores into e^(scale (score - largest)); return their sum, and that with others.
+    def exponentials(
+        self, row: Value, t: Value, s: int, end: Value, mask: Value | None, *others: Value
+    ) -> list[Value]:
+        """Turn scores into e^(scale score - largest); return their sum, and that with others.
 
         Args:
             row: The scores of row t; there is room up to a whole number of lanes.
             t: The row's number.
             s: All keys.
             end: Up to where scores are; those beyond what row t looks at become 0.
+            mask: What is added to the scaled scores, if anything.
             others: Rows; the sum of the products with each is returned as well.
         """
         f = self.f
         length, zero = self.length(t, s), f.const(0.0, self.kind)
-        top = self.largest(row, length)
+        top = self.largest(row, length, mask)
 
         def kept(x: Value, keep: Value | None) -> Value:
             return x if keep is None else f.select(keep, x, zero)
 
         def step(at: Value, sums: list[Value], keep: Value | None) -> list[Value]:
-            e = kept(self._raised(f.load(self.kind, row, at), top), keep)
+            e = kept(self._raised(f.sub(self._score(row, at, mask, keep), top)), keep)
             f.store(e, row, at)
             met = [kept(f.mul(e, f.load(self.kind, other, at)), keep) for other in others]
             return [f.add(x, y) for x, y in zip(sums, [e, *met], strict=True)]
@@ -71,6 +74,12 @@ class Weights:
             return [f.add(x, y) for x, y in zip(a, b, strict=True)]
 
         return self.over(length, end, [zero] * (1 + len(others)), step, join)
+
+    def _score(self, row: Value, at: Value, mask: Value | None, keep: Value | None) -> Value:
+        """Return scaled scores, with the mask added."""
+        f = self.f
+        x = f.mul(f.load(self.kind, row, at), self.scale)
+        return x if mask is None else f.add(x, f.load(self.kind, mask, at, mask=keep))
 
     def finish(self, row: Value, change: Value, share: Value, mean: Value, end: Value) -> None:
         """Turn exponentials e into weights p = share e, and w into scale p (w - mean)."""
@@ -90,21 +99,20 @@ class Weights:
         f = self.f
         return f.op("smin", f.add(t, 1), f.const(s, "i64")) if self.causal else f.const(s, "i64")
 
-    def largest(self, row: Value, length: Value) -> Value:
-        """Return the largest of the scaled scores, in every lane."""
+    def largest(self, row: Value, length: Value, mask: Value | None) -> Value:
+        """Return the largest score, in every lane; 0 where a mask leaves none."""
         f = self.f
-        name, worst = ("fmax", float("-inf")) if self.scale >= 0 else ("fmin", float("inf"))
+        least = f.const(float("-inf"), self.kind)
 
         def step(at: Value, held: list[Value], keep: Value | None) -> list[Value]:
-            x = f.load(self.kind, row, at)
-            if keep is not None:
-                x = f.select(keep, x, f.const(worst, self.kind))
-            return [f.op(name, held[0], x)]
+            x = self._score(row, at, mask, keep)
+            return [f.op("fmax", held[0], x if keep is None else f.select(keep, x, least))]
 
-        start = [f.const(worst, self.kind)]
-        (top,) = self.over(length, length, start, step,
-                           lambda a, b: [f.op(name, a[0], b[0])])  # fmt: skip
-        return f.splat(f.mul(top, self.scale), self.lanes)
+        (top,) = self.over(length, length, [least], step,
+                           lambda a, b: [f.op("fmax", a[0], b[0])])  # fmt: skip
+        if mask is not None:
+            top = f.select(f.compare("oeq", top, float("-inf")), f.const(0.0, top.type), top)
+        return f.splat(top, self.lanes)
 
     def over(
         self, length: Value, end: Value, start: list[Value],
@@ -157,10 +165,17 @@ class Weights:
             held = join([f.shuffle(x, x, low) for x in held], [f.shuffle(x, x, high) for x in held])
         return join([f.extract(x, 0) for x in held], [f.extract(x, 1) for x in held])
 
-    def _raised(self, score: Value, top: Value) -> Value:
-        """Return e^(scale score - top), which is at most 1; 0 where it would hardly be a number."""
+    def _raised(self, x: Value) -> Value:
+        """Return e^x for x up to 0; 0 where it would hardly be a number."""
         f, lowest = self.f, LOWEST[self.scalar]
-        x = f.sub(f.mul(score, self.scale), top)
         k, q = exp_parts(f, f.op("fmax", lowest, x))
         e = f.mul(f.add(q, 1.0), power_of_two(f, format_of(x), k))
         return f.select(f.compare("olt", x, lowest), f.const(0.0, e.type), e)
+
+    def share(self, total: Value, mask: Value | None) -> Value:
+        """Return 1 / total; 0 where a mask left nothing to look at."""
+        f = self.f
+        share = f.op("fdiv", f.const(1.0, self.scalar), total)
+        if mask is None:
+            return share
+        return f.select(f.compare("oeq", total, 0.0), f.const(0.0, self.scalar), share)

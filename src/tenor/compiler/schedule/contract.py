@@ -102,10 +102,15 @@ def _conv_weight(node: Node) -> Written:
 def _attention(node: Node) -> Written:
     operands = [lined(i) for i in node.inputs]
     batch, heads, time, features = node.inputs[0].shape
+    plain = 3 if node.op is ops.ATTENTION else 4
     params = {
         "batch": batch, "heads": heads, "t": time, "d": features,
         "s": node.inputs[1].shape[2], "e": node.inputs[2].shape[3],
         "strides": tuple(x.strides for x in operands), "offsets": tuple(x.offset for x in operands),
+        "mask": None if len(node.inputs) == plain else tuple(
+            stride * (n > 1)
+            for stride, n in zip(operands[-1].strides, node.inputs[-1].shape, strict=True)
+        ),
         "causal": node.attr("causal"), "scale": node.attr("scale"),
     }  # fmt: skip
     return _kernel(node.op.name, node, [x.node for x in operands], params)
