@@ -7,7 +7,6 @@ operands, the trie holds all six; a macro remembers where they end, and the trac
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from tenor.engine import recorder
@@ -18,6 +17,8 @@ from tenor.engine.trie import crosses, since
 from tenor.ir import op as ops
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tenor.engine.trace import Trace
     from tenor.engine.trie import State
 

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, ParamSpec, Ty
 
 import numpy as np
 
+from tenor.engine.call import exact
 from tenor.engine.flush import Binding, bind, finish, flush
 from tenor.engine.gradients import grad_of
 from tenor.engine.handle import Handle
-from tenor.engine.call import exact
 from tenor.engine.surroundings import PLAIN, Surroundings
 from tenor.engine.trace import Trace, local, refresh
 from tenor.ir import op as ops

@@ -102,18 +102,12 @@ def _agrees(made: Callable[..., Any]) -> bool:
         given, named = (x, int("300")), {"dims": 300}
         missed = recorder(trace, native, (x, 301), named)
         result = recorder(trace, native, given, named)
-        seen.append(
-            missed is None
-            and trace.state is turned
-            and x.state is leaf
-            and x.within is trace
-            and trace.variables == {leaf: x}
-            and trace.leaves == [x.buffer]
-            and trace.owners[0] is x
-            and trace.scalars == [1.5]
-            and trace.outs[0] is result
-            and (result.within, result.state, result.base) == (trace, turned, x)
-            and (result.chain, result.seen, x.viewed) == (known.chains[0], 0, True)
-            and trace.views[id(x)][0] is result
-        )
+        pairs = [
+            (missed, None), (trace.state, turned), (x.state, leaf), (x.within, trace),
+            (trace.variables[leaf], x), (trace.leaves[0], x.buffer), (trace.owners[0], x),
+            (trace.outs[0], result), (trace.views[id(x)][0], result), (result.within, trace),
+            (result.state, turned), (result.base, x), (result.chain, known.chains[0]),
+        ]  # fmt: skip
+        numbers = trace.scalars, result.seen, x.viewed
+        seen.append(all(found is wanted for found, wanted in pairs) and numbers == ([1.5], 0, True))
     return all(seen)

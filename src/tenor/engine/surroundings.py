@@ -36,8 +36,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from tenor.engine.handle import Handle
 from tenor.engine.call import exact
+from tenor.engine.handle import Handle
 from tenor.ir.dtype import DType
 
 if TYPE_CHECKING:

@@ -1,4 +1,3 @@
-# ruff: noqa: E501 - LLVM's text does not wrap
 """`engine.call.replay` as LLVM IR over CPython's C interface: a quarter of the time.
 
 The text is written for the places of the slots of the engine's classes in this interpreter's
