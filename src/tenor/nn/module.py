@@ -75,7 +75,7 @@ class Module(metaclass=Kind):
         """Set up the registries, so that subclasses need not call `super().__init__()`."""
         self = object.__new__(cls)
         own = self.__dict__
-        own.update({name: Registry(cls, own, {}) for name in REGISTRIES})
+        own.update({name: Registry(self, {}) for name in REGISTRIES})
         own.update({name: {} for name in HOOKS})
         own.update(_transient=set(), training=True)
         return self
@@ -89,9 +89,9 @@ class Module(metaclass=Kind):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take attributes over."""
-        own, kind = self.__dict__, type(self)
+        own = self.__dict__
         own.update(state)
-        own.update({name: Registry(kind, own, own[name]) for name in REGISTRIES})
+        own.update({name: Registry(self, own[name]) for name in REGISTRIES})
 
     def __init__(self) -> None:
         pass

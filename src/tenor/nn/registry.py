@@ -7,6 +7,7 @@ any attribute costs. A name that the module's class has stays the class's.
 from __future__ import annotations
 
 from typing import Any, Final
+from weakref import ref
 
 __all__ = ["Registry"]
 
@@ -17,27 +18,28 @@ class Registry(dict[str, Any]):
     """A dict whose entries are attributes of a module.
 
     Args:
-        kind: The module's class.
-        own: The module's dictionary of attributes.
+        module: The module; it holds its registries, which therefore do not hold it.
         entries: What it holds at first.
     """
 
-    __slots__ = ("kind", "own")
+    __slots__ = ("module",)
 
-    def __init__(self, kind: type, own: dict[str, Any], entries: dict[str, Any]) -> None:
+    def __init__(self, module: Any, entries: dict[str, Any]) -> None:
         super().__init__()
-        self.kind = kind
-        self.own = own
+        self.module = ref(module)
         self.update(entries)
 
     def __setitem__(self, name: str, value: Any) -> None:
         super().__setitem__(name, value)
-        if not hasattr(self.kind, name):
-            self.own[name] = value
+        module = self.module()
+        if module is not None and not hasattr(type(module), name):
+            module.__dict__[name] = value
 
     def __delitem__(self, name: str) -> None:
         super().__delitem__(name)
-        self.own.pop(name, None)
+        module = self.module()
+        if module is not None:
+            module.__dict__.pop(name, None)
 
     def pop(self, name: str, default: Any = NOTHING) -> Any:
         """Take an entry out and return it."""
