@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import Any, Final
 from weakref import ref
 
-__all__ = ["Registry"]
+__all__ = ["REGISTRIES", "Registry", "bare", "registries"]
 
+REGISTRIES: Final = ("_parameters", "_buffers", "_modules")
+"""The names of a module's registries."""
 NOTHING: Final = object()
 
 
@@ -77,3 +79,16 @@ class Registry(dict[str, Any]):
     def __reduce__(self) -> tuple[type, tuple[dict[str, Any]]]:
         """Be copied and pickled as a plain dict; the module it is given to makes it a registry."""
         return dict, (dict(self),)
+
+
+def registries(module: Any, state: dict[str, Any]) -> dict[str, Registry]:
+    """Return a module's registries, holding what a state has under their names."""
+    return {name: Registry(module, state.get(name, {})) for name in REGISTRIES}
+
+
+def bare(module: Any) -> dict[str, Any]:
+    """Return a module's attributes to be copied or pickled: what a registry holds, there alone."""
+    own = module.__dict__
+    held = {name for registry in REGISTRIES for name in own[registry]}
+    state = {name: value for name, value in own.items() if name not in held}
+    return state | {name: dict(own[name]) for name in REGISTRIES}
