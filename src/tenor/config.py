@@ -66,6 +66,8 @@ class Config:
         winograd: Whether 3x3 convolutions of many channels are done by Winograd's transforms (see
             docs/numerics.md). TENOR_WINOGRAD=0 has them summed directly.
         backend: "llvm", or "reference" for the NumPy interpreter. TENOR_BACKEND.
+        native_recorder: Whether a long-running process records by compiled code.
+            TENOR_NATIVE_RECORDER=0 keeps to Python.
         max_pending_ops: Recorded operations after which a trace is run unasked.
         max_pending_bytes: Bytes of recorded results after which a trace is run unasked.
         max_states: Positions the recorder remembers before it forgets them all and begins again.
@@ -83,6 +85,7 @@ class Config:
     )
     winograd: bool = os.environ.get("TENOR_WINOGRAD", "1") != "0"
     backend: str = os.environ.get("TENOR_BACKEND", "llvm")
+    native_recorder: bool = os.environ.get("TENOR_NATIVE_RECORDER", "1") != "0"
     max_pending_ops: int = 20_000
     max_pending_bytes: int = 2 << 30
     max_states: int = 300_000

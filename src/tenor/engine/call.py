@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tenor.engine.trace import Trace
     from tenor.ir.node import Shape
 
-__all__ = ["LIMIT", "Call", "Entry", "exact", "find", "fixed", "take"]
+__all__ = ["LIMIT", "Call", "Entry", "exact", "find", "fixed", "replay", "take"]
 
 LIMIT: Final = 16
 """Calls of one function kept at one position: a number that is another each time makes new ones."""
@@ -134,6 +134,21 @@ def _derived_so(x: Handle, source: tuple[Shape | None, Any]) -> bool:
     return shape is not None and (
         x.chain is chain or (x.chain == chain and x.base.shape_tuple == shape)
     )
+
+
+def replay(
+    trace: Trace, function: Callable[..., Any], given: tuple[Any, ...], named: dict[str, Any]
+) -> Any:
+    """Take the edge of a call that was recorded here before; None where there is none.
+
+    Args:
+        trace: The thread's.
+        function: What is called.
+        given: All its arguments, those by name last.
+        named: Those by name.
+    """
+    known = find(trace, function, given, named)
+    return None if known is None else take(trace, known, given)
 
 
 def take(trace: Trace, call: Call, given: tuple[Any, ...]) -> Any:

@@ -317,7 +317,13 @@ def _make_binding(trace: Trace, live: list[Handle], needing: list[State]) -> Bin
     plan = None if trace.donors else _superset(end, stored)
     if plan is None:
         kept = {r for r in [*roots, *map(root_of, saved)] if r.op is ops.LEAF}
-        plan = _build(trace, live, stored, kept)
+        donors = trace.donors
+        given = {(donors[id(h)], root_of(h.state)) for h in live if id(h) in donors}
+        # The same values may be held in another order: the plan does not depend on it.
+        what = ("plan", frozenset(stored), frozenset(kept), frozenset(given))
+        plan = end.plans.get(what)
+        if plan is None:
+            plan = end.plans[what] = _build(trace, live, stored, kept)
     places = [plan.where[r] for r in roots]
     states = [h.state for h in live]
     metas = [meta(s.shape, s.dtype, s.requires_grad) for s in states]

@@ -7,16 +7,18 @@ operands, the trie holds all six; a macro remembers where they end, and the trac
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
-from tenor.engine.call import LIMIT, Call, Entry, find, fixed, take
+from tenor.engine import recorder
+from tenor.engine.call import LIMIT, Call, Entry, find, fixed, replay, take
 from tenor.engine.handle import Handle
 from tenor.engine.trace import enter, local
 from tenor.engine.trie import crosses, since
 from tenor.ir import op as ops
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tenor.engine.trace import Trace
     from tenor.engine.trie import State
 
@@ -39,9 +41,11 @@ def macro(function: Callable[P, R]) -> Callable[P, R]:
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         trace = local.trace
         given = (*args, *kwargs.values()) if kwargs else args
-        known = find(trace, function, given, kwargs)
-        if known is not None:
-            return take(trace, known, given)  # type: ignore[no-any-return]
+        result = recorder.current(trace, function, given, kwargs)
+        if result is None:  # the builtin leaves what is rare to Python
+            result = replay(trace, function, given, kwargs)
+        if result is not None:
+            return result  # type: ignore[no-any-return]
         return _call(function, args, kwargs, given, views=False)  # type: ignore[no-any-return]
 
     PLAIN[call] = function
@@ -58,9 +62,11 @@ def viewing(function: Callable[P, R]) -> Callable[P, R]:
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         trace = local.trace
         given = (*args, *kwargs.values()) if kwargs else args
-        known = find(trace, function, given, kwargs)
-        if known is not None:
-            return take(trace, known, given)  # type: ignore[no-any-return]
+        result = recorder.current(trace, function, given, kwargs)
+        if result is None:  # the builtin leaves what is rare to Python
+            result = replay(trace, function, given, kwargs)
+        if result is not None:
+            return result  # type: ignore[no-any-return]
         x = args[0] if args else None
         # What lies in memory may be cut there and then, which is not recorded.
         if isinstance(x, Handle) and (x.within is trace or x.needs_grad):

@@ -13,7 +13,6 @@ from itertools import repeat
 from operator import is_
 from typing import TYPE_CHECKING, Any
 
-from tenor.engine.gradients import Gradients
 from tenor.engine.liveness import IN_A_NAME, getrefcount
 from tenor.engine.trace import local
 from tenor.engine.trie import crosses, path
@@ -23,6 +22,7 @@ from tenor.ir import op as ops
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
+    from tenor.engine.gradients import Gradients
     from tenor.engine.handle import Handle
     from tenor.engine.trace import Trace
     from tenor.engine.trie import Meta, State
@@ -82,6 +82,7 @@ def step(
         and trace.scalars[scalars:] == numbers
         and len(trace.owners) - owners == len(kept)
         and all(map(is_, trace.owners[owners:], kept))
+        and not any(h.base is not None for h in kept)
         and not crosses(start, trace.state)
     ):
         _remember(trace, start, key, tensors, len(params), versions, variables, overwritten)
@@ -135,21 +136,24 @@ def _key(trace: Trace, name: Hashable, params: list[Handle]) -> Any:
 
 def _defer(trace: Trace, known: Step, params: list[Handle], kept: list[Handle]) -> bool:
     """Move the trace over a step, its writes to be done later; False where it does not fit."""
-    buffers = [h.buffer for h in kept]
-    if (
-        [h.meta for h in kept] != known.metas
-        or any([h.buffer.shared for h in params])
-        or any([b.shared for b in buffers])
-        or any([h.base is not None for h in kept])
-        or not _concrete(kept)
-        or _seen(trace, params, kept)
-    ):
+    if not all(map(is_, [h.meta for h in kept], known.metas)) or not _concrete(kept):
+        return False
+    for h in params:
+        if h.buffer.shared:
+            return False
+    buffers = []
+    for h in kept:
+        buffer = h.buffer
+        if buffer.shared or h.base is not None:
+            return False
+        buffers.append(buffer)
+    if _seen(trace, params, kept):
         return False
     trace.leaves += buffers
     trace.owners += kept
-    for handle, state in zip(kept, known.leaves, strict=True):
-        handle.within = trace  # as `enter` does: another thread must wait for its value
-        handle.state = state
+    for h, state in zip(kept, known.leaves):  # noqa: B905 - one for each, as there are metas
+        h.within = trace  # as `enter` does: another thread must wait for its value
+        h.state = state
     trace.state = known.writes.end
     trace.deferred.append((known.writes, [*params, *kept]))
     return True
@@ -160,7 +164,7 @@ def _concrete(kept: list[Handle]) -> bool:
     traces = [h.within for h in kept]
     if traces and all(map(is_, traces, repeat(traces[0]))):
         traces = traces[:1]
-    return all([t is None or t.done for t in traces])
+    return all(t is None or t.done for t in traces)
 
 
 def _seen(trace: Trace, params: list[Handle], kept: list[Handle]) -> bool:

@@ -14,7 +14,7 @@ from tenor.errors import ArgumentError, DTypeError, ShapeError, TenorError
 from tenor.nn.fresh import fresh
 from tenor.nn.hooks import Gradients, RemovableHandle, watch_inputs, watch_outputs
 from tenor.nn.parameter import Buffer, Parameter, adopt
-from tenor.nn.registry import Registry
+from tenor.nn.registry import REGISTRIES, bare, registries
 from tenor.nn.state import EXTRA, Incompatible, loadable, nearest
 from tenor.tensor import Tensor, empty, no_grad
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["Module", "RemovableHandle"]
 
 M = TypeVar("M", bound="Module")
-REGISTRIES: Final = ("_parameters", "_buffers", "_modules")
 HOOKS: Final = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -74,24 +73,16 @@ class Module(metaclass=Kind):
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Module:
         """Set up the registries, so that subclasses need not call `super().__init__()`."""
         self = object.__new__(cls)
-        own = self.__dict__
-        own.update({name: Registry(cls, own, {}) for name in REGISTRIES})
-        own.update({name: {} for name in HOOKS})
-        own.update(_transient=set(), training=True)
+        self.__dict__.update(registries(self, {}), _transient=set(), training=True)
+        self.__dict__.update({name: {} for name in HOOKS})
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the attributes; what a registry holds stands there alone."""
-        own = self.__dict__
-        held = {name for registry in REGISTRIES for name in own[registry]}
-        state = {name: value for name, value in own.items() if name not in held}
-        return state | {name: dict(own[name]) for name in REGISTRIES}
+        return bare(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take attributes over."""
-        own, kind = self.__dict__, type(self)
-        own.update(state)
-        own.update({name: Registry(kind, own, own[name]) for name in REGISTRIES})
+        self.__dict__.update(state)
+        self.__dict__.update(registries(self, state))
 
     def __init__(self) -> None:
         pass

@@ -7,9 +7,12 @@ any attribute costs. A name that the module's class has stays the class's.
 from __future__ import annotations
 
 from typing import Any, Final
+from weakref import ref
 
-__all__ = ["Registry"]
+__all__ = ["REGISTRIES", "Registry", "bare", "registries"]
 
+REGISTRIES: Final = ("_parameters", "_buffers", "_modules")
+"""The names of a module's registries."""
 NOTHING: Final = object()
 
 
@@ -17,27 +20,28 @@ class Registry(dict[str, Any]):
     """A dict whose entries are attributes of a module.
 
     Args:
-        kind: The module's class.
-        own: The module's dictionary of attributes.
+        module: The module; it holds its registries, which therefore do not hold it.
         entries: What it holds at first.
     """
 
-    __slots__ = ("kind", "own")
+    __slots__ = ("module",)
 
-    def __init__(self, kind: type, own: dict[str, Any], entries: dict[str, Any]) -> None:
+    def __init__(self, module: Any, entries: dict[str, Any]) -> None:
         super().__init__()
-        self.kind = kind
-        self.own = own
+        self.module = ref(module)
         self.update(entries)
 
     def __setitem__(self, name: str, value: Any) -> None:
         super().__setitem__(name, value)
-        if not hasattr(self.kind, name):
-            self.own[name] = value
+        module = self.module()
+        if module is not None and not hasattr(type(module), name):
+            module.__dict__[name] = value
 
     def __delitem__(self, name: str) -> None:
         super().__delitem__(name)
-        self.own.pop(name, None)
+        module = self.module()
+        if module is not None:
+            module.__dict__.pop(name, None)
 
     def pop(self, name: str, default: Any = NOTHING) -> Any:
         """Take an entry out and return it."""
@@ -75,3 +79,16 @@ class Registry(dict[str, Any]):
     def __reduce__(self) -> tuple[type, tuple[dict[str, Any]]]:
         """Be copied and pickled as a plain dict; the module it is given to makes it a registry."""
         return dict, (dict(self),)
+
+
+def registries(module: Any, state: dict[str, Any]) -> dict[str, Registry]:
+    """Return a module's registries, holding what a state has under their names."""
+    return {name: Registry(module, state.get(name, {})) for name in REGISTRIES}
+
+
+def bare(module: Any) -> dict[str, Any]:
+    """Return a module's attributes to be copied or pickled: what a registry holds, there alone."""
+    own = module.__dict__
+    held = {name for registry in REGISTRIES for name in own[registry]}
+    state = {name: value for name, value in own.items() if name not in held}
+    return state | {name: dict(own[name]) for name in REGISTRIES}

@@ -74,6 +74,7 @@ class Optimizer:
         self._generation = 0
         self._prepared: dict[int, tuple[tuple[Any, ...], list[Tensor]]] = {}
         self._known: dict[int, tuple[Any, list[Any], list[tuple[StepCount, DType]]]] = {}
+        self._held: dict[int, tuple[Any, list[Any], list[dict[str, Any]]]] = {}
         self._pre_hooks: list[Callable[..., Any]] = []
         self._post_hooks: list[Callable[..., Any]] = []
         if isinstance(params, Handle):
@@ -291,7 +292,7 @@ class Optimizer:
             record()
             return
         (values,) = [n.values for n in numbers.values()]
-        states = [self.state[p] for p in active] if names else []
+        states = self._states(group, active) if names else []
         kept = [state[key] for state in states for key in names]
         step(name, active, kept, list(values), record)
 
@@ -316,6 +317,18 @@ class Optimizer:
         if None not in metas:
             self._known[id(group)] = prepared, metas, kinds
         return kinds
+
+    def _states(self, group: dict[str, Any], active: list[Tensor]) -> list[dict[str, Any]]:
+        """Return what is kept for each parameter; looked up where it is no more what it was."""
+        (_, prepared) = self._prepared[id(group)]
+        every = list(self.state.values())
+        known, before, states = self._held.get(id(group), (None, [], []))
+        same = known is prepared and len(every) == len(before)
+        if same and all(map(operator.is_, every, before)):
+            return states
+        states = [self.state[p] for p in active]
+        self._held[id(group)] = prepared, every, states
+        return states
 
     def _update(
         self,

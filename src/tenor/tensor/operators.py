@@ -14,7 +14,7 @@ import numpy as np
 
 from tenor.engine.handle import Handle
 from tenor.engine.macro import macro
-from tenor.engine.trace import local, record
+from tenor.engine.trace import enter, local, record
 from tenor.errors import DTypeError
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
@@ -24,6 +24,7 @@ from tenor.tensor.operands import NUMBERS, cast, fitted, floating, prepare
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tenor.engine.trace import Trace
     from tenor.ir.op import Op
     from tenor.tensor.tensor import Tensor
 
@@ -48,6 +49,13 @@ def make_by(kind: type[Any]) -> Callable[[], Any]:
 def lone(operand: Any) -> bool:
     """Tell whether an operand is a number or a tensor of no dims."""
     return not isinstance(operand, Handle) or not operand.shape_tuple
+
+
+def stored(trace: Trace, x: Tensor) -> bool:
+    """Tell whether a tensor lies in memory that is its own, and the trace can go on with it."""
+    owner, buffer = x.within, x.buffer
+    free = owner is None or owner.done
+    return free and buffer is not None and not buffer.shared and not trace.state.boundary
 
 
 def named(function: Any, name: str, doc: str) -> Any:
@@ -104,9 +112,11 @@ def binary(  # noqa: C901 - the quick test is written out: it is every operation
 
     def operate(a: Any, b: Any) -> Any:
         trace = local.trace
+        kind = type(b)
+        if a.within is not trace and (kind is float or kind is int) and stored(trace, a):
+            enter(trace, a)  # first of all, so that the number is the last edge
         if a.within is trace:
             first = a.state
-            kind = type(b)
             if kind is float or kind is int:
                 second = trace.state.last
                 if (

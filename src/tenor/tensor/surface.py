@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from tenor.engine.call import find, take
+from tenor.engine import recorder
 from tenor.engine.handle import Handle
 from tenor.engine.macro import PLAIN
 from tenor.engine.trace import local
@@ -81,10 +81,9 @@ def public(function: Callable[..., Any]) -> Callable[..., Any]:
         # What was recorded before is found here already, two calls further out.
         @functools.wraps(function)
         def made(*args: Any, **kwargs: Any) -> Any:
-            trace = local.trace
             given = (*args, *kwargs.values()) if kwargs else args
-            known = find(trace, plain, given, kwargs)
-            return call(*args, **kwargs) if known is None else take(trace, known, given)
+            result = recorder.current(local.trace, plain, given, kwargs)
+            return call(*args, **kwargs) if result is None else result
 
     vars(made)["is_public"] = True
     return made
