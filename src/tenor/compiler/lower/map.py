@@ -21,6 +21,8 @@ __all__ = ["lower_map"]
 
 LONG_ROW: Final = 1 << 15
 SPLIT: Final = 1 << 13
+FAR: Final = 20
+"""What a load at an index that is itself loaded costs more, in bytes moved."""
 LONG_TILE: Final = 200_000
 """Operations of a tile of rows, where it can be halved; the same on every machine."""
 
@@ -37,7 +39,7 @@ def lower_map(kernel: Kernel, target: Target) -> Lowered:
     seen: set[Expr] = set()
     weight = sum(expr_cost(s.expr, seen) + 1 for s in kernel.stores)
     e.width = target.lanes(32)
-    cost = total * weight // (2 * e.width) + total // 8
+    cost = total * weight // (2 * e.width) + total * _moving(kernel) // 32
     if total == 0:
         return Lowered(e.f, 0)
     if len(kernel.domain) == 0:
@@ -55,6 +57,14 @@ def lower_map(kernel: Kernel, target: Target) -> Lowered:
         return Lowered(e.f, total, 0, cost, span=1)
     tiles, span = _rows(e, kernel, low, high, unroll, total * weight)
     return Lowered(e.f, tiles, 0, cost, span)
+
+
+def _moving(kernel: Kernel) -> int:
+    """Return 32 times the nanoseconds an element's way from and to memory takes, roughly."""
+    loads = [x for x in kernel.expressions() if x.op == "load"]
+    moved = sum(kernel.buffers[x.attrs[0]].dtype.itemsize for x in loads)
+    moved += sum(kernel.buffers[s.buffer].dtype.itemsize for s in kernel.stores)
+    return moved + FAR * sum(1 for x in loads if x.args)
 
 
 def abreast(kernel: Kernel, apart: frozenset[str], target: Target) -> int:
