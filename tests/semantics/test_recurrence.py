@@ -1,4 +1,4 @@
-"""Recurrences: one plan, one product for a weight's gradient, the same bits however they are run."""
+"""Recurrences: one plan, one product for a weight's gradient, the same bits in every way."""
 
 import contextlib
 

@@ -147,8 +147,7 @@ def emit(assembly: Assembly, target: Target) -> Assembly:
         schedule.kernels, schedule.values, assembly.uses, schedule.labels, strict=True
     ):
         pointers = tuple(
-            _moved(where[node], buffer)
-            for node, buffer in zip(values, kernel.buffers, strict=True)
+            _moved(where[node], buffer) for node, buffer in zip(values, kernel.buffers, strict=True)
         )
         program.launches.append(Launch(numbers[use], pointers, label))
     program.num_inputs = len(leaves)

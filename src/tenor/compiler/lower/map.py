@@ -62,9 +62,9 @@ def lower_map(kernel: Kernel, target: Target) -> Lowered:
 def _moving(kernel: Kernel) -> int:
     """Return 32 times the nanoseconds an element's way from and to memory takes, roughly."""
     loads = [x for x in kernel.expressions() if x.op == "load"]
-    moved = sum(kernel.buffers[x.attrs[0]].dtype.itemsize for x in loads)
-    moved += sum(kernel.buffers[s.buffer].dtype.itemsize for s in kernel.stores)
-    return moved + FAR * sum(1 for x in loads if x.args)
+    places = [*(x.attrs[0] for x in loads), *(s.buffer for s in kernel.stores)]
+    moved: list[int] = [kernel.buffers[number].dtype.itemsize for number in places]
+    return sum(moved) + FAR * sum(1 for x in loads if x.args)
 
 
 def abreast(kernel: Kernel, apart: frozenset[str], target: Target) -> int:

@@ -150,7 +150,12 @@ class _Plan:
         self.shape = few or product_tile(
             m, n, width, target, packed=self.across_a, panel=product.panel
         )
-        self.row = m == 1 and not product.panel and product.b[1] == product.c[1] == 1 and n > self.shape.columns
+        self.row = (
+            m == 1
+            and not product.panel
+            and product.b[1] == product.c[1] == 1
+            and n > self.shape.columns
+        )
         if self.row:
             self.shape = Shape(1, STRIP, width)
         self.depth = k if self.turned else depth_of(k)
@@ -196,8 +201,8 @@ class _Plan:
             across = ceil(p.n / nc)
             mc = parted(p.m, self.group, p.m, min(ceil(each / across), ceil(p.m / FEW)))
             down = ceil(p.m / mc)
-            price = across * p.m * a_price + 2 * down * p.n * b_price
-            price *= max(1, each / (across * down))  # fewer than wanted: no other choice
+            scarce = max(1.0, each / (across * down))  # fewer than wanted: no other choice
+            price = scarce * (across * p.m * a_price + 2 * down * p.n * b_price)
             if price < least:
                 best, least = (nc, mc), price
             if across >= each:
