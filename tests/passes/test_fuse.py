@@ -125,6 +125,56 @@ def test_a_value_written_in_pieces_is_read_after_its_last_piece():
         assert labels.count("slice_update") == 2
 
 
+STACK = """
+    %0 = leaf f32[2,3]
+    %1 = cumsum f32[2,3] (%0) dim=0 reverse=false
+    %2 = cumsum f32[2,3] (%0) dim=1 reverse=false
+    %3 = concat f32[4,3] (%1, %2) dim=0
+    %4 = cumsum f32[4,3] (%3) dim=0 reverse=false
+    return %4
+"""
+
+
+def test_the_pieces_of_a_stack_are_computed_where_it_lies():
+    assembly = after("arena", graph(STACK))
+    assert [k.kind for k in assembly.schedule.kernels] == ["cumsum"] * 3
+    made = [n for n in assembly.graph.nodes if n.op.name in ("cumsum", "concat")]
+    first, second, stack, _ = made
+    assert assembly.where[first] == assembly.where[stack]
+    assert assembly.where[second].offset == assembly.where[stack].offset + 24
+
+
+def test_without_it_the_pieces_are_copied():
+    assembly = after("arena", graph(STACK), skip=("fuse",))
+    assert [k.kind for k in assembly.schedule.kernels].count("map") == 2
+
+
+def test_a_piece_that_is_an_output_has_its_own_bytes():
+    start = STACK.replace("return %4", "return %1, %4")
+    assembly = after("arena", graph(start))
+    assert [k.kind for k in assembly.schedule.kernels].count("map") == 1
+
+
+def test_kernels_on_other_parts_of_a_value_are_one():
+    assembly = after(
+        "dedupe",
+        graph("""
+            %0 = leaf f32[4,40]
+            %1 = slice f32[1,40] (%0) starts=[1,0] sizes=[1,40] steps=[1,1]
+            %2 = slice f32[1,40] (%0) starts=[3,0] sizes=[1,40] steps=[1,1]
+            %3 = sum f32[1,1] (%1) dims=[1]
+            %4 = sum f32[1,1] (%2) dims=[1]
+            %5 = exp f32[1,1] (%3)
+            %6 = mul f32[1,1] (%5, %4)
+            return %3, %4, %6
+        """),
+        skip=("fuse",),
+    )
+    starts = [k.buffers[0].start for k in assembly.schedule.kernels if k.kind == "reduce"]
+    assert sorted(starts) == [40, 120]
+    assert len({assembly.uses[i] for i in (0, 1)}) == 1
+
+
 def test_a_kernel_that_computes_nothing_is_left_out():
     body = """
         %0 = leaf f32[3,0]

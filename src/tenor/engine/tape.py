@@ -398,8 +398,8 @@ class Sweep:
             for walk, handles, held in zip(self.walks.values(), kept, parts, strict=True):
                 walk.cotangents = {s: state_of(h) for s, h in handles.items()}
                 walk.parts = _elsewhere(held, state_of)
-            for seeds, handles in waiting:
-                seeds[:] = [state_of(h) for h in handles]
+            for seeds, stood in waiting:
+                seeds[:] = [state_of(h) for h in stood]
             self.leaves = {key: (owner, state_of(h)) for key, (owner, h) in arrived.items()}
         return answer
 

@@ -305,6 +305,7 @@ class Recurrent(Module):
         project = own.get(f"weight_hr_{suffix}")
         into = own[f"weight_ih_{suffix}"]
         assert into is not None
+        assert weight is not None
         # The input's share of the gates does not depend on the state: one product for all times.
         shares = functional.linear(x, into, own.get(f"bias_ih_{suffix}"))
         step = self.step()

@@ -21,6 +21,8 @@ __all__ = ["lower_map", "lower_run", "runs"]
 
 LONG_ROW: Final = 1 << 15
 SPLIT: Final = 1 << 13
+FAR: Final = 20
+"""What a load at an index that is itself loaded costs more, in bytes moved."""
 LONG_TILE: Final = 200_000
 """Operations of a tile of rows, where it can be halved; the same on every machine."""
 
@@ -89,7 +91,7 @@ def lower_map(kernel: Kernel, target: Target) -> Lowered:
     total = size(kernel.domain)
     weight = _weight(kernel)
     e.width = target.lanes(32)
-    cost = total * weight // (2 * e.width) + total // 8
+    cost = total * weight // (2 * e.width) + total * _moving(kernel) // 32
     if total == 0:
         return Lowered(e.f, 0)
     if len(kernel.domain) == 0:
@@ -107,6 +109,14 @@ def lower_map(kernel: Kernel, target: Target) -> Lowered:
         return Lowered(e.f, total, 0, cost, span=1)
     tiles, span = _rows(e, kernel, low, high, unroll, total * weight)
     return Lowered(e.f, tiles, 0, cost, span)
+
+
+def _moving(kernel: Kernel) -> int:
+    """Return 32 times the nanoseconds an element's way from and to memory takes, roughly."""
+    loads = [x for x in kernel.expressions() if x.op == "load"]
+    places = [*(x.attrs[0] for x in loads), *(s.buffer for s in kernel.stores)]
+    moved: list[int] = [kernel.buffers[number].dtype.itemsize for number in places]
+    return sum(moved) + FAR * sum(1 for x in loads if x.args)
 
 
 def abreast(kernel: Kernel, apart: frozenset[str], target: Target) -> int:

@@ -1,7 +1,8 @@
 """Templates of the writes at positions known only at run time: put and put_along.
 
 Lines along the written dim are independent of each other; along a line the order of the index
-decides. A tile is a block of neighbouring lines, so rows are copied and written in pieces.
+decides. A tile is a block of neighbouring lines, so rows are copied and written in pieces. Where
+much is copied and little written, a tile is a stretch of rows, and takes what is for them.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ __all__ = ["put", "put_along"]
 
 TILES: Final = 16
 """As many tiles as suffice for every core; wider blocks copy faster."""
+STRETCH: Final = 1 << 14
+"""Elements a stretch of rows has at the least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,9 @@ class Lines:
         f, dtype: The function under construction, and the dtype of its values.
         x, out, pointer: The input, the output, and where values stand meanwhile.
         fill: What x holds everywhere, where it is no buffer; else None.
-        length, inner: Extents of the written dim and of the dims after it.
-        base: First row of the outer part: its number times length.
+        rows, inner: Rows the tile owns, and the extent of the dims after the written one.
+        base: The first of them, of all rows.
+        start: The first of them, along the written dim; None: it owns every row there.
         low, high: The block of lines.
         block: The widest block.
         wide: Whether values stand in scratch.
@@ -64,9 +68,10 @@ class Lines:
     fill: float | None
     out: Value
     pointer: Value
-    length: int
+    rows: Value
     inner: int
     base: Value
+    start: Value | None
     low: Value
     high: Value
     block: int
@@ -93,9 +98,9 @@ class Lines:
         f = self.f
         if self.block == self.inner:  # whole rows lie end to end
             zero = f.const(0, "i64")
-            strip(f, 0, self.length * self.inner, self.width, lambda i, n: body(zero, i, n))
+            strip(f, 0, f.mul(self.rows, self.inner), self.width, lambda i, n: body(zero, i, n))
             return
-        f.loop(0, self.length, 1, lambda row, _: strip(
+        f.loop(0, self.rows, 1, lambda row, _: strip(
             f, self.low, self.high, self.width, lambda i, n: body(row, i, n)))  # fmt: skip
 
     def begin(self) -> None:
@@ -109,6 +114,14 @@ class Lines:
             store_element(self.f, self.stands_as, value, self.pointer, self.meanwhile(row, i))
 
         self.each(copy)
+
+    def own(self, row: Value, body: Callable[[Value], None]) -> None:
+        """Run `body` with a row of the written dim, counted from the first, if the tile owns it."""
+        if self.start is None:
+            body(row)
+            return
+        own = self.f.sub(row, self.start)
+        self.f.if_(self.f.compare("ult", own, self.rows), lambda: body(own))
 
     def write(self, row: Value, i: Value, value: Value, count: int, mode: str) -> None:
         """Set elements (row, i...) or add to them."""
@@ -135,16 +148,24 @@ def block_of(outer: int, inner: int) -> int:
     return min(inner, max(64, -(-fair // 16) * 16))
 
 
+def stretches_of(outer: int, length: int, inner: int, count: int) -> int:
+    """Return into how many stretches of rows the written dim is cut: each looks at every index."""
+    enough = -(-TILES // outer)
+    return max(1, min(enough, length * inner // max(STRETCH, 4 * count), length))
+
+
 def lower_lines(
     kernel: Kernel,
     target: Target,
     extents: tuple[int, int, int],
     count: int,
     write: Callable[[Lines, tuple[Value, Value], Value], None],
+    stretches: int = 1,
 ) -> Lowered:
     """Lower a kernel: each tile copies x, then runs `write(lines, (index, source), o)`.
 
-    Extents: the dims before the written one, that one, the dims after it.
+    Extents: the dims before the written one, that one, the dims after it. Stretches: how many
+    tiles share the rows of the written dim.
     """
     outer, length, inner = extents
     f, (*given, index, source, out), begin, end, scratch = entry(kernel)
@@ -153,15 +174,23 @@ def lower_lines(
     wide = kernel.params["mode"] == "add" and dtype.compute is not dtype
     block = block_of(outer, inner)
     across = -(-inner // block)
+    most = -(-length // stretches)
+    stretches = -(-length // most) if length else 1
 
     def tile(t: Value, _: list[Value]) -> None:
         o, low, high = t, f.const(0, "i64"), f.const(inner, "i64")
         if across > 1:
             o, low = f.op("sdiv", t, across), f.mul(f.op("srem", t, across), block)
             high = upper(f, low, block, inner)
+        start, rows = None, f.const(length, "i64")
+        if stretches > 1:
+            o, start = f.op("sdiv", o, stretches), f.mul(f.op("srem", o, stretches), most)
+            rows = f.sub(upper(f, start, most, length), start)
+        base = f.mul(o, length)
         lines = Lines(
-            f, dtype, x, fill, out, scratch if wide else out, length, inner, f.mul(o, length), low,
-            high, block, wide, target.lanes(8 * dtype.compute.itemsize),
+            f, dtype, x, fill, out, scratch if wide else out, rows, inner,
+            base if start is None else f.add(base, start), start, low, high, block, wide,
+            target.lanes(8 * dtype.compute.itemsize),
         )  # fmt: skip
         lines.begin()
         write(lines, (index, source), o)
@@ -169,7 +198,7 @@ def lower_lines(
 
     f.loop(begin, end, 1, tile)
     cost = outer * inner * (length + 2 * count) // 2
-    return Lowered(f, outer * across, 4 * length * block if wide else 0, cost)
+    return Lowered(f, outer * across * stretches, 4 * most * block if wide else 0, cost)
 
 
 def put(kernel: Kernel, target: Target) -> Lowered:
@@ -187,19 +216,22 @@ def put(kernel: Kernel, target: Target) -> Lowered:
         index, source = buffers
 
         def one(c: Value, _: list[Value]) -> None:
-            row = f.load("i64", index, c)
             base = f.mul(f.add(f.mul(o, p["count"]), c), p["inner"])
 
-            def part(i: Value, n: int) -> None:
-                value = load_element(f, lines.dtype, source, f.add(base, i), n)
-                lines.write(row, i, value, n, p["mode"])
+            def add(row: Value) -> None:
+                def part(i: Value, n: int) -> None:
+                    value = load_element(f, lines.dtype, source, f.add(base, i), n)
+                    lines.write(row, i, value, n, p["mode"])
 
-            strip(f, lines.low, lines.high, lines.width, part)
+                strip(f, lines.low, lines.high, lines.width, part)
+
+            lines.own(f.load("i64", index, c), add)
 
         f.loop(0, p["count"], 1, one)
 
     extents = (p["outer"], p["length"], p["inner"])
-    return lower_lines(kernel, target, extents, p["count"], write)
+    stretches = stretches_of(*extents, p["count"])
+    return lower_lines(kernel, target, extents, p["count"], write, stretches)
 
 
 def relocate(f: Function, at: Value, big: Shape, small: Shape) -> tuple[Value | None, Value]:

@@ -97,10 +97,21 @@ class _Writer:
             inner += 1
         self.outer = self.taps[: rank - inner]
         self.near = self.taps[rank - inner :]
-        offsets = [self._offset((0,) * len(self.outer) + tap) for tap in np.ndindex(*self.near)]
+        self.run = self._run() if not inner else 1
+        if self.run > 1:
+            self.outer = (*self.outer[:-1], self.outer[-1] // self.run)
+            self.near = (self.run,)
+        ahead = (0,) * (rank - len(self.near))
+        offsets = [self._offset(ahead + tap) for tap in np.ndindex(*self.near)]
         together = 1 if self.outer else max(1, min(self.ci, ROWS // max(1, len(offsets))))
         self.together = together
         self.rows = [c * shape.channel + o for c in range(together) for o in offsets]
+
+    def _run(self) -> int:
+        """Return how many taps of a long last dim are rows of a tile: so many at equal distance."""
+        taps, step = self.taps[-1], self.strides[-1]
+        runs = [r for r in range(1, ROWS + 1) if taps % r == 0 == r * self.dilation[-1] % step]
+        return max(runs, default=1)
 
     def _offset(self, tap: tuple[int, ...]) -> int:
         """Return the place of a tap in a channel of the padded copy."""
@@ -120,11 +131,12 @@ class _Writer:
         height = len(self.rows)
         room = max(1, (target.registers - 2) // (height + 1))
         all_vectors = ceil(self.co / self.lanes)
+        self.work = self.n * prod(self.out) * self.groups * self.ci * self.co * prod(self.taps)
+        wanted = tiles_for(self.work)
+        if wanted > 1 and self.groups == self.ci == 1 < self.run:
+            room = min(room, ceil(all_vectors / 2))  # there is nothing else to share out
         self.vectors = ceil(all_vectors / ceil(all_vectors / min(room, 6)))
         self.columns = self.vectors * self.lanes
-        work = self.n * prod(self.out) * self.groups * self.ci * self.co * prod(self.taps)
-        self.work = work
-        wanted = tiles_for(work)
         each = self.images * self.shape.channel * size
         least = ceil(self.ci / max(self.together, COPY // each))
         # Packing g costs more than copying x: other threads get other channels of g first.
@@ -305,7 +317,8 @@ class _Writer:
         at: Value = f.const(0, "i64")
         rows = zip(index, self.dilation, self.strides, shape.pitches, strict=False)
         for d, (t, dilation, s, pitch) in enumerate(rows):
-            far = f.mul(t, dilation)
+            last = d == len(self.taps) - 1
+            far = f.mul(t, dilation * (self.run if last else 1))
             planes = f.add(planes, f.mul(f.op("urem", far, s) if s > 1 else f.const(0, "i64"),
                                          prod(shape.phases[d + 1 :])))  # fmt: skip
             at = f.add(at, f.mul(f.op("udiv", far, s) if s > 1 else far, pitch))

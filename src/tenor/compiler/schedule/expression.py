@@ -159,11 +159,16 @@ class Expressions:
             if found is None:
                 raise
             return found
-        inner = self.value(source, moved.coords, guards + moved.guards)
-        if not moved.guards:
+        # What stands still is inside at every index, or at none.
+        still = [g for g in moved.guards if not any(g.affine.strides)]
+        turns = tuple(g for g in moved.guards if any(g.affine.strides))
+        if any(not g.low <= g.affine.offset < g.high for g in still):
+            return self.expr("const", (), (node.attrs[2],), node.dtype)
+        inner = self.value(source, moved.coords, guards + turns)
+        if not turns:
             return inner
         fill = self.expr("const", (), (node.attrs[2],), node.dtype)
-        test = self.expr("inside", (), (moved.guards,), dt.bool_)
+        test = self.expr("inside", (), (turns,), dt.bool_)
         return self.expr("where", (test, inner, fill), (), node.dtype)
 
     def flat(self, node: Node, at: Affine, guards: tuple[Guard, ...]) -> Expr | None:

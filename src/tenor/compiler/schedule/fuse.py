@@ -68,7 +68,7 @@ class Item:
     reads: dict[Node, bool] = field(default_factory=dict)
 
 
-@dataclass
+@dataclass(eq=False)
 class Group:
     """A kernel in the making: items over one domain, or one template."""
 
@@ -382,7 +382,11 @@ def _choose(
     groups: Iterable[Group], deps: list[tuple[Group, bool]], weight: int, item: Item
 ) -> Group | None:
     """Return the first group the item may join: what it reads is computed earlier, or there."""
+    newest = max((dep.level for dep, _ in deps), default=-1)
+    own = [dep for dep, _ in deps if dep.level == newest]
     for group in groups:
+        if group.level <= newest and group not in own:
+            continue
         if group.weight + weight > WIDE:
             continue
         reads_after = group.kind == "reduce" and item.node.op.family != "reduce"

@@ -40,8 +40,9 @@ class Rewriter:
 
     def keep(self, node: Node) -> Node:
         """Append a node as it is, on the new nodes of its inputs."""
-        inputs = tuple(self.new[i] for i in node.inputs)
-        if all(a is b for a, b in zip(inputs, node.inputs, strict=True)):
+        new = self.new
+        inputs = tuple([new[i] for i in node.inputs])
+        if inputs == node.inputs:  # nodes are equal where they are the same
             self.nodes.append(node)
             return node
         made = Node(node.op, inputs, node.attrs, node.shape, node.dtype)

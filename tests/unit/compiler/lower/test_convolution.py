@@ -192,6 +192,10 @@ LARGE = {
     "many taps": Case(1, (2, 18), (24, 23), (7, 7), stride=3, padding=3),
     "patches": Case(2, (3, 20), (24, 24), (8, 8), stride=8),
     "long line": Case(2, (6, 10), (3000,), (9,), stride=2, padding=4),
+    "long taps of one channel": Case(3, (1, 32), (1600,), (80,), stride=4, padding=38),
+    "long taps, strided and dilated": Case(
+        2, (2, 20), (9, 300), (2, 24), stride=(1, 3), dilation=(1, 2), padding=(1, 5)
+    ),
     "pointwise": Case(4, (33, 18), (9, 9), (1, 1)),
     "grouped pointwise": Case(3, (8, 12), (5, 7), (1, 1), groups=4),
     "whole image": Case(6, (4, 19), (5, 6), (5, 6)),

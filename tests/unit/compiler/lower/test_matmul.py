@@ -98,6 +98,36 @@ def spread(x):
     return view
 
 
+@FAST
+@pytest.mark.parametrize("shape", [(5, 128, 40), (33, 192, 700), (2, 64, 1100), (128, 96, 9)])
+@pytest.mark.parametrize("bits", [128, 256, 512])
+def test_columns_in_panels_give_the_same_bits(dtype, shape, bits):
+    if bits > host().vector_bits:
+        pytest.skip("the host has no such vectors")
+    m, n, k = shape
+    target = replace(host(), vector_bits=bits)
+    columns = 64 if n % 64 == 0 else 48
+    a, b = some(dtype, (m, k)), some(dtype, (k, n), 1)
+    panels = np.ascontiguousarray(b.reshape(k, n // columns, columns).swapaxes(0, 1))
+    out = np.full((m, n), 7, dtype.numpy)
+    params = {
+        "batch": (), "m": m, "n": n, "k": k, "a": (k, 1), "b": (columns, 1), "c": (n, 1),
+        "offsets": (0, 0, 0), "panel": columns,
+    }  # fmt: skip
+    buffers = [Buffer(dtype, x.size) for x in (a, panels, out)]
+    kernel = Kernel("matmul", out.shape, buffers, params=params)
+    run_kernel(TEMPLATES["matmul"](kernel, target), [a, panels, out], target=target)
+    assert out.tobytes() == product(a, b, dtype).tobytes()
+
+
+@FAST
+@pytest.mark.parametrize("shape", [(130, 100, 33), (64, 50, 600), (77, 130, 1100), (200, 17, 40)])
+def test_a_transposed_left_side_packed_in_panels_gives_the_same_bits(dtype, shape):
+    m, n, k = shape
+    a, b = some(dtype, (m, k)), some(dtype, (k, n), 1)
+    assert product(transposed(a), b, dtype).tobytes() == product(a, b, dtype).tobytes()
+
+
 LAYOUTS = {
     "plain": lambda x: x,
     "transposed": transposed,

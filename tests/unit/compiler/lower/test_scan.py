@@ -133,7 +133,7 @@ def test_argsort_is_stable_and_puts_nan_above_all(dtype, descending, shape):
 @MODES
 @pytest.mark.parametrize(
     ("outer", "length", "inner", "count"),
-    [(1, 10, 1, 40), (2, 5, 7, 9), (1, 6, 130, 20), (3, 4, 64, 0)],
+    [(1, 10, 1, 40), (2, 5, 7, 9), (1, 6, 130, 20), (3, 4, 64, 0), (1, 5000, 16, 90)],
 )
 def test_put_writes_rows_in_the_order_of_the_index(dtype, mode, outer, length, inner, count):
     x, source = some(dtype, (outer, length, inner)), some(dtype, (outer, count, inner), 1)
@@ -228,6 +228,10 @@ BIG = {
              [(40, 5000), (40, 9)]),
     "put": ({"outer": 1, "length": 30, "inner": 400, "count": 90, "mode": "add"},
             [(30, 400), (90,), (90, 400), (30, 400)]),
+    "put, many rows": (
+        {"outer": 1, "length": 5000, "inner": 16, "count": 700, "mode": "add"},
+        [(1, 5000, 16), (700,), (1, 700, 16), (1, 5000, 16)],
+    ),
     "put_along": ({"x_shape": (30, 400), "index_shape": (90, 390), "dim": 0, "mode": "add"},
                   [(30, 400), (90, 390), (90, 390), (30, 400)]),
     "fold": ({"outer": 60, "length": 100, "windows": 98, "size": 3, "step": 1, "dilation": 1,
@@ -241,9 +245,10 @@ def test_tiles_taken_in_any_order_give_the_same_bits(kind):
     dtypes = [dt.float32] * len(shapes)
     if len(shapes) == 4 or kind in ("argsort", "topk"):
         dtypes[1] = dt.int64
-    arrays = [some(d, s, k) % 30 if d is dt.int64 else some(d, s, k)
+    reach = params["length"] if kind == "put, many rows" else 30
+    arrays = [some(d, s, k) * 53 % reach if d is dt.int64 else some(d, s, k)
               for k, (d, s) in enumerate(zip(dtypes, shapes, strict=True))]  # fmt: skip
-    kernel = lowered(kind, params, arrays, dtypes)
+    kernel = lowered(kind.split(",")[0], params, arrays, dtypes)
     assert kernel.tiles > 2
     run_kernel(kernel, arrays)
     pieces = [*arrays[:-1], np.empty_like(arrays[-1])]
