@@ -54,6 +54,7 @@ PASSES: Final = (
     Pass("distinct", simplify.distinct, required=True),
     Pass("fuse", assemble.fuse, plain=assemble.fuse_apart),
     Pass("rows", assemble.rows),
+    Pass("epilogue", assemble.epilogue),
     Pass("prepare", assemble.prepare),
     Pass("arena", assemble.place, plain=assemble.place_apart),
     Pass("dedupe", assemble.dedupe, plain=assemble.separate),

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from tenor.compiler.emit import llvm
 from tenor.compiler.lower import lower as lower_kernel
-from tenor.compiler.lower import prepared_elements
+from tenor.compiler.lower import prepared_elements, takes_epilogue
+from tenor.compiler.schedule.epilogue import join_epilogues
 from tenor.compiler.schedule.expression import slot_dtype
 from tenor.compiler.schedule.fuse import Schedule
 from tenor.compiler.schedule.fuse import fuse as fuse_graph
@@ -27,6 +28,7 @@ __all__ = [
     "Assembly",
     "dedupe",
     "emit",
+    "epilogue",
     "fuse",
     "fuse_apart",
     "lower",
@@ -83,6 +85,11 @@ def rows(assembly: Assembly, target: Target) -> Assembly:
         return spans[id(kernel)]
 
     return replace(assembly, schedule=join_rows(assembly.schedule, span_of))
+
+
+def epilogue(assembly: Assembly, _target: Target) -> Assembly:
+    """Join maps to the convolutions they follow."""
+    return replace(assembly, schedule=join_epilogues(assembly.schedule, takes_epilogue))
 
 
 def prepare(assembly: Assembly, target: Target) -> Assembly:

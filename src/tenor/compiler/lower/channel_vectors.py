@@ -11,6 +11,7 @@ from dataclasses import replace
 from math import ceil, prod
 from typing import TYPE_CHECKING, Final
 
+from tenor.compiler.lower.after import after_of
 from tenor.compiler.lower.blocking import (
     cycles_of,
     depth_of,
@@ -57,6 +58,7 @@ class ChannelVectors:
         self.n: int = kernel.params["n"]
         self.groups: int = kernel.params["groups"]
         self.ready = "prepared" in kernel.params
+        self.after = after_of(kernel, target)
         self.dtype = kernel.buffers[0].dtype
         self.compute = self.dtype.compute
         self.width = lanes_of(self.dtype, target)
@@ -100,7 +102,8 @@ class ChannelVectors:
     def write(self) -> Lowered:
         """Write the function."""
         g, size = self.g, self.compute.itemsize
-        f, (self.x, self.w, self.y), begin, end, scratch = entry(self.kernel)
+        f, self.buffers, begin, end, scratch = entry(self.kernel)
+        self.x, self.w, self.y = self.buffers[:3]
         self.f = f
         self.pitch = ceil(self.places / self.tile.width) * self.tile.width
         panels = ceil(self.oc / self.tile.columns) * self.tile.columns
@@ -213,6 +216,9 @@ class ChannelVectors:
                 f.call(self.deliver, [self.at["turned"], to, left, begin, *unflat(f, r, g.steps)])
 
             f.loop(0, self.phases, 1, phase)
+            if self.after is not None:
+                where = (image, f.add(f.mul(group, g.rows), row), left)
+                self.after.call(f, self.buffers, where, g.places(f, begin, self.chunk))
 
         f.loop(first, last, 1, block)
 

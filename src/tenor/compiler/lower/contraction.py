@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tenor.compiler.lower.convolution import conv, conv_input, packed_elements, prepare
+from tenor.compiler.lower.convolution import (
+    conv,
+    conv_input,
+    packed_elements,
+    prepare,
+    takes_epilogue,
+)
 from tenor.compiler.lower.matmul import matmul
 from tenor.compiler.lower.weight_gradient import conv_weight
 
@@ -15,7 +21,7 @@ if TYPE_CHECKING:
     from tenor.ir.program import Lowered
     from tenor.ir.target import Target
 
-__all__ = ["TEMPLATES", "prepared_elements"]
+__all__ = ["TEMPLATES", "prepared_elements", "takes_epilogue"]
 
 TEMPLATES: Final[dict[str, Callable[[Kernel, Target], Lowered]]] = {
     "matmul": matmul,

@@ -6,21 +6,23 @@ from dataclasses import replace
 from math import ceil, prod
 from typing import TYPE_CHECKING, Any, Final
 
+from tenor.compiler.lower.after import after_of
 from tenor.compiler.lower.channel_vectors import ChannelVectors
 from tenor.compiler.lower.correlation import Correlation
 from tenor.compiler.lower.matmul import Product, multiply
 from tenor.compiler.lower.storage import entry
-from tenor.compiler.lower.window import Padded, flat
+from tenor.compiler.lower.window import Padded, flat, unflat
 from tenor.compiler.lower.window_vectors import WindowVectors
 from tenor.compiler.lower.winograd import Winograd, suits
 from tenor.ir.program import Lowered
 
 if TYPE_CHECKING:
+    from tenor.compiler.lower.matmul import Finish
     from tenor.ir.kernel import Kernel
     from tenor.ir.loops import Function, Value
     from tenor.ir.target import Target
 
-__all__ = ["conv", "conv_input", "packed_elements", "prepare"]
+__all__ = ["conv", "conv_input", "packed_elements", "prepare", "takes_epilogue"]
 
 PLACES: Final = 256
 """Places of an image up to which channels lie side by side, where the window is a place."""
@@ -64,8 +66,32 @@ def _lowered(kernel: Kernel, target: Target) -> Lowered:
     if writer is None:
         return Lowered(entry(kernel)[0], 0)
     if isinstance(writer, tuple):
-        return multiply(kernel, writer[0], target, writer[1])
+        return multiply(kernel, writer[0], target, writer[1], _finish(kernel, target))
     return writer.write()
+
+
+def takes_epilogue(kernel: Kernel) -> bool:
+    """Tell whether a map may follow the kernel piece by piece."""
+    return kernel.kind in ("conv", "conv_input") and not _single(kernel.params)
+
+
+def _finish(kernel: Kernel, target: Target) -> Finish | None:
+    """Return what writes the map that follows a product: images and groups are its batch."""
+    after, p = after_of(kernel, target), kernel.params
+    if after is None:
+        return None
+    channels = p["channels_out" if kernel.kind == "conv" else "channels_in"] // p["groups"]
+
+    def finish(
+        f: Function, buffers: list[Value], which: Value, rows: tuple[Value, Value],
+        columns: tuple[Value, Value],
+    ) -> None:  # fmt: skip
+        image, group = unflat(f, which, (p["n"], p["groups"]))
+        channel = f.add(f.mul(group, channels), rows[0])
+        run = (columns[0], f.add(columns[0], columns[1]))
+        after.call(f, buffers, (image, channel, rows[1]), run)
+
+    return finish
 
 
 def _writer(

@@ -10,6 +10,7 @@ are added in order.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from math import ceil, prod
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,10 +32,16 @@ from tenor.compiler.lower.turned import turned_kernel
 from tenor.ir.program import Lowered
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tenor.ir.dtype import DType
     from tenor.ir.kernel import Kernel
     from tenor.ir.loops import Function, Value
     from tenor.ir.target import Target
+
+    Finish = Callable[
+        [Function, list[Value], Value, tuple[Value, Value], tuple[Value, Value]], None
+    ]
 
 __all__ = ["Product", "matmul", "multiply"]
 
@@ -98,19 +105,27 @@ def matmul(kernel: Kernel, target: Target) -> Lowered:
 
 
 def multiply(
-    kernel: Kernel, product: Product, target: Target, roles: tuple[int, int, int]
-) -> Lowered:
-    """Lower a product whose a, b and c are the kernel's buffers of these numbers."""
+    kernel: Kernel, product: Product, target: Target, roles: tuple[int, int, int],
+    finish: Finish | None = None,
+) -> Lowered:  # fmt: skip
+    """Lower a product whose a, b and c are the kernel's buffers of these numbers.
+
+    `finish(f, buffers, number of the matrix, (first row, rows), (first column, columns))` writes
+    what is done to a piece of the result.
+    """
     if 0 in (product.m, product.n, *(extent for extent, *_ in product.batch)):
         return Lowered(entry(kernel)[0], 0)
-    product = product.flattened()
     width = lanes_of(kernel.buffers[0].dtype, target)
-    if _better_turned(product, width):
+    if finish is None:
+        product = product.flattened()
+    if finish is None and _better_turned(product, width):
         product, roles = product.turned(), (roles[1], roles[0], roles[2])
     f, buffers, begin, end, scratch = entry(kernel)
     a, b, c = (buffers[r] for r in roles)
     plan = _Plan(f, product, kernel.buffers[0].dtype, target)
-    if product.m == product.n == 1 and plan.blocks > 1:
+    if finish is not None:
+        plan.finish = partial(finish, f, buffers)
+    if finish is None and product.m == product.n == 1 and plan.blocks > 1:
         plan.write_dots(begin, end, a, b, c)
     else:
         plan.write(begin, end, a, b, c, scratch)
@@ -144,6 +159,7 @@ class _Plan:
         self._choose()
         self._reserve()
         self.kernels: dict[tuple[int, int], Function] = {}
+        self.finish: Callable[..., None] | None = None
 
     def _cut(self, batch: int) -> None:
         """Cut C into tiles, by the shape alone."""
@@ -228,6 +244,8 @@ class _Plan:
             columns = self._extent(j, p.n, self.nc, across, self.shape.columns)
             self._tile(rows, columns, f.gep(a, at_a, kind), f.gep(b, at_b, kind),
                        f.gep(c, at_c, kind))  # fmt: skip
+            if self.finish is not None:
+                self.finish(which, (i, rows.count), (j, columns.count))
 
         f.loop(begin, end, 1, tile)
 

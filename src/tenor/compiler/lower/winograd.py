@@ -18,6 +18,7 @@ from itertools import product
 from math import ceil, prod
 from typing import TYPE_CHECKING, Final
 
+from tenor.compiler.lower.after import after_of
 from tenor.compiler.lower.blocking import lanes_of, parted, register_tile, tiles_for
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
 from tenor.compiler.lower.packing import Layout, mover
@@ -74,6 +75,7 @@ class Winograd:
         self.kind = compute_type(self.dtype)
         self.width = lanes_of(self.dtype, target)
         self.ready = "prepared" in kernel.params
+        self.after = after_of(kernel, target)
         pieces = ceil(g.source / DEPTH)
         self.depth = ceil(ceil(g.source / pieces) / 16) * 16
         self.micros: dict[tuple[int, int], Function] = {}
@@ -168,7 +170,8 @@ class Winograd:
     def write(self) -> Lowered:
         """Write the function."""
         g, size = self.g, self.dtype.itemsize
-        f, (self.x, self.w, self.y), begin, end, scratch = entry(self.kernel)
+        f, self.buffers, begin, end, scratch = entry(self.kernel)
+        self.x, self.w, self.y = self.buffers[:3]
         self.f = f
         places = 4 * self.count
         self.row = ceil(places / self.tile.width) * self.tile.width
@@ -279,6 +282,11 @@ class Winograd:
             from_ = f.gep(self.at["turned"], f.mul(i, 4 * tiles), self.kind)
             f.call(self.deliver, [from_, f.gep(self.y, at, self.kind), columns.count,
                                   f.mul(begin, 2), zero, zero])  # fmt: skip
+            if self.after is not None:
+                where = (f.add(first, i), f.add(f.mul(group, g.rows), row), columns.count)
+                line, high = g.out[1], f.add(f.mul(begin, 2), 2 * self.down)
+                run = (f.mul(begin, 2 * line), f.mul(f.op("smin", high, g.out[0]), line))
+                self.after.call(f, self.buffers, where, run)
 
         repeat(f, zero, count, 1, give)
 
