@@ -24,9 +24,9 @@ from tenor.compiler.lower.correlation import taps_met
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
 from tenor.compiler.lower.packing import Layout, mover
 from tenor.compiler.lower.panel import each_panel, pack_panel
-from tenor.compiler.lower.storage import compute_type, entry, memory_type
+from tenor.compiler.lower.storage import compute_type, entry, memory_type, plus
 from tenor.compiler.lower.window import Spread, flat, nested, padded_copy, spread_out, unflat
-from tenor.ir.loops import Function, Value
+from tenor.ir.loops import Function, Value, vector
 from tenor.ir.program import Lowered
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ COPY: Final = 192 * 1024
 """Bytes of the padded copy, and of the sums, that a block should stay below."""
 PLACES: Final = 1024
 """Windows after which packing the weight once more costs nothing."""
+RUN: Final = 128
+"""Steps of k after which other windows meet the same part of a panel."""
 PACKING: Final = 0.6
 """Cycles to pack one element of the weight."""
 
@@ -87,6 +89,10 @@ class ChannelVectors:
         self.chunks = ceil(full / self.chunk)
         self.windows = (self.chunk, *inner)
         self.shape = replace(g.shape, extents=(self.chunk + halo, *g.shape.extents[1:]))
+        # An image that nothing is added to, and whose rows stay together, is read where it lies.
+        self.plain = self.taps == 1 and g.shape.is_image and self.dtype is self.compute
+        if self.plain:
+            self.shape = g.shape
         self.places = prod(self.windows)
         self.blocks = self.n * self.chunks
         self.share = parted(self.blocks, 1, max(1, PLACES // self.places), min(each, self.blocks))
@@ -110,8 +116,9 @@ class ChannelVectors:
         sizes = {
             "offsets": 4 * g.k, "numbers": 4 * g.k, "starts": 8 * (self.phases + 1),
             "panels": 0 if self.ready else g.k * panels * size,
-            "copy": (g.source * self.shape.channel + 2 * self.width) * size,
+            "copy": 0 if self.plain else (g.source * self.shape.channel + 2 * self.width) * size,
             "sums": self.pitch * self.c_row * size,
+            "more": self.pitch * self.c_row * size if g.k > self.depth else 0,
             "turned": (self.pitch * self.c_row + 2 * self.width) * size,
         }  # fmt: skip
         self.at, used = {}, 0
@@ -121,6 +128,7 @@ class ChannelVectors:
         tables = self._tables()
         f.if_(f.compare("slt", begin, end), lambda: f.call(
             tables, [self.at[n] for n in ("offsets", "numbers", "starts")]))  # fmt: skip
+        self.add = self._add()
         self.copier = padded_copy("copy", self.shape, self.dtype, self.width)
         pitches = tuple(prod(self.windows[d + 1 :]) for d in range(len(self.windows)))
         spread = Spread(self.windows, pitches, self.pitch, g.out, g.steps)
@@ -204,7 +212,11 @@ class ChannelVectors:
             which = f.add(f.mul(image, self.groups), group)
             begin = f.mul(chunk, self.chunk)
             source = f.gep(self.x, f.mul(which, g.source * prod(g.shape.image)), kind)
-            f.call(self.copier, [source, self.at["copy"], begin, f.const(g.source, "i64")])
+            if self.plain:
+                self.image = f.gep(source, f.mul(begin, self.shape.pitches[0]), kind)
+            else:
+                self.image = self.at["copy"]
+                f.call(self.copier, [source, self.image, begin, f.const(g.source, "i64")])
             at = f.mul(f.add(f.mul(which, g.rows), row), prod(g.out))
             to = f.gep(self.y, at, kind)
 
@@ -224,15 +236,36 @@ class ChannelVectors:
 
     def _sums(self, start: Value, stop: Value) -> None:
         """Write the sums of one residue: blocks of k in order."""
+        f, g = self.f, self.g
+        held = self.at["sums"]
+
+        def block(q: Value, _: list[Value]) -> None:
+            depth = f.op("smin", f.const(self.depth, "i64"), f.sub(stop, q))
+            first = f.compare("eq", q, start)
+            to = held if g.k <= self.depth else f.select(first, held, self.at["more"])
+            # A residue that meets no tap is zero: it has one run, of length 0.
+
+            def run(r: Value, _: list[Value]) -> None:
+                count = f.op("smin", f.const(RUN, "i64"), f.sub(depth, r))
+                self._run(f.add(q, r), count, to, r)
+
+            f.loop(0, f.op("smax", depth, 1), RUN, run)
+            if g.k > self.depth:
+                f.if_(first, lambda: None, lambda: f.call(self.add, [held, self.at["more"]]))
+
+        f.loop(start, f.op("smax", stop, f.add(start, 1)), self.depth, block)
+
+    def _run(self, q: Value, depth: Value, to: Value, resumes: Value) -> None:
+        """Write a run of k: a panel's part of it stays in the first-level cache meanwhile."""
         f, g, tile = self.f, self.g, self.tile
         packed = compute_type(self.dtype)
         *outer, last = self.windows
         along = Extent(f.const(last, "i64"), tile.rows, last % tile.rows)
+        offsets = f.gep(self.at["offsets"], q, "i32")
 
-        def block(q: Value, _: list[Value]) -> None:
-            depth = f.op("smin", f.const(self.depth, "i64"), f.sub(stop, q))
-            offsets = f.gep(self.at["offsets"], q, "i32")
-            more = [f.sub(q, start)] if g.k > self.depth else []
+        def channels(j: Value, size: int) -> None:
+            weights = f.add(f.mul(j, g.k), f.mul(q, tile.columns))
+            weights = f.gep(self.panels, weights, packed)
 
             def line(index: list[Value]) -> None:
                 at: Value = f.const(0, "i64")
@@ -241,23 +274,30 @@ class ChannelVectors:
                 place = f.mul(flat(f, index, outer), last)
 
                 def windows(p: Value, height: int) -> None:
-                    a = f.gep(self.at["copy"], f.add(at, p), packed)
-                    to = f.mul(f.add(place, p), self.c_row)
-
-                    def channels(j: Value, size: int) -> None:
-                        b = f.add(f.mul(j, g.k), f.mul(q, tile.columns))
-                        weights = f.gep(self.panels, b, packed)
-                        c = f.gep(self.at["sums"], f.add(to, j), packed)
-                        f.call(self._micro(height, size), [depth, a, weights, c, offsets, *more])
-
-                    sweep(f, self.columns, channels)
+                    a = f.gep(self.image, f.add(at, p), packed)
+                    c = f.add(f.mul(f.add(place, p), self.c_row), j)
+                    f.call(self._micro(height, size), [depth, a, weights, f.gep(to, c, packed),
+                                                       offsets, resumes])  # fmt: skip
 
                 sweep(f, along, windows)
 
             nested(f, outer, line)
 
-        # A residue that meets no tap is zero: it has one block, of depth 0.
-        f.loop(start, f.op("smax", stop, f.add(start, 1)), self.depth, block)
+        sweep(f, self.columns, channels)
+
+    def _add(self) -> Function:
+        """Return the function (sums, more) that adds the sums of another block."""
+        f = Function("add", [("sums", "ptr"), ("more", "ptr")])
+        sums, more = f.params
+        width = self.tile.width
+        kind = vector(compute_type(self.dtype), width)
+
+        def part(i: Value, _: list[Value]) -> None:
+            total = plus(f, self.compute, f.load(kind, sums, i), f.load(kind, more, i))
+            f.store(total, sums, i)
+
+        f.loop(0, self.places * self.c_row, width, part)
+        return f
 
     def _micro(self, height: int, size: int) -> Function:
         tile = self.tile
@@ -266,8 +306,8 @@ class ChannelVectors:
             spec = Micro(
                 a=self.compute, b=self.compute, c=self.compute, rows=tuple(range(height)),
                 a_step=None, b_step=tile.columns, vectors=vectors, width=tile.width,
-                last=tile.width, c_row=self.c_row, more=self.g.k > self.depth,
-                padded_b=True, padded_c=True, align=tile.width * self.compute.itemsize,
+                last=tile.width, c_row=self.c_row, padded_b=True, padded_c=True,
+                align=tile.width * self.compute.itemsize, resume=True,
             )  # fmt: skip
             self.micros[height, vectors] = micro_kernel(f"multiply{height}x{vectors}", spec)
         return self.micros[height, vectors]

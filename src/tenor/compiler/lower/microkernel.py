@@ -46,6 +46,7 @@ class Micro:
         more: Whether C may hold the sums of earlier blocks of k, to be added to.
         padded_b, padded_c: Whether B is read, and C written, beyond the last lane.
         align: Bytes B's vectors are aligned to; 0: an element.
+        resume: Whether a run of k may be cut: the accumulators then go on from what C holds.
     """
 
     a: DType
@@ -62,15 +63,20 @@ class Micro:
     padded_b: bool = False
     padded_c: bool = False
     align: int = 0
+    resume: bool = False
 
 
 def micro_kernel(name: str, spec: Micro) -> Function:
-    """Return the function (depth, a, b, c[, table of a][, table of b][, number of the block])."""
+    """Return the function (depth, a, b, c[, table of a][, table of b][, number of the block]).
+
+    Where it may resume, the last argument says whether it does.
+    """
     params = [("depth", "i64"), ("a", "ptr"), ("b", "ptr"), ("c", "ptr")]
     params += [("ta", "ptr")] * (spec.a_step is None) + [("tb", "ptr")] * (spec.b_step is None)
-    params += [("block", "i64")] * spec.more
+    params += [("block", "i64")] * spec.more + [("resumes", "i64")] * spec.resume
     f = Function(name, params)
     depth, a, b, c, *rest = f.params
+    resumes = rest.pop() if spec.resume else None
     block = rest.pop() if spec.more else None
     table_b = rest.pop() if spec.b_step is None else None
     table_a = rest.pop() if spec.a_step is None else None
@@ -99,9 +105,22 @@ def micro_kernel(name: str, spec: Micro) -> Function:
                 totals.append(multiply_add(f, compute, x, y, old))
         return totals
 
-    totals = f.loop(0, depth, 1, step, [zero] * (len(spec.rows) * spec.vectors))
+    before = [zero] * (len(spec.rows) * spec.vectors)
+    if resumes is not None:
+        held = f.compare("ne", resumes, 0)
+        before = f.if_(held, lambda: _held(f, spec, c), lambda: [zero] * len(before))
+    totals = f.loop(0, depth, 1, step, before)
     write_sums(f, spec, totals, c, block)
     return f
+
+
+def _held(f: Function, spec: Micro, c: Value) -> list[Value]:
+    """Return the accumulators as they were left in C, which is padded."""
+    return [
+        load_element(f, spec.c, c, i * spec.c_row + j * spec.width, spec.width)
+        for i in range(len(spec.rows))
+        for j in range(spec.vectors)
+    ]
 
 
 def write_sums(

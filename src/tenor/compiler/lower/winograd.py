@@ -358,21 +358,21 @@ class Winograd:
                 depth = f.op("smin", f.const(self.depth, "i64"), f.sub(f.const(g.source, "i64"), q))
                 more = [q] if g.source > self.depth else []
 
-                def tiles(t: Value, height: int) -> None:
-                    a = f.add(f.add(f.mul(p, self.plane), f.mul(q, self.pitch)), t)
-                    to = f.add(f.mul(p, self.sheet), f.mul(t, self.c_row))
+                def channels(j: Value, size: int) -> None:
+                    b = f.add(f.add(f.mul(p, self.leaf), f.mul(j, g.source)),
+                              f.mul(q, tile.columns))  # fmt: skip
+                    weights = f.gep(leaves, b, self.kind)
 
-                    def channels(j: Value, size: int) -> None:
-                        b = f.add(f.add(f.mul(p, self.leaf), f.mul(j, g.source)),
-                                  f.mul(q, tile.columns))  # fmt: skip
+                    def tiles(t: Value, height: int) -> None:
+                        a = f.add(f.add(f.mul(p, self.plane), f.mul(q, self.pitch)), t)
                         points = f.gep(self.at["points"], a, self.kind)
-                        weights = f.gep(leaves, b, self.kind)
-                        c = f.gep(self.at["products"], f.add(to, j), self.kind)
+                        to = f.add(f.add(f.mul(p, self.sheet), f.mul(t, self.c_row)), j)
+                        c = f.gep(self.at["products"], to, self.kind)
                         f.call(self._micro(height, size), [depth, points, weights, c, *more])
 
-                    sweep(f, columns, channels)
+                    sweep(f, along, tiles)
 
-                sweep(f, along, tiles)
+                sweep(f, columns, channels)
 
             f.loop(0, g.source, self.depth, block)
 
