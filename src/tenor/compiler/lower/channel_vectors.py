@@ -42,6 +42,8 @@ COPY: Final = 192 * 1024
 """Bytes of the padded copy, and of the sums, that a block should stay below."""
 PLACES: Final = 1024
 """Windows after which packing the weight once more costs nothing."""
+AHEAD: Final = 32
+"""Steps of k the weight is asked for ahead of its use: it streams from far away."""
 RUN: Final = 128
 """Steps of k after which other windows meet the same part of a panel."""
 PACKING: Final = 0.6
@@ -243,47 +245,49 @@ class ChannelVectors:
             depth = f.op("smin", f.const(self.depth, "i64"), f.sub(stop, q))
             first = f.compare("eq", q, start)
             to = held if g.k <= self.depth else f.select(first, held, self.at["more"])
-            # A residue that meets no tap is zero: it has one run, of length 0.
 
-            def run(r: Value, _: list[Value]) -> None:
-                count = f.op("smin", f.const(RUN, "i64"), f.sub(depth, r))
-                self._run(f.add(q, r), count, to, r)
+            def channels(j: Value, size: int) -> None:
+                def run(r: Value, _: list[Value]) -> None:
+                    count = f.op("smin", f.const(RUN, "i64"), f.sub(depth, r))
+                    self._run((j, size), f.add(q, r), count, to, r)
 
-            f.loop(0, f.op("smax", depth, 1), RUN, run)
+                # A residue that meets no tap is zero: it has one run, of length 0.
+                f.loop(0, f.op("smax", depth, 1), RUN, run)
+
+            sweep(f, self.columns, channels)
             if g.k > self.depth:
                 f.if_(first, lambda: None, lambda: f.call(self.add, [held, self.at["more"]]))
 
         f.loop(start, f.op("smax", stop, f.add(start, 1)), self.depth, block)
 
-    def _run(self, q: Value, depth: Value, to: Value, resumes: Value) -> None:
-        """Write a run of k: a panel's part of it stays in the first-level cache meanwhile."""
+    def _run(
+        self, panel: tuple[Value, int], q: Value, depth: Value, to: Value, resumes: Value
+    ) -> None:
+        """Write a run of k: the panel's part of it stays in the first-level cache meanwhile."""
         f, g, tile = self.f, self.g, self.tile
         packed = compute_type(self.dtype)
         *outer, last = self.windows
         along = Extent(f.const(last, "i64"), tile.rows, last % tile.rows)
         offsets = f.gep(self.at["offsets"], q, "i32")
+        j, size = panel
+        weights = f.add(f.mul(j, g.k), f.mul(q, tile.columns))
+        weights = f.gep(self.panels, weights, packed)
 
-        def channels(j: Value, size: int) -> None:
-            weights = f.add(f.mul(j, g.k), f.mul(q, tile.columns))
-            weights = f.gep(self.panels, weights, packed)
+        def line(index: list[Value]) -> None:
+            at: Value = f.const(0, "i64")
+            for i, pitch in zip(index, self.shape.pitches, strict=False):
+                at = f.add(at, f.mul(i, pitch))
+            place = f.mul(flat(f, index, outer), last)
 
-            def line(index: list[Value]) -> None:
-                at: Value = f.const(0, "i64")
-                for i, pitch in zip(index, self.shape.pitches, strict=False):
-                    at = f.add(at, f.mul(i, pitch))
-                place = f.mul(flat(f, index, outer), last)
+            def windows(p: Value, height: int) -> None:
+                a = f.gep(self.image, f.add(at, p), packed)
+                c = f.add(f.mul(f.add(place, p), self.c_row), j)
+                f.call(self._micro(height, size), [depth, a, weights, f.gep(to, c, packed),
+                                                   offsets, resumes])  # fmt: skip
 
-                def windows(p: Value, height: int) -> None:
-                    a = f.gep(self.image, f.add(at, p), packed)
-                    c = f.add(f.mul(f.add(place, p), self.c_row), j)
-                    f.call(self._micro(height, size), [depth, a, weights, f.gep(to, c, packed),
-                                                       offsets, resumes])  # fmt: skip
+            sweep(f, along, windows)
 
-                sweep(f, along, windows)
-
-            nested(f, outer, line)
-
-        sweep(f, self.columns, channels)
+        nested(f, outer, line)
 
     def _add(self) -> Function:
         """Return the function (sums, more) that adds the sums of another block."""
@@ -307,7 +311,7 @@ class ChannelVectors:
                 a=self.compute, b=self.compute, c=self.compute, rows=tuple(range(height)),
                 a_step=None, b_step=tile.columns, vectors=vectors, width=tile.width,
                 last=tile.width, c_row=self.c_row, padded_b=True, padded_c=True,
-                align=tile.width * self.compute.itemsize, resume=True,
+                align=tile.width * self.compute.itemsize, resume=True, ahead=AHEAD,
             )  # fmt: skip
             self.micros[height, vectors] = micro_kernel(f"multiply{height}x{vectors}", spec)
         return self.micros[height, vectors]

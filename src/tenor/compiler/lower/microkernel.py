@@ -7,7 +7,7 @@ where it lies and what is masked off never shows in the bits.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower.lane import first_lanes
 from tenor.compiler.lower.storage import compute_type, load_element, memory_type, store_element
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from tenor.ir.dtype import DType
 
 __all__ = ["Extent", "Micro", "micro_kernel", "multiply_add", "sweep", "write_sums"]
+
+
+LINE: Final = 64
+"""Bytes of a cache line."""
 
 
 def multiply_add(f: Function, dtype: DType, a: Value, b: Value, c: Value) -> Value:
@@ -46,6 +50,7 @@ class Micro:
         more: Whether C may hold the sums of earlier blocks of k, to be added to.
         padded_b, padded_c: Whether B is read, and C written, beyond the last lane.
         align: Bytes B's vectors are aligned to; 0: an element.
+        ahead: Steps of k that packed B is asked for ahead of its use; 0: it is not.
         resume: Whether a run of k may be cut: the accumulators then go on from what C holds.
     """
 
@@ -64,6 +69,7 @@ class Micro:
     padded_c: bool = False
     align: int = 0
     resume: bool = False
+    ahead: int = 0
 
 
 def micro_kernel(name: str, spec: Micro) -> Function:
@@ -97,6 +103,10 @@ def micro_kernel(name: str, spec: Micro) -> Function:
                          mask=mask if j == spec.vectors - 1 else None)
             for j in range(spec.vectors)
         ]  # fmt: skip
+        if spec.ahead and spec.b_step is not None:
+            for line in range(0, spec.vectors * spec.width * spec.b.itemsize, LINE):
+                far = spec.ahead * spec.b_step + line // spec.b.itemsize
+                f.prefetch(from_b, far, memory_type(spec.b))
         totals = []
         for i, row in enumerate(spec.rows):
             x = f.splat(load_element(f, spec.a, from_a, row), spec.width)
