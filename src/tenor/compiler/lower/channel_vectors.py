@@ -38,7 +38,9 @@ __all__ = ["ChannelVectors"]
 
 PANELS: Final = 256 * 1024
 """Bytes of one block of k of the packed weight."""
-COPY: Final = 192 * 1024
+READY: Final = 512
+"""Channels that go together where a prepared weight of one tap is read for each block."""
+COPY: Final = 384 * 1024
 """Bytes of the padded copy, and of the sums, that a block should stay below."""
 PLACES: Final = 1024
 """Windows after which packing the weight once more costs nothing."""
@@ -77,7 +79,8 @@ class ChannelVectors:
         """Cut channels of the result, and images, into tiles."""
         g, tile, size = self.g, self.tile, self.compute.itemsize
         self.work = self.n * self.groups * g.rows * prod(g.out) * g.k // self.phases
-        self.oc = parted(g.rows, tile.columns, PANELS // (self.depth * size), 1)
+        most = READY if self.ready and self.taps == 1 else PANELS // (self.depth * size)
+        self.oc = parted(g.rows, tile.columns, most, 1)
         self.parts = ceil(g.rows / self.oc)
         self.c_row = ceil(min(self.oc, g.rows) / tile.width) * tile.width
         full, *inner = g.windows
