@@ -45,6 +45,8 @@ NEAR: Final = 768 * 1024
 """Bytes of the transformed tiles of a block, before and after the products."""
 PART: Final = 128
 """Channels of the result done at a time."""
+AHEAD: Final = 32
+"""Channels that prepared weights are asked for ahead of their use: they stream from far away."""
 CHANNELS_EACH: Final = 64
 """Channels that are worth transforming the image for once more, with full vectors."""
 TILES: Final = 256
@@ -387,6 +389,7 @@ class Winograd:
                 a_step=self.pitch, b_step=tile.columns, vectors=vectors, width=tile.width,
                 last=tile.width, c_row=self.c_row, more=self.g.source > self.depth,
                 padded_b=True, padded_c=True, align=tile.width * self.dtype.itemsize,
+                ahead=AHEAD if self.ready else 0,
             )  # fmt: skip
             self.micros[height, vectors] = micro_kernel(f"multiply{height}x{vectors}", spec)
         return self.micros[height, vectors]
