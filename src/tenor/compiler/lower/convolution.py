@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["conv", "conv_input", "packed_elements", "prepare", "takes_epilogue"]
 
-PLACES: Final = 256
+PLACES: Final = 64
 """Places of an image up to which channels lie side by side, where the window is a place."""
+MANY: Final = 256
+"""The same where no more channels come out than go in."""
+ALONE: Final = 1024
+"""The same where at most half as many come out, of one image."""
 FEW: Final = 64
 """Channels from which on."""
 
@@ -107,7 +111,7 @@ def _writer(
     if _single(p):
         return _whole(p, forward)
     if _pointwise(p):
-        if "prepared" not in p or not _few_places(p):
+        if "prepared" not in p or not _few_places(p, forward):
             return _plain(p, forward)
         line = (prod(p["spatial_in"]),)
         p = p | dict.fromkeys(("kernel", "stride", "dilation"), (1,))
@@ -204,11 +208,17 @@ def _backward(p: dict[str, Any]) -> Correlation:
     )  # fmt: skip
 
 
-def _few_places(p: dict[str, Any]) -> bool:
-    """Tell whether an image has so few places that vectors of them would lie half empty."""
-    few: int = min(p["channels_in"], p["channels_out"]) // p["groups"]
+def _few_places(p: dict[str, Any], forward: bool) -> bool:
+    """Tell whether an image has so few places that vectors of them would lie half empty.
+
+    Where there are more, turning the result pays as long as few channels come out of many.
+    """
+    source, rows = p["channels_in"] // p["groups"], p["channels_out"] // p["groups"]
+    if not forward:
+        source, rows = rows, source
     places: int = prod(p["spatial_in"])
-    return few >= FEW and places <= PLACES
+    most = PLACES if source < rows else MANY if p["n"] > 1 or source < 2 * rows else ALONE
+    return min(source, rows) >= FEW and places <= most
 
 
 def _pointwise(p: dict[str, Any]) -> bool:
