@@ -38,6 +38,8 @@ __all__ = ["ChannelVectors"]
 
 PANELS: Final = 256 * 1024
 """Bytes of one block of k of the packed weight."""
+LEAST: Final = 64
+"""Channels a tile has at the least, where there is a choice."""
 READY: Final = 512
 """Channels that go together where a prepared weight of one tap is read for each block."""
 COPY: Final = 384 * 1024
@@ -80,7 +82,10 @@ class ChannelVectors:
         g, tile, size = self.g, self.tile, self.compute.itemsize
         self.work = self.n * self.groups * g.rows * prod(g.out) * g.k // self.phases
         most = READY if self.ready and self.taps == 1 else PANELS // (self.depth * size)
-        self.oc = parted(g.rows, tile.columns, most, 1)
+        # Of few images it is the larger operand that is cut: nobody reads the whole of it twice.
+        wanted = ceil(tiles_for(self.work) / (self.groups * self.n))
+        across = min(wanted, g.rows // LEAST) if g.rows > prod(g.windows) else 1
+        self.oc = parted(g.rows, tile.columns, most, max(1, across))
         self.parts = ceil(g.rows / self.oc)
         self.c_row = ceil(min(self.oc, g.rows) / tile.width) * tile.width
         full, *inner = g.windows
