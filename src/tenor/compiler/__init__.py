@@ -56,6 +56,7 @@ PASSES: Final = (
     Pass("fuse", assemble.fuse, plain=assemble.fuse_apart),
     Pass("rows", assemble.rows),
     Pass("finish", assemble.finish),
+    Pass("epilogue", assemble.epilogue),
     Pass("prepare", assemble.prepare),
     Pass("arena", assemble.place, plain=assemble.place_apart),
     Pass("dedupe", assemble.dedupe, plain=assemble.separate),

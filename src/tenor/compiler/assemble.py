@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from tenor.compiler.emit import llvm
 from tenor.compiler.lower import lower as lower_kernel
-from tenor.compiler.lower import prepared_elements
+from tenor.compiler.lower import prepared_elements, takes_epilogue
 from tenor.compiler.lower.finish import may_finish
+from tenor.compiler.schedule.epilogue import join_epilogues
 from tenor.compiler.schedule.expression import slot_dtype
 from tenor.compiler.schedule.finish import join_finish
 from tenor.compiler.schedule.fuse import Schedule
@@ -29,6 +30,7 @@ __all__ = [
     "Assembly",
     "dedupe",
     "emit",
+    "epilogue",
     "finish",
     "fuse",
     "fuse_apart",
@@ -95,6 +97,11 @@ def finish(assembly: Assembly, target: Target) -> Assembly:
         return may_finish(producer, kernel, target)
 
     return replace(assembly, schedule=join_finish(assembly.schedule, fits))
+
+
+def epilogue(assembly: Assembly, _target: Target) -> Assembly:
+    """Join maps to the convolutions they follow."""
+    return replace(assembly, schedule=join_epilogues(assembly.schedule, takes_epilogue))
 
 
 def prepare(assembly: Assembly, target: Target) -> Assembly:

@@ -64,15 +64,18 @@ def _roots(kernel: Kernel) -> Iterator[Expr]:
 def formula(kernel: Kernel, names: Sequence[str]) -> str:
     """Return a kernel as text; one of several parts, part by part, with what only they see as rows.
 
+    What follows a template stands after it.
+
     Args:
         kernel: The kernel.
         names: What each of its buffers is called.
     """
     if kernel.parts:
-        return "\n".join(
+        own = [] if kernel.kind == "rows" else _Writer(kernel, names).lines()
+        return "\n".join([*own, *(
             formula(part.kernel, [names[w] if w >= 0 else f"row{~w}" for w in part.wires])
             for part in kernel.parts
-        )
+        )])  # fmt: skip
     return "\n".join(_Writer(kernel, names).lines())
 
 

@@ -79,7 +79,9 @@ def traffic_of(kernel: Kernel) -> Traffic:
     """Return what one launch of a kernel reads, writes and computes."""
     if kernel.parts:
         read, written = _touched(kernel)
-        return Traffic(read, written, sum(traffic_of(part.kernel).flops for part in kernel.parts))
+        own = TEMPLATES.get(kernel.kind, _none)(kernel.params, size(kernel.domain))
+        joined = sum(traffic_of(part.kernel).flops for part in kernel.parts)
+        return Traffic(read, written, own + joined)
     domain = size(kernel.domain)
     every = expressions(kernel)
     if not kernel.stores:

@@ -88,30 +88,49 @@ def batch_norm(
     affine = {"weight": weight, "bias": bias}
     running = {"running_mean": running_mean, "running_var": running_var}
     _check_channels("batch_norm", input, affine | running)
+    if not training and running_mean is not None and running_var is not None:
+        return _by_running(input, running_mean, running_var, weight, bias, eps)
     x = input.to(input.dtype.compute)
-    column = (1, -1, *[1] * (x.ndim - 2))
-    if training or running_mean is None or running_var is None:
-        count = x.numel() // max(x.shape[1], 1)
-        if training and count <= 1:
-            raise ShapeError(
-                "batch_norm: training needs more than one value per channel.",
-                came=f"input: {tuple(x.shape)}",
-                fix="use a larger batch (drop_last=True leaves a small last one out), or eval()",
-                operands=(input,),
-            )
-        mean, centred, var = _moments(x, (0, *range(2, x.ndim)))
-        if training and running_mean is not None and running_var is not None:
-            unbiased = var.detach().reshape(-1) * (count / max(count - 1, 1))
-            _move(running_mean, mean.detach().reshape(-1), momentum)
-            _move(running_var, unbiased, momentum)
-    else:
-        centred = x - running_mean.to(x.dtype).reshape(*column)
-        var = running_var.to(x.dtype).reshape(*column)
-    scale = (var + eps).rsqrt()
+    count = x.numel() // max(x.shape[1], 1)
+    if training and count <= 1:
+        raise ShapeError(
+            "batch_norm: training needs more than one value per channel.",
+            came=f"input: {tuple(x.shape)}",
+            fix="use a larger batch (drop_last=True leaves a small last one out), or eval()",
+            operands=(input,),
+        )
+    mean, centred, var = _moments(x, (0, *range(2, x.ndim)))
+    if training and running_mean is not None and running_var is not None:
+        unbiased = var.detach().reshape(-1) * (count / max(count - 1, 1))
+        _move(running_mean, mean.detach().reshape(-1), momentum)
+        _move(running_var, unbiased, momentum)
+    return _scaled(centred, var, weight, bias, eps).to(input.dtype)
+
+
+@macro
+def _by_running(
+    input: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    x = input.to(input.dtype.compute)
+    column = _column(x)
+    centred = x - mean.to(x.dtype).reshape(*column)
+    out = _scaled(centred, var.to(x.dtype).reshape(*column), weight, bias, eps)
+    return out.to(input.dtype)
+
+
+def _column(x: Tensor) -> tuple[int, ...]:
+    return (1, -1, *[1] * (x.ndim - 2))
+
+
+def _scaled(
+    centred: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    """Return centred / sqrt(var + eps) * weight + bias, per channel."""
+    scale, column = (var + eps).rsqrt(), _column(centred)
     if weight is not None:
         # One factor for each channel, so that the image is passed over once.
-        scale = scale * weight.to(x.dtype).reshape(*column)
-    return _affine(centred * scale, None, bias, column).to(input.dtype)
+        scale = scale * weight.to(centred.dtype).reshape(*column)
+    return _affine(centred * scale, None, bias, column)
 
 
 def _move(running: Tensor, towards: Tensor, momentum: float | Tensor) -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from math import ceil, prod
 from typing import TYPE_CHECKING, Final
 
+from tenor.compiler.lower.after import after_of
 from tenor.compiler.lower.blocking import (
     cycles_of,
     depth_of,
@@ -23,9 +24,9 @@ from tenor.compiler.lower.correlation import taps_met
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
 from tenor.compiler.lower.packing import Layout, mover
 from tenor.compiler.lower.panel import each_panel, pack_panel
-from tenor.compiler.lower.storage import compute_type, entry, memory_type
+from tenor.compiler.lower.storage import compute_type, entry, memory_type, plus
 from tenor.compiler.lower.window import Spread, flat, nested, padded_copy, spread_out, unflat
-from tenor.ir.loops import Function, Value
+from tenor.ir.loops import Function, Value, vector
 from tenor.ir.program import Lowered
 
 if TYPE_CHECKING:
@@ -37,10 +38,18 @@ __all__ = ["ChannelVectors"]
 
 PANELS: Final = 256 * 1024
 """Bytes of one block of k of the packed weight."""
-COPY: Final = 192 * 1024
+LEAST: Final = 64
+"""Channels a tile has at the least, where there is a choice."""
+READY: Final = 512
+"""Channels that go together where a prepared weight of one tap is read for each block."""
+COPY: Final = 384 * 1024
 """Bytes of the padded copy, and of the sums, that a block should stay below."""
 PLACES: Final = 1024
 """Windows after which packing the weight once more costs nothing."""
+AHEAD: Final = 32
+"""Steps of k the weight is asked for ahead of its use: it streams from far away."""
+RUN: Final = 128
+"""Steps of k after which other windows meet the same part of a panel."""
 PACKING: Final = 0.6
 """Cycles to pack one element of the weight."""
 
@@ -57,6 +66,7 @@ class ChannelVectors:
         self.n: int = kernel.params["n"]
         self.groups: int = kernel.params["groups"]
         self.ready = "prepared" in kernel.params
+        self.after = after_of(kernel, target)
         self.dtype = kernel.buffers[0].dtype
         self.compute = self.dtype.compute
         self.width = lanes_of(self.dtype, target)
@@ -71,7 +81,11 @@ class ChannelVectors:
         """Cut channels of the result, and images, into tiles."""
         g, tile, size = self.g, self.tile, self.compute.itemsize
         self.work = self.n * self.groups * g.rows * prod(g.out) * g.k // self.phases
-        self.oc = parted(g.rows, tile.columns, PANELS // (self.depth * size), 1)
+        most = READY if self.ready and self.taps == 1 else PANELS // (self.depth * size)
+        # Of few images it is the larger operand that is cut: nobody reads the whole of it twice.
+        wanted = ceil(tiles_for(self.work) / (self.groups * self.n))
+        across = min(wanted, g.rows // LEAST) if g.rows > prod(g.windows) else 1
+        self.oc = parted(g.rows, tile.columns, most, max(1, across))
         self.parts = ceil(g.rows / self.oc)
         self.c_row = ceil(min(self.oc, g.rows) / tile.width) * tile.width
         full, *inner = g.windows
@@ -85,6 +99,10 @@ class ChannelVectors:
         self.chunks = ceil(full / self.chunk)
         self.windows = (self.chunk, *inner)
         self.shape = replace(g.shape, extents=(self.chunk + halo, *g.shape.extents[1:]))
+        # An image that nothing is added to, and whose rows stay together, is read where it lies.
+        self.plain = self.taps == 1 and g.shape.is_image and self.dtype is self.compute
+        if self.plain:
+            self.shape = g.shape
         self.places = prod(self.windows)
         self.blocks = self.n * self.chunks
         self.share = parted(self.blocks, 1, max(1, PLACES // self.places), min(each, self.blocks))
@@ -100,15 +118,17 @@ class ChannelVectors:
     def write(self) -> Lowered:
         """Write the function."""
         g, size = self.g, self.compute.itemsize
-        f, (self.x, self.w, self.y), begin, end, scratch = entry(self.kernel)
+        f, self.buffers, begin, end, scratch = entry(self.kernel)
+        self.x, self.w, self.y = self.buffers[:3]
         self.f = f
         self.pitch = ceil(self.places / self.tile.width) * self.tile.width
         panels = ceil(self.oc / self.tile.columns) * self.tile.columns
         sizes = {
             "offsets": 4 * g.k, "numbers": 4 * g.k, "starts": 8 * (self.phases + 1),
             "panels": 0 if self.ready else g.k * panels * size,
-            "copy": (g.source * self.shape.channel + 2 * self.width) * size,
+            "copy": 0 if self.plain else (g.source * self.shape.channel + 2 * self.width) * size,
             "sums": self.pitch * self.c_row * size,
+            "more": self.pitch * self.c_row * size if g.k > self.depth else 0,
             "turned": (self.pitch * self.c_row + 2 * self.width) * size,
         }  # fmt: skip
         self.at, used = {}, 0
@@ -118,6 +138,7 @@ class ChannelVectors:
         tables = self._tables()
         f.if_(f.compare("slt", begin, end), lambda: f.call(
             tables, [self.at[n] for n in ("offsets", "numbers", "starts")]))  # fmt: skip
+        self.add = self._add()
         self.copier = padded_copy("copy", self.shape, self.dtype, self.width)
         pitches = tuple(prod(self.windows[d + 1 :]) for d in range(len(self.windows)))
         spread = Spread(self.windows, pitches, self.pitch, g.out, g.steps)
@@ -201,7 +222,11 @@ class ChannelVectors:
             which = f.add(f.mul(image, self.groups), group)
             begin = f.mul(chunk, self.chunk)
             source = f.gep(self.x, f.mul(which, g.source * prod(g.shape.image)), kind)
-            f.call(self.copier, [source, self.at["copy"], begin, f.const(g.source, "i64")])
+            if self.plain:
+                self.image = f.gep(source, f.mul(begin, self.shape.pitches[0]), kind)
+            else:
+                self.image = self.at["copy"]
+                f.call(self.copier, [source, self.image, begin, f.const(g.source, "i64")])
             at = f.mul(f.add(f.mul(which, g.rows), row), prod(g.out))
             to = f.gep(self.y, at, kind)
 
@@ -213,45 +238,78 @@ class ChannelVectors:
                 f.call(self.deliver, [self.at["turned"], to, left, begin, *unflat(f, r, g.steps)])
 
             f.loop(0, self.phases, 1, phase)
+            if self.after is not None:
+                where = (image, f.add(f.mul(group, g.rows), row), left)
+                self.after.call(f, self.buffers, where, g.places(f, begin, self.chunk))
 
         f.loop(first, last, 1, block)
 
     def _sums(self, start: Value, stop: Value) -> None:
         """Write the sums of one residue: blocks of k in order."""
+        f, g = self.f, self.g
+        held = self.at["sums"]
+
+        def block(q: Value, _: list[Value]) -> None:
+            depth = f.op("smin", f.const(self.depth, "i64"), f.sub(stop, q))
+            first = f.compare("eq", q, start)
+            to = held if g.k <= self.depth else f.select(first, held, self.at["more"])
+
+            def channels(j: Value, size: int) -> None:
+                def run(r: Value, _: list[Value]) -> None:
+                    count = f.op("smin", f.const(RUN, "i64"), f.sub(depth, r))
+                    self._run((j, size), f.add(q, r), count, to, r)
+
+                # A residue that meets no tap is zero: it has one run, of length 0.
+                f.loop(0, f.op("smax", depth, 1), RUN, run)
+
+            sweep(f, self.columns, channels)
+            if g.k > self.depth:
+                f.if_(first, lambda: None, lambda: f.call(self.add, [held, self.at["more"]]))
+
+        f.loop(start, f.op("smax", stop, f.add(start, 1)), self.depth, block)
+
+    def _run(
+        self, panel: tuple[Value, int], q: Value, depth: Value, to: Value, resumes: Value
+    ) -> None:
+        """Write a run of k: the panel's part of it stays in the first-level cache meanwhile."""
         f, g, tile = self.f, self.g, self.tile
         packed = compute_type(self.dtype)
         *outer, last = self.windows
         along = Extent(f.const(last, "i64"), tile.rows, last % tile.rows)
+        offsets = f.gep(self.at["offsets"], q, "i32")
+        j, size = panel
+        weights = f.add(f.mul(j, g.k), f.mul(q, tile.columns))
+        weights = f.gep(self.panels, weights, packed)
 
-        def block(q: Value, _: list[Value]) -> None:
-            depth = f.op("smin", f.const(self.depth, "i64"), f.sub(stop, q))
-            offsets = f.gep(self.at["offsets"], q, "i32")
-            more = [f.sub(q, start)] if g.k > self.depth else []
+        def line(index: list[Value]) -> None:
+            at: Value = f.const(0, "i64")
+            for i, pitch in zip(index, self.shape.pitches, strict=False):
+                at = f.add(at, f.mul(i, pitch))
+            place = f.mul(flat(f, index, outer), last)
 
-            def line(index: list[Value]) -> None:
-                at: Value = f.const(0, "i64")
-                for i, pitch in zip(index, self.shape.pitches, strict=False):
-                    at = f.add(at, f.mul(i, pitch))
-                place = f.mul(flat(f, index, outer), last)
+            def windows(p: Value, height: int) -> None:
+                a = f.gep(self.image, f.add(at, p), packed)
+                c = f.add(f.mul(f.add(place, p), self.c_row), j)
+                f.call(self._micro(height, size), [depth, a, weights, f.gep(to, c, packed),
+                                                   offsets, resumes])  # fmt: skip
 
-                def windows(p: Value, height: int) -> None:
-                    a = f.gep(self.at["copy"], f.add(at, p), packed)
-                    to = f.mul(f.add(place, p), self.c_row)
+            sweep(f, along, windows)
 
-                    def channels(j: Value, size: int) -> None:
-                        b = f.add(f.mul(j, g.k), f.mul(q, tile.columns))
-                        weights = f.gep(self.panels, b, packed)
-                        c = f.gep(self.at["sums"], f.add(to, j), packed)
-                        f.call(self._micro(height, size), [depth, a, weights, c, offsets, *more])
+        nested(f, outer, line)
 
-                    sweep(f, self.columns, channels)
+    def _add(self) -> Function:
+        """Return the function (sums, more) that adds the sums of another block."""
+        f = Function("add", [("sums", "ptr"), ("more", "ptr")])
+        sums, more = f.params
+        width = self.tile.width
+        kind = vector(compute_type(self.dtype), width)
 
-                sweep(f, along, windows)
+        def part(i: Value, _: list[Value]) -> None:
+            total = plus(f, self.compute, f.load(kind, sums, i), f.load(kind, more, i))
+            f.store(total, sums, i)
 
-            nested(f, outer, line)
-
-        # A residue that meets no tap is zero: it has one block, of depth 0.
-        f.loop(start, f.op("smax", stop, f.add(start, 1)), self.depth, block)
+        f.loop(0, self.places * self.c_row, width, part)
+        return f
 
     def _micro(self, height: int, size: int) -> Function:
         tile = self.tile
@@ -260,8 +318,8 @@ class ChannelVectors:
             spec = Micro(
                 a=self.compute, b=self.compute, c=self.compute, rows=tuple(range(height)),
                 a_step=None, b_step=tile.columns, vectors=vectors, width=tile.width,
-                last=tile.width, c_row=self.c_row, more=self.g.k > self.depth,
-                padded_b=True, padded_c=True, align=tile.width * self.compute.itemsize,
+                last=tile.width, c_row=self.c_row, padded_b=True, padded_c=True,
+                align=tile.width * self.compute.itemsize, resume=True, ahead=AHEAD,
             )  # fmt: skip
             self.micros[height, vectors] = micro_kernel(f"multiply{height}x{vectors}", spec)
         return self.micros[height, vectors]

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Final
 from tenor.compiler.lower.attention import attention
 from tenor.compiler.lower.attention_gradient import attention_gradient
 from tenor.compiler.lower.byte_product import matmul_int8
-from tenor.compiler.lower.convolution import conv, conv_input, packed_elements, prepare
+from tenor.compiler.lower.convolution import (
+    conv,
+    conv_input,
+    packed_elements,
+    prepare,
+    takes_epilogue,
+)
 from tenor.compiler.lower.matmul import finished, matmul
 from tenor.compiler.lower.weight_gradient import conv_weight
 
@@ -18,7 +24,7 @@ if TYPE_CHECKING:
     from tenor.ir.program import Lowered
     from tenor.ir.target import Target
 
-__all__ = ["TEMPLATES", "prepared_elements"]
+__all__ = ["TEMPLATES", "prepared_elements", "takes_epilogue"]
 
 TEMPLATES: Final[dict[str, Callable[[Kernel, Target], Lowered]]] = {
     "matmul": matmul,

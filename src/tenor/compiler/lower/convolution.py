@@ -6,24 +6,30 @@ from dataclasses import replace
 from math import ceil, prod
 from typing import TYPE_CHECKING, Any, Final
 
+from tenor.compiler.lower.after import after_of
 from tenor.compiler.lower.channel_vectors import ChannelVectors
 from tenor.compiler.lower.correlation import Correlation
 from tenor.compiler.lower.matmul import Product, multiply
 from tenor.compiler.lower.storage import entry
-from tenor.compiler.lower.window import Padded, flat
+from tenor.compiler.lower.window import Padded, flat, unflat
 from tenor.compiler.lower.window_vectors import WindowVectors
 from tenor.compiler.lower.winograd import Winograd, suits
 from tenor.ir.program import Lowered
 
 if TYPE_CHECKING:
+    from tenor.compiler.lower.matmul import Piece
     from tenor.ir.kernel import Kernel
     from tenor.ir.loops import Function, Value
     from tenor.ir.target import Target
 
-__all__ = ["conv", "conv_input", "packed_elements", "prepare"]
+__all__ = ["conv", "conv_input", "packed_elements", "prepare", "takes_epilogue"]
 
-PLACES: Final = 256
+PLACES: Final = 64
 """Places of an image up to which channels lie side by side, where the window is a place."""
+MANY: Final = 256
+"""The same where no more channels come out than go in."""
+ALONE: Final = 1024
+"""The same where at most half as many come out, of one image."""
 FEW: Final = 64
 """Channels from which on."""
 
@@ -64,8 +70,33 @@ def _lowered(kernel: Kernel, target: Target) -> Lowered:
     if writer is None:
         return Lowered(entry(kernel)[0], 0)
     if isinstance(writer, tuple):
-        return multiply(kernel, writer[0], target, writer[1])
+        return multiply(kernel, writer[0], target, writer[1],
+                        piece=_piece(kernel, target))  # fmt: skip
     return writer.write()
+
+
+def takes_epilogue(kernel: Kernel) -> bool:
+    """Tell whether a map may follow the kernel piece by piece."""
+    return kernel.kind in ("conv", "conv_input") and not _single(kernel.params)
+
+
+def _piece(kernel: Kernel, target: Target) -> Piece | None:
+    """Return what writes the map that follows a product: images and groups are its batch."""
+    after, p = after_of(kernel, target), kernel.params
+    if after is None:
+        return None
+    channels = p["channels_out" if kernel.kind == "conv" else "channels_in"] // p["groups"]
+
+    def piece(
+        f: Function, buffers: list[Value], which: Value, rows: tuple[Value, Value],
+        columns: tuple[Value, Value],
+    ) -> None:  # fmt: skip
+        image, group = unflat(f, which, (p["n"], p["groups"]))
+        channel = f.add(f.mul(group, channels), rows[0])
+        run = (columns[0], f.add(columns[0], columns[1]))
+        after.call(f, buffers, (image, channel, rows[1]), run)
+
+    return piece
 
 
 def _writer(
@@ -81,7 +112,7 @@ def _writer(
     if _single(p):
         return _whole(p, forward)
     if _pointwise(p):
-        if "prepared" not in p or not _few_places(p):
+        if "prepared" not in p or not _few_places(p, forward):
             return _plain(p, forward)
         line = (prod(p["spatial_in"]),)
         p = p | dict.fromkeys(("kernel", "stride", "dilation"), (1,))
@@ -178,11 +209,17 @@ def _backward(p: dict[str, Any]) -> Correlation:
     )  # fmt: skip
 
 
-def _few_places(p: dict[str, Any]) -> bool:
-    """Tell whether an image has so few places that vectors of them would lie half empty."""
-    few: int = min(p["channels_in"], p["channels_out"]) // p["groups"]
+def _few_places(p: dict[str, Any], forward: bool) -> bool:
+    """Tell whether an image has so few places that vectors of them would lie half empty.
+
+    Where there are more, turning the result pays as long as few channels come out of many.
+    """
+    source, rows = p["channels_in"] // p["groups"], p["channels_out"] // p["groups"]
+    if not forward:
+        source, rows = rows, source
     places: int = prod(p["spatial_in"])
-    return few >= FEW and places <= PLACES
+    most = PLACES if source < rows else MANY if p["n"] > 1 or source < 2 * rows else ALONE
+    return min(source, rows) >= FEW and places <= most
 
 
 def _pointwise(p: dict[str, Any]) -> bool:

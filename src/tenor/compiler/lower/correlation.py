@@ -57,6 +57,13 @@ class Correlation:
         """Windows of one residue, for each dim."""
         return tuple(ceil(n / s) for n, s in zip(self.out, self.steps, strict=True))
 
+    def places(self, f: Function, first: Value, count: int) -> tuple[Value, Value]:
+        """Return the first place of some windows of the first dim, and the one after the last."""
+        high, inner = self.out[0], prod(self.out[1:])
+        low = f.mul(first, self.steps[0])
+        end = f.op("smin", f.add(low, count * self.steps[0]), high)
+        return f.mul(low, inner), f.mul(end, inner)
+
 
 def taps_met(
     f: Function, g: Correlation, shape: Padded, starts: Value,

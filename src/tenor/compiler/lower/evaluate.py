@@ -317,6 +317,8 @@ class Evaluator:
             mask = self.f.splat(mask, count)
         if not vary and abs(affine.strides[self.vector_dim]) == 1:
             return self._load_run(dtype, pointer, affine, args, strides, mask)
+        if not vary and affine.strides[self.vector_dim] in STEPS and dtype.itemsize >= 4:
+            return self._load_steps(dtype, pointer, affine, args, strides, mask)
         return self._load_lanes(dtype, pointer, affine, args, strides, mask)
 
     def _load_one(
@@ -351,6 +353,32 @@ class Evaluator:
             mask = f.shuffle(mask, mask, backwards)
         raw = f.load(kind, base, f.sub(1 - self.width, index), mask=mask)
         return from_bits(f, dtype, f.shuffle(raw, raw, backwards))
+
+    def _load_steps(
+        self, dtype: DType, pointer: Value, affine: Affine, args: list[Value],
+        strides: tuple[int, ...], mask: Value | None,
+    ) -> Value:  # fmt: skip
+        """Load elements a few apart as whole vectors, of which what lies between is masked off."""
+        f, width, step = self.f, self.width, affine.strides[self.vector_dim]
+        at = self.affine(affine, skip=self.vector_dim)
+        for arg, stride in zip(args, strides, strict=True):
+            at = f.add(at, f.mul(arg, stride))
+        index = f.add(self.axes[self.vector_dim].index, self.shift)
+        base = f.gep(pointer, f.add(at, f.mul(index, step)), memory_type(dtype))
+        kind = vector(memory_type(dtype), width)
+        lane = f.iota(vector("i32", width))
+        raw = f_zero(kind)
+        for part in range(step):
+            # Element `place` of this vector is lane `place // step`'s where the step divides it.
+            places = range(part * width, part * width + width)
+            wanted = f.compare("eq", f.op("urem", f.add(lane, part * width), step), 0)
+            if mask is not None:
+                wanted = f.op("and", wanted, f.shuffle(mask, mask, [p // step for p in places]))
+            piece = f.load(kind, base, part * width, mask=wanted)
+            order = [width + n * step - places[0] if n * step in places else n
+                     for n in range(width)]  # fmt: skip
+            raw = f.shuffle(raw, piece, order)
+        return from_bits(f, dtype, raw)
 
     def _load_lanes(
         self, dtype: DType, pointer: Value, affine: Affine, args: list[Value],
@@ -401,6 +429,8 @@ def f_zero(type_: str) -> Value:
     return Value(type_, const=0)
 
 
+STEPS: Final = (2, 3, 4)
+"""Distances between elements at which loading what lies between is the faster way."""
 LONG: Final = 40
 """Instructions of all uses of an operation together from which on it is a function of its own."""
 

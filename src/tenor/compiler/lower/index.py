@@ -10,7 +10,7 @@ from tenor.ir.kernel import Affine, Expr, Guard, Kernel, Store, ordered
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["simplify"]
+__all__ = ["Merge", "mapped", "simplify"]
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ def simplify(kernel: Kernel) -> Kernel:
         extents.append(total)
     memo: dict[Expr, Expr] = {}
     stores = [
-        Store(s.buffer, merge.affine(s.affine), _mapped(s.expr, merge.affine, memo))
+        Store(s.buffer, merge.affine(s.affine), mapped(s.expr, merge.affine, memo))
         for s in kernel.stores
     ]
-    reductions = [(op, _mapped(e, merge.affine, memo)) for op, e in kernel.reductions]
+    reductions = [(op, mapped(e, merge.affine, memo)) for op, e in kernel.reductions]
     dims_left = tuple(i for i, run in enumerate(runs) if run[0] in reduced)
     return replace(
         kernel, domain=tuple(extents), stores=stores, reductions=reductions, reduce_dims=dims_left
@@ -72,7 +72,8 @@ def _affines(kernel: Kernel) -> Iterable[Affine]:
                 yield from (item.affine for item in attr if isinstance(item, Guard))
 
 
-def _mapped(root: Expr, change: Callable[[Affine], Affine], memo: dict[Expr, Expr]) -> Expr:
+def mapped(root: Expr, change: Callable[[Affine], Affine], memo: dict[Expr, Expr]) -> Expr:
+    """Return an expression with every affine changed; `memo` holds those that were."""
     for expr in ordered([root], memo):
         args = tuple(memo[a] for a in expr.args)
         attrs = tuple(_changed(a, change) for a in expr.attrs)

@@ -10,6 +10,7 @@ are added in order.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil, prod
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,10 +33,14 @@ from tenor.compiler.lower.turned import turned_kernel
 from tenor.ir.program import Lowered
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tenor.ir.dtype import DType
     from tenor.ir.kernel import Kernel
     from tenor.ir.loops import Function, Value
     from tenor.ir.target import Target
+
+    Piece = Callable[[Function, list[Value], Value, tuple[Value, Value], tuple[Value, Value]], None]
 
 __all__ = ["Product", "finished", "matmul", "multiply"]
 
@@ -118,7 +123,7 @@ def finished(kernel: Kernel, target: Target) -> Lowered:
 
 def multiply(
     kernel: Kernel, product: Product, target: Target, roles: tuple[int, int, int],
-    finish: Finish | None = None, whole: Kernel | None = None,
+    finish: Finish | None = None, whole: Kernel | None = None, piece: Piece | None = None,
 ) -> Lowered:  # fmt: skip
     """Lower a product whose a, b and c are the kernel's buffers of these numbers.
 
@@ -129,19 +134,24 @@ def multiply(
         roles: Numbers of a, b and c among the kernel's buffers.
         finish: What takes its tiles.
         whole: The kernel of both; its buffers are the function's.
+        piece: `piece(f, buffers, number of the matrix, (first row, rows), (first column,
+            columns))` writes what else is done to a piece of the result.
     """
     if 0 in (product.m, product.n, *(extent for extent, *_ in product.batch)):
         return Lowered(entry(kernel)[0], 0)
-    product = product.flattened()
     width = lanes_of(kernel.buffers[0].dtype, target)
-    if _better_turned(product, width):
+    if piece is None:
+        product = product.flattened()
+    if piece is None and _better_turned(product, width):
         product, roles = product.turned(), (roles[1], roles[0], roles[2])
     f, buffers, begin, end, scratch = entry(whole or kernel)
     wires = whole.parts[0].wires if whole is not None else range(len(buffers))
     a, b, c = (buffers[wires[r]] for r in roles)  # where c is private, it is none of them
     plan = _Plan(f, product, kernel.buffers[0].dtype, target, finish)
     plan.buffers = buffers
-    if product.m == product.n == 1 and plan.blocks > 1:
+    if piece is not None:
+        plan.piece = partial(piece, f, buffers)
+    if piece is None and product.m == product.n == 1 and plan.blocks > 1:
         plan.write_dots(begin, end, a, b, c)
     else:
         plan.write(begin, end, a, b, c, scratch)
@@ -183,6 +193,7 @@ class _Plan:
         self._choose()
         self._reserve()
         self.kernels: dict[tuple[int, int], Function] = {}
+        self.piece: Callable[..., None] | None = None
 
     def _cut(self, batch: int) -> None:
         """Cut C into tiles, by the shape alone."""
@@ -324,6 +335,8 @@ class _Plan:
                        c if private else f.gep(c, at_c, kind))  # fmt: skip
             if self.finish is not None and not self.early:
                 self._hand_on(rows.count, columns.count, at_c, c)
+            if self.piece is not None:
+                self.piece(which, (i, rows.count), (j, columns.count))
 
         f.loop(begin, end, 1, tile)
 

@@ -7,7 +7,7 @@ where it lies and what is masked off never shows in the bits.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower.lane import first_lanes
 from tenor.compiler.lower.storage import compute_type, load_element, memory_type, store_element
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from tenor.ir.dtype import DType
 
 __all__ = ["Extent", "Micro", "micro_kernel", "multiply_add", "sweep", "write_sums"]
+
+
+LINE: Final = 64
+"""Bytes of a cache line."""
 
 
 def multiply_add(f: Function, dtype: DType, a: Value, b: Value, c: Value) -> Value:
@@ -46,6 +50,8 @@ class Micro:
         more: Whether C may hold the sums of earlier blocks of k, to be added to.
         padded_b, padded_c: Whether B is read, and C written, beyond the last lane.
         align: Bytes B's vectors are aligned to; 0: an element.
+        ahead: Steps of k that packed B is asked for ahead of its use; 0: it is not.
+        resume: Whether a run of k may be cut: the accumulators then go on from what C holds.
     """
 
     a: DType
@@ -62,15 +68,21 @@ class Micro:
     padded_b: bool = False
     padded_c: bool = False
     align: int = 0
+    resume: bool = False
+    ahead: int = 0
 
 
 def micro_kernel(name: str, spec: Micro) -> Function:
-    """Return the function (depth, a, b, c[, table of a][, table of b][, number of the block])."""
+    """Return the function (depth, a, b, c[, table of a][, table of b][, number of the block]).
+
+    Where it may resume, the last argument says whether it does.
+    """
     params = [("depth", "i64"), ("a", "ptr"), ("b", "ptr"), ("c", "ptr")]
     params += [("ta", "ptr")] * (spec.a_step is None) + [("tb", "ptr")] * (spec.b_step is None)
-    params += [("block", "i64")] * spec.more
+    params += [("block", "i64")] * spec.more + [("resumes", "i64")] * spec.resume
     f = Function(name, params)
     depth, a, b, c, *rest = f.params
+    resumes = rest.pop() if spec.resume else None
     block = rest.pop() if spec.more else None
     table_b = rest.pop() if spec.b_step is None else None
     table_a = rest.pop() if spec.a_step is None else None
@@ -91,6 +103,10 @@ def micro_kernel(name: str, spec: Micro) -> Function:
                          mask=mask if j == spec.vectors - 1 else None)
             for j in range(spec.vectors)
         ]  # fmt: skip
+        if spec.ahead and spec.b_step is not None:
+            for line in range(0, spec.vectors * spec.width * spec.b.itemsize, LINE):
+                far = spec.ahead * spec.b_step + line // spec.b.itemsize
+                f.prefetch(from_b, far, memory_type(spec.b))
         totals = []
         for i, row in enumerate(spec.rows):
             x = f.splat(load_element(f, spec.a, from_a, row), spec.width)
@@ -99,9 +115,22 @@ def micro_kernel(name: str, spec: Micro) -> Function:
                 totals.append(multiply_add(f, compute, x, y, old))
         return totals
 
-    totals = f.loop(0, depth, 1, step, [zero] * (len(spec.rows) * spec.vectors))
+    before = [zero] * (len(spec.rows) * spec.vectors)
+    if resumes is not None:
+        held = f.compare("ne", resumes, 0)
+        before = f.if_(held, lambda: _held(f, spec, c), lambda: [zero] * len(before))
+    totals = f.loop(0, depth, 1, step, before)
     write_sums(f, spec, totals, c, block)
     return f
+
+
+def _held(f: Function, spec: Micro, c: Value) -> list[Value]:
+    """Return the accumulators as they were left in C, which is padded."""
+    return [
+        load_element(f, spec.c, c, i * spec.c_row + j * spec.width, spec.width)
+        for i in range(len(spec.rows))
+        for j in range(spec.vectors)
+    ]
 
 
 def write_sums(

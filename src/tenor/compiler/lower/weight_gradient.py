@@ -18,6 +18,7 @@ from tenor.compiler.lower.blocking import DEPTH, lanes_of, parted, tiles_for
 from tenor.compiler.lower.matmul import Product, multiply
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, multiply_add, sweep
 from tenor.compiler.lower.packing import Layout, mover
+from tenor.compiler.lower.pointwise_weight import PointwiseWeight, suits_pointwise
 from tenor.compiler.lower.storage import compute_type, entry, memory_type, plus, store_element
 from tenor.compiler.lower.window import Padded, flat, nested, padded_copy, unflat
 from tenor.compiler.lower.winograd_weight import WinogradWeight, suits_weight
@@ -58,6 +59,8 @@ def conv_weight(kernel: Kernel, target: Target) -> Lowered:
         return multiply(kernel, product, target, (1, 0, 2))
     pointwise = prod(p["kernel"]) == prod(p["stride"]) == 1
     if pointwise and not any(v for pair in p["padding"] for v in pair):
+        if suits_pointwise(kernel, prod(p["spatial_in"])):
+            return PointwiseWeight(kernel, target, prod(p["spatial_in"])).write()
         line = {"spatial_in": (prod(p["spatial_in"]),), "spatial_out": (prod(p["spatial_out"]),)}
         one = dict.fromkeys(("kernel", "stride", "dilation"), (1,)) | {"padding": ((0, 0),)}
         kernel = replace(kernel, params=p | line | one)

@@ -98,6 +98,11 @@ class Padded:
         return tuple(prod(self.extents[d + 1 :]) for d in range(len(self.extents)))
 
     @property
+    def is_image(self) -> bool:
+        """Whether it is the image itself."""
+        return self.extents == self.image and not any(self.low) and prod(self.phases) == 1
+
+    @property
     def plane(self) -> int:
         """Elements of a plane."""
         return prod(self.extents)

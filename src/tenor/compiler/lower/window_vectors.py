@@ -10,6 +10,7 @@ from dataclasses import replace
 from math import ceil, prod
 from typing import TYPE_CHECKING, Final
 
+from tenor.compiler.lower.after import after_of
 from tenor.compiler.lower.blocking import (
     cycles_of,
     depth_of,
@@ -62,6 +63,7 @@ class WindowVectors:
 
     def __init__(self, kernel: Kernel, target: Target, g: Correlation) -> None:
         self.kernel, self.target, self.g = kernel, target, g
+        self.after = after_of(kernel, target)
         p = kernel.params
         self.n, self.groups = p["n"], p["groups"]
         self.dtype: DType = kernel.buffers[0].dtype
@@ -141,8 +143,9 @@ class WindowVectors:
     def write(self) -> Lowered:
         """Write the function."""
         g = self.g
-        f, (x, w, y), begin, end, scratch = entry(self.kernel)
-        self.f, self.x, self.w, self.y = f, x, w, y
+        f, self.buffers, begin, end, scratch = entry(self.kernel)
+        self.f = f
+        self.x, self.w, self.y = self.buffers[:3]
         size, panels = self.compute.itemsize, self.c_row // self.tile.columns
         spare = self.c_row + 2 * self.width
         lines = self.columns // self.windows[-1] * ceil(self.windows[-1] / self.width)
@@ -264,6 +267,19 @@ class WindowVectors:
             repeat(f, f.const(0, "i64"), count, 1, deliver)
 
         f.loop(0, self.phases, 1, phase)
+        if self.after is not None:
+            self._finish((image, count), f.add(f.mul(group, g.rows), row), left, first)
+
+    def _finish(
+        self, images: tuple[Value, Value], channel: Value, left: Value, first: Value
+    ) -> None:
+        """Write what is done to the results of a tile."""
+        f, after = self.f, self.after
+        assert after is not None
+        image, count = images
+        run = self.g.places(f, first, self.chunk)
+        repeat(f, f.const(0, "i64"), count, 1, lambda i: after.call(
+            f, self.buffers, (f.add(image, i), channel, left), run))  # fmt: skip
 
     def _sums(self, height: Value, weights: Value, start: Value, stop: Value) -> None:
         """Write the sums of one residue: blocks of k in order."""

@@ -18,6 +18,7 @@ from itertools import product
 from math import ceil, prod
 from typing import TYPE_CHECKING, Final
 
+from tenor.compiler.lower.after import after_of
 from tenor.compiler.lower.blocking import lanes_of, parted, register_tile, tiles_for
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
 from tenor.compiler.lower.packing import Layout, mover
@@ -44,6 +45,8 @@ NEAR: Final = 768 * 1024
 """Bytes of the transformed tiles of a block, before and after the products."""
 PART: Final = 128
 """Channels of the result done at a time."""
+AHEAD: Final = 32
+"""Channels that prepared weights are asked for ahead of their use: they stream from far away."""
 CHANNELS_EACH: Final = 64
 """Channels that are worth transforming the image for once more, with full vectors."""
 TILES: Final = 256
@@ -74,6 +77,7 @@ class Winograd:
         self.kind = compute_type(self.dtype)
         self.width = lanes_of(self.dtype, target)
         self.ready = "prepared" in kernel.params
+        self.after = after_of(kernel, target)
         pieces = ceil(g.source / DEPTH)
         self.depth = ceil(ceil(g.source / pieces) / 16) * 16
         self.micros: dict[tuple[int, int], Function] = {}
@@ -168,7 +172,8 @@ class Winograd:
     def write(self) -> Lowered:
         """Write the function."""
         g, size = self.g, self.dtype.itemsize
-        f, (self.x, self.w, self.y), begin, end, scratch = entry(self.kernel)
+        f, self.buffers, begin, end, scratch = entry(self.kernel)
+        self.x, self.w, self.y = self.buffers[:3]
         self.f = f
         places = 4 * self.count
         self.row = ceil(places / self.tile.width) * self.tile.width
@@ -279,6 +284,11 @@ class Winograd:
             from_ = f.gep(self.at["turned"], f.mul(i, 4 * tiles), self.kind)
             f.call(self.deliver, [from_, f.gep(self.y, at, self.kind), columns.count,
                                   f.mul(begin, 2), zero, zero])  # fmt: skip
+            if self.after is not None:
+                where = (f.add(first, i), f.add(f.mul(group, g.rows), row), columns.count)
+                line, high = g.out[1], f.add(f.mul(begin, 2), 2 * self.down)
+                run = (f.mul(begin, 2 * line), f.mul(f.op("smin", high, g.out[0]), line))
+                self.after.call(f, self.buffers, where, run)
 
         repeat(f, zero, count, 1, give)
 
@@ -350,21 +360,21 @@ class Winograd:
                 depth = f.op("smin", f.const(self.depth, "i64"), f.sub(f.const(g.source, "i64"), q))
                 more = [q] if g.source > self.depth else []
 
-                def tiles(t: Value, height: int) -> None:
-                    a = f.add(f.add(f.mul(p, self.plane), f.mul(q, self.pitch)), t)
-                    to = f.add(f.mul(p, self.sheet), f.mul(t, self.c_row))
+                def channels(j: Value, size: int) -> None:
+                    b = f.add(f.add(f.mul(p, self.leaf), f.mul(j, g.source)),
+                              f.mul(q, tile.columns))  # fmt: skip
+                    weights = f.gep(leaves, b, self.kind)
 
-                    def channels(j: Value, size: int) -> None:
-                        b = f.add(f.add(f.mul(p, self.leaf), f.mul(j, g.source)),
-                                  f.mul(q, tile.columns))  # fmt: skip
+                    def tiles(t: Value, height: int) -> None:
+                        a = f.add(f.add(f.mul(p, self.plane), f.mul(q, self.pitch)), t)
                         points = f.gep(self.at["points"], a, self.kind)
-                        weights = f.gep(leaves, b, self.kind)
-                        c = f.gep(self.at["products"], f.add(to, j), self.kind)
+                        to = f.add(f.add(f.mul(p, self.sheet), f.mul(t, self.c_row)), j)
+                        c = f.gep(self.at["products"], to, self.kind)
                         f.call(self._micro(height, size), [depth, points, weights, c, *more])
 
-                    sweep(f, columns, channels)
+                    sweep(f, along, tiles)
 
-                sweep(f, along, tiles)
+                sweep(f, columns, channels)
 
             f.loop(0, g.source, self.depth, block)
 
@@ -379,6 +389,7 @@ class Winograd:
                 a_step=self.pitch, b_step=tile.columns, vectors=vectors, width=tile.width,
                 last=tile.width, c_row=self.c_row, more=self.g.source > self.depth,
                 padded_b=True, padded_c=True, align=tile.width * self.dtype.itemsize,
+                ahead=AHEAD if self.ready else 0,
             )  # fmt: skip
             self.micros[height, vectors] = micro_kernel(f"multiply{height}x{vectors}", spec)
         return self.micros[height, vectors]

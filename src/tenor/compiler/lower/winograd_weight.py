@@ -236,21 +236,20 @@ class WinogradWeight:
         f, tile = self.f, self.tile
 
         def point(p: Value, _: list[Value]) -> None:
-            def down(c: Value, height: int) -> None:
-                at = f.add(f.mul(p, self.plane), f.mul(c, self.pitch))
-                a = f.gep(self.at["points"], at, self.kind)
-                row = f.add(f.mul(p, self.sheet), f.mul(c, self.oc))
+            def right(j: Value, size: int) -> None:
+                at = f.add(f.mul(p, self.leaf), f.mul(j, self.count))
+                b = f.gep(self.at["turned"], at, self.kind)
 
-                def right(j: Value, size: int) -> None:
-                    at = f.add(f.mul(p, self.leaf), f.mul(j, self.count))
-                    b = f.gep(self.at["turned"], at, self.kind)
-                    to = f.gep(self.at["sums"], f.add(row, j), self.kind)
+                def down(c: Value, height: int) -> None:
+                    at = f.add(f.mul(p, self.plane), f.mul(c, self.pitch))
+                    a = f.gep(self.at["points"], at, self.kind)
+                    to = f.add(f.add(f.mul(p, self.sheet), f.mul(c, self.oc)), j)
                     micro = self._micro(height, ceil(size / tile.width))
-                    f.call(micro, [depth, a, b, to, number])
+                    f.call(micro, [depth, a, b, f.gep(self.at["sums"], to, self.kind), number])
 
-                sweep(f, self.wide, right)
+                sweep(f, self.rows, down)
 
-            sweep(f, self.rows, down)
+            sweep(f, self.wide, right)
 
         f.loop(0, POINTS, 1, point)
 

@@ -168,6 +168,8 @@ class Fusion:
 
     def _weigh(self, node: Node) -> None:
         """Work out what a node costs where it is inlined; store it where that is too much."""
+        if node.op is ops.UNFOLD:
+            self._store_windowed(node)
         own = 0 if node.op.family == "movement" else 10 if node.op.name in COSTLY else 1
         cost = self.work[node] = own + sum(self.cost[i] for i in set(node.inputs))
         if node in self.stored or node.op.family in ("parameter", "constant"):
@@ -184,6 +186,20 @@ class Fusion:
             self.stored.add(node)
             cost = depth = 0
         self.cost[node], self.depth[node] = cost, depth
+
+    def _store_windowed(self, node: Node) -> None:
+        """Store what overlapping windows look at, where each would compute it again."""
+        source, above = node.inputs[0], [node.inputs[0]]
+        while source.op.family == "movement" and source not in self.stored:
+            source = source.inputs[0]
+            above.append(source)
+        cost = self.cost[source]
+        if cost < 4 or size(node.shape) <= size(source.shape):
+            return
+        self.stored.add(source)
+        for inlined in above:
+            self.cost[inlined] -= cost
+            self.depth[inlined] = 0
 
     # -- kernels ------------------------------------------------------------------------------
     def schedule(self) -> Schedule:

@@ -198,6 +198,9 @@ LARGE = {
     ),
     "pointwise": Case(4, (33, 18), (9, 9), (1, 1)),
     "grouped pointwise": Case(3, (8, 12), (5, 7), (1, 1), groups=4),
+    "pointwise, many places": Case(3, (70, 33), (31, 23), (1, 1)),
+    "pointwise, many rows": Case(5, (40, 300), (9, 7), (1, 1)),
+    "pointwise in groups": Case(20, (96, 34), (7, 5), (1, 1), groups=2),
     "whole image": Case(6, (4, 19), (5, 6), (5, 6)),
     "many channels": Case(3, (35, 50), (9, 14), (4, 3), padding=1),
     "many channels, strided": Case(2, (40, 70), (15, 17), (3, 2), stride=(2, 3), padding=1),
@@ -383,6 +386,17 @@ def test_narrower_vectors_give_the_same_bits(kind):
         wide_bits = result(kind, case, arrays, dt.float32)
         narrow_bits = result(kind, case, arrays, dt.float32, narrow_target)
         np.testing.assert_array_equal(narrow_bits, wide_bits)
+
+
+@pytest.mark.parametrize("dtype", [dt.float32, dt.float64, dt.bfloat16], ids=lambda d: d.name)
+def test_whichever_operand_is_turned_the_bits_are_the_same(dtype, monkeypatch):
+    for name in ("pointwise, many places", "pointwise, many rows", "pointwise in groups"):
+        arrays = operands("conv_weight", LARGE[name], dtype)
+        found = []
+        for suits in (lambda *_: True, lambda *_: False):
+            monkeypatch.setattr(weight_gradient, "suits_pointwise", suits)
+            found.append(result("conv_weight", LARGE[name], arrays, dtype))
+        np.testing.assert_array_equal(*found, err_msg=name)
 
 
 @pytest.mark.parametrize("kind", ["conv", "conv_input"])
