@@ -1,10 +1,10 @@
 """checkpoint trades memory for a second forward pass, inside one program."""
 
 import pytest
+from tenor.utils.checkpoint import checkpoint
 
 import tenor as tn
 from tenor.engine.backend import observers
-from tenor.utils.checkpoint import checkpoint
 
 
 def program_of(use):

@@ -11,7 +11,8 @@ from tenor.ir import op as ops
 if TYPE_CHECKING:
     from tenor.ir.node import Node
 
-__all__ = ["Operand", "awaited", "fill_of", "in_panels", "lined", "operand_nodes", "settle", "strided",
+__all__ = ["Operand", "awaited", "fill_of", "in_panels", "lined", "operand_nodes", "settle",
+           "strided",
            "unshaped"]  # fmt: skip
 
 VIEWS: Final = frozenset((ops.PERMUTE, ops.RESHAPE, ops.SLICE, ops.EXPAND))
