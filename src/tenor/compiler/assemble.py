@@ -6,19 +6,24 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from tenor.compiler.bodies import body_of, key_of, localised
 from tenor.compiler.emit import llvm
 from tenor.compiler.lower import lower as lower_kernel
 from tenor.compiler.schedule.expression import slot_dtype
 from tenor.compiler.schedule.fuse import Schedule
 from tenor.compiler.schedule.fuse import fuse as fuse_graph
+from tenor.compiler.schedule.memory import bytes_of
 from tenor.compiler.schedule.memory import place as place_values
 from tenor.compiler.schedule.rows import join_rows
 from tenor.ir import op as ops
-from tenor.ir.node import Graph, Node, size
 from tenor.ir.program import Launch, Lowered, Pointer, Program
+from tenor.ir.symbolic import applied
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tenor.ir.kernel import Kernel
+    from tenor.ir.node import Graph, Node
     from tenor.ir.target import Target
 
 __all__ = [
@@ -27,6 +32,7 @@ __all__ = [
     "emit",
     "fuse",
     "fuse_apart",
+    "interface",
     "lower",
     "place",
     "place_apart",
@@ -76,7 +82,8 @@ def rows(assembly: Assembly, target: Target) -> Assembly:
 
     def span_of(kernel: Kernel) -> int:
         if id(kernel) not in spans:
-            spans[id(kernel)] = lower_kernel(kernel, target).covers(size(kernel.domain))
+            local, numbers = localised(kernel)
+            spans[id(kernel)] = applied(body_of(local, target).covers, *numbers)
         return spans[id(kernel)]
 
     return replace(assembly, schedule=join_rows(assembly.schedule, span_of))
@@ -98,7 +105,7 @@ def dedupe(assembly: Assembly, _target: Target) -> Assembly:
     """Lower equal kernels once; pointers are arguments, so layers of one shape share code."""
     seen: dict[Any, int] = {}
     for kernel in assembly.schedule.kernels:
-        key = _key(kernel)
+        key = key_of(kernel)
         if key not in seen:
             seen[key] = len(assembly.bodies)
             assembly.bodies.append(kernel)
@@ -113,13 +120,6 @@ def separate(assembly: Assembly, _target: Target) -> Assembly:
     return assembly
 
 
-def _key(kernel: Kernel) -> Any:
-    params = repr(sorted(kernel.params.items()))  # tells 0.0 from -0.0
-    parts = tuple((_key(part.kernel), part.wires) for part in kernel.parts)
-    return (kernel.kind, kernel.domain, kernel.reduce_dims, tuple(kernel.buffers),
-            tuple(kernel.stores), tuple(kernel.reductions), params, parts)  # fmt: skip
-
-
 def lower(assembly: Assembly, target: Target) -> Assembly:
     """Turn each kernel into loops."""
     assembly.lowered = [lower_kernel(kernel, target) for kernel in assembly.bodies]
@@ -128,7 +128,7 @@ def lower(assembly: Assembly, target: Target) -> Assembly:
 
 def emit(assembly: Assembly, target: Target) -> Assembly:
     """Print the loops, and write down what is launched on which pointers."""
-    graph, schedule, where = assembly.graph, assembly.schedule, assembly.where
+    schedule, where = assembly.schedule, assembly.where
     program = assembly.program
     numbers: list[int] = []
     by_text: dict[str, int] = {}
@@ -142,13 +142,19 @@ def emit(assembly: Assembly, target: Target) -> Assembly:
             program.symbols.append(symbol)
             program.shapes.append((low.tiles, low.scratch, low.cost))
         numbers.append(by_text[key])
-    leaves = [n for n in graph.nodes if n.op is ops.LEAF]
     for values, use, label in zip(schedule.values, assembly.uses, schedule.labels, strict=True):
         pointers = tuple(where[node] for node in values)
         program.launches.append(Launch(numbers[use], pointers, label))
+    program.arena = assembly.arena
+    interface(program, assembly, bytes_of)
+    return assembly
+
+
+def interface(program: Program, assembly: Assembly, sizes: Callable[[Node], int]) -> None:
+    """Write down what a program is given and gives; `sizes` are the bytes of its outputs."""
+    graph, schedule = assembly.graph, assembly.schedule
+    leaves = [n for n in graph.nodes if n.op is ops.LEAF]
     program.num_inputs = len(leaves)
     program.scalars = [slot_dtype(n.dtype).text for n in graph.nodes if n.op is ops.SCALAR]
-    program.output_sizes = [size(o.shape) * o.dtype.itemsize for o in graph.outputs]
+    program.output_sizes = [sizes(o) for o in graph.outputs]
     program.donated = [(leaves.index(leaf), at) for at, leaf in schedule.donated.items()]
-    program.arena = assembly.arena
-    return assembly

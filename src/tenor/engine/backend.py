@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from tenor.config import config
+from tenor.engine.family import family_of
 from tenor.errors import IndexRangeError
 from tenor.ir import op as ops
 from tenor.ir.node import size
@@ -82,7 +83,12 @@ def load(graph: Graph) -> Runner:
         from tenor.compiler import compile as compile_graph  # noqa: PLC0415 - see above
 
         target = cpu.host_target()
-    program = compile_graph(graph, target, skip=config.skip_passes)
+    program = None
+    if config.symbolic:
+        family, numbers = family_of(graph, target, config.skip_passes, config.winograd)
+        program = family.program(graph, numbers, target, config.skip_passes)
+    if program is None:
+        program = compile_graph(graph, target, skip=config.skip_passes)
     for observe in observers:
         observe(graph, program)
     return executable.load(program)

@@ -157,6 +157,8 @@ class Executable:
             return self.first_output + at, offset
         if space == "scalar":
             return self.first_scalar, 8 * at + offset
+        if space == "number":
+            return self.first_scalar + 2, at  # a base that is always 0
         return self.first_scalar + 1, at + offset
 
     def run(self, inputs: list[Any], scalars: list[Any]) -> tuple[list[Buffer], int, int]:
@@ -220,7 +222,7 @@ class _Context:
     """The memory one run of an executable needs for itself."""
 
     def __init__(self, executable: Executable) -> None:
-        self.bases = (ctypes.c_int64 * (executable.first_scalar + 2))()
+        self.bases = (ctypes.c_int64 * (executable.first_scalar + 3))()
         self.scalars = (ctypes.c_int64 * max(1, executable.scalar_bytes // 8))()
         self.scalar_address = ctypes.addressof(self.scalars)
         self.argbuf = (ctypes.c_int64 * executable.widest)()

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Final
 
+from tenor.ir.symbolic import free
+
 if TYPE_CHECKING:
     from tenor.ir.dtype import DType
     from tenor.ir.target import Target
@@ -21,6 +23,8 @@ DEPTH: Final = 512
 
 GRAIN: Final = 1_000_000
 """Multiply-adds a tile does at the least, where there is a choice."""
+MANY: Final = 4096
+"""Stands for an extent that is not known."""
 TILES: Final = 8
 """Tiles a large contraction has at least."""
 
@@ -51,7 +55,11 @@ class Shape:
 
 
 def register_tile(m: int, n: int, width: int, target: Target) -> Shape:
-    """Return the tile that takes the fewest cycles on an m x n result."""
+    """Return the tile that takes the fewest cycles on an m x n result.
+
+    Extents known at run time only are taken for long ones.
+    """
+    m, n = (MANY if free(x) else x for x in (m, n))
     room = target.registers - 1
     best, fewest = Shape(1, 1, min(width, _power(n))), float("inf")
     for lanes in {width, min(width, _power(n))}:
@@ -69,7 +77,7 @@ def register_tile(m: int, n: int, width: int, target: Target) -> Shape:
 
 def turned_tile(m: int, n: int, width: int) -> Shape | None:
     """Return the tile for a B that is transposed on the fly; None where packing it pays."""
-    if m > 8 or n < width or width < 4:
+    if free(m) or m > 8 or n < width or width < 4:
         return None
     return Shape(m, 2 if m == 1 and width <= 8 and n > width else 1, width)
 
@@ -98,7 +106,12 @@ def cycles_of(m: int, n: int, tile: Shape, target: Target) -> float:
 
 
 def tiles_for(work: int) -> int:
-    """Return how many tiles so many multiply-adds should be cut into at least: one, or even."""
+    """Return how many tiles so many multiply-adds should be cut into at least: one, or even.
+
+    Of work known at run time only, it is asked once whether it is worth cutting.
+    """
+    if free(work):
+        return TILES if work >= 2 * GRAIN else 1
     tiles = min(TILES, work // GRAIN)
     return tiles + tiles % 2 if tiles > 1 else 1
 

@@ -9,7 +9,7 @@ are added in order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, prod
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +29,7 @@ from tenor.compiler.lower.row import STRIP, Row
 from tenor.compiler.lower.storage import compute_type, entry, memory_type, store_element
 from tenor.compiler.lower.turned import turned_kernel
 from tenor.ir.program import Lowered
+from tenor.ir.symbolic import free, known
 
 if TYPE_CHECKING:
     from tenor.ir.dtype import DType
@@ -119,6 +120,8 @@ def multiply(
 
 def _better_turned(p: Product, width: int) -> bool:
     """Tell whether to compute the transpose: b's columns are contiguous and a is the smaller."""
+    if free(p.m) and p.n != 1:
+        return False  # the tile would have to fit an extent that is not known
     if p.n == 1:
         return p.m > 1
     along_k = p.b[0] == 1 and p.b[1] != 1
@@ -225,6 +228,7 @@ class _Plan:
             at_b = f.add(base[1], f.mul(j, p.b[1]))
             at_c = f.add(base[2], f.add(f.mul(i, p.c[0]), f.mul(j, p.c[1])))
             rows = self._extent(i, p.m, self.mc, down, self.shape.rows)
+            rows = replace(rows, halving=free(rows.rest))
             columns = self._extent(j, p.n, self.nc, across, self.shape.columns)
             self._tile(rows, columns, f.gep(a, at_a, kind), f.gep(b, at_b, kind),
                        f.gep(c, at_c, kind))  # fmt: skip
@@ -289,7 +293,7 @@ class _Plan:
         f, p, shape = self.f, self.p, self.shape
         kind, packed = memory_type(self.dtype), compute_type(self.dtype)
         c_kind, c_row = (packed, self.c_row) if self.stage_c else (kind, p.c[0])
-        alone = rows.count.const is not None and rows.count.const <= shape.rows
+        alone = isinstance(rows.count.const, int) and rows.count.const <= shape.rows
 
         def fill(j: Value, size: int) -> None:
             pack = mover(f"pack_b{size}", Layout(self.dtype, *p.b),
@@ -323,7 +327,7 @@ class _Plan:
 
     def _padded(self, size: int) -> int:
         width = self.shape.width
-        return ceil(size / width) * width
+        return known(ceil(size / width)) * width
 
     def _panel(self, j: Value, alone: bool) -> Value:
         """Return where the packed panel of column j lies; a lone row of tiles reuses one."""
@@ -334,7 +338,7 @@ class _Plan:
     def _micro(self, height: int, size: int) -> Function:
         if (height, size) not in self.kernels:
             p, shape, compute = self.p, self.shape, self.compute
-            vectors = ceil(size / shape.width)
+            vectors = known(ceil(size / shape.width))
             step = height if self.pack_a else 1
             spec = Micro(
                 a=compute if self.pack_a else self.dtype,

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tenor.ir import op as ops
 from tenor.ir.node import Node, size
 from tenor.ir.program import Pointer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tenor.compiler.schedule.fuse import Schedule
 
-__all__ = ["place"]
+__all__ = ["bytes_of", "place"]
 
-ALIGN = 64
+ALIGN: Final = 64
 
 
-def place(schedule: Schedule, *, reuse: bool = True) -> tuple[dict[Node, Pointer], int]:
+def bytes_of(node: Node) -> int:
+    """Return the bytes of a node's value."""
+    return size(node.shape) * node.dtype.itemsize
+
+
+def place(
+    schedule: Schedule, *, reuse: bool = True, sizes: Callable[[Node], int] = bytes_of
+) -> tuple[dict[Node, Pointer], int]:
     """Return where every node behind a kernel's pointer lies, and the arena's size in bytes.
 
     Args:
         schedule: The kernels in order.
         reuse: Whether values whose lifetimes do not meet may share bytes.
+        sizes: The bytes of each value.
     """
     graph = schedule.graph
     where: dict[Node, Pointer] = {}
@@ -39,18 +49,15 @@ def place(schedule: Schedule, *, reuse: bool = True) -> tuple[dict[Node, Pointer
                 last[node] = i
     arena = 0
     taken: list[tuple[int, int, int]] = []  # (offset, end, last kernel) of values placed so far
-    for node in sorted(first, key=lambda n: (first[n], -_bytes(n))):
+    room = {node: -(-sizes(node) // ALIGN) * ALIGN for node in first}
+    for node in sorted(first, key=lambda n: (first[n], -room[n])):
         if reuse:
             taken = [t for t in taken if t[2] >= first[node]]
-        offset = _gap(taken, _bytes(node))
-        taken.append((offset, offset + _bytes(node), last[node]))
+        offset = _gap(taken, room[node])
+        taken.append((offset, offset + room[node], last[node]))
         where[node] = Pointer("arena", offset)
-        arena = max(arena, offset + _bytes(node))
+        arena = max(arena, offset + room[node])
     return where, arena
-
-
-def _bytes(node: Node) -> int:
-    return -(-size(node.shape) * node.dtype.itemsize // ALIGN) * ALIGN
 
 
 def _gap(taken: list[tuple[int, int, int]], wanted: int) -> int:
