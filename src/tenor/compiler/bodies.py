@@ -39,7 +39,8 @@ class Code:
     Attributes:
         text, symbol: The text, and the symbol it defines.
         fits: Tells whether it is for these numbers.
-        shape: Tiles, bytes of scratch, cost and what a tile covers, from the numbers.
+        shape: Tiles, bytes of scratch, cost, a tile's span, and elements of the domain, from the
+            numbers.
     """
 
     text: str
@@ -67,7 +68,8 @@ class Body:
 
     def covers(self, *numbers: int) -> int:
         """Return how many elements of the domain a tile covers at these numbers."""
-        return self.code(numbers).shape(numbers)[3]
+        tiles, _, _, span, count = self.code(numbers).shape(numbers)
+        return count if tiles == 1 else span
 
     def _lowered(self, numbers: Sequence[int]) -> Code:
         counts["codes"] += 1
@@ -75,7 +77,7 @@ class Body:
         with Sizes(numbers) as sizes:
             low = lower_kernel(kernel, self.target)
             low.function.numbers = len(kernel.buffers)
-            shape = (low.tiles, low.scratch, low.cost, low.covers(size(kernel.domain)))
+            shape = (low.tiles, low.scratch, low.cost, low.span, size(kernel.domain))
             text = llvm.emit(low.function, "k_0", self.target)
         symbol = "k_" + hashlib.sha256(text.encode()).hexdigest()[:24]
         text = text.replace("@k_0", f"@{symbol}")

@@ -75,7 +75,7 @@ class Generic:
             code = body.code(own)
             program.texts.append(code.text)
             program.symbols.append(code.symbol)
-            tiles, scratch, cost, _ = code.shape(own)
+            tiles, scratch, cost, _, _ = code.shape(own)
             program.shapes.append((tiles, scratch, cost))
             given.append(tuple([Pointer("number", n) for n in own]))
         for nodes, use, label in zip(

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 __all__ = [
-    "Ratio", "Sizes", "Sym", "applied", "free", "known", "predicate", "symbol", "values_of",
+    "Ratio", "Sizes", "Sym", "alike", "applied", "free", "known", "predicate", "symbol",
+    "values_of",
 ]  # fmt: skip
 
 Monomial = tuple["Atom", ...]
@@ -219,7 +220,7 @@ class Sym:
 
 
 class Ratio:
-    """A quotient not rounded yet: `ceil(a / b)` and `round` towards zero need no float."""
+    """A quotient not rounded yet: `ceil(a / b)` needs no float; for anything else it is one."""
 
     def __init__(self, top: Any, bottom: Any) -> None:
         self.top, self.bottom = top, bottom
@@ -230,22 +231,26 @@ class Ratio:
     def __floor__(self) -> Any:
         return self.top // self.bottom
 
-
-def _known(name: str, *, swapped: bool = False) -> Callable[[Any, Any], Any]:
-    """Return an operator that is worked out on the numbers at hand."""
-    plain = getattr(operator, name)
-
-    def method(a: Any, b: Any) -> Any:
-        x, y = (operator.index(n) if isinstance(n, Sym) else n for n in (a, b))
-        return plain(y, x) if swapped else plain(x, y)
-
-    return method
+    def __float__(self) -> float:
+        return operator.index(self.top) / operator.index(self.bottom)
 
 
-for _name in ("pow", "lshift", "rshift", "and_", "or_", "xor"):
-    _plain = _name.strip("_")
-    setattr(Sym, f"__{_plain}__", _known(_name))
-    setattr(Sym, f"__r{_plain}__", _known(_name, swapped=True))
+def _plain(x: Any) -> Any:
+    return operator.index(x) if isinstance(x, Sym) else float(x) if isinstance(x, Ratio) else x
+
+
+def _worked_out(kind: type, *names: str) -> None:
+    """Give a class operators that are worked out on the numbers at hand."""
+    for name in names:
+        plain = getattr(operator, name)
+        short = name.strip("_")
+        setattr(kind, f"__{short}__", lambda a, b, f=plain: f(_plain(a), _plain(b)))
+        if short not in ("lt", "le", "gt", "ge", "eq", "ne"):
+            setattr(kind, f"__r{short}__", lambda a, b, f=plain: f(_plain(b), _plain(a)))
+
+
+_worked_out(Sym, "pow", "lshift", "rshift", "and_", "or_", "xor")
+_worked_out(Ratio, "add", "sub", "mul", "truediv", "pow", "lt", "le", "gt", "ge")
 
 
 # -- making -------------------------------------------------------------------------------------
@@ -478,6 +483,13 @@ def values_of(numbers: Iterable[Any]) -> Callable[[Sequence[int]], tuple[int, ..
     inner = "".join(code_of(x, table) + "," for x in numbers)
     made: Callable[[Sequence[int]], tuple[int, ...]] = _compiled(f"lambda v: ({inner})", table)
     return made
+
+
+def alike(a: Sequence[Any], b: Sequence[Any]) -> bool:
+    """Tell whether extents are equal whatever the sizes; nothing is asked about those at hand."""
+    return len(a) == len(b) and all(
+        x is y or (isinstance(d := x - y, int) and d == 0) for x, y in zip(a, b, strict=True)
+    )
 
 
 def free(x: Any) -> bool:

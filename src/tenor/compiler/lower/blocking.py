@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tenor.ir.target import Target
 
 __all__ = ["DEPTH", "Shape", "cycles_of", "depth_of", "lanes_of", "parted", "register_tile",
-           "tiles_for", "turned_tile"]  # fmt: skip
+           "tiles_for", "turned_tile", "usual"]  # fmt: skip
 
 DEPTH: Final = 512
 """Longest run of k that goes through one accumulator before it is added to C."""
@@ -25,6 +25,8 @@ GRAIN: Final = 1_000_000
 """Multiply-adds a tile does at the least, where there is a choice."""
 MANY: Final = 4096
 """Stands for an extent that is not known."""
+USUAL: Final = 32
+"""Stands for a batch that is not known."""
 TILES: Final = 8
 """Tiles a large contraction has at least."""
 
@@ -33,6 +35,11 @@ def depth_of(k: int) -> int:
     """Return the length of a block of k: equal blocks, rounded up to 16."""
     blocks = max(1, ceil(k / DEPTH))
     return ceil(ceil(k / blocks) / 16) * 16 if blocks > 1 else k
+
+
+def usual(batch: int) -> int:
+    """Return a batch, or a usual one where it is not known: for choices that show in no result."""
+    return USUAL if free(batch) else batch
 
 
 def lanes_of(dtype: DType, target: Target) -> int:

@@ -18,6 +18,7 @@ from tenor.compiler.lower.blocking import (
     parted,
     register_tile,
     tiles_for,
+    usual,
 )
 from tenor.compiler.lower.correlation import taps_met
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
@@ -68,7 +69,9 @@ class ChannelVectors:
     def _cut(self, target: Target) -> None:
         """Cut channels of the result, and images, into tiles."""
         g, tile, size = self.g, self.tile, self.compute.itemsize
-        self.work = self.n * self.groups * g.rows * prod(g.out) * g.k // self.phases
+        often = usual(self.n)
+        work = self.groups * g.rows * prod(g.out) * g.k
+        self.work = self.n * work // self.phases
         self.oc = parted(g.rows, tile.columns, PANELS // (self.depth * size), 1)
         self.parts = ceil(g.rows / self.oc)
         self.c_row = ceil(min(self.oc, g.rows) / tile.width) * tile.width
@@ -77,20 +80,22 @@ class ChannelVectors:
         line = prod(g.shape.phases) * prod(g.shape.extents[1:]) * g.source * size
         most = min(COPY // line - halo, COPY // (self.c_row * prod(inner) * size))
         chunks = ceil(full / max(1, min(full, most)))
-        each = ceil(tiles_for(self.work) / (self.groups * self.parts))
-        chunks = max(chunks, min(ceil(each / self.n), ceil(full / 4)))
+        each = ceil(tiles_for(often * work // self.phases) / (self.groups * self.parts))
+        chunks = max(chunks, min(ceil(each / often), ceil(full / 4)))
         self.chunk = ceil(full / chunks)
         self.chunks = ceil(full / self.chunk)
         self.windows = (self.chunk, *inner)
         self.shape = replace(g.shape, extents=(self.chunk + halo, *g.shape.extents[1:]))
         self.places = prod(self.windows)
         self.blocks = self.n * self.chunks
-        self.share = parted(self.blocks, 1, max(1, PLACES // self.places), min(each, self.blocks))
+        blocks = often * self.chunks
+        self.share = parted(blocks, 1, max(1, PLACES // self.places), min(each, blocks))
         self.shares = ceil(self.blocks / self.share)
         self.tiles = self.groups * self.parts * self.shares
         lines = self.places // self.windows[-1]
         once = lines * cycles_of(self.windows[-1], min(self.oc, g.rows), tile, target)
-        self.cycles = self.tiles * (self.share * once + PACKING * self.c_row)
+        tiles = self.groups * self.parts * ceil(blocks / self.share)
+        self.cycles = tiles * (self.share * once + PACKING * self.c_row)
 
     # -- writing ------------------------------------------------------------------------------
     def write(self) -> Lowered:

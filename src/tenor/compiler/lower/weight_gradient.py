@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from tenor.compiler.lower.blocking import DEPTH, lanes_of, parted, tiles_for
+from tenor.compiler.lower.blocking import DEPTH, lanes_of, parted, tiles_for, usual
 from tenor.compiler.lower.matmul import Product, multiply
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, multiply_add, sweep
 from tenor.compiler.lower.packing import Layout, mover
@@ -22,6 +22,7 @@ from tenor.compiler.lower.storage import compute_type, entry, memory_type, plus,
 from tenor.compiler.lower.window import Padded, flat, nested, padded_copy, unflat
 from tenor.ir.loops import Function, Value, vector
 from tenor.ir.program import Lowered
+from tenor.ir.symbolic import free
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,9 +120,9 @@ class _Writer:
         all_vectors = ceil(self.co / self.lanes)
         self.vectors = ceil(all_vectors / ceil(all_vectors / min(room, 6)))
         self.columns = self.vectors * self.lanes
-        work = self.n * prod(self.out) * self.groups * self.ci * self.co * prod(self.taps)
-        self.work = work
-        wanted = tiles_for(work)
+        work = prod(self.out) * self.groups * self.ci * self.co * prod(self.taps)
+        self.work = self.n * work
+        wanted = tiles_for(usual(self.n) * work)
         each = self.images * self.shape.channel * size
         least = ceil(self.ci / max(self.together, COPY // each))
         # Packing g costs more than copying x: other threads get other channels of g first.
@@ -224,7 +225,7 @@ class _Writer:
 
         def block(q: Value, _: list[Value]) -> None:
             count: Value = f.const(self.images, "i64")
-            if self.n % self.images:
+            if free(self.n) or self.n % self.images:
                 count = f.op("smin", count, f.sub(f.const(self.n, "i64"), q))
 
             def lines(r: Value, _: list[Value]) -> None:

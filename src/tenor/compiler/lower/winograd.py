@@ -18,7 +18,7 @@ from itertools import product
 from math import ceil, prod
 from typing import TYPE_CHECKING, Final
 
-from tenor.compiler.lower.blocking import lanes_of, parted, register_tile, tiles_for
+from tenor.compiler.lower.blocking import lanes_of, parted, register_tile, tiles_for, usual
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
 from tenor.compiler.lower.packing import Layout, mover
 from tenor.compiler.lower.panel import pack_panel
@@ -90,7 +90,8 @@ class Winograd:
         """Cut images into blocks of rows of tiles, and these and the channels among threads."""
         g, size = self.g, self.dtype.itemsize
         high, self.across = (ceil(n / 2) for n in g.out)
-        products = self.n * self.groups * g.rows * g.source * POINTS * high * self.across
+        often = usual(self.n)
+        products = self.groups * g.rows * g.source * POINTS * high * self.across
         most = parted(g.rows, 4 * self.width, PART, 1)
         rows = NEAR // (POINTS * size * (g.source + min(most, g.rows)) * self.across)
         self.down = ceil(high / ceil(high / max(1, min(high, rows))))
@@ -102,11 +103,12 @@ class Winograd:
         self.parts = ceil(g.rows / self.oc)
         self.chunks = ceil(high / self.down)
         self.blocks = self.n * self.chunks
-        each = ceil(tiles_for(products) / (self.groups * self.parts))
-        self.share = parted(self.blocks, 1, max(1, TILES // self.count), min(each, self.blocks))
+        each = ceil(tiles_for(often * products) / (self.groups * self.parts))
+        blocks = often * self.chunks
+        self.share = parted(blocks, 1, max(1, TILES // self.count), min(each, blocks))
         self.shares = ceil(self.blocks / self.share)
         self.tiles = self.groups * self.parts * self.shares
-        self.cost = products * 8 // (self.width * 25) + self.tiles * 200
+        self.cost = self.n * products * 8 // (self.width * 25) + self.tiles * 200
         extents = (self.down + 1, self.across + 1)
         self.shape = Padded(g.shape.image, (2, 2), (2, 2), extents, g.shape.low)
         # Rows of the transformed image that are a power of two apart would share cache lines' sets.
