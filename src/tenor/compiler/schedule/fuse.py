@@ -18,6 +18,7 @@ from tenor.compiler.schedule.operand import operand_nodes
 from tenor.ir import op as ops
 from tenor.ir.kernel import Affine, Kernel
 from tenor.ir.node import Graph, Node, Shape, size
+from tenor.ir.symbolic import alike
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -343,7 +344,7 @@ def _choose(
         if group.weight + weight > WIDE:
             continue
         reads_after = group.kind == "reduce" and item.node.op.family != "reduce"
-        if reads_after and group.domain == item.domain:
+        if reads_after and alike(group.domain, item.domain):
             continue
         # A reduction cannot read in its loop what the loop's end gives.
         inside = item.node.op.family != "reduce"

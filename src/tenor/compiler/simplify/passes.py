@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tenor.ir import op as ops
 from tenor.ir.infer import infer
 from tenor.ir.node import Graph, Node, size
-from tenor.ir.symbolic import applied
+from tenor.ir.symbolic import alike, applied
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,7 +139,7 @@ def collapse(graph: Graph, _target: Target | None = None) -> Graph:
             return _collapse_permute(rewriter, node, source)
         if source.op is node.op:
             source = source.inputs[0]
-        if source.shape == node.shape:
+        if alike(source.shape, node.shape):
             return source
         return rewriter.add(node.op, (source,), node.attrs)
 
