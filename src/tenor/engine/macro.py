@@ -10,6 +10,7 @@ import functools
 from math import copysign
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
 
+from tenor.engine import graft
 from tenor.engine.handle import Handle
 from tenor.engine.liveness import IN_A_NAME, getrefcount
 from tenor.engine.trace import enter, local
@@ -77,7 +78,10 @@ def macro(function: Callable[P, R]) -> Callable[P, R]:
         except TypeError:  # a list or an array is no key
             return function(*args, **kwargs)
         if span is None:
-            return _record(trace, start, key, function, args, kwargs)  # type: ignore[no-any-return]
+            span = _grafted(start, parts)
+            if span is None:
+                return _record(trace, start, parts, function, args, kwargs)  # type: ignore[no-any-return]
+            start.macros[key] = span
         trace.state = span.end
         trace.scalars.extend(span.scalars)
         if span.checks:
@@ -115,7 +119,7 @@ def exact(value: Any) -> Any:
 def _record(
     trace: Trace,
     start: State,
-    key: Any,
+    parts: list[Any],
     function: Callable[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
@@ -138,13 +142,31 @@ def _record(
         and _closed(trace, start, [*args, *kwargs.values()])
     )
     if pure:
-        if len(start.macros) >= LIMIT:
-            start.macros.clear()
         states = tuple([h.state for h in results])
         single = isinstance(result, Handle)
         checks = tuple([s for s in since(start, trace.state) if s.op is ops.WRAP_INDEX])
-        start.macros[key] = Span(trace.state, trace.scalars[scalars:], states, single, checks)
+        span = Span(trace.state, trace.scalars[scalars:], states, single, checks)
+        if len(start.macros) >= LIMIT:
+            start.macros.clear()
+        start.macros[tuple(parts)] = span
+        general, given = graft.general(parts)
+        graft.remember(general, given, start, trace.state, span)
     return result
+
+
+def _grafted(start: State, parts: list[Any]) -> Span | None:
+    """Return what a call records here, copied from where it was recorded before."""
+    general, given = graft.general(parts)
+    stretch = graft.find(general)
+    moved = stretch and graft.graft(start, stretch, given)
+    if not stretch or not moved:
+        return None
+    span: Span = stretch.what
+    if len(start.macros) >= LIMIT:
+        start.macros.clear()
+    results = tuple([moved[s] for s in span.results])
+    checks = tuple([moved[s] for s in span.checks])
+    return Span(moved[span.end], span.scalars, results, span.single, checks)
 
 
 LIMIT: Final = 256
@@ -199,8 +221,12 @@ def written(name: Hashable, tensors: Sequence[Handle], procedure: Callable[[], o
         return
     known: Writes | None = start.macros.get(key)
     if known is None:
-        _record_writes(trace, start, key, tensors, procedure)
-        return
+        parts = (name, trace.grad, *states)
+        known = _grafted_writes(start, parts)
+        if known is None:
+            _record_writes(trace, start, (key, parts), tensors, procedure)
+            return
+        start.macros[key] = known
     trace.state = known.end
     trace.overwritten |= known.overwritten
     for state, at in known.variables:
@@ -231,8 +257,9 @@ def _alone(trace: Trace, tensors: Sequence[Handle]) -> bool:
 
 
 def _record_writes(
-    trace: Trace, start: State, key: Any, tensors: Sequence[Handle], procedure: Callable[[], object]
-) -> None:
+    trace: Trace, start: State, keys: tuple[Any, Any], tensors: Sequence[Handle],
+    procedure: Callable[[], object],
+) -> None:  # fmt: skip
     counts = (len(trace.scalars), len(trace.providers), len(trace.owners))
     versions = [h.version for h in tensors]
     variables, overwritten = set(trace.variables), set(trace.overwritten)
@@ -249,11 +276,34 @@ def _record_writes(
         for i, (h, before) in enumerate(zip(tensors, versions, strict=True))
         if h.version != before
     ]
-    start.macros[key] = Writes(
+    writes = Writes(
         trace.state,
         new,
         [(s, numbers[id(h)]) for s, h in made.items()],
         {s: depth for s, depth in trace.overwritten.items() if s not in overwritten},
+    )
+    key, parts = keys
+    start.macros[key] = writes
+    general, given = graft.general(parts)
+    graft.remember(general, given, start, trace.state, writes)
+
+
+def _grafted_writes(start: State, parts: tuple[Any, ...]) -> Writes | None:
+    """Return what a procedure records here, copied from where it was recorded before."""
+    general, given = graft.general(parts)
+    stretch = graft.find(general)
+    moved = stretch and graft.graft(start, stretch, given)
+    if not stretch or not moved:
+        return None
+    writes: Writes = stretch.what
+    if not writes.overwritten.keys() <= moved.keys():
+        return None  # a view of theirs was, which is none of the operands
+    deeper = start.depth - stretch.start.depth
+    return Writes(
+        moved[writes.end],
+        [(at, moved[state], times) for at, state, times in writes.new],
+        [(moved[state], at) for state, at in writes.variables],
+        {moved[state]: depth + deeper for state, depth in writes.overwritten.items()},
     )
 
 
