@@ -153,10 +153,30 @@ def images():
     return step
 
 
+def signals():
+    """A step of training on signals: convolutions and pooling over a length that varies."""
+    model = nn.Sequential(
+        nn.Conv1d(3, 8, 5, padding=2), nn.GroupNorm(2, 8), nn.GELU(), nn.MaxPool1d(3, 2, 1),
+        nn.Conv1d(8, 8, 3, padding=2, dilation=2, groups=2), nn.SiLU(),
+        nn.ConvTranspose1d(8, 6, 4, stride=2, padding=1), nn.AvgPool1d(2, ceil_mode=True),
+    )  # fmt: skip
+    optimizer = tn.optim.RMSprop(model.parameters(), lr=0.01)
+
+    def step(rng, b, t):
+        x = array(rng, b, 3, t + 3)
+        optimizer.zero_grad()
+        loss = (model(x) ** 2).mean() + F.interpolate(x, scale_factor=2).var()
+        loss.backward()
+        optimizer.step()
+        return loss, *model.parameters()
+
+    return step
+
+
 PROGRAMS = {
     "elementwise": lambda: elementwise, "inner": lambda: inner, "outer": lambda: outer,
     "kinds": lambda: kinds, "products": lambda: products, "places": lambda: places,
-    "classifier": classifier, "language": language, "images": images,
+    "classifier": classifier, "language": language, "images": images, "signals": signals,
 }  # fmt: skip
 
 

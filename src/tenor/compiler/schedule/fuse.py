@@ -132,6 +132,7 @@ class Fusion:
         self.readers = _readers(graph)
         self.stored: set[Node] = set()
         self._mark()
+        self._settle()
 
     # -- what is stored -----------------------------------------------------------------------
     def _mark(self) -> None:
@@ -169,6 +170,22 @@ class Fusion:
             self.stored.add(node)
             cost = depth = 0
         self.cost[node], self.depth[node] = cost, depth
+
+    def _settle(self) -> None:
+        """Store what accesses need stored, from the first node to the last.
+
+        So that `fuse` begins again seldom: each time costs as much as all of a schedule.
+        """
+        for node in self.graph.nodes:
+            waiting = [node] if node in self.stored else []
+            while waiting:
+                try:
+                    for item in self._items(waiting[-1]):
+                        self._reads(item)
+                    waiting.pop()
+                except NotAffine as need:
+                    self.stored.add(need.node)
+                    waiting.append(need.node)
 
     # -- kernels ------------------------------------------------------------------------------
     def schedule(self) -> Schedule:
