@@ -13,7 +13,7 @@ import pytest
 
 import tenor as tn
 from tenor.config import config
-from tenor.engine import family
+from tenor.engine import backend, family
 from tenor.engine.trace import reset_trie
 from tenor.runtime import cpu
 from tests.properties.sizes_run import PROGRAMS, SIZES, run
@@ -144,3 +144,28 @@ def test_what_varies_with_the_size_may_do_so_in_odd_ways():
             wanted[:n] = np.arange(n)
             assert np.array_equal(padded.reshape(-1, 8).numpy(), wanted.reshape(-1, 8))
             assert float((x[: n // 2] * n).sum()) == sum(range(n // 2)) * n
+
+
+def test_a_size_that_comes_back_often_gets_a_program_of_its_own(monkeypatch):
+    monkeypatch.setattr(backend, "OFTEN", 5)
+    with afresh(symbolic=True):
+        own = family.counts["own"]
+        w = tn.ones(3, 4)
+        for n in (5, 7):
+            (tn.tensor(np.ones((n, 3), np.float32)) @ w).numpy()
+        x = np.random.default_rng(0).standard_normal((9, 3)).astype(np.float32)
+        made = [(tn.tensor(x) @ w).numpy() for _ in range(7)]
+        assert family.counts["own"] == own + 1
+        assert all(np.array_equal(made[0], m) for m in made)
+
+
+def test_models_of_other_widths_are_no_sizes():
+    with afresh(symbolic=True):
+        models = [tn.nn.Linear(4, width) for width in (8, 16, 24)]
+        for model in models:
+            model.weight.detach().numpy(), model.bias.detach().numpy()
+        before = family.counts["generic"]
+        for model in models:
+            model(tn.ones(5, 4)).sum().backward()
+            assert np.array_equal(model.weight.grad.numpy(), np.full(model.weight.shape, 5.0))
+        assert family.counts["generic"] == before

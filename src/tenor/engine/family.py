@@ -34,8 +34,9 @@ MOST: Final = 24
 """Programs a family has at most; sizes that fit none of them are compiled for themselves."""
 SAMPLES: Final = 4
 """Graphs whose numbers are compared to find out what varies with what."""
-counts: Final = {"families": 0, "generic": 0, "filled": 0}
-"""Families met, programs made for many sizes, and how often one was filled in; tests gate on it."""
+counts: Final = {"families": 0, "generic": 0, "filled": 0, "own": 0}
+"""Families met, programs made for many sizes, how often one was filled in, and how often a size
+was worth one of its own after all; tests gate on it."""
 
 _families: Final[OrderedDict[Any, Family]] = OrderedDict()
 _lock: Final = threading.Lock()
@@ -87,10 +88,17 @@ def _common(graph: Graph, numbers: list[int]) -> Any:
     at = places.__getitem__
     nodes = [
         (n.op, n.dtype, tuple(map(at, n.inputs)), _holes(n.attrs, numbers) if n.attrs else ())
+        if not _is_parameter(n)
+        else (n.op, *n.attrs)
         for n in graph.nodes
     ]
     updates = tuple((at(leaf), number) for leaf, number in graph.updates)
     return tuple(nodes), tuple(map(at, graph.outputs)), updates
+
+
+def _is_parameter(node: Node) -> bool:
+    """Tell whether a node is a leaf that is trained: a model's widths are part of what it is."""
+    return node.op is ops.LEAF and getattr(node, "requires_grad", False)
 
 
 def _holes(value: Any, numbers: list[int]) -> Any:
@@ -213,7 +221,8 @@ def _leaf_numbers(graph: Graph) -> set[int]:
     found: set[int] = set()
     for node in graph.nodes:
         before = len(numbers)
-        _holes(node.attrs, numbers)
+        if not _is_parameter(node):
+            _holes(node.attrs, numbers)
         if node.op is ops.LEAF:
             found.update(range(before, len(numbers)))
     return found
@@ -247,7 +256,7 @@ def _relations(samples: list[tuple[int, ...]], leaf: set[int]) -> tuple[list[int
 
 def _formula(column: tuple[int, ...], bases: list[tuple[int, ...]]) -> Any:
     """Return a column of numbers in terms of others; None where no simple formula gives it."""
-    for count in (1, 2, 3):
+    for count in (1, 2, 3)[: 3 if len(bases) <= 6 else 2 if len(bases) <= 24 else 1]:
         for chosen in combinations_with_replacement(range(len(bases)), count):
             product = [1] * len(column)
             for b in chosen:
@@ -273,7 +282,7 @@ def _symbolic(graph: Graph, exprs: list[Any]) -> Graph:
     numbers = iter(exprs)
     made: dict[Node, Node] = {}
     for node in graph.nodes:
-        attrs = _filled(node.attrs, numbers)
+        attrs = node.attrs if _is_parameter(node) else _filled(node.attrs, numbers)
         inputs = tuple(made[i] for i in node.inputs)
         shape, dtype = infer(node.op, inputs, attrs)
         made[node] = copy = Node(node.op, inputs, attrs, shape, dtype)
