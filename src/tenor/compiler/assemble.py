@@ -16,6 +16,7 @@ from tenor.compiler.schedule.memory import bytes_of
 from tenor.compiler.schedule.memory import place as place_values
 from tenor.compiler.schedule.rows import join_rows
 from tenor.ir import op as ops
+from tenor.ir.node import size
 from tenor.ir.program import Launch, Lowered, Pointer, Program
 from tenor.ir.symbolic import applied
 
@@ -83,7 +84,11 @@ def rows(assembly: Assembly, target: Target) -> Assembly:
     def span_of(kernel: Kernel) -> int:
         if id(kernel) not in spans:
             local, numbers = localised(kernel)
-            spans[id(kernel)] = applied(body_of(local, target).covers, *numbers)
+            spans[id(kernel)] = (
+                applied(body_of(local, target).covers, *numbers)
+                if numbers
+                else lower_kernel(kernel, target).covers(size(kernel.domain))
+            )
         return spans[id(kernel)]
 
     return replace(assembly, schedule=join_rows(assembly.schedule, span_of))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Body", "Code", "body_of", "counts", "key_of", "localised"]
 
-KEPT: Final = 4096
+KEPT: Final = 2048
 """Bodies remembered."""
 counts: Final = {"bodies": 0, "codes": 0}
 """How many kernels were made for all sizes, and how many times one had to be lowered for them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from typing import TYPE_CHECKING, Final
 
 from tenor.ir import op as ops
@@ -54,15 +55,16 @@ def place(
         if reuse:
             taken = [t for t in taken if t[2] >= first[node]]
         offset = _gap(taken, room[node])
-        taken.append((offset, offset + room[node], last[node]))
+        insort(taken, (offset, offset + room[node], last[node]))
         where[node] = Pointer("arena", offset)
         arena = max(arena, offset + room[node])
     return where, arena
 
 
 def _gap(taken: list[tuple[int, int, int]], wanted: int) -> int:
+    """Return the first offset with room between what is taken, which is in order."""
     offset = 0
-    for start, end, _ in sorted(taken):
+    for start, end, _ in taken:
         if start - offset >= wanted:
             break
         offset = max(offset, end)
