@@ -8,6 +8,7 @@ holds for sizes that decide alike; others get code of their own, when they come.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass, replace
@@ -92,9 +93,10 @@ def body_of(kernel: Kernel, target: Target) -> Body:
     key = (key_of(kernel), target)
     found = _bodies.get(key)
     if found is None:
+        if len(_bodies) >= KEPT:
+            with contextlib.suppress(KeyError):  # another thread was faster
+                _bodies.popitem(last=False)
         found = _bodies.setdefault(key, Body(kernel, target))
-        if len(_bodies) > KEPT:
-            _bodies.popitem(last=False)
     return found
 
 

@@ -7,7 +7,7 @@ a graph is given depends on what was recorded before, never on time, and no bit 
 
 from __future__ import annotations
 
-import threading
+import contextlib
 from collections import OrderedDict
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
@@ -39,7 +39,6 @@ counts: Final = {"families": 0, "generic": 0, "filled": 0, "own": 0}
 was worth one of its own after all; tests gate on it."""
 
 _families: Final[OrderedDict[Any, Family]] = OrderedDict()
-_lock: Final = threading.Lock()
 
 
 class Hole:
@@ -64,22 +63,21 @@ def family_of(graph: Graph, *more: Any) -> tuple[Family, tuple[int, ...]]:
     """
     numbers: list[int] = []
     key = (_common(graph, numbers), more)
-    with _lock:
-        found = _families.get(key)
-        if found is None:
-            counts["families"] += 1
-            found = _families[key] = Family()
-            if len(_families) > KEPT:
-                _families.popitem(last=False)
-        else:
+    found = _families.get(key)
+    with contextlib.suppress(KeyError):  # another thread may let it go meanwhile
+        if found is not None:
             _families.move_to_end(key)
+        elif len(_families) >= KEPT:
+            _families.popitem(last=False)
+    if found is None:
+        counts["families"] += 1
+        found = _families.setdefault(key, Family())
     return found, tuple(numbers)
 
 
 def forget() -> None:
     """Forget every family."""
-    with _lock:
-        _families.clear()
+    _families.clear()
 
 
 def _common(graph: Graph, numbers: list[int]) -> Any:

@@ -13,6 +13,7 @@ open `Sizes` notes what was asked: what was compiled holds for all sizes that an
 
 from __future__ import annotations
 
+import itertools
 import operator
 import threading
 from math import prod
@@ -80,9 +81,9 @@ class Atom:
         return args[0] // args[1] if self.function is None else self.function(*args)
 
 
-_lock: Final = threading.RLock()
 _symbols: Final[dict[tuple[str, int], Sym]] = {}
 _atoms: Final[dict[Any, Atom]] = {}
+_count: Final = itertools.count()
 KEPT: Final = 1 << 16
 """Quotients remembered before they are forgotten; equal ones made later are then other atoms."""
 
@@ -346,23 +347,12 @@ def _atomic(
 ) -> Sym:
     # Keyed by text: comparing the numbers themselves would ask what they are.
     key = (kind, tuple(map(repr, args)), function)
-    with _lock:
-        found = _atoms.get(key)
-        if found is None:
-            if len(_atoms) >= KEPT:
-                _atoms.clear()
-            found = _atoms[key] = Atom(kind, next(_count), args, low, function)
+    found = _atoms.get(key)
+    if found is None:
+        if len(_atoms) >= KEPT:
+            _atoms.clear()
+        found = _atoms.setdefault(key, Atom(kind, next(_count), args, low, function))
     return Sym((((found,), 1),))
-
-
-def _counter() -> Iterable[int]:
-    number = 0
-    while True:
-        yield number
-        number += 1
-
-
-_count: Any = _counter()
 
 
 # -- deciding -----------------------------------------------------------------------------------
