@@ -65,6 +65,8 @@ class Config:
         skip_passes: Names of optional compiler passes to leave out. TENOR_SKIP_PASSES=a,b.
         winograd: Whether 3x3 convolutions of many channels are done by Winograd's transforms (see
             docs/numerics.md). TENOR_WINOGRAD=0 has them summed directly.
+        symbolic: Whether graphs that differ in their sizes alone share a program from the second
+            on. TENOR_SYMBOLIC=0 compiles each size for itself; no bit depends on it.
         backend: "llvm", or "reference" for the NumPy interpreter. TENOR_BACKEND.
         native_recorder: Whether a long-running process records by compiled code.
             TENOR_NATIVE_RECORDER=0 keeps to Python.
@@ -84,6 +86,7 @@ class Config:
         name for name in os.environ.get("TENOR_SKIP_PASSES", "").split(",") if name
     )
     winograd: bool = os.environ.get("TENOR_WINOGRAD", "1") != "0"
+    symbolic: bool = os.environ.get("TENOR_SYMBOLIC", "1") != "0"
     backend: str = os.environ.get("TENOR_BACKEND", "llvm")
     native_recorder: bool = os.environ.get("TENOR_NATIVE_RECORDER", "1") != "0"
     max_pending_ops: int = 20_000

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from tenor.compiler.bodies import body_of, key_of, localised
 from tenor.compiler.emit import llvm
 from tenor.compiler.lower import lower as lower_kernel
 from tenor.compiler.lower import prepared_elements, takes_epilogue
@@ -15,15 +16,20 @@ from tenor.compiler.schedule.expression import slot_dtype
 from tenor.compiler.schedule.finish import join_finish
 from tenor.compiler.schedule.fuse import Schedule
 from tenor.compiler.schedule.fuse import fuse as fuse_graph
+from tenor.compiler.schedule.memory import bytes_of, room_of
 from tenor.compiler.schedule.memory import place as place_values
 from tenor.compiler.schedule.prepare import prepare as prepare_operands
 from tenor.compiler.schedule.rows import join_rows
 from tenor.ir import op as ops
-from tenor.ir.node import Graph, Node, size
+from tenor.ir.node import size
 from tenor.ir.program import Launch, Lowered, Pointer, Program
+from tenor.ir.symbolic import applied
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tenor.ir.kernel import Buffer, Kernel
+    from tenor.ir.node import Graph, Node
     from tenor.ir.target import Target
 
 __all__ = [
@@ -34,6 +40,7 @@ __all__ = [
     "finish",
     "fuse",
     "fuse_apart",
+    "interface",
     "lower",
     "place",
     "place_apart",
@@ -84,7 +91,12 @@ def rows(assembly: Assembly, target: Target) -> Assembly:
 
     def span_of(kernel: Kernel) -> int:
         if id(kernel) not in spans:
-            spans[id(kernel)] = lower_kernel(kernel, target).covers(size(kernel.domain))
+            local, numbers = localised(kernel)
+            spans[id(kernel)] = (
+                applied(body_of(local, target).covers, *numbers)
+                if numbers
+                else lower_kernel(kernel, target).covers(size(kernel.domain))
+            )
         return spans[id(kernel)]
 
     return replace(assembly, schedule=join_rows(assembly.schedule, span_of))
@@ -126,7 +138,7 @@ def dedupe(assembly: Assembly, _target: Target) -> Assembly:
     """Lower equal kernels once; pointers are arguments, so layers of one shape share code."""
     seen: dict[Any, int] = {}
     for kernel in assembly.schedule.kernels:
-        key = _key(kernel)
+        key = key_of(kernel)
         if key not in seen:
             seen[key] = len(assembly.bodies)
             assembly.bodies.append(kernel)
@@ -141,13 +153,6 @@ def separate(assembly: Assembly, _target: Target) -> Assembly:
     return assembly
 
 
-def _key(kernel: Kernel) -> Any:
-    params = repr(sorted(kernel.params.items()))  # tells 0.0 from -0.0
-    parts = tuple((_key(part.kernel), part.wires) for part in kernel.parts)
-    return (kernel.kind, kernel.domain, kernel.reduce_dims, tuple(kernel.buffers),
-            tuple(kernel.stores), tuple(kernel.reductions), params, parts)  # fmt: skip
-
-
 def lower(assembly: Assembly, target: Target) -> Assembly:
     """Turn each kernel into loops."""
     assembly.lowered = [lower_kernel(kernel, target) for kernel in assembly.bodies]
@@ -156,7 +161,7 @@ def lower(assembly: Assembly, target: Target) -> Assembly:
 
 def emit(assembly: Assembly, target: Target) -> Assembly:
     """Print the loops, and write down what is launched on which pointers."""
-    graph, schedule, where = assembly.graph, assembly.schedule, assembly.where
+    schedule, where = assembly.schedule, assembly.where
     program = assembly.program
     numbers: list[int] = []
     by_text: dict[str, int] = {}
@@ -170,7 +175,6 @@ def emit(assembly: Assembly, target: Target) -> Assembly:
             program.symbols.append(symbol)
             program.shapes.append((low.tiles, low.scratch, low.cost))
         numbers.append(by_text[key])
-    leaves = [n for n in graph.nodes if n.op is ops.LEAF]
     for kernel, values, use, label in zip(
         schedule.kernels, schedule.values, assembly.uses, schedule.labels, strict=True
     ):
@@ -178,16 +182,22 @@ def emit(assembly: Assembly, target: Target) -> Assembly:
             _moved(where[node], buffer) for node, buffer in zip(values, kernel.buffers, strict=True)
         )
         program.launches.append(Launch(numbers[use], pointers, label))
+    program.arena = assembly.arena
+    interface(program, assembly, bytes_of)
+    return assembly
+
+
+def interface(program: Program, assembly: Assembly, sizes: Callable[[Node], int]) -> None:
+    """Write down what a program is given and gives; `sizes` are the bytes of its outputs."""
+    graph, schedule = assembly.graph, assembly.schedule
+    leaves = [n for n in graph.nodes if n.op is ops.LEAF]
     program.num_inputs = len(leaves)
     program.scalars = [slot_dtype(n.dtype).text for n in graph.nodes if n.op is ops.SCALAR]
-    program.output_sizes = [size(o.shape) * o.dtype.itemsize for o in graph.outputs]
+    program.output_sizes = [sizes(o) for o in graph.outputs]
     program.donated = [(leaves.index(leaf), at) for at, leaf in schedule.donated.items()]
-    program.arena = assembly.arena
     program.preparations = len(schedule.kept)
-    ends = [where[n].at + size(n.shape) * n.dtype.itemsize for n in schedule.kept]
-    program.kept = max(ends, default=0)
+    program.kept = sum(room_of(sizes(n)) for n in schedule.kept)
     program.prepared_from = tuple(sorted({leaves.index(n.inputs[0]) for n in schedule.kept}))
-    return assembly
 
 
 def _moved(pointer: Pointer, buffer: Buffer) -> Pointer:

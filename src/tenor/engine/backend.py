@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from tenor.config import config
+from tenor.engine.family import counts, family_of
 from tenor.errors import IndexRangeError
 from tenor.ir import op as ops
 from tenor.ir.node import size
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tenor.ir.node import Graph
+    from tenor.ir.program import Program
 
 __all__ = ["Runner", "interpret", "load", "observers"]
 
@@ -82,7 +84,39 @@ def load(graph: Graph) -> Runner:
         from tenor.compiler import compile as compile_graph  # noqa: PLC0415 - see above
 
         target = cpu.host_target()
-    program = compile_graph(graph, target, skip=config.skip_passes)
+    skip = config.skip_passes
+    shared = None
+    if config.symbolic:
+        family, numbers = family_of(graph, target, skip, config.winograd)
+        shared = family.program(graph, numbers, target, skip)
+    program = shared or compile_graph(graph, target, skip=skip)
     for observe in observers:
         observe(graph, program)
-    return executable.load(program)
+    runner = executable.load(program)
+    if shared is not None:
+        runner.run = _Returning(runner, lambda: compile_graph(graph, target, skip=skip))  # type: ignore[method-assign]
+    return runner
+
+
+OFTEN: Final = 512
+"""Runs after which a size is worth a program of its own."""
+
+
+class _Returning:
+    """Runs a program made for many sizes; from the `OFTEN`th time on, one made for its own.
+
+    Both give the same bits, and how often it ran decides, not how long it took.
+    """
+
+    def __init__(self, runner: executable.Executable, make: Callable[[], Program]) -> None:
+        self.runner, self.make, self.left = runner, make, OFTEN
+        self.shared = runner.run
+
+    def __call__(self, inputs: list[Any], scalars: list[Any]) -> tuple[list[Any], int, int]:
+        self.left -= 1
+        if self.left:
+            return self.shared(inputs, scalars)
+        own = executable.load(self.make())
+        self.runner.run = run = own.run if own.donated == self.runner.donated else self.shared  # type: ignore[method-assign]
+        counts["own"] += 1
+        return run(inputs, scalars)

@@ -349,14 +349,13 @@ def _build(trace: Trace, live: list[Handle], stored: set[State], kept: set[State
     trie.made["plans"] += 1
     outputs = sorted(stored, key=lambda s: s.depth)
     updates = []
-    checks = [s for s in path(trace.state) if s.op is ops.WRAP_INDEX]
-    checked = [_dependents(trace.state, s) for s in checks]
+    after = _after_checks(trace.state) if trace.donors else set()
     for handle in live:
         leaf = trace.donors.get(id(handle))
         new = root_of(handle.state)
         fits = leaf is not None and leaf not in kept and new in stored and new.dtype is leaf.dtype
         # A bad index must be found before anything is written over.
-        if leaf is not None and fits and all(new in after for after in checked):
+        if leaf is not None and fits and new in after:
             updates.append((leaf, new))
     graph = graph_of(trace.state, outputs, updates)
     runner = load(graph)
@@ -365,6 +364,20 @@ def _build(trace: Trace, live: list[Handle], stored: set[State], kept: set[State
     for i, node in enumerate(leaves):
         where[node] = ("leaf", i)  # type: ignore[index]
     return Plan(runner, where, runner.donated, list(graph.nodes), graph)  # type: ignore[arg-type]
+
+
+def _after_checks(end: State) -> set[State]:
+    """Return the states of a path that the values of all its checked indices flow into."""
+    states = path(end)
+    bits = {s: 1 << i for i, s in enumerate(s for s in states if s.op is ops.WRAP_INDEX)}
+    met: dict[State, int] = {}
+    for state in states:
+        mask = bits.get(state, 0)
+        for source in state.inputs:
+            mask |= met[source]
+        met[state] = mask
+    every = (1 << len(bits)) - 1
+    return {s for s, mask in met.items() if mask == every}
 
 
 def _execute(trace: Trace, live: list[Handle], binding: Binding) -> None:

@@ -9,18 +9,17 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
-from tenor.engine import recorder
-from tenor.engine.call import LIMIT, Call, Entry, find, fixed, replay, take
+from tenor.engine import graft, recorder
+from tenor.engine.call import LIMIT, Call, Entry, exact, find, fixed, replay, take
 from tenor.engine.handle import Handle
 from tenor.engine.trace import enter, local
-from tenor.engine.trie import crosses, since
+from tenor.engine.trie import State, crosses, since
 from tenor.ir import op as ops
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tenor.engine.trace import Trace
-    from tenor.engine.trie import State
 
 __all__ = ["PLAIN", "macro", "viewing"]
 
@@ -127,6 +126,11 @@ def _recorded(
     sources = [_source(given[0])] if views else []  # before it is viewed
     mode = trace.grad, trace.mode
     states = tuple([a.state if isinstance(a, Handle) else a for a in given])
+    kind = None if views else graft.general(_parts(mode, function, states, kwargs))
+    call = None if kind is None else _grafted(start, kind, states, tuple(kwargs), mode)
+    if call is not None:
+        _keep(start, function, call)
+        return take(trace, call, given), call
     result = function(*args, **kwargs)
     results = (result,) if isinstance(result, Handle) else result
     pure = (
@@ -153,7 +157,39 @@ def _recorded(
         call.source = sources[0]
         call.chains = tuple([None if h.base is None else h.chain for h in results])
     _keep(start, function, call)
+    if kind is not None:
+        graft.remember(*kind, start, trace.state, call)
     return result, call
+
+
+def _parts(
+    mode: tuple[bool, Any], function: Callable[..., Any], states: tuple[Any, ...], names: Any
+) -> list[Any]:
+    """Return what says what a call records, but for where."""
+    parts: list[Any] = [function, *mode, tuple(names)]
+    for a in states:
+        # 1, 1.0 and True are equal but mean different things.
+        parts += [a] if isinstance(a, State) else [("", a, type(a), exact(a))]
+    return parts
+
+
+def _grafted(
+    start: State, kind: tuple[Any, list[State]], states: tuple[Any, ...], names: tuple[str, ...],
+    mode: tuple[bool, Any],
+) -> Call | None:  # fmt: skip
+    """Return a call as it is recorded here, copied from where it was recorded before."""
+    general, given = kind
+    stretch = graft.find(general)
+    moved = stretch and graft.graft(start, stretch, given)
+    if not stretch or not moved:
+        return None
+    known: Call = stretch.what
+    call = Call(states, names, *mode, moved[known.end])
+    call.scalars = known.scalars
+    call.results = tuple([moved[s] for s in known.results])
+    call.single = known.single
+    call.checks = tuple([moved[s] for s in known.checks])
+    return call
 
 
 def _keep(start: State, function: Callable[..., Any], call: Call) -> None:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from tenor.ir.op import Op
 
 __all__ = [
-    "Meta", "State", "crosses", "forget_plans", "full", "meta", "new_root", "path", "since",
-    "step",
+    "Meta", "State", "alike", "crosses", "forget_plans", "full", "meta", "new_root", "path",
+    "since", "step", "stretches",
 ]  # fmt: skip
 
 
@@ -132,6 +132,10 @@ made: Final = {"states": 0, "plans": 0}
 """How many states and plans the trie holds; too many, and it is begun again."""
 
 
+stretches: Final[dict[Any, Any]] = {}
+"""Stretches of paths that may be copied to other positions; see `engine.graft`."""
+
+
 def full() -> bool:
     """Tell whether the trie has grown too large."""
     return made["states"] > config.max_states or made["plans"] > config.max_plans
@@ -140,6 +144,7 @@ def full() -> bool:
 def forget_plans(root: State) -> None:
     """Let go of every plan of a trie: what its states lead to would live until it is collected."""
     made.update(states=0, plans=0)
+    stretches.clear()
     waiting = [root]
     while waiting:
         state = waiting.pop()
@@ -177,16 +182,8 @@ def step(
 def _extend(
     at: State, op: Op, inputs: tuple[State, ...], attrs: tuple[Any, ...], grad: bool, extra: Any
 ) -> State:
-    made["states"] += 1
     shape, dtype = infer(op, inputs, attrs)
     state = State(op, inputs, attrs, shape, dtype)
-    state.grad = grad
-    state.parent = at
-    state.depth = at.depth + 1
-    state.leaves = at.leaves + (op is ops.LEAF)
-    state.scalars = at.scalars + (op is ops.SCALAR)
-    state.pending_bytes = at.pending_bytes + _weight(op, size(shape) * dtype.itemsize)
-    state.site = user_line()
     if op is ops.LEAF:
         state.a = extra
         state.requires_grad = extra.requires_grad
@@ -197,12 +194,46 @@ def _extend(
     else:
         floating = dtype.kind == "float"
         state.requires_grad = grad and floating and any(i.requires_grad for i in inputs)
+    _place(state, at, grad, user_line())
+    return state
+
+
+def alike(at: State, like: State, inputs: tuple[State, ...], site: tuple[str, int] | None) -> State:
+    """Return the position after `at` for an operation recorded elsewhere on operands like these.
+
+    Args:
+        at: Where the trace stands.
+        like: The operation there; no leaf.
+        inputs: The operands: of the same shapes and dtypes, and with the same need of a gradient.
+        site: The user's line.
+    """
+    key = (like.op, inputs, like.attrs, like.grad, None)
+    found = at.next.get(key)
+    if found is None:
+        state = State(like.op, inputs, like.attrs, like.shape, like.dtype)
+        state.requires_grad = like.requires_grad
+        _place(state, at, like.grad, site)
+        found = at.next.setdefault(key, state)
+    at.last = found
+    return found
+
+
+def _place(state: State, at: State, grad: bool, site: tuple[str, int] | None) -> None:
+    """Set what a state has from where it stands."""
+    made["states"] += 1
+    state.grad = grad
+    state.parent = at
+    state.depth = at.depth + 1
+    state.leaves = at.leaves + (state.op is ops.LEAF)
+    state.scalars = at.scalars + (state.op is ops.SCALAR)
+    nbytes = size(state.shape) * state.dtype.itemsize
+    state.pending_bytes = at.pending_bytes + _weight(state.op, nbytes)
+    state.site = site
     state.boundary = (
         state.depth >= config.max_pending_ops
         or state.pending_bytes >= config.max_pending_bytes
         or (state.depth >= 512 and state.depth & (state.depth - 1) == 0 and periodic(state))
     )
-    return state
 
 
 def _weight(op: Op, nbytes: int) -> int:

@@ -36,7 +36,7 @@ def infer(op: Op, inputs: Sequence[Node], attrs: tuple[Any, ...]) -> Result:
 
 def broadcast(a: Shape, b: Shape) -> Shape | None:
     """Return the shape two shapes broadcast to by NumPy's rules, or None."""
-    if a == b:
+    if len(a) == len(b) and a == b:  # tuples compare extents before lengths, which asks too much
         return a
     longer, shorter = (a, b) if len(a) >= len(b) else (b, a)
     head = len(longer) - len(shorter)

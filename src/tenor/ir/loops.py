@@ -11,6 +11,8 @@ import functools
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from tenor.ir.symbolic import Sym
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -36,11 +38,16 @@ def lanes(type_: str) -> int:
 
 
 class Value:
-    """An SSA value: a type and a number, or a literal (`const` not None)."""
+    """An SSA value: a type and a number, or a literal (`const` not None).
+
+    A literal may be a `Sym`: a number the kernel is given at run time, or follows from such.
+    """
 
     __slots__ = ("const", "number", "type")
 
-    def __init__(self, type_: str, number: int = -1, const: int | float | None = None) -> None:
+    def __init__(
+        self, type_: str, number: int = -1, const: int | float | Sym | None = None
+    ) -> None:
         self.type = type_
         self.number = number
         self.const = const
@@ -89,7 +96,8 @@ class Function:
         exported: Whether other modules see the symbol; inner functions are not exported.
         noalias: Whether pointer parameters never overlap.
 
-    `result` is the value it returns, if any.
+    `result` is the value it returns, if any. `numbers` is the place in the entry's args of the
+    first run-time number (symbol 0), after the pointers.
 
     Elementwise methods take scalars or vectors of one type. Python numbers are accepted wherever
     the other operand fixes the type. Comparisons return "i1" or a vector of "i1".
@@ -114,6 +122,7 @@ class Function:
         self.result: Value | None = None
         self.callees: dict[str, Function] = {}
         self.externs: dict[str, tuple[str, ...]] = {}
+        self.numbers = 0
 
     # -- building ---------------------------------------------------------------------------
     def _new(self, type_: str) -> Value:
@@ -230,7 +239,8 @@ class Function:
         """Return the pointer `offset` elements further."""
         if not isinstance(offset, Value):
             offset = Value("i64", const=offset)
-        return pointer if offset.const == 0 else self._emit("gep", (pointer, offset), "ptr", elem)
+        stays = isinstance(offset.const, int) and offset.const == 0
+        return pointer if stays else self._emit("gep", (pointer, offset), "ptr", elem)
 
     def load(
         self, type_: str, pointer: Value, offset: Value | int = 0,
@@ -343,7 +353,7 @@ def _fold(name: str, x: Value, y: Value) -> Value | None:
     if x.type[0] != "i" or name not in ("add", "sub", "mul", "sdiv", "srem"):
         return None
     a, b = x.const, y.const
-    if isinstance(a, int) and isinstance(b, int):
+    if isinstance(a, (int, Sym)) and isinstance(b, (int, Sym)):
         if name == "add":
             return Value(x.type, const=a + b)
         if name == "sub":
@@ -352,6 +362,8 @@ def _fold(name: str, x: Value, y: Value) -> Value | None:
             return Value(x.type, const=a * b)
         if b > 0 and a >= 0:
             return Value(x.type, const=a // b if name == "sdiv" else a % b)
+    # A run-time number is not asked: it is seldom neutral, and code for it would be for it alone.
+    a, b = (None if isinstance(c, Sym) else c for c in (a, b))
     if name == "mul" and (a == 0 or b == 0):
         return Value(x.type, const=0)
     if b == (0 if name in ("add", "sub") else 1) and name != "srem":

@@ -13,7 +13,8 @@ __all__ = ["ABI", "Launch", "Lowered", "Pointer", "Program"]
 ABI = (("args", "ptr"), ("begin", "i64"), ("end", "i64"), ("scratch", "ptr"), ("status", "ptr"))
 """Parameters of every kernel function.
 
-args: array of buffer pointers, in the order of `Kernel.buffers`. begin, end: the tiles to do, in
+args: array of buffer pointers, in the order of `Kernel.buffers`, and after them the kernel's
+run-time numbers (a kernel made for many sizes has some). begin, end: the tiles to do, in
 [0, tiles). scratch: this thread's own workspace, 64-byte aligned. status: int64[2]; an index out
 of range stores (code, index) there and carries on harmlessly.
 """
@@ -51,7 +52,7 @@ class Pointer:
 
     Attributes:
         space: "input" (leaf number), "output" (output number), "scalar" (slot number), "arena"
-            (byte offset), "kept" (byte offset), "constant" (number of a constant).
+            (byte offset), "kept" (byte offset), "number" (a run-time number in place of a pointer).
         at: The number or byte offset.
         offset: Further bytes.
     """

@@ -136,7 +136,7 @@ class Executable:
         inputs, outputs, scalars = program.num_inputs, len(self.fresh), len(program.scalars)
         self.places = self.given | {at: inputs + k for k, at in enumerate(self.fresh)}
         self.first_scalar = inputs + outputs
-        self.pack_bases = struct.Struct(f"={inputs + outputs + 3}q").pack_into
+        self.pack_bases = struct.Struct(f"={inputs + outputs + 4}q").pack_into
         codes = "".join("d" if kind == "f64" else "q" for kind in program.scalars)
         self.pack_scalars = struct.Struct(f"={codes}").pack_into
         self.scalar_bytes = 8 * scalars
@@ -179,6 +179,8 @@ class Executable:
             return self.places[at], offset
         if space == "scalar":
             return self.first_scalar, 8 * at + offset
+        if space == "number":
+            return self.first_scalar + 3, at  # a base that is always 0
         return self.first_scalar + (2 if space == "kept" else 1), at + offset
 
     def run(self, inputs: list[Any], scalars: list[Any]) -> tuple[list[Buffer], int, int]:
@@ -267,7 +269,7 @@ class Executable:
         self.pack_bases(
             context.bases, 0, *[b.pointer for b in inputs], *pointers, context.scalar_address,
             arena.pointer if arena is not None else 0,
-            prepared.buffer.pointer if prepared is not None else 0,
+            prepared.buffer.pointer if prepared is not None else 0, 0,
         )  # fmt: skip
         if prepared is not None:
             self._skip(context, self.program.preparations if prepared.sources is None else 0)
@@ -317,7 +319,7 @@ class _Context:
     """The memory one run of an executable needs for itself."""
 
     def __init__(self, executable: Executable) -> None:
-        self.bases = (ctypes.c_int64 * (executable.first_scalar + 3))()
+        self.bases = (ctypes.c_int64 * (executable.first_scalar + 4))()
         self.scalars = (ctypes.c_int64 * max(1, executable.scalar_bytes // 8))()
         self.scalar_address = ctypes.addressof(self.scalars)
         self.argbuf = (ctypes.c_int64 * executable.widest)()

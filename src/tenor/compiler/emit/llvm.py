@@ -11,12 +11,14 @@ import functools
 import struct
 from typing import TYPE_CHECKING, Any, Final
 
-from tenor.ir.loops import element, lanes
+from tenor.compiler.emit.numbers import arguments, computed, needs
+from tenor.ir.loops import Value, element, lanes
+from tenor.ir.symbolic import Sym
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tenor.ir.loops import Block, Function, Instr, Value
+    from tenor.ir.loops import Block, Function, Instr
     from tenor.ir.target import Target
 
 __all__ = ["emit"]
@@ -93,6 +95,7 @@ class Module:
         self.declarations: set[str] = set()
         self.bodies: list[str] = []
         self.names: dict[str, str] = {}
+        self.needs: dict[str, list[Sym]] = {}
 
     def text(self) -> str:
         """Return the module."""
@@ -106,6 +109,7 @@ class Module:
         for name, callee in function.callees.items():
             if name not in self.names:
                 self.define(callee, f"{symbol.split('.')[0]}.{name}", exported=False)
+        self.needs[function.name] = needs(function, self.needs)
         self.bodies.append(Printer(self, function, symbol, exported).text())
 
 
@@ -121,6 +125,9 @@ class Printer:
         self.label = "entry"
         self.labels = 0
         self.extra = 0
+        self.needs = module.needs[function.name]
+        self.numbers = {repr(x): f"%n{i}" for i, x in enumerate(self.needs)}
+        self.shaped: dict[str, list[str]] = {}
 
     def text(self) -> str:
         """Return the definition."""
@@ -136,7 +143,13 @@ class Printer:
         kind = "void" if result is None else type_name(result.type)
         self.block(function.body)
         self.line("ret void" if result is None else f"ret {self.typed(result)}")
-        body = "\n".join(self.lines)
+        if self.exported:
+            first = computed(self.needs, self.numbers, function)
+        else:
+            params = ", ".join([*([params] if params else []), *arguments(self.numbers.values())])
+            first = []
+        ahead = [*first, *(line for lines in self.shaped.values() for line in lines)]
+        body = "\n".join([*(f"  {line}" for line in ahead), *self.lines])
         head = f"define {linkage}{kind} @{self.symbol}({params})"
         return f"{head} {inline}#0 {{\nentry:\n{body}\n}}"
 
@@ -149,9 +162,30 @@ class Printer:
         """Return how a value is written."""
         if value.const is None:
             return f"%v{value.number}"
+        if isinstance(value.const, Sym):
+            return self.number(value.const, value.type)
         scalar, count = element(value.type), lanes(value.type)
         one = literal(value.const, scalar)
         return one if count == 1 else f"splat ({SCALARS.get(scalar, scalar)} {one})"
+
+    def number(self, number: Sym, type_: str) -> str:
+        """Return a run-time number as a value of a type, made so at the function's entry."""
+        known = self.numbers[repr(number)]
+        scalar, count = element(type_), lanes(type_)
+        if scalar == "i64" and count == 1:
+            return known
+        one, whole = f"{known}.{scalar}", f"{known}.{type_}"
+        if scalar != "i64" and one not in self.shaped:
+            kind = "sitofp" if scalar[0] in "fb" else "trunc"
+            self.shaped[one] = [f"{one} = {kind} i64 {known} to {type_name(scalar)}"]
+        if count > 1 and whole not in self.shaped:
+            vector, zeros = type_name(type_), f"<{count} x i32> zeroinitializer"
+            first = f"{type_name(scalar)} {known if scalar == 'i64' else one}"
+            self.shaped[whole] = [
+                f"{whole}.0 = insertelement {vector} poison, {first}, i64 0",
+                f"{whole} = shufflevector {vector} {whole}.0, {vector} poison, {zeros}",
+            ]
+        return one if count == 1 else whole
 
     def typed(self, value: Value) -> str:
         """Return a value with its type."""
@@ -333,9 +367,11 @@ class Printer:
     def call(self, instr: Instr) -> None:
         """Call another function of the module."""
         symbol = self.module.names[instr.attrs[0]]
+        given = [self.numbers[repr(x)] for x in self.module.needs[instr.attrs[0]]]
+        args = [*map(self.typed, instr.args), *arguments(given)]
         kind = type_name(instr.results[0].type) if instr.results else "void"
         made = f"{self.name(instr.results[0])} = " if instr.results else ""
-        self.line(f"{made}call {kind} @{symbol}({', '.join(map(self.typed, instr.args))})")
+        self.line(f"{made}call {kind} @{symbol}({', '.join(args)})")
 
     def branch(self, label: str) -> None:
         """Jump."""
@@ -346,7 +382,8 @@ class Printer:
         low, high, *carried = instr.args
         step, block = instr.attrs[0], instr.blocks[0]
         head, done = self.new_label("for"), self.new_label("done")
-        runs = low.const is not None and high.const is not None and low.const < high.const
+        bounds = low.const, high.const
+        runs = all(isinstance(b, int) for b in bounds) and bounds[0] < bounds[1]  # type: ignore[operator]
         entry = self.label
         if runs:
             self.branch(head)
@@ -360,7 +397,8 @@ class Printer:
         self.lines += [""] * (1 + len(params))
         self.block(block)
         after, again = self.fresh(), self.fresh()
-        self.line(f"{after} = add nsw i64 {self.name(index)}, {step}")
+        by = self.name(Value("i64", const=step))
+        self.line(f"{after} = add nsw i64 {self.name(index)}, {by}")
         self.line(f"{again} = icmp slt i64 {after}, {self.name(high)}")
         latch = self.label
         self.line(f"br i1 {again}, label %{head}, label %{done}")

@@ -9,18 +9,25 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Final
 
+from tenor.ir.symbolic import free
+
 if TYPE_CHECKING:
     from tenor.ir.dtype import DType
     from tenor.ir.target import Target
 
-__all__ = ["DEPTH", "Shape", "cycles_of", "depth_of", "lanes_of", "parted", "register_tile",
-           "tiles_for", "turned_tile"]  # fmt: skip
+__all__ = ["DEPTH", "MANY", "TILES", "Shape", "cycles_of", "depth_of", "lanes_of", "parted",
+           "register_tile",
+           "tiles_for", "turned_tile", "usual"]  # fmt: skip
 
 DEPTH: Final = 512
 """Longest run of k that goes through one accumulator before it is added to C."""
 
 GRAIN: Final = 1_000_000
 """Multiply-adds a tile does at the least, where there is a choice."""
+MANY: Final = 4096
+"""Stands for an extent that is not known."""
+USUAL: Final = 32
+"""Stands for a batch that is not known."""
 TILES: Final = 8
 """Tiles a large contraction has at least."""
 
@@ -29,6 +36,11 @@ def depth_of(k: int) -> int:
     """Return the length of a block of k: equal blocks, rounded up to 16."""
     blocks = max(1, ceil(k / DEPTH))
     return ceil(ceil(k / blocks) / 16) * 16 if blocks > 1 else k
+
+
+def usual(batch: int) -> int:
+    """Return a batch, or a usual one where it is not known: for choices that show in no result."""
+    return USUAL if free(batch) else batch
 
 
 def lanes_of(dtype: DType, target: Target) -> int:
@@ -53,8 +65,10 @@ class Shape:
 def register_tile(m: int, n: int, width: int, target: Target, panel: int = 0) -> Shape:
     """Return the tile that takes the fewest cycles on an m x n result.
 
-    Columns of B that lie together are `panel` at a time, of which a tile takes a part; 0: all do.
+    Extents known at run time only are taken for long ones. Columns of B that lie together are
+    `panel` at a time, of which a tile takes a part; 0: all do.
     """
+    m, n = (MANY if free(x) else x for x in (m, n))
     room = target.registers - 1
     best, fewest = Shape(1, 1, min(width, _power(n))), float("inf")
     for lanes in {width, min(width, _power(n))}:
@@ -72,7 +86,7 @@ def register_tile(m: int, n: int, width: int, target: Target, panel: int = 0) ->
 
 def turned_tile(m: int, n: int, width: int) -> Shape | None:
     """Return the tile for a B that is transposed on the fly; None where packing it pays."""
-    if m > 8 or n < width or width < 4:
+    if free(m) or m > 8 or n < width or width < 4:
         return None
     return Shape(m, 2 if m == 1 and width <= 8 and n > width else 1, width)
 
@@ -103,7 +117,12 @@ def cycles_of(m: int, n: int, tile: Shape) -> float:
 
 
 def tiles_for(work: int) -> int:
-    """Return how many tiles so many multiply-adds should be cut into at least: one, or even."""
+    """Return how many tiles so many multiply-adds should be cut into at least: one, or even.
+
+    Of work known at run time only, it is asked once whether it is worth cutting.
+    """
+    if free(work):
+        return TILES if work >= 2 * GRAIN else 1
     tiles = min(TILES, work // GRAIN)
     return tiles + tiles % 2 if tiles > 1 else 1
 

@@ -19,6 +19,7 @@ from tenor.compiler.lower.blocking import (
     parted,
     register_tile,
     tiles_for,
+    usual,
 )
 from tenor.compiler.lower.correlation import taps_met
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
@@ -80,10 +81,12 @@ class ChannelVectors:
     def _cut(self) -> None:
         """Cut channels of the result, and images, into tiles."""
         g, tile, size = self.g, self.tile, self.compute.itemsize
-        self.work = self.n * self.groups * g.rows * prod(g.out) * g.k // self.phases
+        often = usual(self.n)
+        work = self.groups * g.rows * prod(g.out) * g.k
+        self.work = self.n * work // self.phases
         most = READY if self.ready and self.taps == 1 else PANELS // (self.depth * size)
         # Of few images it is the larger operand that is cut: nobody reads the whole of it twice.
-        wanted = ceil(tiles_for(self.work) / (self.groups * self.n))
+        wanted = ceil(tiles_for(often * work // self.phases) / (self.groups * often))
         across = min(wanted, g.rows // LEAST) if g.rows > prod(g.windows) else 1
         self.oc = parted(g.rows, tile.columns, most, max(1, across))
         self.parts = ceil(g.rows / self.oc)
@@ -93,8 +96,8 @@ class ChannelVectors:
         line = prod(g.shape.phases) * prod(g.shape.extents[1:]) * g.source * size
         most = min(COPY // line - halo, COPY // (self.c_row * prod(inner) * size))
         chunks = ceil(full / max(1, min(full, most)))
-        each = ceil(tiles_for(self.work) / (self.groups * self.parts))
-        chunks = max(chunks, min(ceil(each / self.n), ceil(full / 4)))
+        each = ceil(tiles_for(often * work // self.phases) / (self.groups * self.parts))
+        chunks = max(chunks, min(ceil(each / often), ceil(full / 4)))
         self.chunk = ceil(full / chunks)
         self.chunks = ceil(full / self.chunk)
         self.windows = (self.chunk, *inner)
@@ -105,13 +108,15 @@ class ChannelVectors:
             self.shape = g.shape
         self.places = prod(self.windows)
         self.blocks = self.n * self.chunks
-        self.share = parted(self.blocks, 1, max(1, PLACES // self.places), min(each, self.blocks))
+        blocks = often * self.chunks
+        self.share = parted(blocks, 1, max(1, PLACES // self.places), min(each, blocks))
         self.shares = ceil(self.blocks / self.share)
         self.tiles = self.groups * self.parts * self.shares
         lines = self.places // self.windows[-1]
         once = lines * cycles_of(self.windows[-1], min(self.oc, g.rows), tile)
         packing = 0 if self.ready else PACKING * self.c_row
-        self.cycles = self.tiles * (self.share * once + packing)
+        tiles = self.groups * self.parts * ceil(blocks / self.share)
+        self.cycles = tiles * (self.share * once + packing)
         self.every = ceil(g.rows / tile.columns) * tile.columns
 
     # -- writing ------------------------------------------------------------------------------

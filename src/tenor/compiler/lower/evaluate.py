@@ -27,6 +27,7 @@ from tenor.compiler.lower.storage import memory_type
 from tenor.ir import dtype as dt
 from tenor.ir.kernel import ordered
 from tenor.ir.loops import Block, Function, Value, lanes, vector
+from tenor.ir.symbolic import known
 
 if TYPE_CHECKING:
     from tenor.ir.dtype import DType
@@ -359,7 +360,7 @@ class Evaluator:
         strides: tuple[int, ...], mask: Value | None,
     ) -> Value:  # fmt: skip
         """Load elements a few apart as whole vectors, of which what lies between is masked off."""
-        f, width, step = self.f, self.width, affine.strides[self.vector_dim]
+        f, width, step = self.f, self.width, known(affine.strides[self.vector_dim])
         at = self.affine(affine, skip=self.vector_dim)
         for arg, stride in zip(args, strides, strict=True):
             at = f.add(at, f.mul(arg, stride))

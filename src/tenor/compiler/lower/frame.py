@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from tenor.compiler.lower.evaluate import Axis, Evaluator
 from tenor.ir.loops import Function, Value, vector
 from tenor.ir.program import ABI
+from tenor.ir.symbolic import free
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,7 +46,7 @@ def over_rows(
     f = e.f
     first = f.mul(low, per_tile)
     last = f.mul(high, per_tile)
-    if rows % per_tile:
+    if free(rows) or free(per_tile) or rows % per_tile:
         last = f.op("smin", last, rows)
 
     def unit(u: Value, _: object) -> None:

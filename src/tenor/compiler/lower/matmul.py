@@ -15,6 +15,9 @@ from math import ceil, prod
 from typing import TYPE_CHECKING, Any, Final
 
 from tenor.compiler.lower.blocking import (
+    DEPTH,
+    MANY,
+    TILES,
     Shape,
     depth_of,
     lanes_of,
@@ -31,6 +34,7 @@ from tenor.compiler.lower.row import STRIP, Row
 from tenor.compiler.lower.storage import compute_type, entry, memory_type, store_element
 from tenor.compiler.lower.turned import turned_kernel
 from tenor.ir.program import Lowered
+from tenor.ir.symbolic import free, known
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -162,6 +166,8 @@ def _better_turned(p: Product, width: int) -> bool:
     """Tell whether to compute the transpose: b's columns are contiguous and a is the smaller."""
     if p.panel:
         return False
+    if free(p.m) and p.n != 1:
+        return False  # the tile would have to fit an extent that is not known
     if p.n == 1:
         return p.m > 1
     along_k = p.b[0] == 1 and p.b[1] != 1
@@ -228,15 +234,19 @@ class _Plan:
         if far:
             most *= 2
         price_a, price_b = 0.35 if far else 0.03, 0.12 if p.b[1] == 1 else 0.3
-        columns, rows = ceil(p.n / shape.columns), ceil(p.m / shape.rows)
-        lowest = ceil(p.m / most) if far else 1
-        first = min(columns, ceil(p.n / max(most, shape.columns)))
+        # Extents known at run time only are taken for long ones.
+        m, n = (MANY if free(x) else x for x in (p.m, p.n))
+        each = TILES if free(each) else each
+        room = PANELS // (DEPTH * self.compute.itemsize) if free(most) else most
+        columns, rows = ceil(n / shape.columns), ceil(m / shape.rows)
+        lowest = ceil(m / room) if far else 1
+        first = min(columns, ceil(n / max(room, shape.columns)))
         found: list[tuple[bool, float, int, int]] = []
         for wanted in range(first, min(columns, max(first, each)) + 1):
             across = ceil(columns / ceil(columns / wanted))
             down = min(rows, max(lowest, ceil(FEWER * each / across)))
             down += across * down % 2 and across * down < each
-            price = across * price_a * p.m + down * price_b * p.n
+            price = across * price_a * m + down * price_b * n
             found.append((across * down < FEWER * each, price, down, across))
         return *min(found)[2:], most
 
@@ -328,6 +338,7 @@ class _Plan:
             at_b = f.add(base[1], f.mul(j, p.k if p.panel else p.b[1]))
             at_c = f.add(base[2], f.add(f.mul(i, p.c[0]), f.mul(j, p.c[1])))
             rows = self._extent(i, p.m, self.mc, down, self.shape.rows)
+            rows = replace(rows, halving=free(rows.rest))
             columns = self._extent(j, p.n, self.nc, across, self.shape.columns)
             self.first = at_c
             private = self.finish is not None and self.finish.private
@@ -407,7 +418,7 @@ class _Plan:
         kind, packed = memory_type(self.dtype), compute_type(self.dtype)
         c_kind, c_row = (packed, self.c_row) if self.stage_c else (kind, self.c[0])
         alone_c = self.early and self.finish is not None and self.finish.private
-        alone = rows.count.const is not None and rows.count.const <= shape.rows
+        alone = isinstance(rows.count.const, int) and rows.count.const <= shape.rows
 
         def fill(j: Value, size: int) -> None:
             pack = mover(f"pack_b{size}", Layout(self.dtype, *p.b),
@@ -477,7 +488,7 @@ class _Plan:
 
     def _padded(self, size: int) -> int:
         width = self.shape.width
-        return ceil(size / width) * width
+        return known(ceil(size / width)) * width
 
     def _panel(self, j: Value, alone: bool) -> Value:
         """Return where the packed panel of column j lies; a lone row of tiles reuses one."""
@@ -488,7 +499,7 @@ class _Plan:
     def _micro(self, height: int, size: int) -> Function:
         if (height, size) not in self.kernels:
             p, shape, compute = self.p, self.shape, self.compute
-            vectors = ceil(size / shape.width)
+            vectors = known(ceil(size / shape.width))
             step = height if self.pack_a else 1
             spec = Micro(
                 a=compute if self.pack_a else self.dtype,

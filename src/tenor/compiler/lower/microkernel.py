@@ -6,6 +6,7 @@ where it lies and what is masked off never shows in the bits.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -168,15 +169,20 @@ class Extent:
         count: How many there are in this tile: a literal, or a value below `whole`.
         piece: How many a piece holds.
         rest: How many the very last piece holds if it is not a full one, else 0.
+        halving: Whether a rest known at run time only is taken in pieces of halved sizes.
     """
 
     count: Value
     piece: int
     rest: int
+    halving: bool = False
 
 
 def sweep(f: Function, extent: Extent, body: Callable[[Value, int], None]) -> None:
-    """Run `body(start, size)` for each piece of an extent; sizes are literals."""
+    """Run `body(start, size)` for each piece of an extent.
+
+    Sizes are literals, but for the rest of an extent known at run time only.
+    """
     count, piece, rest = extent.count, extent.piece, extent.rest
     fixed = count.const
     if isinstance(fixed, int):
@@ -188,8 +194,23 @@ def sweep(f: Function, extent: Extent, body: Callable[[Value, int], None]) -> No
         if fixed > full:
             body(f.const(full, "i64"), rest)
         return
-    left = f.op("urem", count, piece) if rest else f.const(0, "i64")
+    some = extent.halving or bool(rest)
+    left = f.op("urem", count, piece) if some else f.const(0, "i64")
     full_count = f.sub(count, left)
     f.loop(0, full_count, piece, lambda i, _: body(i, piece))
+    if extent.halving:
+        _halved(f, full_count, left, piece, body)
+        return
     if rest:
         f.if_(f.compare("ne", left, 0), lambda: body(full_count, rest))
+
+
+def _halved(
+    f: Function, start: Value, left: Value, piece: int, body: Callable[[Value, int], None]
+) -> None:
+    """Run `body(at, size)` for the powers of two that make up what is left, largest first."""
+    at, size = start, 1 << (piece - 1).bit_length() >> 1
+    while size:
+        part = f.op("and", left, size)
+        f.if_(f.compare("ne", part, 0), functools.partial(body, at, size))
+        at, size = f.add(at, part), size >> 1

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tenor.compiler.lower.lane import first_lanes, transposed
 from tenor.compiler.lower.storage import compute_type, load_element, store_element
 from tenor.ir.loops import Function, Value, vector
+from tenor.ir.symbolic import free
 
 if TYPE_CHECKING:
     from tenor.ir.dtype import DType
@@ -117,7 +118,14 @@ class _Move:
         f = self.f
         if loads_down:
             zero = f.const(0, vector(compute_type(self.source.dtype), lanes))
-            rows = [self._load(i, f.add(j, d), lanes) if d < there else zero for d in range(lanes)]
+            if free(there):  # beyond the last column is the last again: nobody reads it
+                last = f.add(j, f.const(there - 1, "i64"))
+                places = [f.op("smin", f.add(j, d), last) for d in range(lanes)]
+                rows = [self._load(i, place, lanes) for place in places]
+            else:
+                rows = [
+                    self._load(i, f.add(j, d), lanes) if d < there else zero for d in range(lanes)
+                ]
             for d, x in enumerate(transposed(f, rows)):
                 self._store(x, f.add(i, d), j)
         else:

@@ -26,6 +26,7 @@ from tenor.compiler.lower.index import simplify
 from tenor.ir.loops import Value, lanes, vector
 from tenor.ir.node import size
 from tenor.ir.program import Lowered
+from tenor.ir.symbolic import free
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -229,17 +230,18 @@ class _Loops:
         if not dims:
             return body(level, held)
         n = self.kernel.domain[dims[0]]
-        if size(self.kernel.domain[d] for d in dims) <= UNROLLED:
-            for i in range(n):
-                e.axes[dims[0]] = Axis(Value("i64", const=i), level)
-                e.enter(level)
-                held = self.walk(dims[1:], level + 1, held, body)
-            return held
 
         def step(i: Value, carried: list[Value]) -> list[Value]:
             e.axes[dims[0]] = Axis(i, level)
             e.enter(level)
             return self.walk(dims[1:], level + 1, carried, body)
+
+        if size(self.kernel.domain[d] for d in dims) <= UNROLLED:
+            if free(n):
+                return e.f.loop(0, n, 1, step, held)
+            for i in range(n):
+                held = step(Value("i64", const=i), held)
+            return held
 
         inside = size(self.kernel.domain[d] for d in dims[1:])
         return self.over(n, 1, inside * self.taking, step, held)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from tenor.compiler.lower.blocking import DEPTH, lanes_of, parted, tiles_for
+from tenor.compiler.lower.blocking import DEPTH, lanes_of, parted, tiles_for, usual
 from tenor.compiler.lower.matmul import Product, multiply
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, multiply_add, sweep
 from tenor.compiler.lower.packing import Layout, mover
@@ -24,6 +24,7 @@ from tenor.compiler.lower.window import Padded, flat, nested, padded_copy, unfla
 from tenor.compiler.lower.winograd_weight import WinogradWeight, suits_weight
 from tenor.ir.loops import Function, Value, vector
 from tenor.ir.program import Lowered
+from tenor.ir.symbolic import free
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,8 +135,9 @@ class _Writer:
         height = len(self.rows)
         room = max(1, (target.registers - 2) // (height + 1))
         all_vectors = ceil(self.co / self.lanes)
-        self.work = self.n * prod(self.out) * self.groups * self.ci * self.co * prod(self.taps)
-        wanted = tiles_for(self.work)
+        work = prod(self.out) * self.groups * self.ci * self.co * prod(self.taps)
+        self.work = self.n * work
+        wanted = tiles_for(usual(self.n) * work)
         if wanted > 1 and self.groups == self.ci == 1 < self.run:
             room = min(room, ceil(all_vectors / 2))  # there is nothing else to share out
         self.vectors = ceil(all_vectors / ceil(all_vectors / min(room, 6)))
@@ -242,7 +244,7 @@ class _Writer:
 
         def block(q: Value, _: list[Value]) -> None:
             count: Value = f.const(self.images, "i64")
-            if self.n % self.images:
+            if free(self.n) or self.n % self.images:
                 count = f.op("smin", count, f.sub(f.const(self.n, "i64"), q))
 
             def lines(r: Value, _: list[Value]) -> None:

@@ -18,6 +18,7 @@ from tenor.compiler.lower.blocking import (
     parted,
     register_tile,
     tiles_for,
+    usual,
 )
 from tenor.compiler.lower.correlation import taps_met
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
@@ -37,6 +38,7 @@ from tenor.compiler.lower.window import (
 )
 from tenor.ir.loops import Function, Value, vector
 from tenor.ir.program import Lowered
+from tenor.ir.symbolic import free
 
 if TYPE_CHECKING:
     from tenor.compiler.lower.correlation import Correlation
@@ -73,7 +75,10 @@ class WindowVectors:
         self.phases = prod(g.steps)
         self.depth = depth_of(self.k)
         self.more = self.k > self.depth
-        self.work = self.n * self.groups * g.rows * prod(g.out) * self.k // self.phases
+        self.usual = usual(self.n)
+        each = self.groups * g.rows * prod(g.out) * self.k
+        self.work = self.n * each // self.phases
+        self.wanted = tiles_for(self.usual * each // self.phases)
         self.micros: dict[tuple[int, int], Function] = {}
         self._cut_windows()
         self._cut_columns()
@@ -91,11 +96,10 @@ class WindowVectors:
         fits = max(1, min(full, most_copy, most_sums))
         if len(windows) == 1:
             fits = min(full, max(fits, 4 * self.width))
-        self.wanted = tiles_for(self.work)
         parts = ceil(full / fits)
         self.far = g.rows * self.k * size > FAR
         if not self.far:
-            parts = max(parts, min(ceil(self.wanted / (self.n * self.groups)), ceil(full / 4)))
+            parts = max(parts, min(ceil(self.wanted / (self.usual * self.groups)), ceil(full / 4)))
         self.chunk = ceil(full / parts)
         self.chunks = ceil(full / self.chunk)
         self.windows = (self.chunk, *windows[1:])
@@ -107,7 +111,7 @@ class WindowVectors:
         weights = g.rows * size / 8 if self.far else 0.0
         run = self.shape.run(self.windows)
         best = (self._cycles(run) + weights, 1, False)
-        for images in range(1, min(self.n, 8 if self.chunks == 1 else 1) + 1):
+        for images in range(1, min(self.usual, 8 if self.chunks == 1 else 1) + 1):
             columns = images * prod(self.windows)
             if columns < self.width or (images > 1 and columns * self.depth * size > PACKED):
                 break
@@ -115,8 +119,8 @@ class WindowVectors:
             cost = self._cycles(columns) + weights + 3 * (moves + columns / (3 * self.width))
             best = min(best, (cost / images, images, True))
         each, images, self.packed = best
-        self.cycles = each * self.n * self.groups * self.chunks
-        self.images = ceil(self.n / ceil(self.n / images))
+        self.cycles = each * self.usual * self.groups * self.chunks
+        self.images = ceil(self.usual / ceil(self.usual / images))
         self.columns = self.images * prod(self.windows) if self.packed else run
         self.tile = register_tile(g.rows, self.columns, self.width, self.target)
         self.c_row = ceil(self.columns / self.tile.columns) * self.tile.columns
@@ -134,7 +138,8 @@ class WindowVectors:
         self.batches = ceil(self.n / self.images)
         before = self.batches * self.groups * self.chunks
         self.plain = self.phases == 1 and g.column == prod(g.taps)
-        self.mc = parted(g.rows, self.tile.rows, g.rows, ceil(self.wanted / before))
+        usually = ceil(self.usual / self.images) * self.groups * self.chunks
+        self.mc = parted(g.rows, self.tile.rows, g.rows, ceil(self.wanted / usually))
         self.parts = ceil(g.rows / self.mc)
         self.tiles = before * self.parts
         self.panel = self.depth * self.tile.columns + self.width
@@ -235,7 +240,7 @@ class WindowVectors:
             f.mul(batch, self.images),
         )
         count: Value = f.const(self.images, "i64")
-        if self.n % self.images:
+        if free(self.n) or self.n % self.images:
             count = f.op("smin", count, f.sub(f.const(self.n, "i64"), image))
 
         def which(i: Value) -> Value:

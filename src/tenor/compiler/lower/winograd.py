@@ -19,7 +19,7 @@ from math import ceil, prod
 from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower.after import after_of
-from tenor.compiler.lower.blocking import lanes_of, parted, register_tile, tiles_for
+from tenor.compiler.lower.blocking import lanes_of, parted, register_tile, tiles_for, usual
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
 from tenor.compiler.lower.packing import Layout, mover
 from tenor.compiler.lower.panel import each_panel, pack_panel
@@ -87,14 +87,15 @@ class Winograd:
         """Cut images into blocks of rows of tiles, and these and the channels among threads."""
         g, size = self.g, self.dtype.itemsize
         high, self.across = (ceil(n / 2) for n in g.out)
-        products = self.n * self.groups * g.rows * g.source * POINTS * high * self.across
+        often = usual(self.n)
+        products = self.groups * g.rows * g.source * POINTS * high * self.across
         most = min(parted(g.rows, 4 * self.width, PART, 1), g.rows)
         # Weights that are far away are read again for every block: there it holds as much as they.
         near = max(NEAR, POINTS * size * g.source * most)
         rows = near // (POINTS * size * (g.source + most) * self.across)
         self.down = ceil(high / ceil(high / max(1, min(high, rows))))
-        self.images = max(1, min(self.n, rows // high))
-        self.images = ceil(self.n / ceil(self.n / self.images))
+        self.images = max(1, min(often, rows // high))
+        self.images = ceil(often / ceil(often / self.images))
         self.count = self.images * self.down * self.across
         self.lanes = min(self.width, 1 << (self.across - 1).bit_length())
         self.tile = register_tile(self.count, most, self.width, target)
@@ -104,9 +105,9 @@ class Winograd:
         self.parts = ceil(g.rows / self.oc)
         self.chunks = ceil(high / self.down)
         self.blocks = ceil(self.n / self.images) * self.chunks
-        self._share(products)
+        self._share(often * products, ceil(often / self.images) * self.chunks)
         self.tiles = self.groups * self.runs * self.shares
-        self.cost = products * 8 // (self.width * 25) + self.tiles * 200
+        self.cost = self.n * products * 8 // (self.width * 25) + self.tiles * 200
         extents = (self.down + 1, self.across + 1)
         self.shape = Padded(g.shape.image, (2, 2), (2, 2), extents, g.shape.low)
         spill = -self.across % self.lanes if self.images > 1 else 0
@@ -116,20 +117,19 @@ class Winograd:
         self.leaf = g.source * (self.every if self.ready else self.panels) + self.width
         self.sheet = self.count * self.c_row + self.width
 
-    def _share(self, products: int) -> None:
-        """Share the blocks, and the parts of the channels, among tiles."""
+    def _share(self, products: int, blocks: int) -> None:
+        """Share the blocks, as many as there usually are, and the parts of the channels."""
         each = ceil(tiles_for(products) / self.groups)
         self.run, most = 1, max(1, TILES // self.count)
         if self.ready:
             # Whoever does some of the channels transforms the image for them.
-            most = self.blocks
-            self.share = parted(self.blocks, 1, most, min(each, self.blocks))
+            self.share = parted(blocks, 1, blocks, min(each, blocks))
             least = ceil(CHANNELS_EACH * self.width / (self.lanes * self.oc))
-            runs = min(ceil(each * self.share / self.blocks), max(1, self.parts // least))
+            runs = min(ceil(each * self.share / blocks), max(1, self.parts // least))
             self.run = ceil(self.parts / runs)
         else:
             each = ceil(each / self.parts)
-            self.share = parted(self.blocks, 1, most, min(each, self.blocks))
+            self.share = parted(blocks, 1, most, min(each, blocks))
         self.runs = ceil(self.parts / self.run)
         self.shares = ceil(self.blocks / self.share)
 

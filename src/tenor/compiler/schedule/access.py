@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from tenor.ir.kernel import Affine, Guard
 from tenor.ir.node import Node, Shape, size
+from tenor.ir.symbolic import free
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["Coords", "NotAffine", "identity", "linear", "push", "strides_of"]
 
 Coords = tuple[Affine, ...]
+T = TypeVar("T")
 
 
 class NotAffine(Exception):  # noqa: N818 - not an error: it asks for a node to be stored
@@ -30,7 +32,18 @@ class NotAffine(Exception):  # noqa: N818 - not an error: it asks for a node to 
         self.node = node
 
 
-@functools.lru_cache(4096)
+def _remembered(function: Callable[[Shape], T]) -> Callable[[Shape], T]:
+    """Remember what a function gives for shapes that are known: of others it may ask questions."""
+    cached = functools.lru_cache(4096)(function)
+
+    @functools.wraps(function)
+    def call(shape: Shape) -> T:
+        return function(shape) if any(map(free, shape)) else cached(shape)
+
+    return call
+
+
+@_remembered
 def strides_of(shape: Shape) -> tuple[int, ...]:
     """Return row-major strides."""
     strides = [1] * len(shape)
@@ -39,7 +52,7 @@ def strides_of(shape: Shape) -> tuple[int, ...]:
     return tuple(strides)
 
 
-@functools.lru_cache(4096)
+@_remembered
 def identity(shape: Shape) -> Coords:
     """Return coordinates that are the domain's own index; dims of extent 1 stand still."""
     rank = len(shape)

@@ -18,6 +18,7 @@ from tenor.ir import dtype as dt
 from tenor.ir import op as ops
 from tenor.ir.kernel import Affine, Buffer, Expr, Guard, Kernel, Store
 from tenor.ir.node import Graph, Node, Shape, size
+from tenor.ir.symbolic import alike
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,7 +119,7 @@ class Expressions:
         return found
 
     def _load(self, node: Node, coords: Coords, guards: tuple[Guard, ...]) -> Expr:
-        same = not guards and node.shape == self.domain and coords == identity(node.shape)
+        same = not guards and alike(node.shape, self.domain) and coords == identity(node.shape)
         self.reads[node] = self.reads.get(node, True) and same
         if same and node in self.here:
             return self.here[node]

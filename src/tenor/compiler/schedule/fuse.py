@@ -18,6 +18,7 @@ from tenor.compiler.schedule.operand import awaited, operand_nodes, unshaped
 from tenor.ir import op as ops
 from tenor.ir.kernel import Affine, Kernel
 from tenor.ir.node import Graph, Node, Shape, size
+from tenor.ir.symbolic import alike
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -145,6 +146,7 @@ class Fusion:
         self.stored: set[Node] = set()
         self.hosts: dict[Node, tuple[Node, int]] = {}
         self._mark()
+        self._settle()
 
     # -- what is stored -----------------------------------------------------------------------
     def _mark(self) -> None:
@@ -200,6 +202,22 @@ class Fusion:
         for inlined in above:
             self.cost[inlined] -= cost
             self.depth[inlined] = 0
+
+    def _settle(self) -> None:
+        """Store what accesses need stored, from the first node to the last.
+
+        So that `fuse` begins again seldom: each time costs as much as all of a schedule.
+        """
+        for node in self.graph.nodes:
+            waiting = [node] if node in self.stored else []
+            while waiting:
+                try:
+                    for item in self._items(waiting[-1]):
+                        self._reads(item)
+                    waiting.pop()
+                except NotAffine as need:
+                    self.stored.add(need.node)
+                    waiting.append(need.node)
 
     # -- kernels ------------------------------------------------------------------------------
     def schedule(self) -> Schedule:
@@ -406,7 +424,7 @@ def _choose(
         if group.weight + weight > WIDE:
             continue
         reads_after = group.kind == "reduce" and item.node.op.family != "reduce"
-        if reads_after and group.domain == item.domain:
+        if reads_after and alike(group.domain, item.domain):
             continue
         # A reduction cannot read in its loop what the loop's end gives.
         inside = item.node.op.family != "reduce"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from tenor.compiler.schedule.access import identity, linear, strides_of
 from tenor.ir.kernel import Affine, Buffer, Kernel, Part
 from tenor.ir.node import size
+from tenor.ir.symbolic import alike
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -121,7 +122,8 @@ class _Search:
             return False
         if self._homes(n for n in nodes if n not in run.made) & self._homes(run.made):
             return False  # it reads a row of several, where a run has made one of them
-        if kernel.domain != kernels[run.members[0]].domain or (tail and run.tail not in (0, tail)):
+        domain = kernels[run.members[0]].domain
+        if not alike(kernel.domain, domain) or (tail and run.tail not in (0, tail)):
             return False
         tail = tail or run.tail
         if not tail or not self._aligned(number, [*inside, *_written(kernel)], tail):

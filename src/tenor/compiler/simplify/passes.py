@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tenor.ir import op as ops
 from tenor.ir.infer import infer
 from tenor.ir.node import Graph, Node, size
+from tenor.ir.symbolic import alike, applied
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,7 +148,7 @@ def collapse(graph: Graph, _target: Target | None = None) -> Graph:
             return _collapse_permute(rewriter, node, source)
         if source.op is node.op:
             source = source.inputs[0]
-        if source.shape == node.shape:
+        if alike(source.shape, node.shape):
             return source
         return rewriter.add(node.op, (source,), node.attrs)
 
@@ -194,13 +195,13 @@ def split_reduce(graph: Graph, _target: Target | None = None) -> Graph:
             return None
         source = rewriter.new[node.inputs[0]]
         dims = node.attrs[0]
-        long = max(dims, key=lambda d: source.shape[d], default=None)
         narrow = source.dtype.compute is not source.dtype  # a partial sum would be rounded
-        if long is None or narrow or size(source.shape[d] for d in dims) < LONG_REDUCTION:
+        if not dims or narrow or size(source.shape[d] for d in dims) < LONG_REDUCTION:
             return None
+        long = max(dims, key=lambda d: source.shape[d])
         extent = source.shape[long]
-        chunk = next((c for c in range(CHUNK, CHUNK // 8, -1) if extent % c == 0), None)
-        if chunk is None or extent < 2 * chunk:
+        chunk = applied(chunk_of, extent)
+        if chunk == 0 or extent < 2 * chunk:
             return None
         shape = (*source.shape[:long], extent // chunk, chunk, *source.shape[long + 1 :])
         inner = tuple(d + (d >= long) for d in dims)
@@ -210,6 +211,11 @@ def split_reduce(graph: Graph, _target: Target | None = None) -> Graph:
         return rewriter.add(ops.RESHAPE, (second,), (node.shape,))
 
     return rewrite(graph, rule)
+
+
+def chunk_of(extent: int) -> int:
+    """Return the longest part a long dim is cut into evenly; 0 where there is none."""
+    return next((c for c in range(CHUNK, CHUNK // 8, -1) if extent % c == 0), 0)
 
 
 def distinct(graph: Graph, _target: Target | None = None) -> Graph:
