@@ -170,7 +170,7 @@ class Walk:
         if not parts or state in self.cotangents or state.op is not ops.PERMUTE:
             return False
         on = [turned(part) for part in parts]
-        if None in on or len(state.shape) != 2 or self.watched(state):
+        if None in on or state.attrs[0] != (1, 0) or self.watched(state):
             return False
         self.parts[state] = []
         if self.wants(state.inputs[0]):
