@@ -87,6 +87,19 @@ def test_a_weight_of_a_loop_gets_one_product():
     assert launched(program)["matmul"] == 2 * STEPS + (STEPS - 1) + 2
 
 
+@pytest.mark.parametrize("dims", [(0, 1), (1, 0)])
+def test_a_permutation_of_a_weight_hands_its_gradient_back_the_same_way(dims):
+    rng = np.random.default_rng(0)
+    first = rng.standard_normal((3, 2)).astype(np.float32)
+    w = tn.tensor(first).requires_grad_()
+    turned = w.permute(*dims)
+    x = tn.tensor(rng.standard_normal((5, turned.shape[0])).astype(np.float32))
+    (x @ turned).sum().backward()
+    wanted = np.repeat(x.numpy().sum(0)[:, None], turned.shape[1], 1)
+    assert w.grad.shape == w.shape
+    assert np.allclose(w.grad.numpy().transpose(dims), wanted, atol=1e-5)
+
+
 def test_all_steps_share_their_code():
     leaves, x = parameters(), sequence()
     with programs() as found:
