@@ -11,12 +11,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from tenor.compiler.emit import llvm
 from tenor.compiler.lower import lower as lower_kernel
-from tenor.ir.kernel import Affine, Buffer, Expr, Guard, Kernel, Part, Store, ordered
+from tenor.ir.dtype import DType
+from tenor.ir.kernel import Expr, Kernel, Part, ordered
 from tenor.ir.node import size
 from tenor.ir.symbolic import Sizes, Sym, predicate, symbol, values_of
 
@@ -135,14 +136,13 @@ class _Localiser:
     def kernel(self, kernel: Kernel) -> Kernel:
         """Return a kernel with every number replaced."""
         change: Any = self.change
-        stores = [Store(s.buffer, change(s.affine), self.expr(s.expr)) for s in kernel.stores]
         return replace(
             kernel,
             domain=change(kernel.domain),
-            buffers=[change(b) for b in kernel.buffers],
-            stores=stores,
-            reductions=[(op, self.expr(e)) for op, e in kernel.reductions],
-            params={name: change(value) for name, value in kernel.params.items()},
+            buffers=change(kernel.buffers),
+            stores=change(kernel.stores),
+            reductions=change(kernel.reductions),
+            params=change(kernel.params),
             parts=tuple(Part(self.kernel(p.kernel), p.wires) for p in kernel.parts),
         )
 
@@ -155,16 +155,27 @@ class _Localiser:
         return self.known[root]
 
     def change(self, value: Any) -> Any:
-        """Return a value, or a nest of them, with every number replaced."""
+        """Return a value, or a nest of them, with every number replaced.
+
+        What is of another kind than those is refused: a program's number left in a kernel would be
+        taken for one of the kernel's own.
+        """
         kind = type(value)
         if kind is Sym:
             return self.number(value)
-        if kind is tuple:
-            return tuple([self.change(v) for v in value])
-        if kind is Affine:
-            return Affine(self.change(value.strides), self.change(value.offset))
-        if kind is Guard:
-            return Guard(*map(self.change, (value.affine, value.low, value.high)))
-        if kind is Buffer:
-            return Buffer(value.dtype, self.change(value.size), value.written)
+        if kind is tuple or kind is list:
+            return kind([self.change(v) for v in value])
+        if kind is dict:
+            return {name: self.change(v) for name, v in value.items()}
+        if kind is Expr:
+            return self.expr(value)
+        if kind is Kernel:
+            return self.kernel(value)
+        if is_dataclass(value) and not isinstance(value, type | DType):
+            names = [field.name for field in fields(value)]
+            return replace(value, **{n: self.change(getattr(value, n)) for n in names})
+        assert value is None or isinstance(value, PLAIN), f"a kernel may not hold {kind.__name__}"
         return value
+
+
+PLAIN: Final = (int, float, str, DType)
