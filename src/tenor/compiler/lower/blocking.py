@@ -19,6 +19,10 @@ __all__ = ["DEPTH", "Shape", "cycles_of", "depth_of", "lanes_of", "parted", "reg
 DEPTH: Final = 512
 """Longest run of k that goes through one accumulator before it is added to C."""
 
+TALLEST: Final = 14
+"""Rows of a register tile, at the most."""
+WAYS: Final = 8
+"""Rows, far apart by a power of two, that the first-level cache holds beside other data."""
 GRAIN: Final = 1_000_000
 """Multiply-adds a tile does at the least, where there is a choice."""
 TILES: Final = 8
@@ -58,7 +62,7 @@ def register_tile(m: int, n: int, width: int, target: Target) -> Shape:
         for vectors in range(1, 9):
             if vectors > 1 and (vectors - 1) * lanes >= n:
                 break
-            for rows in range(1, min(m, 14) + 1):
+            for rows in range(1, min(m, TALLEST if vectors == 1 else WAYS) + 1):
                 if rows * vectors + vectors > room:
                     break
                 cycles = cycles_of(m, n, Shape(rows, vectors, lanes), target)
@@ -86,7 +90,9 @@ def cycles_of(m: int, n: int, tile: Shape, target: Target) -> float:
     def step(rows: int, vectors: int) -> float:
         if not rows or not vectors:
             return 0
-        return max(each * rows * vectors, each * vectors + 0.5 * rows, 4) + 0.25
+        # A row of b comes from the second-level cache, an element of a from the first.
+        loads = 0.15 * vectors + 0.05 * rows
+        return max(each * rows * vectors, each * vectors + 0.5 * rows, 4) + loads + 0.25
 
     full_m, rest_m = divmod(m, tile.rows)
     full_n, rest_n = divmod(n, tile.columns)

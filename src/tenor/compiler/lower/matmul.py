@@ -14,6 +14,7 @@ from math import ceil, prod
 from typing import TYPE_CHECKING, Any, Final
 
 from tenor.compiler.lower.blocking import (
+    WAYS,
     Shape,
     depth_of,
     lanes_of,
@@ -44,6 +45,8 @@ LONG: Final = 2048
 """Columns of a large matrix that are worth reading at a time."""
 FETCHED: Final = 4
 """How much longer a multiply-add takes where each element of b is used once or twice."""
+SEEN: Final = 4
+"""How often rows of b are read where they lie: oftener, and packing them pays."""
 NEAR: Final = 16 * 1024
 """Bytes that are read where they lie, because the first-level cache holds them."""
 
@@ -169,9 +172,10 @@ class _Plan:
         across = ceil(self.nc / shape.columns)
         down = ceil(self.mc / shape.rows)
         near_b = self.depth * self.nc * size <= NEAR
-        self.pack_b = not self.turned and (p.b[1] != 1 or (down > 1 and not near_b))
-        crowded = p.a[0] * size % 2048 == 0 and shape.rows > 4 and across > 2
-        far = p.a[1] != 1 and not (p.a[0] == 1 and self.mc * self.depth * size <= 2 * NEAR)
+        self.pack_b = not self.turned and (p.b[1] != 1 or (down > SEEN and not near_b))
+        crowded = p.a[0] * size % 2048 == 0 and shape.rows > WAYS and across > 2
+        near_a = across <= 2 or self.mc * self.depth * size <= 2 * NEAR
+        far = p.a[1] != 1 and not (p.a[0] == 1 and near_a)
         convert = self.dtype is not self.compute and across > 1
         self.pack_a = crowded or far or convert
         if self.row:

@@ -7,7 +7,7 @@ where it lies and what is masked off never shows in the bits.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower.lane import first_lanes
 from tenor.compiler.lower.storage import compute_type, load_element, memory_type, store_element
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tenor.ir.dtype import DType
+
+AHEAD: Final = 8
+"""Steps of k a row of B is asked for ahead of, where it is far from the one before."""
+FAR: Final = 512
+"""Bytes from one row of B to the next that the machine does not foresee."""
 
 __all__ = ["Extent", "Micro", "micro_kernel", "multiply_add", "sweep", "write_sums"]
 
@@ -91,6 +96,12 @@ def micro_kernel(name: str, spec: Micro) -> Function:
                          mask=mask if j == spec.vectors - 1 else None)
             for j in range(spec.vectors)
         ]  # fmt: skip
+        if spec.b_step and not spec.align and spec.b_step * spec.b.itemsize >= FAR:
+            for j in range(spec.vectors):
+                f.prefetch(from_b, AHEAD * spec.b_step + j * spec.width, memory_type(spec.b))
+        if spec.a_step and spec.a_step * spec.a.itemsize >= FAR:
+            for row in dict.fromkeys((spec.rows[0], spec.rows[-1])):
+                f.prefetch(from_a, AHEAD * spec.a_step + row, memory_type(spec.a))
         totals = []
         for i, row in enumerate(spec.rows):
             x = f.splat(load_element(f, spec.a, from_a, row), spec.width)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower.formats import any_lane
 from tenor.compiler.lower.sort import merge_sort, sort_key
-from tenor.compiler.lower.storage import entry, repeat, upper
+from tenor.compiler.lower.storage import entry, upper
 from tenor.ir.loops import vector
 from tenor.ir.program import Lowered
 
