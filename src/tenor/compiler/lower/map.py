@@ -21,6 +21,10 @@ __all__ = ["lower_map"]
 
 LONG_ROW: Final = 1 << 15
 SPLIT: Final = 1 << 13
+LONG_CHAIN: Final = 12
+"""Instructions of one operation from which on a vector waits for itself."""
+WRITTEN: Final = 64
+"""Instructions up to which they are written out for two vectors."""
 
 
 def lower_map(kernel: Kernel, target: Target) -> Lowered:
@@ -63,18 +67,19 @@ def abreast(kernel: Kernel, apart: frozenset[str], target: Target) -> int:
     leave much of their last vector empty are taken narrower.
     """
     used = list(kernel.expressions())
-    if not apart or any(e.op == "random" for e in used):
+    if any(e.op == "random" for e in used):
         return 1
     own, called = (
         sum(COST.get(e.op, 1) for e in used if (e.op in apart) is c) for c in (False, True)
     )
-    if own > 2 * called:
+    long = any(COST.get(e.op, 1) > LONG_CHAIN for e in used)
+    if own > (WRITTEN if long and not apart else 2 * called):
         return 1  # it would be as many times the code, and the time to compile it
     loads = [e for e in used if e.op == "load"]
     affines = [*(s.affine for s in kernel.stores), *(e.attrs[1] for e in loads)]
     if any(e.args for e in loads) or any(a.strides[-1] not in (0, 1) for a in affines):
         return 1
-    count = 4 if target.registers >= 32 else 2
+    count = 4 if apart and target.registers >= 32 else 2
     if len(kernel.domain) > 1:
         while count > 1 and -kernel.domain[-1] % (count * target.lanes(32)) * 8 > kernel.domain[-1]:
             count //= 2
