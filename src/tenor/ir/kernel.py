@@ -124,11 +124,19 @@ def ordered(roots: Iterable[Expr], known: Container[object] = ()) -> Iterator[Ex
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """A pointer argument of a kernel: element type, number of elements, whether it is written."""
+    """A pointer argument of a kernel.
+
+    Attributes:
+        dtype, size: Of its elements, and how many.
+        written: Whether the kernel writes it.
+        streamed: Whether it begins on a cache line, is large, and nothing reads it soon: it is
+            written past the caches.
+    """
 
     dtype: DType
     size: int
     written: bool = False
+    streamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

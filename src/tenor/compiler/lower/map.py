@@ -31,10 +31,19 @@ def lower_map(kernel: Kernel, target: Target) -> Lowered:
     """Lower a map kernel.
 
     One contiguous run: a tile is an element, the range says how many, and the code is the same
-    for every length. More dims: a tile is some rows; a long row is cut.
+    for every length; a range begins at a multiple of 64 where something is streamed. More dims: a
+    tile is some rows; a long row is cut.
     """
     kernel = simplify(kernel)
     e, low, high = begin(kernel)
+    made = _written(kernel, target, e, low, high)
+    if e.streams:
+        e.f.fence()
+    return made
+
+
+def _written(kernel: Kernel, target: Target, e: Evaluator, low: Value, high: Value) -> Lowered:
+    e.even = True
     total = size(kernel.domain)
     seen: set[Expr] = set()
     weight = sum(expr_cost(s.expr, seen) + 1 for s in kernel.stores)
