@@ -452,6 +452,6 @@ VALUES: Final[dict[str, Callable[[Printer, Instr], str]]] = {
     **dict.fromkeys(COMPARISONS, Printer.compare),
 }  # fmt: skip
 STATEMENTS: Final[dict[str, Callable[[Printer, Instr], None]]] = {
-    "store": Printer.store, "fence": Printer.fence, "prefetch": Printer.prefetch, "call": Printer.call,
-    "for": Printer.for_, "while": Printer.while_, "if": Printer.if_,
+    "store": Printer.store, "fence": Printer.fence, "prefetch": Printer.prefetch,
+    "call": Printer.call, "for": Printer.for_, "while": Printer.while_, "if": Printer.if_,
 }  # fmt: skip

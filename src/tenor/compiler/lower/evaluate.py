@@ -401,7 +401,6 @@ class Evaluator:
             else:
                 f.if_(f.extract(self.mask, lane), partial(f.store, one, pointer, where))
 
-
     def _line(self, number: int, affine: Affine) -> int:
         """Return the alignment of a vector that is to be written past the caches, or 0."""
         buffer = self.kernel.buffers[number]

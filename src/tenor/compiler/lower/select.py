@@ -43,9 +43,7 @@ class Notes:
         k: How many are wanted.
     """
 
-    def __init__(
-        self, f: Function, kernel: Kernel, x: Value, scratch: Value, room: int
-    ) -> None:
+    def __init__(self, f: Function, kernel: Kernel, x: Value, scratch: Value, room: int) -> None:
         p = kernel.params
         self.f, self.x, self.dtype = f, x, kernel.buffers[0].dtype
         self.inner, self.descending, self.k = p["inner"], p["descending"], p["k"]

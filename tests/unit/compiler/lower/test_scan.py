@@ -97,7 +97,9 @@ def awkward(dtype, shape):
 @DTYPES
 @pytest.mark.parametrize("descending", [False, True])
 @pytest.mark.parametrize("order", ["any", "rising", "falling", "equal"])
-@pytest.mark.parametrize(("k", "shape"), [(1, (2, 900, 1)), (40, (2, 1733, 3)), (400, (1, 2500, 1))])
+@pytest.mark.parametrize(
+    ("k", "shape"), [(1, (2, 900, 1)), (40, (2, 1733, 3)), (400, (1, 2500, 1))]
+)
 def test_topk_is_the_beginning_of_argsort(dtype, descending, order, k, shape):
     x = awkward(dtype, shape)
     if order != "any":
