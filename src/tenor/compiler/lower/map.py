@@ -24,7 +24,7 @@ SPLIT: Final = 1 << 13
 LONG_CHAIN: Final = 12
 """Instructions of one operation from which on a vector waits for itself."""
 WRITTEN: Final = 64
-"""Instructions up to which they are written out for two vectors."""
+"""Instructions up to which they are written out for two vectors, and written past the caches."""
 
 
 def lower_map(kernel: Kernel, target: Target) -> Lowered:
@@ -43,10 +43,10 @@ def lower_map(kernel: Kernel, target: Target) -> Lowered:
 
 
 def _written(kernel: Kernel, target: Target, e: Evaluator, low: Value, high: Value) -> Lowered:
-    e.even = True
     total = size(kernel.domain)
     seen: set[Expr] = set()
     weight = sum(expr_cost(s.expr, seen) + 1 for s in kernel.stores)
+    e.even = weight <= WRITTEN  # what computes for longer does not wait for memory
     e.width = target.lanes(32)
     cost = total * weight // (2 * e.width) + total // 8
     if total == 0:
