@@ -95,7 +95,7 @@ def _forward(body: Callable[..., Any], drawn: tuple[Drawn, ...]) -> Callable[[An
 
 
 def _gradients(body: Callable[..., Any], drawn: tuple[Drawn, ...]) -> Callable[[Any], Work]:
-    """Forward and backward; the last input is what comes back, if there is one more than taken."""
+    """Forward and backward; the last input is the gradient that comes back."""
 
     def make(lib: Any) -> Work:
         *xs, g = _tensors(lib, drawn)
@@ -104,10 +104,11 @@ def _gradients(body: Callable[..., Any], drawn: tuple[Drawn, ...]) -> Callable[[
         def run() -> Any:
             y = body(lib, *xs)
             y.backward(g)
-            found = forced(y.detach(), *(x.grad for x in wanted))
+            # What y holds is computed along with the gradients: it is still wanted.
+            found = forced(*(x.grad for x in wanted))
             for x in wanted:
                 x.grad = None
-            return found
+            return y, *found
 
         return run
 

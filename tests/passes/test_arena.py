@@ -74,3 +74,43 @@ def test_a_value_that_lives_long_keeps_its_bytes():
         return %5
     """
     assert after("arena", graph(body)).arena == 3 * BYTES
+
+
+def streamed(body):
+    """Return, for each kernel, which of its buffers are written past the caches."""
+    kernels = after("arena", graph(body)).schedule.kernels
+    return [[b.streamed for b in kernel.buffers] for kernel in kernels]
+
+
+def test_a_large_output_is_written_past_the_caches():
+    body = """
+        %0 = leaf f32[2048,{n}]
+        %1 = exp f32[2048,{n}] (%0)
+        return %1
+    """
+    assert streamed(body.replace("{n}", "2048")) == [[False, True]]
+    assert streamed(body.replace("{n}", "100")) == [[False, False]]
+
+
+def test_an_output_that_another_kernel_reads_is_not():
+    body = """
+        %0 = leaf f32[2048,2048]
+        %1 = cumsum f32[2048,2048] (%0) dim=1 reverse=false
+        %2 = cumsum f32[2048,2048] (%1) dim=1 reverse=false
+        return %1, %2
+    """
+    assert streamed(body) == [[False, False], [False, True]]
+
+
+def test_among_rows_the_output_is_and_what_is_kept_private_is_not():
+    body = """
+        %0 = leaf f32[2048,2048]
+        %1 = sum f32[2048,1] (%0) dims=[1]
+        %2 = expand f32[2048,2048] (%1) shape=[2048,2048]
+        %3 = sub f32[2048,2048] (%0, %2)
+        return %3
+    """
+    kernel = after("arena", graph(body)).schedule.kernels[0]
+    first, second = (part.kernel for part in kernel.parts)
+    assert not any(b.streamed for b in first.buffers)
+    assert sum(b.streamed for b in second.buffers) == 1

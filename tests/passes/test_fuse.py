@@ -279,3 +279,32 @@ def test_behind_a_barrier_is_computed_after_what_it_waits_for():
     """
     assert kernels(body) == ["exp", "matmul", "tanh"]
     assert kernels(body.replace("(%0, %4)", "(%0)"))[0] == "exp+tanh"
+
+
+def test_a_reduction_nobody_reads_waits_for_a_later_one():
+    """Gradients of a bias and of a weight: the same values are read once for both."""
+    body = """
+        %0 = leaf f32[40,50]
+        %1 = sum f32[1,50] (%0) dims=[0]
+        %2 = sum f32[40,1] (%0) dims=[1]
+        %3 = expand f32[40,50] (%2) shape=[40,50]
+        %4 = mul f32[40,50] (%0, %3)
+        %5 = sum f32[1,50] (%4) dims=[0]
+        return %1, %5
+    """
+    schedule = after("fuse", graph(body)).schedule
+    assert [k.reduce_dims for k in schedule.kernels] == [(1,), (0,)]
+    assert len(schedule.kernels[1].reductions) == 2
+
+
+def test_a_reduction_that_is_read_does_not_wait():
+    body = """
+        %0 = leaf f32[40,50]
+        %1 = sum f32[1,50] (%0) dims=[0]
+        %2 = expand f32[40,50] (%1) shape=[40,50]
+        %3 = mul f32[40,50] (%0, %2)
+        %4 = sum f32[1,50] (%3) dims=[0]
+        return %4
+    """
+    kernels = after("fuse", graph(body)).schedule.kernels
+    assert [len(k.reductions) for k in kernels] == [1, 1]

@@ -151,3 +151,25 @@ def test_a_kernel_waits_for_some_others_but_not_for_long():
         return %{end + 1}
     """
         assert ("sum+sub" in labels(body)) == (steps == 3)
+
+
+def test_a_kernel_hurries_where_another_in_between_reads_what_the_rows_made():
+    """The gradients of a layer norm's weight stand between its rows and those of the input's."""
+    body = """
+        %0 = leaf f32[40,50]
+        %1 = sum f32[40,1] (%0) dims=[1]
+        %2 = expand f32[40,50] (%1) shape=[40,50]
+        %3 = sub f32[40,50] (%0, %2)
+        %4 = mul f32[40,50] (%3, %0)
+        %5 = exp f32[40,50] (%4)
+        %6 = sum f32[1,50] (%4) dims=[0]
+        %7 = sum f32[40,1] (%5) dims=[1]
+        %8 = expand f32[40,50] (%7) shape=[40,50]
+        %9 = div f32[40,50] (%5, %8)
+        return %9, %6
+    """
+    schedule, _ = left(body)
+    assert sorted(k.kind for k in schedule.kernels) == ["reduce", "rows"]
+    rows, column = sorted(schedule.labels, key=len, reverse=True)
+    assert rows.endswith("div")
+    assert column == "sum"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tenor.compiler.bodies import body_of, key_of, localised
 from tenor.compiler.emit import llvm
@@ -48,6 +49,9 @@ __all__ = [
     "rows",
     "separate",
 ]
+
+STREAMED: Final = 8 << 20
+"""Bytes from which on an output leaves the caches of a core before anybody reads it."""
 
 
 @dataclass
@@ -125,13 +129,39 @@ def prepare(assembly: Assembly, target: Target) -> Assembly:
 def place(assembly: Assembly, _target: Target) -> Assembly:
     """Lay intermediate values out in the arena by lifetime."""
     assembly.where, assembly.arena = place_values(assembly.schedule)
-    return assembly
+    return stream(assembly)
 
 
 def place_apart(assembly: Assembly, _target: Target) -> Assembly:
     """Give every intermediate value its own bytes."""
     assembly.where, assembly.arena = place_values(assembly.schedule, reuse=False)
+    return stream(assembly)
+
+
+def stream(assembly: Assembly) -> Assembly:
+    """Mark the large outputs that no other kernel touches: they are written past the caches."""
+    schedule, where = assembly.schedule, assembly.where
+    touched = Counter(node for values in schedule.values for node in set(values))
+    for i, (kernel, values) in enumerate(zip(schedule.kernels, schedule.values, strict=True)):
+        marked = [
+            b.written and b.size * b.dtype.itemsize >= STREAMED and touched[node] == 1
+            and where[node].space == "output" and where[node].at not in schedule.donated
+            for node, b in zip(values, kernel.buffers, strict=True)
+        ]  # fmt: skip
+        if any(marked):
+            schedule.kernels[i] = _streaming(kernel, marked)
     return assembly
+
+
+def _streaming(kernel: Kernel, marked: list[bool]) -> Kernel:
+    buffers = [
+        replace(b, streamed=m) if m else b for b, m in zip(kernel.buffers, marked, strict=True)
+    ]
+    parts = tuple(
+        replace(part, kernel=_streaming(part.kernel, [w >= 0 and marked[w] for w in part.wires]))
+        for part in kernel.parts
+    )
+    return replace(kernel, buffers=buffers, parts=parts)
 
 
 def dedupe(assembly: Assembly, _target: Target) -> Assembly:

@@ -132,12 +132,15 @@ class Buffer:
         written: Whether the kernel writes there.
         start: The element of the value it points to; no part of what the kernel is, so kernels
             that touch other parts of a value are one.
+        streamed: Whether it begins on a cache line, is large, and nothing reads it soon: it is
+            written past the caches.
     """
 
     dtype: DType
     size: int
     written: bool = False
     start: int = field(default=0, compare=False)
+    streamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

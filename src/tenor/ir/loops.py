@@ -256,12 +256,19 @@ class Function:
 
     def store(
         self, value: Value, pointer: Value, offset: Value | int = 0,
-        *, align: int = 0, mask: Value | None = None,
+        *, align: int = 0, mask: Value | None = None, stream: bool = False,
     ) -> None:  # fmt: skip
-        """Store a scalar or vector at `offset` elements; masked-off lanes are left alone."""
+        """Store a scalar or vector at `offset` elements; masked-off lanes are left alone.
+
+        `stream`, of a whole aligned vector, writes past the caches; `fence` ends such writes.
+        """
         at = self.gep(pointer, offset, element(value.type))
         args = (value, at) if mask is None else (value, at, mask)
-        self.block.instrs.append(Instr("store", args, (), (align,)))
+        self.block.instrs.append(Instr("store", args, (), (align, stream)))
+
+    def fence(self) -> None:
+        """Wait until every thread sees what was written."""
+        self.block.instrs.append(Instr("fence", ()))
 
     def prefetch(
         self, pointer: Value, offset: Value | int, elem: str, *, write: bool = False

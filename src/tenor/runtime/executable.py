@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Block", "Executable", "Interrupted", "load"]
 
+PIECES: Final = 64
+"""Ranges of tiles a launch is handed out in; and elements whose cache lines are whole."""
 SERIAL_NS: Final = 20_000
 """Below this a kernel is done before another thread has noticed it."""
 RELEASE_NS: Final = 50_000
@@ -160,7 +162,9 @@ class Executable:
         for launch in program.launches:
             tiles, scratch, cost = program.shapes[launch.kernel]
             spread = tiles > 1 and cost > SERIAL_NS
-            chunk = max(1, tiles // 64) if spread else 0
+            chunk = max(1, tiles // PIECES) if spread else 0
+            if chunk > PIECES:  # tiles may be single elements: whole cache lines of them
+                chunk -= chunk % PIECES
             self.parallel |= spread
             address, first = addresses[launch.kernel], len(arguments) // 2
             launches += [address, first, len(launch.pointers), tiles, chunk]

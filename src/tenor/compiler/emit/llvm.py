@@ -94,6 +94,7 @@ class Module:
         self.target = target
         self.declarations: set[str] = set()
         self.bodies: list[str] = []
+        self.streams = False
         self.names: dict[str, str] = {}
         self.needs: dict[str, list[Sym]] = {}
 
@@ -101,7 +102,8 @@ class Module:
         """Return the module."""
         width = self.target.vector_bits
         attributes = f'attributes #0 = {{ nounwind "prefer-vector-width"="{width}" }}'
-        return "\n".join([*sorted(self.declarations), *self.bodies, attributes, ""])
+        notes = ["!0 = !{i32 1}"] * self.streams
+        return "\n".join([*sorted(self.declarations), *self.bodies, attributes, *notes, ""])
 
     def define(self, function: Function, symbol: str, *, exported: bool) -> None:
         """Print a function, its callees first."""
@@ -349,13 +351,19 @@ class Printer:
         value, pointer, *mask = instr.args
         align = instr.attrs[0] or BYTES[element(value.type)]
         if not mask:
-            self.line(f"store {self.typed(value)}, {self.typed(pointer)}, align {align}")
+            past = ", !nontemporal !0" if instr.attrs[1] else ""
+            self.module.streams |= bool(past)
+            self.line(f"store {self.typed(value)}, {self.typed(pointer)}, align {align}{past}")
             return
         vector, flags = type_name(value.type), type_name(mask[0].type)
         full = f"llvm.masked.store.{suffix(value.type)}.p0"
         self.declare("void", full, vector, "ptr", "i32 immarg", flags)
         call = f"{self.typed(value)}, {self.typed(pointer)}, i32 {align}, {self.typed(mask[0])}"
         self.line(f"call void @{full}({call})")
+
+    def fence(self, _instr: Instr) -> None:
+        """Order all memory accesses."""
+        self.line("fence seq_cst")
 
     def prefetch(self, instr: Instr) -> None:
         """Ask for a cache line."""
@@ -491,6 +499,6 @@ VALUES: Final[dict[str, Callable[[Printer, Instr], str]]] = {
     **dict.fromkeys(COMPARISONS, Printer.compare),
 }  # fmt: skip
 STATEMENTS: Final[dict[str, Callable[[Printer, Instr], None]]] = {
-    "store": Printer.store, "prefetch": Printer.prefetch, "call": Printer.call,
-    "for": Printer.for_, "while": Printer.while_, "if": Printer.if_,
+    "store": Printer.store, "fence": Printer.fence, "prefetch": Printer.prefetch,
+    "call": Printer.call, "for": Printer.for_, "while": Printer.while_, "if": Printer.if_,
 }  # fmt: skip

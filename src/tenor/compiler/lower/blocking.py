@@ -22,6 +22,10 @@ __all__ = ["DEPTH", "MANY", "TILES", "Shape", "cycles_of", "depth_of", "lanes_of
 DEPTH: Final = 512
 """Longest run of k that goes through one accumulator before it is added to C."""
 
+TALLEST: Final = 14
+"""Rows of a register tile, at the most."""
+WAYS: Final = 8
+"""Rows, far apart by a power of two, that the first-level cache holds beside other data."""
 GRAIN: Final = 1_000_000
 """Multiply-adds a tile does at the least, where there is a choice."""
 MANY: Final = 4096
@@ -75,7 +79,7 @@ def register_tile(m: int, n: int, width: int, target: Target, panel: int = 0) ->
         for vectors in range(1, 9):
             if vectors > 1 and (vectors - 1) * lanes >= n:
                 break
-            for rows in range(1, min(m, 14) + 1):
+            for rows in range(1, min(m, TALLEST if vectors == 1 else WAYS) + 1):
                 if rows * vectors + vectors > room or (panel and panel % (vectors * lanes)):
                     break
                 cycles = cycles_of(m, n, Shape(rows, vectors, lanes))

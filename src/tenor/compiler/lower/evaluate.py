@@ -60,6 +60,8 @@ class Evaluator:
         shift: Elements by which the vector dim's index is moved (unrolling).
         turned: Loads whose vectors stand in scratch, and at which element.
         apart: Operations that are functions of their own.
+        even: Whether unmasked vectors begin at a multiple of the width.
+        streams: Whether something was written past the caches.
     """
 
     def __init__(
@@ -82,6 +84,8 @@ class Evaluator:
         self.levels: dict[int, int] = {}
         self.apart = often_used(kernel)
         self.depths: dict[Expr, int] = {}
+        self.even = False
+        self.streams = False
 
     # -- levels -------------------------------------------------------------------------------
     def enter(self, level: int) -> None:
@@ -414,7 +418,9 @@ class Evaluator:
         if affine.strides[self.vector_dim] == 1:
             base = f.gep(pointer, self.affine(affine, skip=self.vector_dim), memory_type(dtype))
             index = f.add(self.axes[self.vector_dim].index, self.shift)
-            f.store(raw, base, index, mask=self.mask)
+            line = self._line(number, affine)
+            f.store(raw, base, index, mask=self.mask, align=line, stream=bool(line))
+            self.streams |= bool(line)
             return
         at = self.lanes_of(affine)
         for lane in range(self.width):
@@ -423,6 +429,22 @@ class Evaluator:
                 f.store(one, pointer, where)
             else:
                 f.if_(f.extract(self.mask, lane), partial(f.store, one, pointer, where))
+
+    def _line(self, number: int, affine: Affine) -> int:
+        """Return the alignment of a vector that is to be written past the caches, or 0."""
+        buffer = self.kernel.buffers[number]
+        if not (buffer.streamed and self.even and self.mask is None):
+            return 0
+        whole = min(LINE, self.width * buffer.dtype.itemsize)
+        steps = [s for d, s in enumerate(affine.strides) if d != self.vector_dim]
+        uneven = any(s * buffer.dtype.itemsize % whole for s in (*steps, affine.offset))
+        return 0 if uneven or whole < LEAST else whole
+
+
+LINE: Final = 64
+"""Bytes of a cache line, which every buffer begins at."""
+LEAST: Final = 16
+"""Bytes a vector has at least to be written past the caches."""
 
 
 def f_zero(type_: str) -> Value:

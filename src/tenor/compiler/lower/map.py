@@ -26,6 +26,11 @@ FAR: Final = 20
 LONG_TILE: Final = 200_000
 """Operations of a tile of rows, where it can be halved; the same on every machine."""
 
+LONG_CHAIN: Final = 12
+"""Instructions of one operation from which on a vector waits for itself."""
+WRITTEN: Final = 64
+"""Instructions up to which they are written out for two vectors, and written past the caches."""
+
 
 def runs(kernel: Kernel, target: Target) -> bool:
     """Tell whether `lower_run` is as good as `lower_map`: nothing is read across the rows."""
@@ -84,12 +89,21 @@ def lower_map(kernel: Kernel, target: Target) -> Lowered:
     """Lower a map kernel.
 
     One contiguous run: a tile is an element, the range says how many, and the code is the same
-    for every length. More dims: a tile is some rows; a long row is cut.
+    for every length; a range begins at a multiple of 64 where something is streamed. More dims: a
+    tile is some rows; a long row is cut.
     """
     kernel = simplify(kernel)
     e, low, high = begin(kernel)
+    made = _written(kernel, target, e, low, high)
+    if e.streams:
+        e.f.fence()
+    return made
+
+
+def _written(kernel: Kernel, target: Target, e: Evaluator, low: Value, high: Value) -> Lowered:
     total = size(kernel.domain)
     weight = _weight(kernel)
+    e.even = weight <= WRITTEN  # what computes for longer does not wait for memory
     e.width = target.lanes(32)
     cost = total * weight // (2 * e.width) + total * _moving(kernel) // 32
     if total == 0:
@@ -127,18 +141,19 @@ def abreast(kernel: Kernel, apart: frozenset[str], target: Target) -> int:
     leave much of their last vector empty are taken narrower.
     """
     used = list(kernel.expressions())
-    if not apart or any(e.op == "random" for e in used):
+    if any(e.op == "random" for e in used):
         return 1
     own, called = (
         sum(COST.get(e.op, 1) for e in used if (e.op in apart) is c) for c in (False, True)
     )
-    if own > 2 * called:
+    long = any(COST.get(e.op, 1) > LONG_CHAIN for e in used)
+    if own > (WRITTEN if long and not apart else 2 * called):
         return 1  # it would be as many times the code, and the time to compile it
     loads = [e for e in used if e.op == "load"]
     affines = [*(s.affine for s in kernel.stores), *(e.attrs[1] for e in loads)]
     if any(e.args for e in loads) or any(a.strides[-1] not in (0, 1) for a in affines):
         return 1
-    count = 4 if target.registers >= 32 else 2
+    count = 4 if apart and target.registers >= 32 else 2
     if len(kernel.domain) > 1:
         while count > 1 and -kernel.domain[-1] % (count * target.lanes(32)) * 8 > kernel.domain[-1]:
             count //= 2

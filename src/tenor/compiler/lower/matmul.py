@@ -18,6 +18,7 @@ from tenor.compiler.lower.blocking import (
     DEPTH,
     MANY,
     TILES,
+    WAYS,
     Shape,
     depth_of,
     lanes_of,
@@ -54,14 +55,14 @@ LONG: Final = 2048
 """Columns of a large matrix that are worth reading at a time."""
 FETCHED: Final = 8
 """How much longer a multiply-add takes where each element of b is used once or twice."""
+SEEN: Final = 4
+"""How often rows of b are read where they lie: oftener, and packing them pays."""
 NEAR: Final = 16 * 1024
 """Bytes that are read where they lie, because the first-level cache holds them."""
 LINES: Final = 16
 """Steps of k packed at a time where A is contiguous along its rows."""
 FEWER: Final = 0.75
 """Share of the wanted tiles that will do."""
-CROWD: Final = 8
-"""Rows of A up to which a set of the first-level cache holds a line of each."""
 
 
 @dataclass(frozen=True)
@@ -257,9 +258,10 @@ class _Plan:
         down = ceil(self.mc / shape.rows)
         near_b = self.depth * self.nc * size <= NEAR
         in_place = self.turned or p.panel
-        self.pack_b = not in_place and (p.b[1] != 1 or (down > 1 and not near_b))
-        crowded = p.a[0] * size % 2048 == 0 and shape.rows > CROWD and across > 2
-        far = p.a[1] != 1 and not (p.a[0] == 1 and self.mc * self.depth * size <= 2 * NEAR)
+        self.pack_b = not in_place and (p.b[1] != 1 or (down > SEEN and not near_b))
+        crowded = p.a[0] * size % 2048 == 0 and shape.rows > WAYS and across > 2
+        near_a = across <= 2 or self.mc * self.depth * size <= 2 * NEAR
+        far = p.a[1] != 1 and not (p.a[0] == 1 and near_a)
         convert = self.dtype is not self.compute and across > 1
         self.pack_a = crowded or far or convert
         self.whole_a = far and self.pack_a

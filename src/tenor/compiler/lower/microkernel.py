@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
     from tenor.ir.dtype import DType
 
+AHEAD: Final = 8
+"""Steps of k a row of B is asked for ahead of, where it is far from the one before."""
+FAR: Final = 512
+"""Bytes from one row of B to the next that the machine does not foresee."""
+
 __all__ = ["Extent", "Micro", "micro_kernel", "multiply_add", "sweep", "write_sums"]
 
 
@@ -108,6 +113,12 @@ def micro_kernel(name: str, spec: Micro) -> Function:
             for line in range(0, spec.vectors * spec.width * spec.b.itemsize, LINE):
                 far = spec.ahead * spec.b_step + line // spec.b.itemsize
                 f.prefetch(from_b, far, memory_type(spec.b))
+        elif spec.b_step and not spec.align and spec.b_step * spec.b.itemsize >= FAR:
+            for j in range(spec.vectors):
+                f.prefetch(from_b, AHEAD * spec.b_step + j * spec.width, memory_type(spec.b))
+        if spec.a_step and spec.a_step * spec.a.itemsize >= FAR:
+            for row in dict.fromkeys((spec.rows[0], spec.rows[-1])):
+                f.prefetch(from_a, AHEAD * spec.a_step + row, memory_type(spec.a))
         totals = []
         for i, row in enumerate(spec.rows):
             x = f.splat(load_element(f, spec.a, from_a, row), spec.width)

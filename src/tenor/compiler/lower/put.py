@@ -60,6 +60,7 @@ class Lines:
         block: The widest block.
         wide: Whether values stand in scratch.
         width: Lanes of a vector.
+        line: The alignment of vectors that are written past the caches, or 0.
     """
 
     f: Function
@@ -77,6 +78,7 @@ class Lines:
     block: int
     wide: bool
     width: int
+    line: int
 
     def place(self, row: Value, i: Value) -> Value:
         """Return where element (row, i) lies in x and out."""
@@ -111,7 +113,9 @@ class Lines:
                 value = load_element(self.f, self.dtype, self.x, self.place(row, i), n)
             else:
                 value = self.f.const(self.fill, vector(compute_type(self.dtype), n))
-            store_element(self.f, self.stands_as, value, self.pointer, self.meanwhile(row, i))
+            line = self.line if n == self.width else 0
+            store_element(self.f, self.stands_as, value, self.pointer, self.meanwhile(row, i),
+                          align=line, stream=bool(line))  # fmt: skip
 
         self.each(copy)
 
@@ -173,6 +177,10 @@ def lower_lines(
     dtype = kernel.buffers[-1].dtype
     wide = kernel.params["mode"] == "add" and dtype.compute is not dtype
     block = block_of(outer, inner)
+    width = target.lanes(8 * dtype.compute.itemsize)
+    line = width * dtype.itemsize
+    if wide or not kernel.buffers[-1].streamed or inner % width or block % width or width == 1:
+        line = 0
     across = -(-inner // block)
     most = -(-length // stretches)
     stretches = -(-length // most) if length else 1
@@ -189,14 +197,16 @@ def lower_lines(
         base = f.mul(o, length)
         lines = Lines(
             f, dtype, x, fill, out, scratch if wide else out, rows, inner,
-            base if start is None else f.add(base, start), start, low, high, block, wide,
-            target.lanes(8 * dtype.compute.itemsize),
+            base if start is None else f.add(base, start), start, low, high, block, wide, width,
+            line,
         )  # fmt: skip
         lines.begin()
         write(lines, (index, source), o)
         lines.finish()
 
     f.loop(begin, end, 1, tile)
+    if line:
+        f.fence()
     cost = outer * inner * (length + 2 * count) // 2
     return Lowered(f, outer * across * stretches, 4 * most * block if wide else 0, cost)
 

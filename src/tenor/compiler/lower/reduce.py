@@ -76,11 +76,13 @@ class Accumulator:
     Attributes:
         op: "sum", "prod", "max", "min", "argmax" or "argmin".
         dtype: The dtype of the elements.
+        place: The type of a position.
     """
 
-    def __init__(self, op: str, dtype: DType) -> None:
+    def __init__(self, op: str, dtype: DType, count: int) -> None:
         self.op = op
         self.dtype = dtype
+        self.place = "i32" if count < 1 << 31 else "i64"
         self.indexed = op.startswith("arg")
         self.drifts = op == "sum" and dtype.kind == "float"
 
@@ -88,7 +90,8 @@ class Accumulator:
         """Return the values before the first element."""
         kind = register_type(self.dtype, count)
         start = Value(kind, const=self._identity())
-        return [start, Value(vector("i64", count), const=-1)] if self.indexed else [start]
+        # -1: every element so far is the identity itself.
+        return [start, Value(vector(self.place, count), const=-1)] if self.indexed else [start]
 
     def _identity(self) -> float:
         if self.op in ("sum", "prod"):
@@ -110,7 +113,8 @@ class Accumulator:
             name = {"sum": "add", "prod": "mul", "max": "maximum", "min": "minimum"}[self.op]
             return [ELEMENT[name](f, [held[0], x], self.dtype.compute)]
         assert at is not None
-        return self.join(e, held, [x, at])
+        better = self._beats(e, x, held[0])  # among equals the earlier one was there before
+        return [f.select(better, x, held[0]), f.select(better, at, held[1])]
 
     def join(self, e: Evaluator, a: list[Value], b: list[Value]) -> list[Value]:
         """Return two runs of values as one; the earlier position wins among equals."""
@@ -119,7 +123,7 @@ class Accumulator:
             return self.take(e, a, b[0], None)
         better = self._beats(e, b[0], a[0])
         equal = f.op("and", f.op("xor", better, 1), f.op("xor", self._beats(e, a[0], b[0]), 1))
-        # -1 marks an accumulator that has seen nothing; as an unsigned number it is the last.
+        # -1, as an unsigned number, is the last.
         earlier = f.op("and", equal, f.compare("ult", b[1], a[1]))
         chosen = f.op("or", better, earlier)
         return [f.select(chosen, b[0], a[0]), f.select(chosen, b[1], a[1])]
@@ -128,18 +132,26 @@ class Accumulator:
         """Tell whether a is strictly better than b; NaN beats everything but NaN."""
         f, kind = e.f, self.dtype.kind
         names = {
-            "argmax": {"float": "ogt", "int": "sgt", "uint": "ugt", "bool": "ugt"},
-            "argmin": {"float": "olt", "int": "slt", "uint": "ult", "bool": "ult"},
+            "argmax": {"float": "ugt", "int": "sgt", "uint": "ugt", "bool": "ugt"},
+            "argmin": {"float": "ult", "int": "slt", "uint": "ult", "bool": "ult"},
         }
         test = f.compare(names[self.op][kind], a, b)
         if kind != "float":
             return test
-        nan = f.op("and", f.compare("uno", a, a), f.op("xor", f.compare("uno", b, b), 1))
-        return f.op("or", test, nan)
+        # The test is true as well where either is NaN.
+        return f.op("and", test, f.op("xor", f.compare("uno", b, b), 1))
 
-    def result(self, held: list[Value]) -> Value:
-        """Return what the reduction gives."""
-        return held[-1]
+    def where(self, e: Evaluator, position: Value, width: int) -> Value:
+        """Return a position, known to be in range, for each lane."""
+        return e.f.splat(e.f.convert("trunc_int", position, self.place), width)
+
+    def result(self, f: Function, held: list[Value]) -> Value:
+        """Return what the reduction gives; the first of elements that are all the identity."""
+        if not self.indexed:
+            return held[-1]
+        count = lanes(held[-1].type)
+        found = f.select(f.compare("eq", held[-1], -1), f.const(0, held[-1].type), held[-1])
+        return f.convert("zext", found, vector("i64", count))
 
 
 class _Loops:
@@ -149,7 +161,8 @@ class _Loops:
         self.kernel = kernel
         self.e = e
         self.target = target
-        self.accumulators = [Accumulator(op, x.dtype) for op, x in kernel.reductions]
+        count = size(kernel.domain[d] for d in kernel.reduce_dims)
+        self.accumulators = [Accumulator(op, x.dtype, count) for op, x in kernel.reductions]
         dims = set(kernel.reduce_dims)
         self.kept = [d for d in range(len(kernel.domain)) if d not in dims]
         self.reduced = list(kernel.reduce_dims)
@@ -269,7 +282,7 @@ class _Loops:
         for accumulator, values, (_, x) in zip(
             self.accumulators, self.split(held), self.kernel.reductions, strict=True
         ):
-            made = accumulator.result(values)
+            made = accumulator.result(e.f, values)
             results.append(made if accumulator.indexed else rounded(e.f, made, x.dtype))
         e.reduced = results
         for d in self.reduced:
@@ -359,8 +372,8 @@ class _Inner(_Loops):
             value = f.splat(value, e.width)
         where = None
         if accumulator.indexed:
-            first = f.add(self.position(), e.shift)
-            where = f.add(f.splat(first, e.width), f.iota(vector("i64", e.width)))
+            first = accumulator.where(e, f.add(self.position(), e.shift), e.width)
+            where = f.add(first, f.iota(first.type))
         new = accumulator.take(e, held, value, where)
         if e.mask is None:
             return new
@@ -501,6 +514,8 @@ class _Outer(_Loops):
             value = e.value(x)
             if lanes(value.type) < e.width:
                 value = f.splat(value, e.width)
-            where = f.splat(self.position(), e.width) if accumulator.indexed else None
+            where = None
+            if accumulator.indexed:
+                where = accumulator.where(e, self.position(), e.width)
             taken += accumulator.take(e, values, value, where)
         return taken

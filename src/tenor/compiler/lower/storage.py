@@ -57,14 +57,14 @@ def load_element(
 
 def store_element(
     f: Function, dtype: DType, x: Value, pointer: Value, at: Value | int,
-    *, align: int = 0, mask: Value | None = None,
+    *, align: int = 0, mask: Value | None = None, stream: bool = False,
 ) -> None:  # fmt: skip
     """Round elements to their dtype and store them."""
     if dtype is dt.bfloat16:
         x = round_bfloat16(f, x)
     elif dtype is dt.float16:
         x = f.convert("fptrunc", x, vector("f16", lanes(x.type)))
-    f.store(x, pointer, at, align=align, mask=mask)
+    f.store(x, pointer, at, align=align, mask=mask, stream=stream)
 
 
 def round_bfloat16(f: Function, x: Value) -> Value:

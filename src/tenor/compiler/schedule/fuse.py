@@ -21,7 +21,7 @@ from tenor.ir.node import Graph, Node, Shape, size
 from tenor.ir.symbolic import alike
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from collections.abc import Set as AbstractSet
 
 __all__ = ["Group", "Schedule", "fuse"]
@@ -323,7 +323,7 @@ class Fusion:
         chosen = None
         if self.join and kind not in TEMPLATES:
             for key in keys + self._epilogue_keys(item, kind):
-                chosen = _choose(by_key.get(key, ()), deps, weight, item)
+                chosen = _choose(by_key.get(key, ()), deps, weight, item, self._may_wait)
                 if chosen is not None:
                     break
         if chosen is None:
@@ -339,6 +339,10 @@ class Fusion:
         for n, same in item.reads.items():
             chosen.reads[n] = chosen.reads.get(n, True) and same
         made[item.node].append(chosen)
+
+    def _may_wait(self, group: Group) -> bool:
+        """Tell whether a group may be done later than it is: nothing reads what it reduces."""
+        return group.kind == "reduce" and not any(self.readers.get(n) for n in group.nodes)
 
     def _epilogue_keys(self, item: Item, kind: str) -> list[object]:
         plain = kind == "map" and item.source is item.node
@@ -413,22 +417,30 @@ def _unmerged(x: Node, dim: int) -> tuple[Node, int]:
 
 
 def _choose(
-    groups: Iterable[Group], deps: list[tuple[Group, bool]], weight: int, item: Item
-) -> Group | None:
-    """Return the first group the item may join: what it reads is computed earlier, or there."""
+    groups: Iterable[Group], deps: list[tuple[Group, bool]], weight: int, item: Item,
+    may_wait: Callable[[Group], bool],
+) -> Group | None:  # fmt: skip
+    """Return the first group the item may join: what it reads is computed earlier, or there.
+
+    Reductions that nobody reads, such as the gradients of weights, wait for one that comes later.
+    """
     newest = max((dep.level for dep, _ in deps), default=-1)
     own = [dep for dep, _ in deps if dep.level == newest]
+    # A reduction cannot read in its loop what the loop's end gives.
+    inside = item.node.op.family != "reduce"
     for group in groups:
-        if group.level <= newest and group not in own:
+        waits = not inside and may_wait(group)
+        if group.level <= newest and group not in own and not waits:
             continue
         if group.weight + weight > WIDE:
             continue
         reads_after = group.kind == "reduce" and item.node.op.family != "reduce"
         if reads_after and alike(group.domain, item.domain):
             continue
-        # A reduction cannot read in its loop what the loop's end gives.
-        inside = item.node.op.family != "reduce"
         if all(dep.level < group.level or (dep is group and same and inside) for dep, same in deps):
+            return group
+        if waits and all(dep is not group for dep, _ in deps):
+            group.level = 1 + max(dep.level for dep, _ in deps)
             return group
     return None
 

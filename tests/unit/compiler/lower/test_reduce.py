@@ -5,6 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
+import tenor as tn
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
 from tenor.ir.bfloat16 import from_bfloat16, to_bfloat16
@@ -253,3 +254,25 @@ def test_a_position_among_merged_dims_counts_row_major_and_the_first_wins(op, wi
     found = np.argmax(flat, -1) if op is ops.ARGMAX else np.argmin(flat, -1)
     for target in widths():
         np.testing.assert_array_equal(run(kernel, nodes, [x], target)[0][..., 0], found)
+
+
+@pytest.mark.parametrize("op", ["argmax", "argmin"])
+@pytest.mark.parametrize("dim", [0, 1])
+@pytest.mark.parametrize("kind", ["f32", "f64", "i32", "u8", "b8"])
+def test_the_first_of_elements_that_are_all_the_least_is_found(op, dim, kind):
+    """Nothing beats what an accumulator begins with, and nothing says that it was seen."""
+    least = {"f32": -np.inf, "f64": -np.inf, "i32": -(2**31), "u8": 0, "b8": False}[kind]
+    most = {"f32": np.inf, "f64": np.inf, "i32": 2**31 - 1, "u8": 255, "b8": True}[kind]
+    numpy = {"f32": np.float32, "f64": np.float64, "i32": np.int32, "u8": np.uint8, "b8": bool}
+    x = np.full((70, 70), least if op == "argmax" else most, numpy[kind])
+    x[40, 60] = most if op == "argmax" else least
+    got = getattr(tn, op)(tn.tensor(x), dim).numpy()
+    np.testing.assert_array_equal(got, getattr(np, op)(x, dim))
+
+
+@pytest.mark.parametrize("dim", [0, 1])
+def test_the_first_nan_beats_infinity(dim):
+    x = np.full((70, 70), np.inf, np.float32)
+    x[33:35, 20:60:7] = np.nan
+    np.testing.assert_array_equal(tn.argmax(tn.tensor(x), dim).numpy(), np.argmax(x, dim))
+    np.testing.assert_array_equal(tn.argmin(tn.tensor(-x), dim).numpy(), np.argmin(-x, dim))
