@@ -5,6 +5,7 @@
     python benchmarks/run.py K --peers torch     kernels, beside PyTorch alone
     python benchmarks/run.py startup growth      what a new process waits for; growth in size
     python benchmarks/run.py lowbits checkpoint  bf16 and int8; memory against time
+    python benchmarks/run.py lengths             text of another length in every batch
 
 Run it on an idle machine. It writes results.json and results.html to the folder of `--out`.
 """
@@ -20,6 +21,7 @@ import catalogue
 import checkpointing
 import click
 import growth
+import lengths
 import lowbits
 import peaks
 import report
@@ -32,7 +34,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 if TYPE_CHECKING:
     from interleave import Result
 
-SECTIONS = ("startup", "lowbits", "checkpoint", "growth")
+SECTIONS = ("startup", "lowbits", "checkpoint", "lengths", "growth")
 
 
 def _numbers(context: object, parameter: object, value: str) -> tuple[int, ...]:  # noqa: ARG001
@@ -117,6 +119,10 @@ def main(
         traded = checkpointing.measure()
         more["checkpoint"] = traded
         console.print(checkpointing.table(traded))
+    if "lengths" in sections:
+        varied = lengths.measure()
+        more["lengths"] = varied
+        console.print(lengths.table(varied))
     save()
     console.print(f"written: {out / 'results.json'}, {out / 'results.html'}")
     for line in broken:

@@ -11,7 +11,7 @@ order. How many rows a block has does not show in the forward pass.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +23,7 @@ from tenor.compiler.lower.storage import entry, memory_type
 from tenor.compiler.lower.weights import Weights
 from tenor.ir.loops import Function, Value, vector
 from tenor.ir.program import Lowered
+from tenor.ir.symbolic import free, known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -72,7 +73,7 @@ class Heads:
         self.target, self.width = target, lanes_of(self.dtype, target)
         p, (least, most) = self.p, ROWS
         self.count = p["batch"] * p["heads"]
-        self.rows = max(least, min(most, SCORES // p["s"] // least * least))
+        self.rows = known(max(least, min(most, SCORES // p["s"] // least * least)))
         self.tile = register_tile(self.rows, p["s"], self.width, target)
         # Rows a power of two apart would share few sets of the cache.
         self.pitch = ceil(p["s"] / 64) * 64 + 16
@@ -138,7 +139,7 @@ class Heads:
         f, tile = self.f, self.shape_of(columns)
 
         def panel(j: Value, size: int) -> None:
-            padded = ceil(size / tile.width) * tile.width
+            padded = known(ceil(size / tile.width)) * tile.width
             name = f"pack{m.row}.{m.column}.{size}.{tile.columns}"
             move = mover(name, Layout(self.dtype, m.row, m.column),
                          Layout(self.dtype, tile.columns, 1), size, tile.width,
@@ -151,6 +152,10 @@ class Heads:
     def whole(self, count: int, piece: int) -> Extent:
         """Return an extent of a known length."""
         return Extent(self.f.const(count, "i64"), piece, count % piece)
+
+    def pieces(self, count: int, piece: int) -> Extent:
+        """Return rows of a product, which may be taken in pieces of any size."""
+        return replace(self.whole(count, piece), halving=free(count % piece))
 
     # -- products -------------------------------------------------------------------------
     def multiply(
@@ -209,7 +214,7 @@ class Heads:
     ) -> Function:  # fmt: skip
         key = (height, size, tile, a.row, a.column, b.row, c.row, packed, add, room)
         if key not in self.kernels:
-            vectors = ceil(size / tile.width)
+            vectors = known(ceil(size / tile.width))
             spec = Micro(
                 a=self.dtype, b=self.dtype, c=self.dtype,
                 rows=tuple(i * a.row for i in range(height)), a_step=a.column, b_step=b.row,
@@ -247,7 +252,8 @@ class Heads:
         """Return rough nanoseconds of it all."""
         p = self.p
         work = self.count * p["t"] * p["s"] * (products * max(p["d"], p["e"]) + 32)
-        return int(work * (8 - 4 * p["causal"]) // (self.width * 25) + 1)
+        each: int = 4 if p["causal"] else 8
+        return work * each // (self.width * 25) + 1  # type: ignore[no-any-return]
 
 
 def attention(kernel: Kernel, target: Target) -> Lowered:
@@ -301,7 +307,7 @@ def _forward(
     seen, tile, across = h.looked_at(first, rows), h.tile, h.shape_of(p["e"])
     q_at, to = (Matrix(f.gep(m.at, f.mul(first, m.row), h.kind), m.row) for m in (q, out))
     block = Matrix(scores, h.pitch)
-    h.multiply(h.whole(rows, tile.rows), (seen, tile), f.const(p["d"], "i64"), q_at,
+    h.multiply(h.pieces(rows, tile.rows), (seen, tile), f.const(p["d"], "i64"), q_at,
                Matrix(keys, tile.columns), block, panels=p["d"], room=True)  # fmt: skip
 
     def row(r: Value, _: list[Value]) -> None:
@@ -312,7 +318,7 @@ def _forward(
         f.store(h.weights.share(total, mask), shares, r)
 
     f.loop(0, rows, 1, row)
-    h.summed(h.whole(rows, across.rows), (h.whole(p["e"], across.columns), across), seen.count,
+    h.summed(h.pieces(rows, across.rows), (h.whole(p["e"], across.columns), across), seen.count,
              block, Matrix(values, across.columns), to, p["s"])  # fmt: skip
     f.loop(0, rows, 1, lambda r, _: _scale(h, f.gep(to.at, f.mul(r, to.row), h.kind),
                                            f.load(h.kind, shares, r)))  # fmt: skip

@@ -102,7 +102,7 @@ class _Gradient(Heads):
             Matrix(f.gep(m.at, f.mul(first, m.row), self.kind), m.row)
             for m in (self.q, self.g, self.to_q)
         )
-        over, scores, changes = self.whole(rows, tile.rows), self.scores, self.changes
+        over, scores, changes = self.pieces(rows, tile.rows), self.scores, self.changes
         weights, to_scores = Matrix(scores, self.pitch), Matrix(changes, self.pitch)
         for a, b, c, depth in ((q, self.turned_keys, weights, p["d"]),
                                (g, self.turned_values, to_scores, p["e"])):  # fmt: skip
@@ -112,7 +112,7 @@ class _Gradient(Heads):
         self._add(seen, rows, weights, g, self.to_values, p["e"])
         self._add(seen, rows, to_scores, q, self.to_keys, p["d"])
         across = self.shape_of(p["d"])
-        self.summed(self.whole(rows, across.rows), (self.whole(p["d"], across.columns), across),
+        self.summed(self.pieces(rows, across.rows), (self.whole(p["d"], across.columns), across),
                     seen.count, to_scores, Matrix(self.keys, across.columns), to_q,
                     p["s"])  # fmt: skip
 
@@ -134,7 +134,7 @@ class _Gradient(Heads):
         def panel(j: Value, size: int) -> None:
             turned = Matrix(f.gep(a.at, j, self.kind), 1, a.row)
             sums = Matrix(f.gep(to, f.mul(j, row), self.kind), row)
-            keys = self.whole(size, tile.rows)
+            keys = self.pieces(size, tile.rows)
             self.multiply(keys, columns, f.const(rows, "i64"), turned, b, sums, add=True,
                           room=True)  # fmt: skip
 
