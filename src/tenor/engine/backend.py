@@ -5,6 +5,8 @@ The compiler is imported at the first computation: it is a third of what `import
 
 from __future__ import annotations
 
+import contextlib
+import gc
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from tenor.config import config
@@ -15,7 +17,7 @@ from tenor.ir.node import size
 from tenor.runtime import allocator, cpu, executable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -86,16 +88,29 @@ def load(graph: Graph) -> Runner:
         target = cpu.host_target()
     skip = config.skip_passes
     shared = None
-    if config.symbolic:
-        family, numbers = family_of(graph, target, skip, config.winograd)
-        shared = family.program(graph, numbers, target, skip)
-    program = shared or compile_graph(graph, target, skip=skip)
+    with _uncollected():
+        if config.symbolic:
+            family, numbers = family_of(graph, target, skip, config.winograd)
+            shared = family.program(graph, numbers, target, skip)
+        program = shared or compile_graph(graph, target, skip=skip)
     for observe in observers:
         observe(graph, program)
     runner = executable.load(program)
     if shared is not None:
         runner.run = _Returning(runner, lambda: compile_graph(graph, target, skip=skip))  # type: ignore[method-assign]
     return runner
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Hold the garbage collector back: a third of a compile would be its looks at live objects."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 OFTEN: Final = 512
