@@ -29,10 +29,11 @@ def programs():
 
 
 def launched(program):
-    """Return how often each kind of kernel is launched, by label."""
+    """Return how often each kind of kernel is launched, by the first operation of its label."""
     count = {}
     for launch in program.launches:
-        count[launch.label] = count.get(launch.label, 0) + 1
+        kind = launch.label.split("+")[0]
+        count[kind] = count.get(kind, 0) + 1
     return count
 
 

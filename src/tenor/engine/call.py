@@ -9,6 +9,7 @@ from __future__ import annotations
 from copy import copy
 from itertools import repeat
 from math import copysign
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 from tenor.engine.handle import Handle
@@ -27,7 +28,7 @@ __all__ = ["LIMIT", "Call", "Entry", "exact", "find", "fixed", "replay", "take"]
 
 LIMIT: Final = 16
 """Calls of one function kept at one position: a number that is another each time makes new ones."""
-FIXED: Final = (int, float, bool, str, type(None), type(...), DType, type)
+FIXED: Final = (int, float, bool, str, type(None), type(...), DType, type, FunctionType)
 """Types of values that never change."""
 
 

@@ -590,7 +590,10 @@ def builtin(slots: dict[str, int], constants: dict[str, object]) -> Callable[...
         )  # fmt: skip
         engine = binding.create_mcjit_compiler(module, machine)
         engine.finalize_object()
-    definition = _MethodDef(b"replay", engine.get_function_address("replay"), METH_FASTCALL, None)
+        # LLVM's own lock is taken to the very end: a fork must not come in between.
+        address = engine.get_function_address("replay")
+        del module, machine, target
+    definition = _MethodDef(b"replay", address, METH_FASTCALL, None)
     held = [constants[name] for name in CONSTANTS]
     config = struct.pack(f"={len(held)}q", *map(id, held))
     _kept.extend((engine, definition, held, config))

@@ -422,14 +422,15 @@ def _choose(
 ) -> Group | None:  # fmt: skip
     """Return the first group the item may join: what it reads is computed earlier, or there.
 
-    Reductions that nobody reads, such as the gradients of weights, wait for one that comes later.
+    Reductions that nobody reads, such as the gradients of weights, wait for one that comes later
+    and reads what they read; anything else would have to be kept meanwhile.
     """
     newest = max((dep.level for dep, _ in deps), default=-1)
     own = [dep for dep, _ in deps if dep.level == newest]
     # A reduction cannot read in its loop what the loop's end gives.
     inside = item.node.op.family != "reduce"
     for group in groups:
-        waits = not inside and may_wait(group)
+        waits = not inside and group.reads.keys() <= item.reads.keys() and may_wait(group)
         if group.level <= newest and group not in own and not waits:
             continue
         if group.weight + weight > WIDE:
