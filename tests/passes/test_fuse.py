@@ -2,6 +2,7 @@
 
 import pytest
 
+import tenor as tn
 from tenor.ir.kernel import ordered
 from tests.passes.programs import after, graph
 
@@ -308,3 +309,17 @@ def test_a_reduction_that_is_read_does_not_wait():
     """
     kernels = after("fuse", graph(body)).schedule.kernels
     assert [len(k.reductions) for k in kernels] == [1, 1]
+
+
+def test_a_leaf_is_not_written_over_before_the_kernel_has_read_it_for_the_last_time():
+    """A new gradient over the old one, where a parameter is still to be moved along the old one."""
+    p, g = tn.ones(50), tn.full((50,), 2.0)
+    for x in (p, g):
+        x.numpy()
+    old, fresh = g * 1.0, tn.full((50,), 3.0)
+    g.copy_(fresh * 0.5 + 1)
+    p.sub_(old * 0.25)
+    p.sub_(g * 0.125)
+    del old
+    assert p.tolist() == [1 - 0.5 - 0.3125] * 50
+    assert g.tolist() == [2.5] * 50

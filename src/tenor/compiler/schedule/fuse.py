@@ -463,7 +463,7 @@ def _donations(graph: Graph, groups: list[Group]) -> dict[int, Node]:
     """Return which outputs may be written over the leaf they replace.
 
     Safe where every other reader of the leaf runs earlier, and the writer reads it only at the
-    index it writes.
+    index it writes, and not after it has written there.
     """
     donated: dict[int, Node] = {}
     for leaf, at in graph.updates:
@@ -474,8 +474,10 @@ def _donations(graph: Graph, groups: list[Group]) -> dict[int, Node]:
             continue
         group = groups[writers[0]]
         plain = group.kind == "map" and group.domain == leaf.shape == output.shape
+        behind = group.items[group.nodes.index(output) + 1 :]
         if (
             plain
+            and not any(leaf in item.reads for item in behind)
             and output.op not in ALWAYS_STORED
             and all(i < writers[0] or (i == writers[0] and group.reads[leaf]) for i in readers)
         ):
