@@ -23,7 +23,7 @@ __all__ = ["session"]
 
 OPTIMIZERS = {
     "SGD": lambda lr, momentum=0.0: optax.sgd(lr, momentum or None),
-    "Adam": optax.adam,
+    "Adam": lambda lr: optax.adam(lr),  # noqa: PLW0108 - its first argument has another name
     "AdamW": lambda lr: optax.adamw(lr, weight_decay=0.01),
 }
 """PyTorch's name and arguments: optax's, with PyTorch's defaults."""
