@@ -46,7 +46,7 @@ class Kernel:
 
 def forced(*tensors: Any) -> tuple[np.ndarray, ...]:
     """Return the values as arrays on the tensors' own memory: computed now, copied nowhere."""
-    return tuple(t.numpy() for t in tensors)
+    return tuple(t.detach().numpy() for t in tensors)
 
 
 # -- how arrays are drawn -------------------------------------------------------------------------
