@@ -94,7 +94,8 @@ def kernel(lib: Any, row: Any) -> Session:
     def step() -> Any:
         found = work()
         if not first:
-            first.append(np.array(found[0], np.float64).ravel()[:4096])
+            value = found[0] if isinstance(found[0], np.ndarray) else found[0].detach().numpy()
+            first.append(np.array(value, np.float64).ravel()[:4096])
         return found
 
     return Session(step, lambda: first[0])
