@@ -103,3 +103,19 @@ def test_the_bits_are_the_same(case, dtype, monkeypatch):
     monkeypatch.setattr(config, "skip_passes", frozenset(["epilogue"]))
     reset_trie()
     np.testing.assert_array_equal(found, result())
+
+
+def test_two_convolutions_whose_activations_share_a_kernel_keep_apart():
+    """One's result waits where the other's activation is written."""
+    rng = np.random.default_rng(0)
+    x, *weights = (
+        tn.tensor(rng.standard_normal(s, np.float32))
+        for s in ((2, 8, 16, 16), (8, 8, 3, 3), (8, 8, 3, 3))
+    )
+    first, second = (tn.nn.functional.conv2d(x, w, padding=1) for w in weights)
+    wanted = [y.clamp(min=0).numpy() for y in (first, second)]
+    first, second = (tn.nn.functional.conv2d(x, w, padding=1) for w in weights)
+    later, sooner = second.relu(), first.relu()
+    del first, second
+    np.testing.assert_array_equal(later.numpy(), wanted[1])
+    np.testing.assert_array_equal(sooner.numpy(), wanted[0])

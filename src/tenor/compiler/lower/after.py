@@ -75,6 +75,9 @@ class After:
             over_vectors(e, 2, low, high, 2 if weight <= 16 else 1, 2, store)
 
         def store() -> None:
+            # The result stands where one of them is written: all have read it before.
+            for s in kernel.stores:
+                e.value(s.expr)
             for s in kernel.stores:
                 e.store(s.buffer, s.affine, s.expr)
 
