@@ -235,14 +235,13 @@ def _block(lib: Any, width: int, heads: int, *, causal: bool) -> Any:
     return Block()
 
 
-def gpt(
-    lib: Any, layers: int = 4, width: int = 256, heads: int = 4, context: int = 128,
-    vocabulary: int = 1_024,
+def _causal(
+    lib: Any, layers: int, width: int, heads: int, context: int, vocabulary: int
 ) -> Any:  # fmt: skip
-    """A decoder-only transformer: tokens (batch, time) to logits (batch * time, vocabulary)."""
+    """What a GPT and its decoder are made of; each says how it goes through it."""
     nn = lib.nn
 
-    class GPT(nn.Module):
+    class Causal(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.tokens = nn.Embedding(vocabulary, width)
@@ -253,6 +252,16 @@ def gpt(
             self.norm = nn.LayerNorm(width)
             self.head = nn.Linear(width, vocabulary, bias=False)
 
+    return Causal
+
+
+def gpt(
+    lib: Any, layers: int = 4, width: int = 256, heads: int = 4, context: int = 128,
+    vocabulary: int = 1_024,
+) -> Any:  # fmt: skip
+    """A decoder-only transformer: tokens (batch, time) to logits (batch * time, vocabulary)."""
+
+    class GPT(_causal(lib, layers, width, heads, context, vocabulary)):
         def forward(self, tokens: Any) -> Any:
             x = self.tokens(tokens) + self.positions.weight[: tokens.shape[1]]
             for block in self.blocks:
@@ -268,19 +277,8 @@ def decoder(lib: Any, layers: int = 6, width: int = 384, heads: int = 6, context
     The caches are `(layers, 1, heads, context, width / heads)`; it returns the logits and both
     caches with the token's row filled in.
     """
-    nn, vocabulary = lib.nn, 1_024
 
-    class Decoder(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.tokens = nn.Embedding(vocabulary, width)
-            self.positions = nn.Embedding(context, width)
-            self.blocks = nn.ModuleList(
-                [_block(lib, width, heads, causal=True) for _ in range(layers)]
-            )
-            self.norm = nn.LayerNorm(width)
-            self.head = nn.Linear(width, vocabulary, bias=False)
-
+    class Decoder(_causal(lib, layers, width, heads, context, 1_024)):
         def forward(self, token: Any, position: Any, keys: Any, values: Any) -> Any:
             x = self.tokens(token) + self.positions(position)
             places = lib.arange(context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import hashlib
 import itertools
@@ -11,13 +12,16 @@ import tempfile
 import threading
 import weakref
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tenor.config import config
 from tenor.ir.target import Target
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 __all__ = [
-    "Library", "assembly_of", "host_target", "libraries_of", "llvm", "lock", "machine",
+    "Library", "assembly_of", "host_target", "jitted", "libraries_of", "llvm", "lock", "machine",
     "object_code", "stats",
 ]  # fmt: skip
 
@@ -68,8 +72,7 @@ def host_target() -> Target:
     return Target(binding.get_process_triple(), cpu, flat, 128, 32, True)
 
 
-@functools.cache
-def _target_machine(target: Target) -> Any:
+def _new_machine(target: Target) -> Any:
     return (
         llvm()
         .Target.from_triple(target.triple)
@@ -84,10 +87,27 @@ def _target_machine(target: Target) -> Any:
     )
 
 
+_target_machine = functools.cache(_new_machine)
+
+
 @functools.cache
 def _linker() -> Any:
     binding = llvm()
     return binding.create_lljit_compiler(_target_machine(host_target()))
+
+
+def jitted(text: str, symbols: Iterable[str]) -> Any:
+    """Compile a module that calls functions of CPython; keep what is returned. Hold the lock."""
+    binding = llvm()
+    for symbol in symbols:
+        address = ctypes.cast(getattr(ctypes.pythonapi, symbol), ctypes.c_void_p).value
+        binding.add_symbol(symbol, address)
+    module = binding.parse_assembly(text)
+    module.verify()
+    # A machine of its own: the engine takes it over.
+    engine = binding.create_mcjit_compiler(module, _new_machine(host_target()))
+    engine.finalize_object()
+    return engine
 
 
 # -- object code ------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tenor.ir.program import Program
     from tenor.runtime.allocator import Buffer
 
-__all__ = ["Block", "Executable", "Interrupted", "load"]
+__all__ = ["Block", "Executable", "Interrupted", "MethodDef", "load"]
 
 PIECES: Final = 64
 """Ranges of tiles a launch is handed out in; and elements whose cache lines are whole."""
@@ -69,19 +69,19 @@ def _entries() -> tuple[Callable[[int], int], Callable[[int], int]]:
     return _by_ctypes(ctypes.PYFUNCTYPE), _by_ctypes(ctypes.CFUNCTYPE)
 
 
-class _MethodDef(ctypes.Structure):
+class MethodDef(ctypes.Structure):
     """CPython's PyMethodDef."""
 
     _fields_ = [("name", ctypes.c_char_p), ("meth", ctypes.c_void_p), ("flags", ctypes.c_int),
                 ("doc", ctypes.c_char_p)]  # fmt: skip
 
 
-_definitions: Final[list[_MethodDef]] = []
+_definitions: Final[list[MethodDef]] = []
 METH_O: Final = 8
 
 
 def _builtin(name: str) -> Callable[[int], int]:
-    definition = _MethodDef(name.encode(), pool.entry(name), METH_O, None)
+    definition = MethodDef(name.encode(), pool.entry(name), METH_O, None)
     _definitions.append(definition)
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p] * 3

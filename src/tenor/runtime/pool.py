@@ -43,21 +43,15 @@ def _keep_for_ever(thing: Any) -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
+CALLED: Final = (
+    "PyLong_AsVoidPtr", "PyLong_FromLongLong", "PyEval_SaveThread", "PyEval_RestoreThread",
+)  # fmt: skip
+"""Functions of CPython the native half calls."""
+
+
 def _native() -> tuple[Any, dict[str, int]]:
     """Compile the native half; return what keeps it alive, and the addresses of its functions."""
-    binding = cpu.llvm()
-    for symbol in ("PyLong_AsVoidPtr", "PyLong_FromLongLong", "PyEval_SaveThread",
-                   "PyEval_RestoreThread"):  # fmt: skip
-        address = ctypes.cast(getattr(ctypes.pythonapi, symbol), ctypes.c_void_p).value
-        binding.add_symbol(symbol, address)
-    module = binding.parse_assembly(native.text(cpu.machine()))
-    target = cpu.host_target()
-    machine = binding.Target.from_triple(target.triple).create_target_machine(
-        cpu=target.cpu, features=target.features, opt=2, reloc="pic",
-        codemodel="jitdefault", jit=True,
-    )  # fmt: skip
-    engine = binding.create_mcjit_compiler(module, machine)
-    engine.finalize_object()
+    engine = cpu.jitted(native.text(cpu.machine()), CALLED)
     return engine, {s: engine.get_function_address(s) for s in _SYMBOLS}
 
 

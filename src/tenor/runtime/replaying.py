@@ -21,6 +21,7 @@ import struct
 from typing import TYPE_CHECKING, Any, Final
 
 from tenor.runtime import cpu
+from tenor.runtime.executable import MethodDef
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -511,13 +512,6 @@ class _Descriptor(ctypes.Structure):
     _fields_ = [("head", ctypes.c_void_p * 5), ("member", ctypes.POINTER(_Member))]
 
 
-class _MethodDef(ctypes.Structure):
-    """CPython's PyMethodDef."""
-
-    _fields_ = [("name", ctypes.c_char_p), ("meth", ctypes.c_void_p), ("flags", ctypes.c_int),
-                ("doc", ctypes.c_char_p)]  # fmt: skip
-
-
 METH_FASTCALL: Final = 0x80
 _kept: Final[list[Any]] = []
 
@@ -576,24 +570,11 @@ def builtin(slots: dict[str, int], constants: dict[str, object]) -> Callable[...
         slots: Offsets by "Class.name".
         constants: The objects of `CONSTANTS`, which are kept for ever.
     """
-    binding = cpu.llvm()
     with cpu.lock:
-        for symbol in SYMBOLS:
-            address = ctypes.cast(getattr(ctypes.pythonapi, symbol), ctypes.c_void_p).value
-            binding.add_symbol(symbol, address)
-        target = cpu.host_target()
-        module = binding.parse_assembly(text(slots))
-        module.verify()
-        machine = binding.Target.from_triple(target.triple).create_target_machine(
-            cpu=target.cpu, features=target.features, opt=2, reloc="pic",
-            codemodel="jitdefault", jit=True,
-        )  # fmt: skip
-        engine = binding.create_mcjit_compiler(module, machine)
-        engine.finalize_object()
+        engine = cpu.jitted(text(slots), SYMBOLS)
         # LLVM's own lock is taken to the very end: a fork must not come in between.
         address = engine.get_function_address("replay")
-        del module, machine, target
-    definition = _MethodDef(b"replay", address, METH_FASTCALL, None)
+    definition = MethodDef(b"replay", address, METH_FASTCALL, None)
     held = [constants[name] for name in CONSTANTS]
     config = struct.pack(f"={len(held)}q", *map(id, held))
     _kept.extend((engine, definition, held, config))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower.blocking import parted, tiles_for
 from tenor.compiler.lower.lane import first_lanes
-from tenor.compiler.lower.microkernel import Extent, sweep
+from tenor.compiler.lower.microkernel import Extent, stretch, sweep
 from tenor.compiler.lower.storage import entry
 from tenor.ir.loops import Function, Value, lanes, vector
 from tenor.ir.program import Lowered
@@ -70,22 +70,13 @@ class _Plan:
         def tile(t: Value, _: list[Value]) -> None:
             i = f.mul(f.op("urem", t, self.grid[0]), self.mc)
             j = f.mul(f.op("udiv", t, self.grid[0]), self.nc)
-            rows = self._extent(i, self.m, self.mc, self.rows)
-            columns = self._extent(j, self.n, self.nc, self.columns)
+            rows = stretch(f, i, self.m, self.mc, self.rows)
+            columns = stretch(f, j, self.n, self.nc, self.columns)
             at_c = f.add(f.mul(i, self.n), j)
             self._tile(rows, columns, f.gep(a, f.mul(i, self.k), "i8"),
                        f.gep(b, f.mul(j, self.k), "i8"), f.gep(c, at_c, "i32"))  # fmt: skip
 
         f.loop(begin, end, 1, tile)
-
-    def _extent(self, start: Value, count: int, most: int, piece: int) -> Extent:
-        f = self.f
-        if most >= count:
-            return Extent(f.const(count, "i64"), piece, count % piece)
-        left = f.const(most, "i64")
-        if count % most:
-            left = f.op("smin", left, f.sub(count, start))
-        return Extent(left, piece, count % piece)
 
     def _tile(self, rows: Extent, columns: Extent, a: Value, b: Value, c: Value) -> None:
         """Write one tile: a few rows of a, near by, meet all columns."""

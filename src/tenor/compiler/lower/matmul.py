@@ -29,7 +29,7 @@ from tenor.compiler.lower.blocking import (
 )
 from tenor.compiler.lower.dot import dot
 from tenor.compiler.lower.finish import Finish
-from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
+from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, stretch, sweep
 from tenor.compiler.lower.packing import Layout, mover
 from tenor.compiler.lower.row import STRIP, Row
 from tenor.compiler.lower.storage import compute_type, entry, memory_type, store_element
@@ -339,9 +339,9 @@ class _Plan:
             at_a = f.add(base[0], f.mul(i, p.a[0]))
             at_b = f.add(base[1], f.mul(j, p.k if p.panel else p.b[1]))
             at_c = f.add(base[2], f.add(f.mul(i, p.c[0]), f.mul(j, p.c[1])))
-            rows = self._extent(i, p.m, self.mc, down, self.shape.rows)
+            rows = stretch(f, i, p.m, self.mc, self.shape.rows)
             rows = replace(rows, halving=free(rows.rest))
-            columns = self._extent(j, p.n, self.nc, across, self.shape.columns)
+            columns = stretch(f, j, p.n, self.nc, self.shape.columns)
             self.first = at_c
             private = self.finish is not None and self.finish.private
             self._tile(rows, columns, f.gep(a, at_a, kind), f.gep(b, at_b, kind),
@@ -366,15 +366,6 @@ class _Plan:
         if parts == 1:
             return f.const(0, "i64"), t
         return f.mul(f.op("urem", t, parts), size), f.op("udiv", t, parts)
-
-    def _extent(self, start: Value, count: int, most: int, parts: int, piece: int) -> Extent:
-        f = self.f
-        if parts == 1:
-            return Extent(f.const(count, "i64"), piece, count % piece)
-        left = f.const(most, "i64")
-        if count % most:
-            left = f.op("smin", left, f.sub(count, start))
-        return Extent(left, piece, count % piece)
 
     def _bases(self, which: Value) -> list[Value]:
         """Return where each operand's matrix number `which` of the batch begins."""

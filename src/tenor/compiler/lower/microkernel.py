@@ -24,7 +24,7 @@ AHEAD: Final = 8
 FAR: Final = 512
 """Bytes from one row of B to the next that the machine does not foresee."""
 
-__all__ = ["Extent", "Micro", "micro_kernel", "multiply_add", "sweep", "write_sums"]
+__all__ = ["Extent", "Micro", "micro_kernel", "multiply_add", "stretch", "sweep", "write_sums"]
 
 
 LINE: Final = 64
@@ -187,6 +187,16 @@ class Extent:
     piece: int
     rest: int
     halving: bool = False
+
+
+def stretch(f: Function, start: Value, count: int, most: int, piece: int) -> Extent:
+    """Return the extent of a tile that begins at `start` of `count` and has `most` at the most."""
+    if most >= count:
+        return Extent(f.const(count, "i64"), piece, count % piece)
+    left: Value = f.const(most, "i64")
+    if count % most:
+        left = f.op("smin", left, f.sub(count, start))
+    return Extent(left, piece, count % piece)
 
 
 def sweep(f: Function, extent: Extent, body: Callable[[Value, int], None]) -> None:

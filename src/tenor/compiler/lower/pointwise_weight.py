@@ -12,7 +12,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower.blocking import DEPTH, lanes_of, parted, register_tile, tiles_for
-from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
+from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, stretch, sweep
 from tenor.compiler.lower.packing import Layout, mover
 from tenor.compiler.lower.storage import compute_type, entry, memory_type, plus
 from tenor.compiler.lower.window import unflat
@@ -103,22 +103,15 @@ class PointwiseWeight:
         f.loop(begin, end, 1, self._tile)
         return Lowered(f, self.tiles, used, self.cost)
 
-    def _extent(self, part: Value, count: int, most: int, piece: int) -> Extent:
-        f = self.f
-        if most >= count:
-            return Extent(f.const(count, "i64"), piece, count % piece)
-        left: Value = f.const(most, "i64")
-        if count % most:
-            left = f.op("smin", left, f.sub(f.const(count, "i64"), f.mul(part, most)))
-        return Extent(left, piece, count % piece)
-
     def _tile(self, t: Value, _: list[Value]) -> None:
         f = self.f
         group, across, down = unflat(f, t, (self.groups, self.across, self.down))
         self.j = f.add(f.mul(group, self.wide), f.mul(across, self.columns))
         self.i = f.add(f.mul(group, self.high), f.mul(down, self.rows))
-        self.along = self._extent(across, self.wide, self.columns, self.tile.columns)
-        self.upright = self._extent(down, self.high, self.rows, self.tile.rows)
+        self.along = stretch(
+            f, f.mul(across, self.columns), self.wide, self.columns, self.tile.columns
+        )
+        self.upright = stretch(f, f.mul(down, self.rows), self.high, self.rows, self.tile.rows)
 
         def block(q: Value, _: list[Value]) -> None:
             count: Value = f.const(self.images, "i64")

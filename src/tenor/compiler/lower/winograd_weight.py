@@ -15,7 +15,7 @@ from math import ceil, prod
 from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower.blocking import lanes_of, parted, register_tile, tiles_for
-from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
+from tenor.compiler.lower.microkernel import Micro, micro_kernel, stretch, sweep
 from tenor.compiler.lower.packing import Layout, mover
 from tenor.compiler.lower.storage import compute_type, entry
 from tenor.compiler.lower.window import Padded, padded_copy, unflat
@@ -126,8 +126,8 @@ class WinogradWeight:
         group, across, part = unflat(f, t, (self.groups, self.wide_parts, self.parts))
         self.o = f.add(f.mul(group, self.co), f.mul(across, self.oc))
         self.c = f.add(f.mul(group, self.ci), f.mul(part, self.cc))
-        self.wide = self._extent(across, self.co, self.oc, self.tile.columns)
-        self.rows = self._extent(part, self.ci, self.cc, self.tile.rows)
+        self.wide = stretch(f, f.mul(across, self.oc), self.co, self.oc, self.tile.columns)
+        self.rows = stretch(f, f.mul(part, self.cc), self.ci, self.cc, self.tile.rows)
         chunks = ceil(self.high / self.down)
 
         def block(q: Value, _: list[Value]) -> None:
@@ -150,15 +150,6 @@ class WinogradWeight:
         f.loop(0, ceil(self.n / self.images), 1, block)
         f.call(self._taps(), [self.at["sums"], self.at["taps"], self.rows.count])
         self._deliver(part)
-
-    def _extent(self, part: Value, count: int, most: int, piece: int) -> Extent:
-        f = self.f
-        if most >= count:
-            return Extent(f.const(count, "i64"), piece, count % piece)
-        left: Value = f.const(most, "i64")
-        if count % most:
-            left = f.op("smin", left, f.sub(f.const(count, "i64"), f.mul(part, most)))
-        return Extent(left, piece, count % piece)
 
     def _fill(self, image: Value, i: Value, top: Value) -> None:
         """Transform the tiles of some rows of an image, of x and of g."""
