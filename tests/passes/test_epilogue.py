@@ -119,3 +119,14 @@ def test_two_convolutions_whose_activations_share_a_kernel_keep_apart():
     del first, second
     np.testing.assert_array_equal(later.numpy(), wanted[1])
     np.testing.assert_array_equal(sooner.numpy(), wanted[0])
+
+
+def test_a_result_that_is_a_part_of_a_concatenation_stays_where_it_lies():
+    rng = np.random.default_rng(0)
+    x, w = (tn.tensor(rng.standard_normal(s, np.float32)) for s in ((2, 8, 9, 9), (8, 8, 3, 3)))
+    wanted = F.conv2d(x, w, padding=1).numpy()
+    y = F.conv2d(x, w, padding=1)
+    both, active = tn.cat([y, x], 0), y.relu()
+    del y
+    np.testing.assert_array_equal(active.numpy(), np.maximum(wanted, 0))
+    np.testing.assert_array_equal(both.numpy(), np.concatenate([wanted, x.numpy()]))

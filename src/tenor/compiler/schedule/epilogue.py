@@ -82,6 +82,8 @@ class _Search:
         users = self.users[made]
         if len(users) != 2 or made in self.schedule.graph.outputs:
             return None
+        if self.schedule.home(made)[0] is not made:
+            return None  # whoever reads what it is a part of reads it too
         after = users[1]
         if not self._fits(self.schedule.kernels[after], after, made):
             return None
