@@ -208,7 +208,11 @@ def _begin(peer: str, name: str, threads: int, plan: Plan, timing: Timing) -> Pr
     if not opened["ready"]:
         process.end()
         return None
-    timing.warm, timing.base = opened["first"], opened["base"]
+    timing.base = opened["base"]
+    if plan.cold:
+        timing.warm = opened["first"]
+    else:  # the folder was empty: this was the first of all
+        timing.cold = opened["first"]
     return process
 
 

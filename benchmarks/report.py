@@ -141,7 +141,7 @@ h1, h2 { font-weight: 600; letter-spacing: -0.01em; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 td, th { padding: 0.3rem 0.6rem; border-bottom: 1px solid var(--line); text-align: right;
   white-space: nowrap; }
-td:first-child, th:first-child { text-align: left; white-space: normal; }
+td:first-child, th:first-child { text-align: left; white-space: normal; min-width: 18rem; }
 small { opacity: 0.65; } .good { color: var(--good); } .bad { color: var(--bad); }
 figure { margin: 1rem 0; padding: 0.5rem; border-radius: 6px; overflow-x: auto; }
 .wide { overflow-x: auto; }

@@ -55,7 +55,9 @@ def _names(context: object, parameter: object, value: str) -> tuple[str, ...]:  
 @click.option("--peers", "names", default=",".join(PEERS), callback=_names, help="who is compared")
 @click.option("--rounds", default=9, help="turns each peer gets")
 @click.option("--seconds", default=0.6, help="length of a turn")
-@click.option("--cold/--no-cold", default=True, help="also time a first step, nothing cached")
+@click.option(
+    "--cold/--no-cold", default=True, help="time a first step twice: nothing cached, then cached"
+)
 @click.option("--out", default="benchmarks/results", type=click.Path(path_type=Path))
 def main(
     rows: tuple[str, ...], threads: tuple[int, ...], names: tuple[str, ...], rounds: int,
