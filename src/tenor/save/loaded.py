@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from tenor.ir.node import Graph
     from tenor.save.bundle import Bundle
     from tenor.save.examples import Example
     from tenor.save.manifest import Signature, TensorSpec
@@ -124,7 +125,7 @@ class LoadedModel:
             ObservationError: Inside a function being compiled: it runs at once, on values.
         """
         refuse_observation(f"the saved model {self.name!r}")
-        chosen = self._choose(signature)
+        chosen = self.signature(signature)
         if len(inputs) != len(chosen.inputs):
             raise ArgumentError(
                 f"{self.name}: {chosen.name} takes {len(chosen.inputs)} inputs.",
@@ -201,9 +202,26 @@ class LoadedModel:
 
     def program(self, signature: str) -> str:
         """Return a signature's program as IR text, symbolic sizes left open."""
-        return self._programs[self._choose(signature).name].template
+        return self._programs[self.signature(signature).name].template
 
-    def _choose(self, name: str | None) -> Signature:
+    def graph(self, signature: str, sizes: Mapping[str, int]) -> tuple[Graph, Mapping[str, Array]]:
+        """Return a signature's graph at sizes of its symbolic dims, and the weights it reads.
+
+        The graph's leaves are the signature's inputs and then these weights, in order.
+
+        Raises:
+            ShapeError: The program cannot be run at these sizes.
+        """
+        found = self.signature(signature)
+        program = self._programs[found.name]
+        return program.graph(sizes), dict(zip(found.state, program.weights, strict=True))
+
+    def signature(self, name: str | None = None) -> Signature:
+        """Return a signature by its name; by default "predict", or the only one.
+
+        Raises:
+            ArgumentError: There is none of that name.
+        """
         if name is None:
             name = next((n for n in PREFERRED if n in self.signatures), None)
             if name is None and len(self.signatures) == 1:
