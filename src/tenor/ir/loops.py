@@ -97,7 +97,8 @@ class Function:
         noalias: Whether pointer parameters never overlap.
 
     `result` is the value it returns, if any. `numbers` is the place in the entry's args of the
-    first run-time number (symbol 0), after the pointers.
+    first run-time number (symbol 0), after the pointers. `calls_kernels` says that it calls whole
+    kernels, each with inner functions of its own names.
 
     Elementwise methods take scalars or vectors of one type. Python numbers are accepted wherever
     the other operand fixes the type. Comparisons return "i1" or a vector of "i1".
@@ -123,6 +124,7 @@ class Function:
         self.callees: dict[str, Function] = {}
         self.externs: dict[str, tuple[str, ...]] = {}
         self.numbers = 0
+        self.calls_kernels = False
 
     # -- building ---------------------------------------------------------------------------
     def _new(self, type_: str) -> Value:

@@ -30,6 +30,13 @@ class Target:
     has_fma: bool = True
     byte_dots: bool = False
 
+    @property
+    def pointer_bytes(self) -> int:
+        """Bytes of a pointer."""
+        family = self.triple.partition("-")[0]
+        wide = ("x86_64", "amd64", "aarch64", "arm64", "riscv64", "wasm64", "powerpc64", "s390x")
+        return 8 if family.startswith(wide) else 4
+
     def lanes(self, bits: int) -> int:
         """Return how many elements of so many bits a vector register holds."""
         return max(1, self.vector_bits // bits)

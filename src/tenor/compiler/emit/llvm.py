@@ -25,7 +25,7 @@ __all__ = ["emit"]
 
 SCALARS: Final = {"f32": "float", "f64": "double", "f16": "half", "bf16": "bfloat", "ptr": "ptr"}
 BYTES: Final = {"f32": 4, "f64": 8, "f16": 2, "bf16": 2, "i1": 1, "i8": 1, "i16": 2, "i32": 4,
-                "i64": 8, "ptr": 8}  # fmt: skip
+                "i64": 8}  # fmt: skip
 FLOAT_OPS: Final = {"add": "fadd", "sub": "fsub", "mul": "fmul", "fdiv": "fdiv", "frem": "frem"}
 INTRINSICS: Final = {"smin": "smin", "smax": "smax", "umin": "umin", "umax": "umax"}
 UNARY: Final = {"fabs": "fabs", "sqrt": "sqrt", "floor": "floor", "ceil": "ceil",
@@ -44,7 +44,7 @@ def emit(function: Function, symbol: str, target: Target) -> str:
         target: What the text is for; its fma decides how `fma` is printed.
     """
     module = Module(target)
-    module.define(function, symbol, exported=True)
+    module.define(function, symbol, Scope(symbol), exported=True)
     return module.text()
 
 
@@ -87,16 +87,30 @@ def _float(value: float, scalar: str) -> str:
     return "0x" + struct.pack(">d", value).hex().upper()
 
 
+class Scope:
+    """Names of inner functions: a kernel has its own.
+
+    Attributes:
+        root: What their symbols begin with.
+        names: The symbol of each.
+        needs: The run-time numbers each is handed.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.names: dict[str, str] = {}
+        self.needs: dict[str, list[Sym]] = {}
+
+
 class Module:
-    """Functions and declarations being printed."""
+    """Functions and declarations being printed; equal inner functions are printed once."""
 
     def __init__(self, target: Target) -> None:
         self.target = target
         self.declarations: set[str] = set()
         self.bodies: list[str] = []
         self.streams = False
-        self.names: dict[str, str] = {}
-        self.needs: dict[str, list[Sym]] = {}
+        self.symbols: dict[str, str] = {}
 
     def text(self) -> str:
         """Return the module."""
@@ -105,21 +119,33 @@ class Module:
         notes = ["!0 = !{i32 1}"] * self.streams
         return "\n".join([*sorted(self.declarations), *self.bodies, attributes, *notes, ""])
 
-    def define(self, function: Function, symbol: str, *, exported: bool) -> None:
-        """Print a function, its callees first."""
-        self.names[function.name] = symbol
+    def define(
+        self, function: Function, symbol: str, scope: Scope, *, exported: bool
+    ) -> tuple[str, list[Sym]]:
+        """Print a function, its callees first; return its symbol and the numbers it needs."""
         for name, callee in function.callees.items():
-            if name not in self.names:
-                self.define(callee, f"{symbol.split('.')[0]}.{name}", exported=False)
-        self.needs[function.name] = needs(function, self.needs)
-        self.bodies.append(Printer(self, function, symbol, exported).text())
+            if name not in scope.names:
+                made = f"{scope.root}.{name}"
+                inner = Scope(made) if function.calls_kernels else scope
+                found = self.define(callee, made, inner, exported=False)
+                scope.names[name], scope.needs[name] = found
+        printer = Printer(self, scope, function, symbol, exported)
+        text = printer.text()
+        key = text.replace(f"@{symbol}(", "@(", 1)
+        known = None if exported else self.symbols.setdefault(key, symbol)
+        if known in (None, symbol):
+            self.bodies.append(text)
+        return known or symbol, printer.needs
 
 
 class Printer:
     """One function being printed."""
 
-    def __init__(self, module: Module, function: Function, symbol: str, exported: bool) -> None:
+    def __init__(
+        self, module: Module, scope: Scope, function: Function, symbol: str, exported: bool
+    ) -> None:
         self.module = module
+        self.scope = scope
         self.function = function
         self.symbol = symbol
         self.exported = exported
@@ -127,7 +153,7 @@ class Printer:
         self.label = "entry"
         self.labels = 0
         self.extra = 0
-        self.needs = module.needs[function.name]
+        self.needs = needs(function, scope.needs)
         self.numbers = {repr(x): f"%n{i}" for i, x in enumerate(self.needs)}
         self.shaped: dict[str, list[str]] = {}
 
@@ -335,7 +361,7 @@ class Printer:
     def load(self, instr: Instr) -> str:
         """Load, perhaps under a mask."""
         type_ = instr.results[0].type
-        align = instr.attrs[0] or BYTES[element(type_)]
+        align = instr.attrs[0] or self.bytes(type_)
         if len(instr.args) == 1:
             return f"load {type_name(type_)}, {self.typed(instr.args[0])}, align {align}"
         pointer, mask = instr.args
@@ -346,10 +372,15 @@ class Printer:
         return f"call {vector} @{full}({self.typed(pointer)}, {rest})"
 
     # -- statements ---------------------------------------------------------------------------
+    def bytes(self, type_: str) -> int:
+        """Return the bytes of an element."""
+        scalar = element(type_)
+        return self.module.target.pointer_bytes if scalar == "ptr" else BYTES[scalar]
+
     def store(self, instr: Instr) -> None:
         """Store, perhaps under a mask."""
         value, pointer, *mask = instr.args
-        align = instr.attrs[0] or BYTES[element(value.type)]
+        align = instr.attrs[0] or self.bytes(value.type)
         if not mask:
             past = ", !nontemporal !0" if instr.attrs[1] else ""
             self.module.streams |= bool(past)
@@ -374,8 +405,8 @@ class Printer:
 
     def call(self, instr: Instr) -> None:
         """Call another function of the module."""
-        symbol = self.module.names[instr.attrs[0]]
-        given = [self.numbers[repr(x)] for x in self.module.needs[instr.attrs[0]]]
+        symbol = self.scope.names[instr.attrs[0]]
+        given = [self.numbers[repr(x)] for x in self.scope.needs[instr.attrs[0]]]
         args = [*map(self.typed, instr.args), *arguments(given)]
         kind = type_name(instr.results[0].type) if instr.results else "void"
         made = f"{self.name(instr.results[0])} = " if instr.results else ""
