@@ -334,10 +334,11 @@ class Function:
         self.block.instrs.append(Instr("if", (condition,), results, (), blocks))
         return results
 
-    def call(self, function: Function, args: Sequence[Value]) -> None:
-        """Call another function of the same module."""
-        self.callees[function.name] = function
-        self.block.instrs.append(Instr("call", args, (), (function.name,)))
+    def call(self, function: Function, args: Sequence[Value], name: str = "") -> None:
+        """Call another function of the same module, known here by its name or another."""
+        name = name or function.name
+        self.callees[name] = function
+        self.block.instrs.append(Instr("call", args, (), (name,)))
 
     def apply(self, function: Function, args: Sequence[Value]) -> Value:
         """Call another function of the same module for its result."""

@@ -1,0 +1,93 @@
+"""A source as one function for a machine, with its weights laid out as that function reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tenor.compiler.emit import llvm
+from tenor.compiler.whole import Whole, whole
+from tenor.ir import op as ops
+from tenor.ir.node import size
+from tenor.runtime import cpu, cross, executable
+from tenor.runtime.allocator import copy_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tenor.export.source import Source
+    from tenor.ir.node import Node
+    from tenor.ir.target import Target
+
+__all__ = ["Machine", "machine_of"]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A source made ready for a machine.
+
+    `run(weights, inputs, outputs, workspace)` takes the addresses of four things: the weights; a
+    table of the inputs' addresses, in order; one of the outputs'; and memory to work in. Weights
+    and workspace begin at multiples of 64 bytes. It returns 0; or, where an index that a table of
+    weights was asked for is out of range, another number.
+
+    Attributes:
+        source: What it computes.
+        target: The machine.
+        whole: The function, and where things lie.
+        weights: The weights, prepared.
+    """
+
+    source: Source
+    target: Target
+    whole: Whole
+    weights: NDArray[np.uint8]
+
+    @property
+    def workspace(self) -> int:
+        """Bytes `run` works in."""
+        return self.whole.workspace
+
+    def text(self, symbol: str) -> str:
+        """Return the function as LLVM text, under a symbol."""
+        return llvm.emit(self.whole.function, symbol, self.target)
+
+    def object_file(self, symbol: str, *, reloc: str = "static", level: int = 2) -> bytes:
+        """Return the function as an object file that needs nothing else."""
+        return cross.object_file(self.text(symbol), self.target, reloc=reloc, level=level)
+
+
+def nbytes(node: Node) -> int:
+    """Return the bytes of a value."""
+    return size(node.shape) * node.dtype.itemsize
+
+
+def machine_of(source: Source, target: Target) -> Machine:
+    """Return a source made ready for a machine: compiled, and its weights packed."""
+    made = whole(source.graph, target, len(source.inputs))
+    return Machine(source, target, made, _laid_out(source, made))
+
+
+def _laid_out(source: Source, made: Whole) -> NDArray[np.uint8]:
+    laid: NDArray[np.uint8] = np.zeros(made.nbytes, np.uint8)
+    arrays = list(source.weights.values())
+    for number, at in made.places.items():
+        raw = np.frombuffer(np.ascontiguousarray(arrays[number - len(source.inputs)]), np.uint8)
+        laid[at : at + raw.size] = raw
+    if made.program.preparations:
+        kept = _prepared(source, made)
+        laid[made.kept : made.kept + kept.size] = kept
+    return laid
+
+
+def _prepared(source: Source, made: Whole) -> NDArray[np.uint8]:
+    """Run what prepares weights here, on this machine."""
+    runner = executable.load(made.preparing(cpu.host_target()))
+    leaves = [node for node in source.graph.nodes if node.op is ops.LEAF]
+    arrays: list[Any] = [np.zeros(1, np.uint8)] * len(source.inputs)
+    arrays += [np.ascontiguousarray(a) for a in source.weights.values()]
+    assert len(arrays) == len(leaves)
+    outputs, _, _ = runner.run([copy_of(a) for a in arrays], [])
+    return outputs[0].array(np.dtype(np.uint8), (made.program.kept,))
