@@ -304,5 +304,3 @@ def _is_softmax(nodes: list[Node]) -> bool:
         return False
     below = root(last.inputs[1])
     return below.op is ops.SUM and below.inputs[0] is last.inputs[0]
-
-

@@ -114,9 +114,7 @@ class Measuring:
         self.batches = Batches(self.source, rows)
         schemes = quantization.schemes
         every = layers(self.source)
-        self.layers = [
-            x for x in every if x.end in schemes or any(w in schemes for w in x.weights)
-        ]
+        self.layers = [x for x in every if x.end in schemes or any(w in schemes for w in x.weights)]
         self.flags = [Node(ops.LEAF, (), ((), dt.bool_), (), dt.bool_) for _ in self.layers]
         self.names = {leaf: name for name, leaf in self.source.leaves.items()}
         self._build()
@@ -125,8 +123,8 @@ class Measuring:
         """Run everything."""
         count, names = len(self.layers), list(self.source.outputs)
         found = Measured(
-            self.layers, self.batches.count, *(np.zeros((count, 2)) for _ in range(3)),
-            {name: Compared() for name in names},
+            self.layers, self.batches.count, np.zeros((count, 2)), np.zeros((count, 2)),
+            np.zeros((count, 2)), {name: Compared() for name in names},
         )  # fmt: skip
         seen = 0
         for inputs, new in shown(self.batches, "measuring", len(self.batches)):

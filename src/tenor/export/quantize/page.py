@@ -67,8 +67,8 @@ def _answer(found: OutputReport) -> str:
 def _note(report: Report) -> str:
     shown = f" The plot shows the first {MOST}." if len(report.layers) > MOST else ""
     return (
-        '<p class="note">Signal to noise of a layer\'s result, in decibels: more is better, and 6 dB '
-        "are one bit. <b>Alone</b>: this layer is quantised, all others are float32. "
+        '<p class="note">Signal to noise of a layer\'s result, in decibels: more is better, and 6 '
+        "dB are one bit. <b>Alone</b>: this layer is quantised, all others are float32. "
         "<b>Through</b>: all are quantised, so the errors of those before it come in. "
         "<b>Answers</b>: the relative error of the model's answers where this layer alone is "
         f"quantised.{shown}</p>"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tenor.export.quantize.measuring import Measuring
 from tenor.export.quantize.page import page
@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from tenor.export.quantize.record import Quantization, Scheme
 
 __all__ = ["Error", "LayerReport", "OutputReport", "Report", "report"]
+
+
+LEGEND: Final = (
+    "alone, through: signal to noise of a layer's result, where it alone and where all are",
+    "quantised; answers: the answers' relative error where the layer alone is quantised.",
+)
 
 
 @dataclass(frozen=True)
@@ -135,11 +141,7 @@ class Report:
             )
         if len(self.layers) > most:
             lines.append(f"... and {len(self.layers) - most} more")
-        lines.append("")
-        lines.append("alone, through: signal to noise of a layer's result, where it alone and where "
-                     "all are quantised.")  # fmt: skip
-        lines.append("answers: the answers' relative error where the layer alone is quantised.")
-        return "\n".join(lines)
+        return "\n".join([*lines, "", *LEGEND])
 
     def html(self) -> str:
         """Return the report as one page that needs nothing besides itself."""

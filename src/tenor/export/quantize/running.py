@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -79,14 +80,15 @@ class Batches:
 
     def __len__(self) -> int:
         """Return the number of batches."""
-        return -(-self.count // self.size)
+        return math.ceil(self.count / self.size)
 
     def __iter__(self) -> Iterator[tuple[list[Array], int]]:
         """Yield (the inputs in order, how many of its rows are new) for each batch."""
         for first in range(0, self.count, self.size):
             at = np.arange(first, first + self.size) % self.count
-            yield [self._taken(name, at) for name in self.source.inputs], min(
-                self.size, self.count - first
+            yield (
+                [self._taken(name, at) for name in self.source.inputs],
+                min(self.size, self.count - first),
             )
 
     def _taken(self, name: str, at: Array) -> Array:
@@ -94,8 +96,9 @@ class Batches:
         if name not in self.rowwise:
             return array
         if self.source.batch:
-            return array[at]
-        return array.reshape(self.count, *self.source.inputs[name].shape)[at[0]]
+            taken: Array = array[at]
+            return taken
+        return np.asarray(array).reshape(self.count, *self.source.inputs[name].shape)[at[0]]
 
 
 class Running:

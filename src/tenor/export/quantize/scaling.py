@@ -43,7 +43,7 @@ def range_scheme(low: float, high: float) -> Scheme:
         return Scheme(np.ones((), np.float32), np.zeros((), np.int32))
     scale = np.float32(max((high - low) / 255.0, SMALLEST))
     zero = int(np.clip(np.rint(-128.0 - low / float(scale)), -128, 127))
-    return Scheme(scale.reshape(()), np.array(zero, np.int32))
+    return Scheme(np.array(scale, np.float32), np.array(zero, np.int32))
 
 
 def weight_scheme(name: str, weight: Array, axis: int | None, bits: int = 8) -> Scheme:

@@ -75,8 +75,8 @@ def entropy_range(observed: Observed, _percentile: float = 100.0) -> tuple[float
     """Return the range [-t, t], cut to what was seen, that loses the least information.
 
     P is the histogram with everything beyond t counted at the ends, Q the one inside t with 256
-    levels in place of its bins. t is the one with the least Kullback-Leibler divergence of Q from P.
-    The bin that holds 0 counts as much as its neighbour: 0 is held exactly whatever the range.
+    levels in place of its bins; t has the least Kullback-Leibler divergence of Q from P. The bin
+    that holds 0 counts as much as its neighbour: 0 is held exactly whatever the range.
 
     Source:
         S. Migacz, "8-bit Inference with TensorRT", GPU Technology Conference 2017.
