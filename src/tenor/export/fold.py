@@ -103,10 +103,14 @@ def _constants(source: Source) -> Source:
             stem = write.names.get(write.new[first], "folded") if first else "folded"
             made = write.weight(value, node, stem)
             write.new[node] = made
-        elif node.op is ops.CONST:
-            write.copy(node)
-        else:
-            write.copy(node)
+            continue
+        write.copy(node)
+        if node.op is ops.EXPAND and node.inputs[0] in fixed and node not in ends:
+            # Known to what is made of it and of a weight, though not stored so large itself.
+            write.known[write.new[node]] = np.broadcast_to(
+                write.known[write.new[node.inputs[0]]], node.shape
+            )
+            fixed.add(node)
     return write.done()
 
 
@@ -117,7 +121,8 @@ def _known(node: Node, fixed: set[Node]) -> bool:
         return False
     if node.op is ops.IOTA:
         return False
-    return bool(made_of) and size(node.shape) <= max(SMALL, *(size(x.shape) for x in made_of))
+    stored = [size(x.shape) for x in made_of if x.op is not ops.EXPAND]
+    return bool(made_of) and size(node.shape) <= max([SMALL, *stored])
 
 
 def _value(node: Node, write: _Rewrite) -> Array:
