@@ -107,7 +107,8 @@ def weights_only(source: Source, *, bits: int = 8) -> Quantization:
 def _observe(source: Source, batches: Batches, histogram: bool) -> dict[Node, Observed]:
     """Return what was seen of every value that has a range of its own."""
     leaves = [leaf for leaf in source.inputs.values() if leaf.dtype is dt.float32]
-    inner = [n for n in source.graph.nodes if _ranged(n)]
+    masked = _masked(source)
+    inner = [n for n in source.graph.nodes if _ranged(n, masked)]
     seen = {node: Observed(histogram) for node in (*leaves, *inner)}
     places = [list(source.inputs.values()).index(leaf) for leaf in leaves]
     run = Running(source, inner)
@@ -119,9 +120,11 @@ def _observe(source: Source, batches: Batches, histogram: bool) -> dict[Node, Ob
     return seen
 
 
-def _ranged(node: Node) -> bool:
-    parameter = node.op.family == "parameter" or node.op is ops.CONST
-    return node.dtype is dt.float32 and not parameter and not inherits(node)
+def _ranged(node: Node, masked: set[Node]) -> bool:
+    """Tell whether a value has a range of its own; the largest of masked ones has."""
+    if node.dtype is not dt.float32 or node.op.family == "parameter" or node.op is ops.CONST:
+        return False
+    return not inherits(node) or (node.op in (ops.MAX, ops.MIN) and root(node) in masked)
 
 
 def _refuse(source: Source, seen: Mapping[Node, Observed]) -> None:
@@ -188,9 +191,8 @@ def _schemes(
         elif node.op is ops.CONST:
             if math.isfinite(node.attrs[0]):
                 found[node] = range_scheme(float(node.attrs[0]), float(node.attrs[0]))
-        elif inherits(node):
-            if node.inputs[0] in found:
-                found[node] = found[node.inputs[0]]
+        elif inherits(node) and node.inputs[0] in found:
+            found[node] = found[node.inputs[0]]
         elif node in ranges:
             found[node] = ranges[node]
     return found

@@ -98,7 +98,8 @@ class Batches:
         if self.source.batch:
             taken: Array = array[at]
             return taken
-        return np.asarray(array).reshape(self.count, *self.source.inputs[name].shape)[at[0]]
+        rows: Array = array.reshape(self.count, *self.source.inputs[name].shape)[at[0]]
+        return rows
 
 
 class Running:

@@ -41,8 +41,8 @@ def range_scheme(low: float, high: float) -> Scheme:
     low, high = min(low, 0.0), max(high, 0.0)
     if low == high:
         return Scheme(np.ones((), np.float32), np.zeros((), np.int32))
-    scale = np.float32(max((high - low) / 255.0, SMALLEST))
-    zero = int(np.clip(np.rint(-128.0 - low / float(scale)), -128, 127))
+    scale = max((high - low) / 255.0, SMALLEST)
+    zero = int(np.clip(np.rint(-128.0 - low / scale), -128, 127))
     return Scheme(np.array(scale, np.float32), np.array(zero, np.int32))
 
 
