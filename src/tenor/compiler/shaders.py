@@ -129,15 +129,18 @@ class _Plan:
         self.graph, self.schedule = graph, schedule
         self.program = ShaderProgram()
         self.numbers: dict[Shader, int] = {}
+        leaves = [n for n in graph.nodes if n.op is ops.LEAF]
+        given = len(leaves) - weights
+        schedule.kept = _steady(schedule, leaves[given:])
         self.where, arena = place(
             schedule,
             sizes=lambda n: _room(_bytes(n)),
             starts=lambda n: schedule.home(n)[1] * WORD,
         )
-        leaves = [n for n in graph.nodes if n.op is ops.LEAF]
-        given = len(leaves) - weights
         program = self.program
         program.buffers = {"arena": max(arena, ALIGN)}
+        if schedule.kept:
+            program.buffers["kept"] = sum(_room(_bytes(n)) for n in schedule.kept)
         program.inputs = self._slots("input", leaves[:given])
         program.weights = self._slots("weights", leaves[given:])
         program.outputs = self._slots("output", graph.outputs)
@@ -160,8 +163,8 @@ class _Plan:
 
     def _physical(self, pointer: Pointer) -> tuple[str, int]:
         """Return the buffer and the byte a value begins at."""
-        if pointer.space == "arena":
-            return "arena", pointer.at + pointer.offset
+        if pointer.space in ("arena", "kept"):
+            return pointer.space, pointer.at + pointer.offset
         slots = self.leaves if pointer.space == "input" else self.program.outputs
         slot = slots[pointer.at]
         return slot.buffer, slot.offset + pointer.offset
@@ -170,10 +173,11 @@ class _Plan:
         """Return the program."""
         program = self.program
         whole = Range("status", 0, program.buffers.get("status", 0))
-        program.dispatches = [
-            replace(d, ranges=tuple(whole if r is STATUS else r for r in d.ranges))
-            for d in program.dispatches
-        ]
+        for launches in (program.prepared, program.dispatches):
+            launches[:] = [
+                replace(d, ranges=tuple(whole if r is STATUS else r for r in d.ranges))
+                for d in launches
+            ]
         return program
 
     # -- launches -----------------------------------------------------------------------------
@@ -197,7 +201,12 @@ class _Plan:
             ranges.append(STATUS)
         wires = [_wire(view, groups) for view in views]
         shader, counts = wgsl.write(kernel, wires, access, status)
-        self._dispatch(shader, counts, ranges, label)
+        number = self.numbers.setdefault(shader, len(self.program.shaders))
+        if number == len(self.program.shaders):
+            self.program.shaders.append(shader)
+        steady = written == {"kept"}
+        launches = self.program.prepared if steady else self.program.dispatches
+        launches.append(Dispatch(number, counts, tuple(ranges), label))
 
     def _check(self, code: int, extent: int, what: str) -> int:
         """Return the number of a check."""
@@ -208,13 +217,22 @@ class _Plan:
             self.program.buffers["status"] = _room(2 * WORD * len(checks))
         return checks.index(found)
 
-    def _dispatch(
-        self, shader: Shader, counts: tuple[int, int, int], ranges: list[Range], label: str
-    ) -> None:
-        number = self.numbers.setdefault(shader, len(self.program.shaders))
-        if number == len(self.program.shaders):
-            self.program.shaders.append(shader)
-        self.program.dispatches.append(Dispatch(number, counts, tuple(ranges), label))
+
+def _steady(schedule: Schedule, weights: Sequence[Node]) -> list[Node]:
+    """Return the values that kernels make of weights alone: they are made once.
+
+    A kernel that makes anything else besides is left for every run, and so is what it makes.
+    """
+    known, steady = set(weights), []
+    outputs = set(schedule.graph.outputs)
+    for kernel, values in zip(schedule.kernels, schedule.values, strict=True):
+        both = list(zip(values, kernel.buffers, strict=True))
+        made = [node for node, buffer in both if buffer.written]
+        alone = all(buffer.written or node in known for node, buffer in both)
+        if alone and not any(n in outputs or n in schedule.hosts or n in known for n in made):
+            steady += made
+            known.update(made)
+    return steady
 
 
 # -- bindings -------------------------------------------------------------------------------------

@@ -118,14 +118,16 @@ class ShaderProgram:
 
     Attributes:
         shaders: Distinct shaders.
-        dispatches: The launches, in order; a launch may rely on all earlier ones.
-        buffers: Bytes of each buffer, by name: "input", "weights0" and on, "arena", "output",
-            "status".
+        prepared: Launches that are good until a weight changes; first of all.
+        dispatches: The launches of a run, in order; a launch may rely on all earlier ones.
+        buffers: Bytes of each buffer, by name: "input0", "weights0", "output0" and on, "arena",
+            "kept" (what is prepared), "status".
         inputs, weights, outputs: Where each tensor lies.
         checks: The indices that are checked.
     """
 
     shaders: list[Shader] = field(default_factory=list)
+    prepared: list[Dispatch] = field(default_factory=list)
     dispatches: list[Dispatch] = field(default_factory=list)
     buffers: dict[str, int] = field(default_factory=dict)
     inputs: list[Slot] = field(default_factory=list)
@@ -136,7 +138,8 @@ class ShaderProgram:
     @property
     def largest(self) -> int:
         """The bytes of the largest range a shader is given."""
-        return max((r.bytes for d in self.dispatches for r in d.ranges), default=0)
+        every = [*self.prepared, *self.dispatches]
+        return max((r.bytes for d in every for r in d.ranges), default=0)
 
     def data(self) -> dict[str, Any]:
         """Return the program as what JSON can hold."""

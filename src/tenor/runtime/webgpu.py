@@ -136,6 +136,7 @@ class Executable:
                 name: device.gpu.create_buffer(size=count, usage=use)
                 for name, count in program.buffers.items()
             }
+            self.prepared = [self._step(d) for d in program.prepared]
             self.steps = [self._step(d) for d in program.dispatches]
 
     @property
@@ -153,12 +154,28 @@ class Executable:
         group = self.device.gpu.create_bind_group(layout=layout, entries=entries)
         return pipeline, group, dispatch.groups
 
-    def write(self, slots: Sequence[Slot], arrays: Sequence[Array]) -> None:
-        """Put arrays where slots are.
+    def keep(self, weights: Sequence[Array]) -> None:
+        """Put the weights on the device, and do what depends on them alone.
 
         Raises:
-            DTypeError: An array holds an integer of more than 32 bits.
+            DTypeError: A weight holds an integer of more than 32 bits.
         """
+        with self.device.lock:
+            self._write(self.program.weights, weights)
+            self._launch(self.prepared)
+
+    def _launch(self, steps: Sequence[tuple[Any, Any, tuple[int, int, int]]]) -> None:
+        gpu = self.device.gpu
+        encoder = gpu.create_command_encoder()
+        work = encoder.begin_compute_pass()
+        for pipeline, group, groups in steps:
+            work.set_pipeline(pipeline)
+            work.set_bind_group(0, group)
+            work.dispatch_workgroups(*groups)
+        work.end()
+        gpu.queue.submit([encoder.finish()])
+
+    def _write(self, slots: Sequence[Slot], arrays: Sequence[Array]) -> None:
         queue = self.device.gpu.queue
         every = [narrowed(array, slot) for slot, array in zip(slots, arrays, strict=True)]
         with self.device.lock:
@@ -167,22 +184,17 @@ class Executable:
                     queue.write_buffer(self.buffers[slot.buffer], slot.offset, array)
 
     def run(self, inputs: Sequence[Array]) -> tuple[list[Array], int, int]:
-        """Return the outputs, and the status: (0, 0), or a check's code and an index it met."""
+        """Return the outputs, and the status: (0, 0), or a check's code and an index it met.
+
+        Raises:
+            DTypeError: An input holds an integer of more than 32 bits.
+        """
         with self.device.lock:
-            self.write(self.program.inputs, inputs)
-            gpu = self.device.gpu
+            self._write(self.program.inputs, inputs)
             if self.program.checks:
-                gpu.queue.write_buffer(
-                    self.buffers["status"], 0, bytes(self.program.buffers["status"])
-                )
-            encoder = gpu.create_command_encoder()
-            work = encoder.begin_compute_pass()
-            for pipeline, group, groups in self.steps:
-                work.set_pipeline(pipeline)
-                work.set_bind_group(0, group)
-                work.dispatch_workgroups(*groups)
-            work.end()
-            gpu.queue.submit([encoder.finish()])
+                nothing = bytes(self.program.buffers["status"])
+                self.device.gpu.queue.write_buffer(self.buffers["status"], 0, nothing)
+            self._launch(self.steps)
             code, value = self._status()
             outputs = [] if code else [self._read(slot) for slot in self.program.outputs]
         return outputs, code, value

@@ -98,7 +98,7 @@ def _float(value: float) -> Written:
 def cast(x: str, source: DType, dtype: DType) -> Written:
     """Convert a register; a float goes to an integer by truncation."""
     if dtype.kind == "bool":
-        return Written(x if source.kind == "bool" else f"{x} != {zero(source)}")
+        return Written(x if source.kind == "bool" else f"!({x} == {zero(source)})")
     if source.kind == "bool":
         return Written(f"select({zero(dtype)}, {literal(1, dtype)}, {x})")
     if source.kind == "float":
@@ -133,12 +133,14 @@ def _infix(floats: str, integers: str, bools: str) -> Callable[..., Written]:
 
 
 def _compare(text: str, bools: str) -> Callable[..., Written]:
+    """A comparison. `!=` is written as not `==`: some compilers take it to be false for NaN."""
+
     def rule(args: Sequence[str], dtype: DType) -> Written:
         form = bools if dtype.kind == "bool" else text
         if dtype.kind == "float" and args[0] == args[1] and text != "{0} < {1}":
             # A comparison with itself asks for NaN, and could be folded away.
             same = f"is_nan({args[0]})"
-            return Written(same if "!=" in text else f"!{same}", "is_nan")
+            return Written(same if text.startswith("!") else f"!{same}", "is_nan")
         return Written(form.format(*args))
 
     return rule
@@ -216,9 +218,9 @@ def _pow(args: Sequence[str], dtype: DType) -> Written:
     x, y = args
     if dtype.kind == "float":
         # The exponents that a few operations give more exactly.
-        simple = {"1.0f": x, "2.0f": f"{x} * {x}", "3.0f": f"{x} * {x} * {x}", "0.5f": None}
-        if simple.get(y):
-            return Written(str(simple[y]))
+        simple = {"1.0f": x, "2.0f": f"{x} * {x}", "3.0f": f"{x} * {x} * {x}"}
+        if y in simple:
+            return Written(simple[y])
         if y == "(-1.0f)":
             return Written(f"1.0 / {x}")
     return _by_kind("power")(args, dtype)
@@ -236,7 +238,7 @@ ELEMENT: Final[dict[str, Callable[..., Written]]] = {
     "div": _infix("/", "/", "&"),
     "floordiv": _by_kind("floor_divide"), "mod": _by_kind("modulo"), "pow": _pow,
     "maximum": _extreme("maximum", "max", "|"), "minimum": _extreme("minimum", "min", "&"),
-    "eq": _compare("{0} == {1}", "{0} == {1}"), "ne": _compare("{0} != {1}", "{0} != {1}"),
+    "eq": _compare("{0} == {1}", "{0} == {1}"), "ne": _compare("!({0} == {1})", "{0} != {1}"),
     "lt": _compare("{0} < {1}", "!{0} & {1}"), "le": _compare("{0} <= {1}", "!{0} | {1}"),
     "and": _infix("&", "&", "&"), "or": _infix("|", "|", "|"), "xor": _infix("^", "^", "!="),
     "shl": _shift_left, "shr": _shift_right, "where": _where,

@@ -108,6 +108,9 @@ class Evaluator:
         """Return the name of an expression's value."""
         for expr in ordered([root], self.known):
             args = [self.known[a] for a in expr.args]
+            if all(a.op == "const" for a in expr.args):
+                # What is made of literals alone is worked out, and refused, by the compiler.
+                args = [self.body.let(arg) for arg in args]
             made = self._compute(expr, args)
             simple = expr.op in ("const", "reduced")
             self.known[expr] = self.body.use(made) if simple else self.body.let(made)

@@ -138,16 +138,11 @@ fn logarithm(x: f32) -> f32 {
   let m = bitcast<f32>(i - (e << 23u));
   return log_edges(x, log_parts(f32(select(e, e - 24, tiny)), m - 1.0));
 }"""),
-    "logarithm_of_one_more": ("log_parts log_edges power_of_two", """
+    "logarithm_of_one_more": ("log_parts logarithm", """
 fn logarithm_of_one_more(x: f32) -> f32 {
+  // No trick with what 1 + x loses: it is among what a compiler may reassociate away.
   if (abs(x) < 1e-30) { return x; }
-  let u = x + 1.0;
-  let lost = select(x - (u - 1.0), 1.0 - (u - x), abs(x) > 1.0);
-  let i = bitcast<i32>(u);
-  let e = (i - 0x3f2aaaab) >> 23u;
-  let m = bitcast<f32>(i - (e << 23u));
-  let y = fma(lost, power_of_two(-min(e, 64)), m - 1.0);
-  return log_edges(u, log_parts(f32(e), y));
+  return select(logarithm(1.0 + x), log_parts(0.0, x), abs(x) < 0.33);
 }"""),
     "high_word": ("", """
 fn high_word(a: u32, b: u32) -> u32 {
