@@ -6,6 +6,7 @@ A GPU has no use for what the CPU's passes do for caches and cores (`rows`, `fin
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
@@ -204,8 +205,7 @@ class _Plan:
         number = self.numbers.setdefault(shader, len(self.program.shaders))
         if number == len(self.program.shaders):
             self.program.shaders.append(shader)
-        steady = written == {"kept"}
-        launches = self.program.prepared if steady else self.program.dispatches
+        launches = self.program.prepared if written == {"kept"} else self.program.dispatches
         launches.append(Dispatch(number, counts, tuple(ranges), label))
 
     def _check(self, code: int, extent: int, what: str) -> int:
@@ -219,17 +219,22 @@ class _Plan:
 
 
 def _steady(schedule: Schedule, weights: Sequence[Node]) -> list[Node]:
-    """Return the values that kernels make of weights alone: they are made once.
-
-    A kernel that makes anything else besides is left for every run, and so is what it makes.
-    """
+    """Return the values that are made of weights alone, by a kernel that makes nothing else."""
     known, steady = set(weights), []
-    outputs = set(schedule.graph.outputs)
+    writers = Counter(
+        node
+        for kernel, values in zip(schedule.kernels, schedule.values, strict=True)
+        for node, buffer in zip(values, kernel.buffers, strict=True)
+        if buffer.written
+    )
+    dynamic = {*schedule.graph.outputs, *schedule.hosts}
     for kernel, values in zip(schedule.kernels, schedule.values, strict=True):
         both = list(zip(values, kernel.buffers, strict=True))
         made = [node for node, buffer in both if buffer.written]
         alone = all(buffer.written or node in known for node, buffer in both)
-        if alone and not any(n in outputs or n in schedule.hosts or n in known for n in made):
+        checked = any(e.op == "wrap_index" for e in kernel.expressions())
+        whole = all(writers[n] == 1 and n not in dynamic for n in made)
+        if alone and whole and not checked:
             steady += made
             known.update(made)
     return steady

@@ -106,7 +106,7 @@ def narrowed(array: Array, slot: Slot) -> Array:
     Raises:
         DTypeError: It holds an integer of more than 32 bits.
     """
-    kind = CELLS[slot.cell]
+    kind: Any = CELLS[slot.cell]
     if array.dtype.itemsize == 8 and array.size:
         low, high = np.iinfo(kind).min, np.iinfo(kind).max
         if array.min() < low or array.max() > high:
@@ -125,15 +125,25 @@ class Executable:
     Args:
         program: The program.
         device: Where; by default the process's.
+        sibling: Another of the same weights, to share their memory.
     """
 
-    def __init__(self, program: ShaderProgram, device: Device | None = None) -> None:
-        self.program = program
-        self.device = device = device or default_device()
+    def __init__(
+        self,
+        program: ShaderProgram,
+        device: Device | None = None,
+        sibling: Executable | None = None,
+    ) -> None:
+        self.program, self.sibling = program, sibling
+        device = sibling.device if sibling else device or default_device()
+        self.device: Device = device
+        held = {s.buffer for s in program.weights} if sibling else set()
         with device.lock:
             use = device.usage.STORAGE | device.usage.COPY_DST | device.usage.COPY_SRC
-            self.buffers = {
-                name: device.gpu.create_buffer(size=count, usage=use)
+            self.buffers: dict[str, Any] = {
+                name: sibling.buffers[name]
+                if sibling and name in held
+                else device.gpu.create_buffer(size=count, usage=use)
                 for name, count in program.buffers.items()
             }
             self.prepared = [self._step(d) for d in program.prepared]
@@ -161,7 +171,8 @@ class Executable:
             DTypeError: A weight holds an integer of more than 32 bits.
         """
         with self.device.lock:
-            self._write(self.program.weights, weights)
+            if self.sibling is None:
+                self._write(self.program.weights, weights)
             self._launch(self.prepared)
 
     def _launch(self, steps: Sequence[tuple[Any, Any, tuple[int, int, int]]]) -> None:

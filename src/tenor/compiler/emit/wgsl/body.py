@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final
 
-from tenor.compiler.emit.wgsl.element import Written, register
 from tenor.compiler.emit.wgsl.mathematics import needed
 from tenor.ir.shader import Shader, cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tenor.ir.dtype import DType
     from tenor.ir.kernel import Buffer, Kernel
     from tenor.ir.shader import Wire
 
@@ -161,5 +159,3 @@ class Body:
         )
         parts = [*head, *needed(self.calls), *self.declared, entry, *self.lines, "}"]
         return Shader("\n".join(parts) + "\n", self.access)
-
-

@@ -255,7 +255,9 @@ def _flat(head: str, values: list[str], extents: tuple[int, ...]) -> str:
     return text
 
 
-def _guarded(body: Body, number: int, at: str, test: str, lines: list[str]) -> tuple[list[str], str]:
+def _guarded(
+    body: Body, number: int, at: str, test: str, lines: list[str]
+) -> tuple[list[str], str]:
     """Return lines and an element that is 0 where a test fails."""
     dtype = body.buffer(number).dtype
     none = "false" if dtype.kind == "bool" else f"{register(dtype)}(0)"
@@ -306,9 +308,7 @@ def _conv_input(body: Body) -> Product:
     lines = [*w.split("k", (w.outputs, *taps), "k"), *w.split("o", (p["n"], *image), "j")]
     tests = []
     for d in range(rank):
-        lines.append(
-            f"let t{d} = o{d + 1} + {p['padding'][d][0]} - k{d + 1} * {p['dilation'][d]};"
-        )
+        lines.append(f"let t{d} = o{d + 1} + {p['padding'][d][0]} - k{d + 1} * {p['dilation'][d]};")
         lines.append(f"let s{d} = t{d} / {p['stride'][d]};")
         tests.append(f"t{d} >= 0 && t{d} % {p['stride'][d]} == 0")
     places = [f"s{d}" for d in range(rank)]

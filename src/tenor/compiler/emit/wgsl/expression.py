@@ -87,9 +87,7 @@ class Evaluator:
         reduced: The names of the reductions' results.
     """
 
-    def __init__(
-        self, body: Body, index: dict[int, str], reduced: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, body: Body, index: dict[int, str], reduced: Sequence[str] = ()) -> None:
         self.body, self.index, self.reduced = body, index, reduced
         self.known: dict[Expr, str] = {}
 
@@ -120,7 +118,8 @@ class Evaluator:
         special: Any = getattr(self, f"_op_{expr.op}", None)
         if special is not None:
             return special(expr, args)  # type: ignore[no-any-return]
-        return ELEMENT[expr.op](args, expr.args[-1].dtype)
+        made: str = ELEMENT[expr.op](args, expr.args[-1].dtype)
+        return made
 
     def _op_const(self, expr: Expr, _args: list[str]) -> str:
         return literal(expr.attrs[0], expr.dtype)
