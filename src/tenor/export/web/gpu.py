@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from tenor.compiler.shaders import shaders
-from tenor.ir import dtype as dt
 from tenor.runtime.webgpu import narrowed
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tenor.export.source import Source
-    from tenor.ir.shader import ShaderProgram, Slot
+    from tenor.ir.shader import Slot
 
     Array = NDArray[Any]
 
@@ -64,23 +63,23 @@ def part_of(source: Source) -> PagePart:
     program = shaders(source.graph, len(source.weights))
     program.inputs = _named(program.inputs, list(source.inputs))
     program.outputs = _named(program.outputs, list(source.outputs))
-    return PagePart(program.data(), _laid_out(program, source.weights))
+    program.weights, weights = _laid_out(program.weights, source.weights)
+    return PagePart(program.data(), weights)
 
 
 def _named(slots: Sequence[Slot], names: Sequence[str]) -> list[Slot]:
     return [replace(slot, name=name) for slot, name in zip(slots, names, strict=True)]
 
 
-def _laid_out(program: ShaderProgram, weights: dict[str, Array]) -> bytes:
-    """Return the bytes of a file of weights, and write down where each one is."""
-    parts, slots, at = [], [], 0
-    for slot, (name, array) in zip(program.weights, weights.items(), strict=True):
+def _laid_out(slots: Sequence[Slot], weights: dict[str, Array]) -> tuple[list[Slot], bytes]:
+    """Return where each weight is in a file of them all, and the file."""
+    parts, placed, at = [], [], 0
+    for slot, (name, array) in zip(slots, weights.items(), strict=True):
         wide = array.dtype.itemsize == 8
         held = narrowed(array, slot) if wide else np.ascontiguousarray(array)
-        text = slot.cell if wide else dt.of(slot.dtype).text
-        slots.append(replace(slot, name=name, at=at, held=text))
+        text = slot.cell if wide else slot.dtype
+        placed.append(replace(slot, name=name, at=at, held=text))
         room = -(-held.nbytes // ALIGN) * ALIGN
         parts.append(held.tobytes().ljust(room, b"\0"))
         at += room
-    program.weights = slots
-    return b"".join(parts)
+    return placed, b"".join(parts)

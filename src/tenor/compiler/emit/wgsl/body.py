@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tenor.ir.kernel import Buffer, Kernel
     from tenor.ir.shader import Wire
 
-__all__ = ["THREADS", "Body", "grid"]
+__all__ = ["THREADS", "Body", "every", "grid"]
 
 THREADS: Final = 64
 """Invocations of a workgroup, where they share nothing."""
@@ -26,6 +26,14 @@ def grid(groups: int) -> tuple[int, int, int]:
     """Return so many workgroups, or a few more, as rows of them."""
     rows = -(-groups // WIDEST)
     return (groups, 1, 1) if rows <= 1 else (WIDEST, rows, 1)
+
+
+def every(tests: Sequence[str]) -> str:
+    """Return whether all of them hold.
+
+    Not by `&&`, which is a branch each: a compiler takes minutes over some dozens in a loop.
+    """
+    return " & ".join(f"({test})" for test in tests) or "true"
 
 
 class Body:
@@ -75,7 +83,7 @@ class Body:
     @contextlib.contextmanager
     def block(self, head: str) -> Iterator[None]:
         """Write lines into a block."""
-        self.line(f"{head} {{")
+        self.line(f"{head} {{".lstrip())
         self.depth += 1
         yield
         self.depth -= 1

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from tenor.compiler.emit.wgsl.body import THREADS, grid
+from tenor.compiler.emit.wgsl.body import THREADS, every, grid
 from tenor.compiler.emit.wgsl.element import cast, register, wrapped
 from tenor.ir import dtype as dt
 from tenor.ir.node import size
@@ -120,7 +120,7 @@ def _in_registers(body: Body, p: Product) -> Groups:
             test = _inside(f"{row} + {r}", p.m, rows) + _inside(
                 f"{column} + {c * across}", p.n, columns
             )
-            with body.block(f"if ({' && '.join(test) or 'true'})"):
+            with body.block(f"if ({every(test)})" if test else ""):
                 value = _result(body, p, total[r][c])
                 _put(body, f"place({z}, {at_i[r]}, {at_j[c]})", value)
     return THREADS, grid(-(-count // THREADS))
@@ -174,7 +174,8 @@ def _in_blocks(body: Body, p: Product) -> Groups:
     for r in range(each):
         for c in range(each):
             i, j = f"top + {row} + {r * SIDE}", f"first + {column} + {c * SIDE}"
-            with body.block(f"if ({i} < {p.m} && {j} < {p.n})"):
+            test = every([f"{i} < {p.m}", f"{j} < {p.n}"])
+            with body.block(f"if ({test})"):
                 _put(body, f"place(z, {i}, {j})", _result(body, p, total[r][c]))
     return threads, (-(-p.n // BLOCK), -(-p.m // BLOCK), p.batch)
 
@@ -243,8 +244,8 @@ class Window:
 
     def tested(self, values: list[str], extents: tuple[int, ...], more: list[str]) -> str:
         """Return whether places are inside, and what else is asked."""
-        tests = [f"{v} >= 0 && {v} < {n}" for v, n in zip(values, extents, strict=True)]
-        return " && ".join([*more, *tests]) or "true"
+        tests = [f"u32({v}) < {n}u" for v, n in zip(values, extents, strict=True)]
+        return every([*more, *tests])
 
 
 def _flat(head: str, values: list[str], extents: tuple[int, ...]) -> str:
@@ -310,7 +311,7 @@ def _conv_input(body: Body) -> Product:
     for d in range(rank):
         lines.append(f"let t{d} = o{d + 1} + {p['padding'][d][0]} - k{d + 1} * {p['dilation'][d]};")
         lines.append(f"let s{d} = t{d} / {p['stride'][d]};")
-        tests.append(f"t{d} >= 0 && t{d} % {p['stride'][d]} == 0")
+        tests.append(f"t{d} % {p['stride'][d]} == 0")
     places = [f"s{d}" for d in range(rank)]
     at = _flat(f"o0 * {p['channels_out']} + z * {w.outputs} + k0", places, p["spatial_out"])
     source = _guarded(body, 0, at, w.tested(places, p["spatial_out"], tests), lines)

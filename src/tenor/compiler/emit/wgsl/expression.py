@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tenor.compiler.emit.wgsl.body import every
 from tenor.compiler.emit.wgsl.element import ELEMENT, Written, cast, literal, zero
 from tenor.ir.kernel import Affine, ordered
 
@@ -144,7 +145,7 @@ class Evaluator:
         x = moved = args[0]
         if what == "index":
             moved = self.body.let(f"select({x}, {x} + {extent}, {x} < 0)")
-        good = self.body.let(f"{moved} >= 0 && {moved} < {extent}")
+        good = self.body.let(f"u32({moved}) < {extent}u")
         self.body.note(code, x, f"!{good}")
         return f"select(0, {moved}, {good})"
 
@@ -152,8 +153,10 @@ class Evaluator:
         tests = []
         for guard in guards:
             at = self.affine(guard.affine)
-            tests.append(f"{at} >= {guard.low} && {at} < {guard.high}")
-        return " && ".join(tests) or "true"
+            if guard.low:
+                at = f"{at} - {guard.low}" if guard.low > 0 else f"{at} + {-guard.low}"
+            tests.append(f"u32({at}) < {guard.high - guard.low}u")
+        return every(tests)
 
     def _op_load(self, expr: Expr, args: list[str]) -> str:
         number, affine, guards, strides = expr.attrs

@@ -50,7 +50,7 @@ def write_sort(body: Body) -> tuple[int, tuple[int, int, int]]:
         other = body.let(body.load(0, at))
         before = _before(body, other, mine, dtype, descending=p["descending"])
         after = _before(body, mine, other, dtype, descending=p["descending"])
-        body.line(f"{rank} += select(0, 1, {before} || (!{after} && k < {place}));")
+        body.line(f"{rank} += select(0, 1, {before} | (!{after} & (k < {place})));")
     with body.block(f"if ({rank} < {kept})"):
         body.store(1, f"({line} * {kept} + {rank}) * {inner} + {column}", place)
     return THREADS, grid(-(-count // THREADS))
@@ -61,8 +61,8 @@ def _before(body: Body, a: str, b: str, dtype: DType, *, descending: bool) -> st
     if descending:
         a, b = b, a
     if dtype.kind == "bool":
-        return f"(!{a} && {b})"
+        return f"(!{a} & {b})"
     if dtype.kind != "float":
         return f"({a} < {b})"
     body.calls.add("is_nan")
-    return f"(!is_nan({a}) && (is_nan({b}) || {a} < {b}))"
+    return f"(!is_nan({a}) & (is_nan({b}) | ({a} < {b})))"

@@ -52,7 +52,7 @@ def write_reduce(body: Body) -> tuple[int, tuple[int, int, int]]:
     index = unravelled(body, body.let(f"min(i, {count - 1})"), kept)
     _walk(body, held, [a for a in axes if a.reduced], index, "i32(thread)", THREADS, gone)
     _join(body, held)
-    with body.block(f"if (thread == 0u && i < {count})"):
+    with body.block(f"if ((thread == 0u) & (i < {count}))"):
         _finish(body, held, index)
     return THREADS, grid(count)
 
@@ -111,10 +111,10 @@ class Accumulator:
             made = ELEMENT[op]([mine[0], other[0]], self.dtype)
             body.line(f"{mine[0]} = {body.use(made)};")
             return
-        test = f"{mine[1]} < 0 || {self._beats(other[0], mine[0])}"
+        test = f"(({mine[1]} < 0) | {self._beats(other[0], mine[0])})"
         if not first:  # those of another invocation may stand before mine
-            same = f"!({self._beats(mine[0], other[0])}) && {other[1]} < {mine[1]}"
-            test = f"{other[1]} >= 0 && ({test} || ({same}))"
+            same = f"(!{self._beats(mine[0], other[0])} & ({other[1]} < {mine[1]}))"
+            test = f"({other[1]} >= 0) & ({test} | {same})"
         with body.block(f"if ({test})"):
             body.line(f"{mine[0]} = {other[0]};")
             body.line(f"{mine[1]} = {other[1]};")
@@ -122,12 +122,12 @@ class Accumulator:
     def _beats(self, a: str, b: str) -> str:
         """Return whether a is to be preferred, wherever it stands; NaN is to all numbers."""
         if self.dtype.kind == "bool":
-            return f"({a} && !{b})" if self.op == "argmax" else f"(!{a} && {b})"
+            return f"({a} & !{b})" if self.op == "argmax" else f"(!{a} & {b})"
         test = f"{a} > {b}" if self.op == "argmax" else f"{b} > {a}"
         if self.dtype.kind != "float":
             return f"({test})"
         self.body.calls.add("is_nan")
-        return f"(!is_nan({b}) && (is_nan({a}) || {test}))"
+        return f"(!is_nan({b}) & (is_nan({a}) | ({test})))"
 
     def join(self, others: Sequence[str]) -> None:
         """Join another invocation's values."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tenor.compiler.emit.wgsl.body import THREADS, grid
+from tenor.compiler.emit.wgsl.body import THREADS, every, grid
 from tenor.compiler.emit.wgsl.element import ELEMENT, literal, register
 from tenor.ir.node import size
 
@@ -55,7 +55,7 @@ def write_put_along(body: Body) -> tuple[int, tuple[int, int, int]]:
     )
     if size(index_shape):
         with (
-            body.block(f"if ({' && '.join(inside) or 'true'})"),
+            body.block(f"if ({every(inside)})"),
             body.block(body.loop("k", index_shape[dim])),
         ):
             at = body.let(f"{line or '0'} + k * {steps[dim]}")
@@ -100,7 +100,7 @@ def write_fold(body: Body) -> tuple[int, tuple[int, int, int]]:
         with body.block(f"for (var k = {entries - 1}; k >= 0; k -= 1)"):
             away = body.let(f"{place} - k * {p['dilation']}")
             window = body.let(f"{away} / {p['step']}")
-            test = f"{away} >= 0 && {away} % {p['step']} == 0 && {window} < {windows}"
+            test = every([f"{away} % {p['step']} == 0", f"u32({window}) < {windows}u"])
             with body.block(f"if ({test})"):
                 at = f"(({line} * {windows} + {window}) * {inner} + {column}) * {entries} + k"
                 more = body.let(body.load(0, at))
