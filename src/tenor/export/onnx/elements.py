@@ -57,7 +57,7 @@ TAKES: Final = {
     "Range": f"{WIDE} i16",
     "TopK": f"{WIDE} i16 i8 u8",
     "ScatterAdd": WIDE,
-    "MatMul": f"{WIDE} u64 u32",
+    "MatMul": WIDE,
     **dict.fromkeys(("Gemm", "ReduceMean", "Softmax", "LogSoftmax", "LayerNormalization"), REAL),
     **dict.fromkeys(("MaxPool", "Relu", "Clip"), REAL),
     **dict.fromkeys(("Conv", "ConvTranspose", "AveragePool", "Elu", "LeakyRelu", "Gelu"), "f32"),

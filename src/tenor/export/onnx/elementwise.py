@@ -220,8 +220,9 @@ def _floordiv(w: Writer, node: Node) -> str:
 
 def _floordiv_of_floats(w: Writer, dtype: Any, a: str, b: str) -> str:
     """(a - mod(a, b)) / b to the nearest integer, as NumPy and Python; a / b where b is 0."""
-    quotient = w.op("Div", [a, b])
-    exact = w.op("Div", [w.op("Sub", [a, _mod_of_floats(w, dtype, a, b)]), b])
+    quotient, rest = w.op("Div", [a, b]), w.op("Mod", [a, b], fmod=1)
+    down = w.cast(_differ_in_sign(w, rest, b, dtype), dtype)
+    exact = w.op("Sub", [w.op("Div", [w.op("Sub", [a, rest]), b]), down])
     floor = w.op("Floor", [exact])
     up = w.op("Less", [w.number(0.5, dtype), w.op("Sub", [exact, floor])], out=dt.bool_)
     floor = w.op("Add", [floor, w.cast(up, dtype)])
@@ -259,7 +260,7 @@ def _pow(w: Writer, node: Node) -> str:
     exponent = int(known.reshape(()))
     if exponent:
         return _power(w, w.value(node.inputs[0]), exponent)
-    return w.op("Expand", [w.number(1, node.dtype)], [w.shape(w.dims(node))])
+    return w.spread(w.number(1, node.dtype), w.dims(node))
 
 
 def _power(w: Writer, x: str, exponent: int) -> str:

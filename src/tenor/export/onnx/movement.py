@@ -97,8 +97,7 @@ def _pad(w: Writer, node: Node) -> str:
     if not any((*low, *high)):
         return w.value(x)
     if size(x.shape) == 0:
-        made = w.op("Expand", [w.number(fill, node.dtype)], [w.shape(w.dims(node))])
-        return made
+        return w.spread(w.number(fill, node.dtype), w.dims(node))
     held = w.carried("Pad", node.dtype)
     value = w.cast(w.number(fill, node.dtype), held)
     return w.op("Pad", [w.value(x)], [w.ints([*low, *high]), value])
@@ -162,8 +161,7 @@ def _fold(w: Writer, node: Node) -> str:
     others = [d for d in range(rank) if d != dim]
     held = w.carried("ScatterAdd", node.dtype)
     parts = transposed(w, w.cast(w.value(x), held), [dim, rank, *others])
-    shape = w.shape([length, *(dims[d] for d in others)])
-    zeros = w.op("Expand", [w.number(0, held)], [shape])
+    zeros = w.spread(w.number(0, held), (length, *(dims[d] for d in others)))
     index = w.constant(places[..., None], dt.int64, "windows")
     made = w.write("ScatterND", [zeros, index, parts], held, reduction="add")
     order = [others.index(d) + 1 if d != dim else 0 for d in range(rank)]
@@ -191,18 +189,22 @@ def _put(w: Writer, node: Node) -> str:
     """Scatter along one dim: every element of the source gets its line's place."""
     x, index, source = node.inputs
     dim, mode = node.attrs
+    if size(source.shape) == 0:
+        return w.value(x)
     before, after = w.dims(x)[:dim], w.dims(x)[dim + 1 :]
     count = w.dims(index)[0] if len(index.shape) == 1 else size(map(fixed, w.dims(index)))
     flat = w.value(source)
     if len(index.shape) != 1:
         flat = reshaped(w, flat, (*before, count, *after))
     column = reshaped(w, w.value(index), (*(1,) * dim, count, *(1,) * len(after)))
-    every = w.op("Expand", [column], [w.shape((*before, count, *after))])
+    every = w.spread(column, (*before, count, *after))
     return _scattered(w, w.value(x), every, flat, dim, mode)
 
 
 def _put_along(w: Writer, node: Node) -> str:
     x, index, source = map(w.value, node.inputs)
+    if size(node.inputs[1].shape) == 0:
+        return x
     return _scattered(w, x, index, source, *node.attrs)
 
 

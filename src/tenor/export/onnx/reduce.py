@@ -87,7 +87,7 @@ def _topk(w: Writer, node: Node) -> str:
     x = _ordered(w, w.value(node.inputs[0]))
     held = w.cast(x, w.carried("TopK", w.types[x]))
     inputs = [held, w.size(w.dims(node)[dim])]
-    types = (None, dt.int64)
+    types = (w.types[held], dt.int64)
     return w.several("TopK", inputs, types, axis=dim, largest=int(descending), sorted=1)[1]
 
 

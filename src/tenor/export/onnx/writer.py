@@ -95,9 +95,15 @@ class Writer:
         """Return the name of a node's value, in the node's own shape."""
         if node not in self.names:
             source, _ = self._narrow[node]
-            shape = self.shape(self.dims(node))
-            self.names[node] = self.op("Expand", [source], [shape])
+            self.names[node] = self.spread(source, self.dims(node))
         return self.names[node]
+
+    def spread(self, name: str, dims: tuple[Dim, ...]) -> str:
+        """Append an expansion; nothing at all is a constant, which runtimes get right."""
+        if 0 in dims and not any(isinstance(d, Rows) for d in dims):
+            dtype = self.types[name]
+            return self.constant(np.zeros(dims, dtype.numpy), dtype)  # type: ignore[arg-type]
+        return self.op("Expand", [name], [self.shape(dims)])
 
     def narrow(self, node: Node, source: str, dims: tuple[Dim, ...]) -> None:
         """Say that a node is a value expanded: it is written when somebody needs it so."""
@@ -188,12 +194,12 @@ class Writer:
         return self.several(kind, inputs, (dtype,), **attrs)[0]
 
     def several(
-        self, kind: str, inputs: Sequence[str], dtypes: Sequence[DType | None], **attrs: Any
+        self, kind: str, inputs: Sequence[str], dtypes: Sequence[DType], **attrs: Any
     ) -> list[str]:
-        """Append an ONNX node with several results; None: one that nobody wants."""
+        """Append an ONNX node with several results."""
         stem = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind).lower()
-        made = ["" if d is None else self.fresh(stem) for d in dtypes]
-        self.types.update({n: d for n, d in zip(made, dtypes, strict=True) if d is not None})
+        made = [self.fresh(stem) for _ in dtypes]
+        self.types.update(zip(made, dtypes, strict=True))
         self.nodes.append((kind, list(inputs), made, attrs))
         return made
 
