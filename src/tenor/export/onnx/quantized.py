@@ -26,7 +26,8 @@ __all__ = ["bias", "rounded", "scheme_of", "weight"]
 
 MOVED: Final = (ops.RESHAPE, ops.PERMUTE, ops.SLICE)
 """Operations whose values are their operand's, and whose scheme is, where they have none."""
-BIASED: Final = ("Conv", "ConvTranspose", "Gemm")
+BIASED: Final = {"Conv": 0, "ConvTranspose": 1, "Gemm": 1}
+"""The operations with a bias, and the dim of their weight that is the output's channels."""
 
 
 def scheme_of(
@@ -67,17 +68,19 @@ def bias(
         return None
     x, kernel, added = match.inputs
     of_x, of_kernel = scheme_of(x, schemes, matches), schemes.get(kernel)
-    if added not in weights or of_x is None or of_kernel is None or of_kernel.axis is None:
+    if added not in weights or of_x is None or of_kernel is None:
         return None
-    scale = (of_x.scale.reshape(()) * of_kernel.scale).astype(np.float32).reshape(-1)
-    value = weights[added].reshape(-1)
-    if scale.shape != value.shape:
+    value, axis = weights[added].reshape(-1), of_kernel.axis
+    scale = (of_x.scale.reshape(()) * of_kernel.scale).astype(np.float32)
+    scale = scale.reshape(() if axis is None else -1)
+    if axis is not None and (axis != BIASED[match.kind] or scale.shape != value.shape):
         return None
     with np.errstate(all="ignore"):
         units = np.clip(np.rint(value / scale.astype(np.float64)), -(2**31), 2**31 - 1)
     stored = w.constant(units.astype(np.int32), dt.int32, "bias_int32")
     scales = w.constant(scale, dt.float32, "bias_scale")
-    return w.write("DequantizeLinear", [stored, scales], dt.float32, axis=0)
+    along = {} if axis is None else {"axis": 0}
+    return w.write("DequantizeLinear", [stored, scales], dt.float32, **along)
 
 
 def _parameters(w: Writer, scheme: Scheme) -> tuple[str, str]:
