@@ -21,6 +21,7 @@ Never:  decides what is wrong; that is known where the error is raised.
     ├── FormatError        (ValueError)    a file that is not what it says it is
     ├── ExportError        (ValueError)    a model that another format cannot hold
     ├── SaveError          (OSError)       a file that could not be written; the old one stands
+    ├── ExportError        (ValueError)    a model that a format or target cannot hold
     ├── RequestError       (ValueError)    a malformed request to a served model
     └── CompileError                       our own mistake, with the graph that shows it
 """
@@ -180,6 +181,10 @@ class ExportError(TenorError, ValueError):
 
 class SaveError(TenorError, OSError):
     """A file that could not be written; what stood there before still stands."""
+
+
+class ExportError(TenorError, ValueError):
+    """A model that a format or target cannot hold; nothing was written."""
 
 
 class RequestError(TenorError, ValueError):
