@@ -152,13 +152,15 @@ class _Convolution:
         self.x, self.w = self.buffers[:2]
         self.extents = (1,) if g.direct else g.extents(cut.chunk)
         self.channel = ceil((prod(self.extents) + 1) / 64) * 64
+        held = 1 if g.by_tap else g.words.group
+        self.rows = 0 if g.direct else ceil((held * self.channel + SLACK) / 64) * 64
+        self.copied = ceil((g.copied(cut.chunk) * g.words.size + SLACK) / 64) * 64
         sizes = {
             "offsets": 0 if self.steady else 4 * g.k,
-            "rows": 0 if g.direct else (1 if g.by_tap else g.words.group) * self.channel,
-            "copy": g.copied(cut.chunk) * g.words.size,
-            "panels": 0 if self.ready else self.panels.group,
-            "sums": 4 * cut.rows * self.pitch,
-        }
+            "rows": cut.batch * self.rows, "copy": cut.batch * self.copied,
+            "panels": 0 if self.ready else cut.batch * self.panels.group,
+            "sums": 4 * max(cut.rows, cut.batch * g.rows) * self.pitch,
+        }  # fmt: skip
         self.at, used = {}, 0
         for name, count in sizes.items():
             self.at[name] = f.gep(scratch, used, "i8")
@@ -173,16 +175,13 @@ class _Convolution:
 
     def _functions(self) -> None:
         """Make the functions tiles call."""
-        g, cut = self.g, self.cut
+        g = self.g
         narrow = g.width == 1
         self.pack = None if self.ready else self.panels.pack()
-        if g.direct:
-            self.along = words_along("words", g.words, cut.chunk, 1, g.width, exact=True)
-            return
-        rows = Rows(g.image, self.extents, g.low, g.fill)
-        self.padded = padded_rows("padded", rows, 1 if narrow else BYTES)
-        self.along = words_along("words", g.words, g.out[-1], g.stride[-1], g.width,
-                                 exact=False)  # fmt: skip
+        self.words = self._words()
+        if not g.direct:
+            rows = Rows(g.image, self.extents, g.low, g.fill)
+            self.padded = padded_rows("padded", rows, 1 if narrow else BYTES)
 
     def _table(self) -> Function:
         """Return the function that writes where each step's words begin."""
@@ -206,47 +205,66 @@ class _Convolution:
         first = f.mul(share, cut.share)
         stop = f.op("smin", f.add(first, cut.share), f.const(g.groups, "i64"))
 
-        def group(i: Value) -> None:
+        def groups(i: Value) -> None:
+            count: Value = f.const(cut.batch, "i64")
+            if cut.batch > 1 and (cut.share % cut.batch or g.groups % cut.batch):
+                count = f.op("smin", count, f.sub(stop, i))
             channel = f.mul(f.add(f.mul(image, g.groups), i), g.source)
-            self._copy(f.gep(self.x, f.mul(channel, prod(g.image)), "i8"))
+            self._copy(f.gep(self.x, f.mul(channel, prod(g.image)), "i8"), count)
             low = f.mul(part, cut.part)
             high = f.op("smin", f.add(low, cut.part), f.const(cut.panels, "i64"))
-            self._channels(i, low, high)
+            self._channels(i, count, low, high)
 
-        repeat(f, first, stop, 1, group)
+        repeat(f, first, stop, cut.batch, groups)
 
-    def _copy(self, source: Value) -> None:
-        """Bring a block of windows into words."""
+    def _copy(self, source: Value, count: Value) -> None:
+        """Bring a block of windows of some groups into words, one thing after the other."""
         f, g, cut = self.f, self.g, self.cut
         group, plane = g.words.group, g.plane(cut.chunk)
+        held = 1 if g.by_tap else group
+        zero, image = f.const(0, "i64"), prod(g.image)
 
         def word(q: Value) -> None:
-            to = f.gep(self.at["copy"], f.mul(q, g.last * prod(g.phases) * plane), g.words.type)
-            first = f.mul(q, 1 if g.by_tap else group)
-            if g.direct:
-                from_ = f.gep(source, self.start, "i8")
-                last = f.const(g.source - 1, "i64")
-                channels = [f.op("smin", f.add(first, e), last) for e in range(group)]
-                f.call(self.along, [to, *(
-                    f.gep(from_, f.mul(c, g.image[0]), "i8") for c in channels)])  # fmt: skip
-                return
-            left = f.op("smin", f.sub(f.const(g.source, "i64"), first),
-                        f.const(1 if g.by_tap else group, "i64"))  # fmt: skip
-            begin = f.mul(self.start, g.stride[0])
-            f.loop(0, left, 1, lambda e, _: f.call(self.padded, [
-                f.gep(source, f.mul(f.add(first, e), prod(g.image)), "i8"),
-                f.gep(self.at["rows"], f.mul(e, self.channel), "i8"), begin,
-            ]))  # fmt: skip
-            self._planes(to, left)
+            at = f.mul(q, g.last * prod(g.phases) * plane * g.words.size)
+            first = f.mul(q, held)
+            left = f.op("smin", f.sub(f.const(g.source, "i64"), first), f.const(held, "i64"))
 
-        repeat(f, f.const(0, "i64"), f.const(g.sources, "i64"), 1, word)
+            def pad(i: Value) -> None:
+                from_ = f.gep(source, f.mul(f.add(f.mul(i, g.source), first), image), "i8")
+                to = f.gep(self.at["rows"], f.mul(i, self.rows), "i8")
+                repeat(f, zero, left, 1, lambda e: f.call(self.padded, [
+                    f.gep(from_, f.mul(e, image), "i8"), f.gep(to, f.mul(e, self.channel), "i8"),
+                    f.mul(self.start, g.stride[0]),
+                ]))  # fmt: skip
 
-    def _planes(self, to: Value, left: Value) -> None:
-        """Write the planes of a source, of which `left` channels are there."""
-        f, g = self.f, self.g
-        lines, rank = g.lines(self.cut.chunk), len(g.phases)
+            def write(i: Value) -> None:
+                from_ = f.gep(self.at["rows"], f.mul(i, self.rows), "i8")
+                if g.direct:
+                    channel = f.add(f.mul(i, g.source), first)
+                    from_ = f.gep(source, f.add(f.mul(channel, image), self.start), "i8")
+                to = f.gep(self.at["copy"], f.add(f.mul(i, self.copied), at), "i8")
+                f.call(self.words, [to, from_, left])
+
+            if not g.direct:
+                repeat(f, zero, count, 1, pad)
+            repeat(f, zero, count, 1, write)
+
+        repeat(f, zero, f.const(g.sources, "i64"), 1, word)
+
+    def _words(self) -> Function:
+        """Return the function (to, from, channels) that writes the planes of a source."""
+        g, cut = self.g, self.cut
+        f = Function("words", [("to", "ptr"), ("from", "ptr"), ("channels", "i64")])
+        to, from_, left = f.params
+        lines, rank = g.lines(cut.chunk), len(g.phases)
         one, step = (g.words.group, g.dilation[-1]) if g.by_tap else (1, self.channel)
+        if g.direct:
+            step = g.image[0]
         last = f.sub(left, 1)
+        numbers = [f.const(e, "i64") for e in range(g.words.group)]
+        if not g.by_tap:  # beyond the last channel is the last again, and the weight is 0
+            numbers = [f.op("smin", e, last) for e in numbers]
+        far = [f.mul(e, step) for e in numbers]
 
         def row(index: list[Value]) -> None:
             tap, phase, place = index[0], index[1 : 1 + rank], index[1 + rank :]
@@ -255,33 +273,32 @@ class _Convolution:
                 f.add(f.mul(h, s), r) for h, s, r in zip(place, g.stride, phase, strict=False)
             ]
             at = f.mul(flat(f, met, self.extents[:-1]), self.extents[-1])
-            from_ = f.add(at, f.mul(tap, one * g.dilation[-1]))
-            numbers = [f.const(e, "i64") for e in range(g.words.group)]
-            if not g.by_tap:
-                numbers = [f.op("smin", e, last) for e in numbers]
-            f.call(self.along, [
-                f.gep(to, f.mul(line, g.out[-1]), g.words.type),
-                *(f.gep(self.at["rows"], f.add(from_, f.mul(e, step)), "i8") for e in numbers),
-            ])  # fmt: skip
+            at = f.add(at, f.mul(tap, one * g.dilation[-1]))
+            target = f.gep(to, f.mul(line, g.out[-1]), g.words.type)
+            words_along(f, g.words, target, [f.gep(from_, f.add(at, e), "i8") for e in far],
+                        cut.chunk if g.direct else g.out[-1], g.stride[-1], g.width,
+                        exact=g.direct)  # fmt: skip
 
         nested(f, (g.last, *g.phases, *lines), row)
+        return f
 
-    def _channels(self, group: Value, low: Value, high: Value) -> None:
-        """Write panels of channels of a group."""
+    def _channels(self, group: Value, count: Value, low: Value, high: Value) -> None:
+        """Write panels of channels of some groups."""
         f, g, cut = self.f, self.g, self.cut
-        weights = self.w
+        zero, weights = f.const(0, "i64"), self.w
         if self.ready:
             weights = f.gep(self.w, f.mul(group, self.panels.group), "i8")
         elif self.pack is not None:
             weights, pack = self.at["panels"], self.pack
-            f.loop(low, high, 1, lambda j, _: f.call(pack, [
-                self.w, f.gep(weights, f.mul(j, self.panels.size), "i8"), group, j
-            ]))  # fmt: skip
+            repeat(f, zero, count, 1, lambda i: f.loop(low, high, 1, lambda j, _: f.call(pack, [
+                self.w, f.gep(weights, self._panel_at(i, j), "i8"), f.add(group, i), j
+            ])))  # fmt: skip
 
         def panel(j: Value, rows: int) -> None:
-            at = f.gep(weights, f.mul(j, self.panels.size), "i8")
-            self._panel(at, rows)
-            self._deliver(f.add(f.mul(group, g.rows), f.mul(j, cut.rows)), rows)
+            repeat(f, zero, count, 1, lambda i: self._panel(
+                i, f.gep(weights, self._panel_at(i, j), "i8"), rows))  # fmt: skip
+            channel = f.add(f.mul(group, g.rows), f.mul(j, cut.rows))
+            self._deliver(channel, f.mul(count, rows))
 
         rest = g.rows % cut.rows
         if not rest:
@@ -291,16 +308,22 @@ class _Convolution:
         repeat(f, low, whole, 1, lambda j: panel(j, cut.rows))
         repeat(f, whole, high, 1, lambda j: panel(j, rest))
 
-    def _panel(self, weights: Value, rows: int) -> None:
+    def _panel_at(self, group: Value, panel: Value) -> Value:
+        """Return the byte at which a panel begins."""
+        f = self.f
+        return f.mul(f.add(f.mul(group, self.cut.panels), panel), self.panels.size)
+
+    def _panel(self, group: Value, weights: Value, rows: int) -> None:
         """Write the sums of a panel's channels over the block's windows."""
         f, g, cut = self.f, self.g, self.cut
         across = cut.vectors * g.width
         whole = self.places // across * across
+        copy = f.gep(self.at["copy"], f.mul(group, self.copied), "i8")
+        sums = f.gep(self.at["sums"], f.mul(group, g.rows * self.pitch), "i32")
 
         def tile(p: Value, vectors: int) -> None:
             f.call(self._micro(rows, vectors), [
-                f.gep(self.at["copy"], p, g.words.type), weights,
-                f.gep(self.at["sums"], p, "i32"), self.at["offsets"],
+                f.gep(copy, p, g.words.type), weights, f.gep(sums, p, "i32"), self.at["offsets"],
             ])  # fmt: skip
 
         repeat(f, f.const(0, "i64"), f.const(whole, "i64"), across,
@@ -308,15 +331,15 @@ class _Convolution:
         if whole < self.places:
             tile(f.const(whole, "i64"), ceil((self.places - whole) / g.width))
 
-    def _deliver(self, channel: Value, rows: int) -> None:
-        """Hand the sums of a panel on, or store them."""
+    def _deliver(self, channel: Value, rows: Value) -> None:
+        """Hand the sums of some channels on, or store them."""
         f, g = self.f, self.g
         low, high = f.mul(self.begin, g.inner), f.mul(self.end, g.inner)
         skipped = f.mul(self.start, g.inner)
         if self.after is not None:
             at = f.add(f.mul(channel, self.pitch), skipped)
             near = f.gep(self.at["sums"], f.sub(0, at), "i32")
-            where = (self.image, channel, f.const(rows, "i64"))
+            where = (self.image, channel, rows)
             self.after.call(f, [*self.buffers, near], where, (low, high))
             return
 

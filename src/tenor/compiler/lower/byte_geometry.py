@@ -20,6 +20,10 @@ COPY: Final = 192 * 1024
 """Bytes of words that a block of windows should stay below."""
 PLACES: Final = 1024
 """Windows of a block at the most, where there is a choice."""
+BATCH: Final = 16
+"""Groups that are written together at the most."""
+TOGETHER: Final = 32 * 1024
+"""Bytes of words and sums of such groups."""
 LEAST: Final = 4
 """Rows of windows of a block at the least, where there is a choice."""
 
@@ -134,6 +138,8 @@ class Cut:
         chunk, chunks: Places of the first dim in a block, and how many blocks.
         share, shares: Groups of a tile, and how many such.
         part, parts: Panels of a tile, and how many such.
+        batch: Groups that are brought into words together, and multiplied together: what one
+            stores the next does not wait for.
     """
 
     rows: int
@@ -145,6 +151,7 @@ class Cut:
     shares: int
     part: int
     parts: int
+    batch: int
 
     @classmethod
     def of(cls, g: Geometry, target: Target) -> Cut:
@@ -163,8 +170,10 @@ class Cut:
         chunks = ceil(g.out[0] / chunk)
         parts = min(panels, ceil(wanted / (g.n * shares * chunks)))
         share, part = ceil(g.groups / shares), ceil(panels / parts)
+        each = g.copied(chunk) * g.words.size + 4 * g.rows * chunk * g.inner
+        batch = max(1, min(BATCH, TOGETHER // max(1, each), share)) if panels == 1 else 1
         return cls(tile.rows, tile.vectors, panels, chunk, chunks, share,
-                   ceil(g.groups / share), part, ceil(panels / part))  # fmt: skip
+                   ceil(g.groups / share), part, ceil(panels / part), batch)  # fmt: skip
 
     @property
     def grid(self) -> tuple[int, int, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from tenor.compiler.lower.storage import repeat
 from tenor.compiler.lower.window import flat, nested
 from tenor.ir.loops import Function, Value, vector
 
@@ -73,9 +74,10 @@ def padded_rows(name: str, rows: Rows, width: int) -> Function:
     inside = max(0, min(extent, length - low))
 
     def fill(pointer: Value, start: int, end: int) -> None:
-        if end > start:
-            x = f.const(rows.fill, vector("i8", width))
-            f.loop(start, end, width, lambda i, _: f.store(x, pointer, i))
+        x = f.const(rows.fill, vector("i8", width))
+        whole = start + -(-(end - start) // width) * width
+        repeat(f, f.const(start, "i64"), f.const(whole, "i64"), width,
+               lambda i: f.store(x, pointer, i))  # fmt: skip
 
     def row(index: list[Value]) -> None:
         target = f.gep(to, f.mul(flat(f, index, outer), length), "i8")
@@ -100,20 +102,21 @@ def padded_rows(name: str, rows: Rows, width: int) -> Function:
 
 
 def words_along(
-    name: str, words: Words, count: int, step: int, width: int, *, exact: bool
-) -> Function:
-    """Return the function (to, from ...) that writes a row of words, of as many rows of bytes.
+    f: Function, words: Words, to: Value, sources: list[Value], count: int, step: int, width: int,
+    *, exact: bool,
+) -> None:  # fmt: skip
+    """Write a row of words, made of as many rows of bytes as a word has numbers.
 
     Args:
-        name: Of the function.
+        f: The function being written.
         words: How bytes are grouped.
+        to: Where the words go.
+        sources: Where the rows of bytes begin.
         count: Words of the row.
         step: Bytes from one word's to the next's.
         width: Lanes of a vector.
         exact: Whether nothing may be read or written beyond the row.
     """
-    f = Function(name, [("to", "ptr"), *[(f"from{i}", "ptr") for i in range(words.group)]])
-    to, *sources = f.params
     width = width if step <= CLOSE else 1
 
     def part(i: Value, n: int) -> None:
@@ -126,5 +129,5 @@ def words_along(
     if exact:
         covered(f, count, width, part)
     else:
-        f.loop(0, count, width, lambda i, _: part(i, width))
-    return f
+        repeat(f, f.const(0, "i64"), f.const(-(-count // width) * width, "i64"), width,
+               lambda i: part(i, width))  # fmt: skip

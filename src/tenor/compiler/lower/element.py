@@ -129,8 +129,10 @@ def quantized(f: Function, x: Value, zero_point: int, low: int, high: int) -> Va
     """
     count = lanes(x.type)
     inside = f.op("fmin", f.op("fmax", x, float(low - zero_point)), float(high - zero_point))
-    bits = f.convert("bitcast", f.add(inside, WHOLE), vector("i32", count))
-    return f.convert("trunc_int", f.add(bits, zero_point), vector("i8", count))
+    # Adding an even number first leaves ties as they are.
+    before, after = (0, zero_point) if zero_point % 2 else (zero_point, 0)
+    bits = f.convert("bitcast", f.add(inside, WHOLE + before), vector("i32", count))
+    return f.convert("trunc_int", f.add(bits, after), vector("i8", count))
 
 
 def _resized(f: Function, x: Value, source: DType, wanted: str) -> Value:
