@@ -184,11 +184,16 @@ class Function:
         return self._emit("fma", (a, b, c), c.type)
 
     def byte_dots(self, a: Value, b: Value, c: Value) -> Value:
-        """Return c + the sums of 4 neighbours of a * b: bytes, a's unsigned, b's signed.
+        """Return c + the sums of 4 neighbours of a * b: bytes, b's signed.
 
-        Only for a target that has the instruction (`Target.byte_dots`).
+        Only for a target that has the instruction: a's are unsigned where `Target.dots` is "vnni",
+        and signed where it is "sdot".
         """
         return self._emit("byte_dots", (a, b, c), c.type)
+
+    def pair_dots(self, a: Value, b: Value, c: Value) -> Value:
+        """Return c + the sums of 2 neighbours of a * b, of signed 16-bit numbers; on any target."""
+        return self._emit("pair_dots", (a, b, c), c.type)
 
     def unary(self, name: str, a: Value) -> Value:
         """Apply fneg fabs sqrt floor ceil trunc roundeven (float) or ctlz cttz ctpop (int)."""

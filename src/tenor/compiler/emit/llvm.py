@@ -35,6 +35,17 @@ CASTS: Final = {"sext": "sext", "zext": "zext", "trunc_int": "trunc", "sitofp": 
                 "bitcast": "bitcast", "fptosi_inside": "fptosi"}  # fmt: skip
 
 
+PAIRS: Final = {
+    ("x86_", 4): "llvm.x86.sse2.pmadd.wd", ("x86_", 8): "llvm.x86.avx2.pmadd.wd",
+    ("x86_", 16): "llvm.x86.avx512.pmaddw.d.512", ("wasm", 4): "llvm.wasm.dot",
+}  # fmt: skip
+"""Triple's beginning and lanes of the sums -> the intrinsic that adds up pairs of products.
+
+Never the overloaded partial.reduce.add: for wasm with relaxed SIMD LLVM 22 takes it for an
+instruction whose second operand has seven bits.
+"""
+
+
 def emit(function: Function, symbol: str, target: Target) -> str:
     """Return the function and all it calls as one LLVM module.
 
@@ -274,12 +285,48 @@ class Printer:
         return self.intrinsic("fma" if self.module.target.has_fma else "fmuladd", instr.args)
 
     def byte_dots(self, instr: Instr) -> str:
-        """Add products of four bytes each to 32-bit sums, by x86's VNNI."""
+        """Add products of four bytes each to 32-bit sums, by x86's VNNI or aarch64's sdot."""
         a, b, c = instr.args
         bytes_, sums = type_name(a.type), type_name(c.type)
         full = f"llvm.x86.avx512.vpdpbusd.{32 * lanes(c.type)}"
+        if self.module.target.dots == "sdot":
+            full = f"llvm.aarch64.neon.sdot.{suffix(c.type)}.{suffix(a.type)}"
         self.declare(sums, full, sums, bytes_, bytes_)
         return f"call {sums} @{full}({self.typed(c)}, {self.typed(a)}, {self.typed(b)})"
+
+    def pair_dots(self, instr: Instr) -> str:
+        """Add products of two 16-bit numbers each to 32-bit sums, by what the target has for it."""
+        a, b, c = instr.args
+        target, sums, halves = self.module.target, type_name(c.type), type_name(a.type)
+        if target.dots == "smlad" and lanes(c.type) == 1:
+            words = [self.fresh(), self.fresh()]
+            for word, x in zip(words, (a, b), strict=True):
+                self.line(f"{word} = bitcast {self.typed(x)} to i32")
+            self.declare("i32", "llvm.arm.smlad", "i32", "i32", "i32")
+            return f"call i32 @llvm.arm.smlad(i32 {words[0]}, i32 {words[1]}, {self.typed(c)})"
+        made, name = self.fresh(), PAIRS.get((target.triple[:4], lanes(c.type)))
+        if name is not None and target.dots in ("pairs", "vnni"):
+            self.declare(sums, name, halves, halves)
+            self.line(f"{made} = call {sums} @{name}({self.typed(a)}, {self.typed(b)})")
+        else:
+            self._pairs(made, a, b, sums)
+        return f"add {sums} {made}, {self.name(c)}"
+
+    def _pairs(self, made: str, a: Value, b: Value, sums: str) -> None:
+        """Write the sums of neighbours' products in plain instructions."""
+        n = lanes(a.type)
+        wide, parts = f"<{n} x i32>", [self.fresh() for _ in range(5)]
+        for part, x in zip(parts, (a, b), strict=False):
+            self.line(f"{part} = sext {self.typed(x)} to {wide}")
+        self.line(f"{parts[2]} = mul {wide} {parts[0]}, {parts[1]}")
+        for part, first in zip(parts[3:], (0, 1), strict=True):
+            if n == 2:
+                self.line(f"{part} = extractelement {wide} {parts[2]}, i64 {first}")
+                continue
+            picks = ", ".join(f"i32 {i}" for i in range(first, n, 2))
+            self.line(f"{part} = shufflevector {wide} {parts[2]}, {wide} poison, "
+                      f"<{n // 2} x i32> <{picks}>")  # fmt: skip
+        self.line(f"{made} = add {sums} {parts[3]}, {parts[4]}")
 
     def bits(self, instr: Instr) -> str:
         """Count leading or trailing zeros."""
@@ -526,7 +573,7 @@ VALUES: Final[dict[str, Callable[[Printer, Instr], str]]] = {
     "fptosi": Printer.saturating, "fptoui": Printer.saturating, "splat": Printer.splat,
     "extract": Printer.extract, "insert": Printer.insert, "shuffle": Printer.shuffle,
     "iota": Printer.iota, "gep": Printer.gep, "load": Printer.load,
-    "byte_dots": Printer.byte_dots,
+    "byte_dots": Printer.byte_dots, "pair_dots": Printer.pair_dots,
     **dict.fromkeys(COMPARISONS, Printer.compare),
 }  # fmt: skip
 STATEMENTS: Final[dict[str, Callable[[Printer, Instr], None]]] = {

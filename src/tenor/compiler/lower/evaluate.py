@@ -17,6 +17,7 @@ from tenor.compiler.lower.element import (
     ELEMENT,
     cast,
     from_bits,
+    quantized,
     register_type,
     rounded,
     to_bits,
@@ -208,6 +209,9 @@ class Evaluator:
 
     def _op_cast(self, expr: Expr, args: list[Value]) -> Value:
         return cast(self.f, args[0], expr.args[0].dtype, expr.dtype)
+
+    def _op_quantize(self, expr: Expr, args: list[Value]) -> Value:
+        return quantized(self.f, args[0], *expr.attrs)
 
     def _op_const(self, expr: Expr, _args: list[Value]) -> Value:
         value = expr.attrs[0]
