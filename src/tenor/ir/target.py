@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 __all__ = ["Target"]
+
+WASM: Final = ",".join(
+    f"+{name}"
+    for name in (
+        "simd128", "bulk-memory", "bulk-memory-opt", "nontrapping-fptoint", "sign-ext",
+        "mutable-globals",
+    )
+)  # fmt: skip
+"""What every engine with SIMD has."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,12 @@ class Target:
         return cls("aarch64-unknown-linux-gnu", "generic", "+neon", 128, 32)
 
     @classmethod
-    def wasm32(cls) -> Target:
-        """Return WebAssembly with 128-bit SIMD."""
-        return cls("wasm32-unknown-unknown", "generic", "+simd128", 128, 16, has_fma=False)
+    def wasm32(cls, *, relaxed: bool = False) -> Target:
+        """Return WebAssembly with 128-bit SIMD, as every browser since 2023 runs it.
+
+        Args:
+            relaxed: With relaxed SIMD too, whose a * b + c is one instruction.
+        """
+        # has_fma stays False: llvm.fma would be a call of a C library, llvm.fmuladd is relaxed_madd
+        features = f"{WASM},+relaxed-simd" if relaxed else WASM
+        return cls("wasm32-unknown-unknown", "generic", features, 128, 16, has_fma=False)

@@ -16,12 +16,12 @@ from tenor.ir.loops import Value, element, lanes
 from tenor.ir.symbolic import Sym
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tenor.ir.loops import Block, Function, Instr
     from tenor.ir.target import Target
 
-__all__ = ["emit"]
+__all__ = ["emit", "emit_all"]
 
 SCALARS: Final = {"f32": "float", "f64": "double", "f16": "half", "bf16": "bfloat", "ptr": "ptr"}
 BYTES: Final = {"f32": 4, "f64": 8, "f16": 2, "bf16": 2, "i1": 1, "i8": 1, "i16": 2, "i32": 4,
@@ -43,8 +43,14 @@ def emit(function: Function, symbol: str, target: Target) -> str:
         symbol: The exported name.
         target: What the text is for; its fma decides how `fma` is printed.
     """
+    return emit_all({symbol: function}, target)
+
+
+def emit_all(functions: Mapping[str, Function], target: Target) -> str:
+    """Return functions by the names they are exported under, and all they call, as one module."""
     module = Module(target)
-    module.define(function, symbol, Scope(symbol), exported=True)
+    for symbol, function in functions.items():
+        module.define(function, symbol, Scope(symbol), exported=True)
     return module.text()
 
 

@@ -1,0 +1,128 @@
+"""A source as two WebAssembly modules, with and without relaxed SIMD, that share one layout.
+
+Both have one memory, whose size is decided here and never changes. From `__heap_base` on it holds
+the weights, and behind them inputs, outputs, the tables of their addresses, and a workspace. While
+a model is loaded, what weights are packed from lies where inputs will be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tenor.compiler.emit import llvm
+from tenor.compiler.preparing import preparing
+from tenor.compiler.whole import ALIGN, whole
+from tenor.export.web.linker import link
+from tenor.ir.node import size
+from tenor.ir.target import Target
+from tenor.runtime import cross
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from tenor.export.source import Source
+    from tenor.ir.loops import Function
+    from tenor.ir.node import Node
+
+__all__ = ["Modules", "Place", "linked", "modules_of", "placed"]
+
+LEVEL = 2
+"""LLVM's level: 3 makes the same code of our loops."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A value in memory: its name, what it is, and where it lies, from `__heap_base` on."""
+
+    name: str
+    node: Node
+    at: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes it takes."""
+        return size(self.node.shape) * self.node.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Modules:
+    """A source as WebAssembly. Addresses count from `__heap_base`.
+
+    Attributes:
+        simd: The module with 128-bit SIMD.
+        relaxed: The module with relaxed SIMD.
+        inputs: Where each input lies.
+        outputs: Where each output lies.
+        tables: Where the tables of the inputs' and the outputs' addresses lie.
+        workspace: Where `run` works.
+        preparing: Where `prepare` works; None where no weight is prepared.
+        weights: Each weight that is read: its name, its numbers, where they go.
+        nbytes: Bytes of the whole.
+    """
+
+    simd: bytes
+    relaxed: bytes
+    inputs: list[Place]
+    outputs: list[Place]
+    tables: tuple[int, int]
+    workspace: int
+    preparing: int | None
+    weights: list[tuple[str, NDArray[Any], int]]
+    nbytes: int
+
+
+def rounded(nbytes: int) -> int:
+    """Return the next multiple of the alignment."""
+    return -(-nbytes // ALIGN) * ALIGN
+
+
+def modules_of(source: Source) -> Modules:
+    """Return a source as WebAssembly modules.
+
+    Raises:
+        CompileError: It needs what no WebAssembly instruction does, or more than 4 GB.
+    """
+    made = whole(source.graph, Target.wasm32(), len(source.inputs))
+    prepare = preparing(made, source.graph)
+    functions = {"run": made.function}
+    places, end, before = made.places, made.nbytes, 0
+    if prepare:
+        functions["prepare"] = prepare.function
+        places, end, before = prepare.places, prepare.nbytes, prepare.workspace
+    inputs, at = placed(source.inputs, rounded(made.nbytes))
+    outputs, at = placed(source.outputs, at)
+    tables = (at, at + 4 * len(inputs))
+    workspace = rounded(tables[1] + 4 * len(outputs))
+    nbytes = max(rounded(end) + before, workspace + made.workspace)
+    simd, relaxed = linked(functions, nbytes)
+    weights = list(source.weights.items())
+    laid = [(*weights[n - len(source.inputs)], to) for n, to in sorted(places.items())]
+    start = rounded(end) if prepare else None
+    return Modules(
+        simd, relaxed, inputs, outputs, tables, workspace, start, laid, nbytes
+    )  # fmt: skip
+
+
+def placed(values: Mapping[str, Node], at: int) -> tuple[list[Place], int]:
+    """Place values one behind the other; return where they lie and where the last ends."""
+    made = []
+    for name, node in values.items():
+        made.append(Place(name, node, at))
+        at = rounded(at + made[-1].nbytes)
+    return made, at
+
+
+def linked(functions: Mapping[str, Function], heap: int) -> tuple[bytes, bytes]:
+    """Return functions as a module for SIMD and one for relaxed SIMD.
+
+    The text is one: only what LLVM makes of `a * b + c` differs.
+    """
+    made = []
+    for relaxed in (False, True):
+        target = Target.wasm32(relaxed=relaxed)
+        data = cross.object_file(llvm.emit_all(functions, target), target, level=LEVEL)
+        made.append(link(data, heap, exports=functions).module)
+    return made[0], made[1]
