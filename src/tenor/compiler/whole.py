@@ -80,8 +80,18 @@ class Whole:
         return made
 
 
-def whole(graph: Graph, target: Target, given: int, *, skip: frozenset[str] = frozenset()) -> Whole:
+def whole(
+    graph: Graph,
+    target: Target,
+    given: int,
+    *,
+    skip: frozenset[str] = frozenset(),
+    places: dict[int, int] | None = None,
+    nbytes: int = 0,
+) -> Whole:
     """Return a graph as one function.
+
+    Where the graph writes an output over a weight, the function writes the weight.
 
     Args:
         graph: What is computed. Its first `given` leaves are inputs, the rest weights. Run-time
@@ -89,6 +99,8 @@ def whole(graph: Graph, target: Target, given: int, *, skip: frozenset[str] = fr
         target: What it is computed on.
         given: The number of inputs.
         skip: Names of passes to leave out.
+        places, nbytes: Where weights lie, by the leaf's number, and the bytes of all of them; by
+            default those that are read follow one another.
     """
     trace: list[compiler.Snapshot] = []
     program = compiler.compile(graph, target, skip=skip, trace=trace)
@@ -98,7 +110,11 @@ def whole(graph: Graph, target: Target, given: int, *, skip: frozenset[str] = fr
     function.calls_kernels = True
     labels = [launch.label for launch in program.launches[program.preparations :]]
     made = Whole(function, target, program, labels, kernels)
-    _lay_out(made, assembly.graph, given)
+    if places is None:
+        _lay_out(made, assembly.graph, given)
+    else:
+        assert not program.kept, "weights laid out by the caller are not prepared"
+        made.places, made.nbytes = places, nbytes
     _Writer(made, assembly.graph, given, assembly.where).write()
     return made
 
@@ -138,7 +154,9 @@ class _Writer:
         self.made, self.graph, self.given, self.where = made, graph, given, where
         self.f, self.program = made.function, made.program
         self.weights, self.inputs, self.outputs, self.workspace = made.function.params
+        leaves = [n for n in graph.nodes if n.op is ops.LEAF]
         self.donated = {at: leaf for leaf, at in made.program.donated}
+        self.updates = {at: leaves.index(leaf) for leaf, at in graph.updates}
         launches = made.program.launches[made.program.preparations :]
         shapes = made.program.shapes
         width = made.target.pointer_bytes
@@ -147,7 +165,11 @@ class _Writer:
         self.scratch = _rounded(STATUS + width * widest)
         scratch = max((shapes[launch.kernel][1] for launch in launches), default=0)
         self.arena = self.scratch + _rounded(scratch)
-        made.workspace = self.arena + made.program.arena
+        self.late: dict[int, int] = {}
+        made.workspace = self.arena + _rounded(made.program.arena)
+        for at in self.updates.keys() - self.donated.keys():
+            self.late[at] = made.workspace
+            made.workspace += _rounded(_nbytes(graph.outputs[at]))
         self.bases: dict[tuple[str, int], Value] = {}
 
     def write(self) -> None:
@@ -178,6 +200,8 @@ class _Writer:
         space, at, offset = pointer.space, pointer.at, pointer.offset
         if space == "output" and at in self.donated:
             space, at = "input", self.donated[at]
+        if space == "output" and at in self.late:
+            return self.f.gep(self.workspace, self.late[at] + offset, "i8")
         if space == "input" and at >= self.given:
             return self.f.gep(self.weights, self.made.places[at] + offset, "i8")
         if space == "kept":
@@ -198,19 +222,18 @@ class _Writer:
         return self.bases[key]
 
     def _copies(self) -> None:
-        """Copy what is given out though no kernel writes it there: an input, or a value twice."""
+        """Copy what no kernel wrote where it belongs.
+
+        That is an input given out, a value given out twice, and a weight's new value that could
+        not be written over the old one at once.
+        """
         for at, node in enumerate(self.graph.outputs):
-            found = self.where[node]
-            if at in self.donated or found == Pointer("output", at):
-                continue
-            to, come, count = (
-                self.address(Pointer("output", at)),
-                self.address(found),
-                _nbytes(node),
-            )
+            found, own = self.where[node], Pointer("output", at)
+            to = Pointer("input", self.updates[at]) if at in self.late else own
+            if at not in self.donated and (found != own or at in self.late):
+                self._copy(self.address(found), self.address(to), _nbytes(node))
 
-            def byte(i: Value, _: list[Value], to: Value = to, come: Value = come) -> None:
-                self.f.store(self.f.load("i8", come, i), to, i)
-
-            if count:
-                self.f.loop(0, count, 1, byte)
+    def _copy(self, source: Value, to: Value, count: int) -> None:
+        f = self.f
+        if count:
+            f.loop(0, count, 1, lambda i, _: f.store(f.load("i8", source, i), to, i))

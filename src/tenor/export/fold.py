@@ -6,6 +6,7 @@ weights of its own. Every exporter starts from it.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,9 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["folded"]
 
-REPEATING: Final = (ops.EXPAND, ops.UNFOLD)
-"""Operations whose result is larger than what it is made of: they are left to the kernels."""
-LOOKED_UP: Final = (ops.TAKE, ops.TAKE_ALONG, ops.WRAP_INDEX)
+LEFT: Final = (ops.EXPAND, ops.UNFOLD, ops.TAKE, ops.TAKE_ALONG, ops.WRAP_INDEX)
+"""Operations that kernels do for nothing, or that look elements up: they are left as they are."""
 SMALL: Final = 1 << 16
 """Elements up to which a value made of numbers alone is worked out."""
 
@@ -103,8 +103,6 @@ def _constants(source: Source) -> Source:
             stem = write.names.get(write.new[first], "folded") if first else "folded"
             made = write.weight(value, node, stem)
             write.new[node] = made
-        elif node.op is ops.CONST:
-            write.copy(node)
         else:
             write.copy(node)
     return write.done()
@@ -113,9 +111,7 @@ def _constants(source: Source) -> Source:
 def _known(node: Node, fixed: set[Node]) -> bool:
     """Tell whether a value is to be worked out: weights decide it, and it is not much larger."""
     made_of = [x for x in node.inputs if x.op is not ops.CONST]
-    if node.op in REPEATING or node.op in LOOKED_UP or not all(x in fixed for x in made_of):
-        return False
-    if node.op is ops.IOTA:
+    if node.op in LEFT or not all(x in fixed for x in made_of):
         return False
     return bool(made_of) and size(node.shape) <= max(SMALL, *(size(x.shape) for x in made_of))
 
@@ -145,10 +141,7 @@ def _norms(source: Source) -> Source:
     conv(x, w) * s + t is conv(x, w * s) + t, and (conv(x, w) + b) * s is conv(x, w * s) + b * s.
     """
     write = _Rewrite(source)
-    users: dict[Node, int] = {}
-    for node in source.graph.nodes:
-        for x in node.inputs:
-            users[x] = users.get(x, 0) + 1
+    users = Counter(x for node in source.graph.nodes for x in node.inputs)
     ends = set(source.outputs.values())
     chains: dict[Node, _Chain] = {}
     for node in source.graph.nodes:
@@ -161,8 +154,9 @@ def _norms(source: Source) -> Source:
             continue
         chains[node] = chain
         write.new[node] = node  # what is made of it is written when the chain ends
-    for end in [n for n in chains if _ends(n, chains, source.graph, ends)]:
-        chains[end].end = True
+    longer = {x for n in chains for x in n.inputs if x in chains and n.op is not ops.CONV}
+    for node in chains.keys() - longer:
+        chains[node].end = True
     return _written(source, chains)
 
 
@@ -175,7 +169,7 @@ class _Chain:
 
 
 def _chained(
-    node: Node, chains: dict[Node, _Chain], write: _Rewrite, users: dict[Node, int],
+    node: Node, chains: dict[Node, _Chain], write: _Rewrite, users: Counter[Node],
     ends: set[Node],
 ) -> _Chain | None:  # fmt: skip
     """Return what a node makes of a convolution's channels; None where it is something else."""
@@ -214,12 +208,6 @@ def _channels(node: Node, write: _Rewrite, shape: tuple[int, ...]) -> Array | No
     if len(node.shape) <= at or node.shape != wanted:
         return None
     return np.asarray(write.known[node], np.float64).reshape(-1)
-
-
-def _ends(node: Node, chains: dict[Node, _Chain], graph: Graph, ends: set[Node]) -> bool:
-    """Tell whether no longer chain holds a node."""
-    after = [n for n in graph.nodes if node in n.inputs]
-    return node in ends or not (len(after) == 1 and after[0] in chains)
 
 
 def _written(source: Source, chains: dict[Node, _Chain]) -> Source:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tenor.ir.node import Node
     from tenor.ir.target import Target
 
-__all__ = ["Machine", "machine_of"]
+__all__ = ["Machine", "laid_out", "machine_of", "nbytes"]
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,11 @@ def nbytes(node: Node) -> int:
 def machine_of(source: Source, target: Target) -> Machine:
     """Return a source made ready for a machine: compiled, and its weights packed."""
     made = whole(source.graph, target, len(source.inputs))
-    return Machine(source, target, made, _laid_out(source, made))
+    return Machine(source, target, made, laid_out(source, made))
 
 
-def _laid_out(source: Source, made: Whole) -> NDArray[np.uint8]:
+def laid_out(source: Source, made: Whole) -> NDArray[np.uint8]:
+    """Return the weights as the function reads them."""
     laid: NDArray[np.uint8] = np.zeros(made.nbytes, np.uint8)
     arrays = list(source.weights.values())
     for number, at in made.places.items():

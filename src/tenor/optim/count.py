@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tenor.engine.pin import pinned
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from tenor.ir.dtype import DType
     from tenor.tensor import Tensor
 
-__all__ = ["StepCount", "StepNumbers"]
+__all__ = ["StepCount", "StepNumber", "StepNumbers"]
 
 
 class StepCount:
@@ -74,18 +75,33 @@ class StepNumbers:
             self.count.value += 1
         return self.function(self.group, self.count.value)
 
-    def _first(self) -> float:
+    def again(self) -> None:
+        """Work out the numbers of the next step."""
         self.values = self._next()
-        return self.values[0]
-
-    def _later(self, at: int) -> Callable[[], float]:
-        return lambda: self.values[at]
 
     def emit(self, dtype: DType) -> list[Tensor]:
         """Record the numbers as slots of shape ()."""
         if not pinned():
             return [emit_scalar(value, dtype) for value in self.values]
         return [
-            emit_scalar(value, dtype, self._later(at) if at else self._first)
-            for at, value in enumerate(self.values)
+            emit_scalar(value, dtype, StepNumber(self, at)) for at, value in enumerate(self.values)
         ]
+
+
+@dataclass(frozen=True)
+class StepNumber:
+    """One of a step's numbers, asked for at each run of a compiled step, in order.
+
+    Attributes:
+        numbers: All of them; the first to be asked for begins the step.
+        at: Which it is.
+    """
+
+    numbers: StepNumbers
+    at: int
+
+    def __call__(self) -> float:
+        """Return the number of the step that is run."""
+        if self.at == 0:
+            self.numbers.again()
+        return self.numbers.values[self.at]

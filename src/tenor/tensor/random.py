@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -167,14 +168,37 @@ def set_rng_state(new_state: Tensor) -> None:
     default_generator.set_state(new_state)
 
 
+@dataclass(frozen=True)
+class Key:
+    """The seed of a generator, asked for at each run of a compiled program."""
+
+    source: Generator
+
+    def __call__(self) -> int:
+        """Return the seed."""
+        return self.source.key
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The next blocks of a generator, asked for at each run of a compiled program."""
+
+    source: Generator
+    blocks: int
+
+    def __call__(self) -> int:
+        """Return the number of the first block, and go past them."""
+        return self.source.take(self.blocks)
+
+
 # -- bits and units -----------------------------------------------------------------------------
 def words(shape: Shape, count: int, generator: Generator | None) -> list[Tensor]:
     """Return `count` tensors of random uint32 words; a replayed program gets the next ones."""
     source = default_generator if generator is None else generator
     blocks = -(-size(shape) // 4)
     total = blocks * count
-    key = emit_scalar(source.key, dt.int64, lambda: source.key)
-    first = emit_scalar(source.take(total), dt.int64, lambda: source.take(total))
+    key = emit_scalar(source.key, dt.int64, Key(source))
+    first = emit_scalar(source.take(total), dt.int64, Draw(source, total))
     found = []
     for i in range(count):
         offset = record(ops.ADD, (first, constant(i * blocks, dt.int64))) if i else first
