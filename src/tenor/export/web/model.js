@@ -131,5 +131,6 @@ export async function load(base) {
     const made = run(Object.fromEntries(inputs.map((s, i) => [s.name, values[i]])));
     return outputs.length === 1 ? made[outputs[0].name] : made;
   }
-  return { name: META.name, kind, inputs, outputs, run, predict__TRAINING__ };
+  const model = { name: META.name, kind, inputs, outputs, run, predict };
+  return META.train ? { ...model, ...training(exports, memory, heap, bind, spec) } : model;
 }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tenor.compiler.emit import llvm
 from tenor.compiler.preparing import preparing
 from tenor.compiler.whole import ALIGN, whole
+from tenor.export.training import trainable_of
 from tenor.export.web.linker import link
 from tenor.ir.node import size
 from tenor.ir.target import Target
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tenor.export.source import Source
+    from tenor.export.training import Training
     from tenor.ir.loops import Function
     from tenor.ir.node import Node
+    from tenor.save import LoadedModel
 
-__all__ = ["Modules", "Place", "linked", "modules_of", "placed"]
+__all__ = ["Modules", "Place", "Step", "modules_of", "trained_modules"]
 
 LEVEL = 2
 """LLVM's level: 3 makes the same code of our loops."""
@@ -61,6 +64,7 @@ class Modules:
         preparing: Where `prepare` works; None where no weight is prepared.
         weights: Each weight that is read: its name, its numbers, where they go.
         nbytes: Bytes of the whole.
+        step: The training step beside it, where there is one.
     """
 
     simd: bytes
@@ -72,9 +76,33 @@ class Modules:
     preparing: int | None
     weights: list[tuple[str, NDArray[Any], int]]
     nbytes: int
+    step: Step | None = None
 
 
-def rounded(nbytes: int) -> int:
+@dataclass(frozen=True)
+class Step:
+    """A training step, `train`, which writes the weights that `run` reads.
+
+    Attributes:
+        training: What it was made from.
+        inputs: Where each input and target lies.
+        loss: Where it leaves the loss.
+        numbers: Where its table of numbers lies.
+        tables: Where the tables of the inputs' and the outputs' addresses lie.
+        workspace: Where it works.
+        state: Where each tensor of the state lies, by name.
+    """
+
+    training: Training
+    inputs: list[Place]
+    loss: Place
+    numbers: int
+    tables: tuple[int, int]
+    workspace: int
+    state: dict[str, int]
+
+
+def _rounded(nbytes: int) -> int:
     """Return the next multiple of the alignment."""
     return -(-nbytes // ALIGN) * ALIGN
 
@@ -92,30 +120,57 @@ def modules_of(source: Source) -> Modules:
     if prepare:
         functions["prepare"] = prepare.function
         places, end, before = prepare.places, prepare.nbytes, prepare.workspace
-    inputs, at = placed(source.inputs, rounded(made.nbytes))
-    outputs, at = placed(source.outputs, at)
+    inputs, at = _placed(source.inputs, _rounded(made.nbytes))
+    outputs, at = _placed(source.outputs, at)
     tables = (at, at + 4 * len(inputs))
-    workspace = rounded(tables[1] + 4 * len(outputs))
-    nbytes = max(rounded(end) + before, workspace + made.workspace)
-    simd, relaxed = linked(functions, nbytes)
+    workspace = _rounded(tables[1] + 4 * len(outputs))
+    nbytes = max(_rounded(end) + before, workspace + made.workspace)
+    simd, relaxed = _linked(functions, nbytes)
     weights = list(source.weights.items())
     laid = [(*weights[n - len(source.inputs)], to) for n, to in sorted(places.items())]
-    start = rounded(end) if prepare else None
+    start = _rounded(end) if prepare else None
     return Modules(
         simd, relaxed, inputs, outputs, tables, workspace, start, laid, nbytes
     )  # fmt: skip
 
 
-def placed(values: Mapping[str, Node], at: int) -> tuple[list[Place], int]:
+def trained_modules(model: LoadedModel, training: Training) -> Modules:
+    """Return a model and its training step as WebAssembly modules, over one state.
+
+    Raises:
+        CompileError: It needs what no WebAssembly instruction does, or more than 4 GB.
+    """
+    both = trainable_of(model, training, Target.wasm32())
+    source, step = both.predict.source, training.step
+    inputs, at = _placed(source.inputs, _rounded(both.train.weights.size))
+    outputs, at = _placed(source.outputs, at)
+    rows, at = _placed(step.inputs, at)
+    (loss,), numbers = _placed({"loss": step.outputs["loss"]}, at)
+    tables = _rounded(numbers + 8 * len(training.numbers))
+    asked = (tables, tables + 4 * len(inputs))
+    stepped = (asked[1] + 4 * len(outputs), asked[1] + 4 * (len(outputs) + len(rows) + 1))
+    workspace = _rounded(stepped[1] + 4 * len(step.outputs))
+    nbytes = workspace + max(both.predict.workspace, both.train.workspace)
+    functions = {"run": both.predict.whole.function, "train": both.train.whole.function}
+    simd, relaxed = _linked(functions, nbytes)
+    made = Step(training, rows, loss, numbers, stepped, workspace, both.places)
+    values = {**source.weights, **step.weights}
+    weights = [(name, values[name], to) for name, to in both.places.items() if values[name].any()]
+    return Modules(
+        simd, relaxed, inputs, outputs, asked, workspace, None, weights, nbytes, made
+    )  # fmt: skip
+
+
+def _placed(values: Mapping[str, Node], at: int) -> tuple[list[Place], int]:
     """Place values one behind the other; return where they lie and where the last ends."""
     made = []
     for name, node in values.items():
         made.append(Place(name, node, at))
-        at = rounded(at + made[-1].nbytes)
+        at = _rounded(at + made[-1].nbytes)
     return made, at
 
 
-def linked(functions: Mapping[str, Function], heap: int) -> tuple[bytes, bytes]:
+def _linked(functions: Mapping[str, Function], heap: int) -> tuple[bytes, bytes]:
     """Return functions as a module for SIMD and one for relaxed SIMD.
 
     The text is one: only what LLVM makes of `a * b + c` differs.
