@@ -43,10 +43,11 @@ def page(model: LoadedModel, source: Source, modules: Modules) -> str:
     here = files("tenor.export.web")
     read = {name: here.joinpath(name).read_text("utf-8") for name in
             ("page.html", "page.css", "page.js", "teach.html")}  # fmt: skip
-    vocabulary = _lines(model, "vocab")
+    vocabulary, labels = _lines(model, "vocab"), _lines(model, "labels")
     spec = {
         "inputs": [_input(p, source, model, bool(vocabulary)) for p in modules.inputs],
-        "labels": _lines(model, "labels"),
+        "labels": labels,
+        "classes": bool(labels) or _learns_classes(modules),
         "vocabulary": vocabulary,
         "examples": _examples(source, modules),
     }
@@ -63,6 +64,14 @@ def page(model: LoadedModel, source: Source, modules: Modules) -> str:
     text = read["page.html"]
     parts = text.split("__")
     return "".join(made.get(part, part) if i % 2 else part for i, part in enumerate(parts))
+
+
+def _learns_classes(modules: Modules) -> bool:
+    """Tell whether the targets of a training step are classes: scores are then shown as shares."""
+    if modules.step is None:
+        return False
+    targets = modules.step.training.targets
+    return all(p.node.dtype.kind == "int" for p in modules.step.inputs if p.name in targets)
 
 
 def _sentence(text: str) -> str:
