@@ -71,9 +71,10 @@ class _Symbol:
 
 @dataclass
 class _Segment:
-    """A stretch of data and the address it gets."""
+    """A stretch of data: where it begins in its section, its length, the address it gets."""
 
-    data: bytes
+    start: int
+    length: int
     address: int
 
 
@@ -252,8 +253,10 @@ def _lay_out(found: _Object) -> None:
             reader.byte(), reader.signed(), reader.byte()
         align = found.alignments[i]
         at = -(-at // align) * align
-        found.segments.append(_Segment(reader.take(reader.unsigned()), at))
-        at += len(found.segments[-1].data)
+        length = reader.unsigned()
+        found.segments.append(_Segment(reader.at, length, at))
+        reader.take(length)
+        at += length
     found.data_end = at
     _imported(found)
 
@@ -352,9 +355,12 @@ def _written(found: _Object, base: int, pages: int, exports: tuple[str, ...], me
     """Return the module's bytes."""
     limits = _leb(3 if memory == "shared" else 1) + _leb(pages) + _leb(pages)
     imported = memory != "exported"
-    kept = [s for s in found.segments if any(s.data)]  # memory is zero when it begins
-    data = [b"\0" + I32_CONST + _signed(s.address) + END + _vector([bytes([b]) for b in s.data])
-            for s in kept]  # fmt: skip
+    held = found.body(DATA)
+    data = []
+    for s in found.segments:
+        raw = held[s.start : s.start + s.length]
+        if any(raw):  # memory is zero when it begins
+            data.append(b"\0" + I32_CONST + _signed(s.address) + END + _leb(len(raw)) + raw)
     sections: list[tuple[int, bytes]] = [
         (TYPES, found.body(TYPES)),
         (IMPORTS, _vector([_name("env") + _name("memory") + b"\2" + limits]) if imported else b""),
