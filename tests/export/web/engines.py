@@ -138,10 +138,11 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         self.server.done.set()
 
 
-def in_chromium(folder, body, given=None, tmp=None, timeout=90):
+def in_chromium(folder, body, given=None, tmp=None, timeout=90, script="/model.js"):
     """Run an async function's body in a page beside a folder; return what it returns.
 
-    It sees `load`, `given`, and `frame(path)`: a page of the folder in a frame, loaded.
+    It sees `load` of a script, `given`, `frame(path)`: a page of the folder in a frame, loaded,
+    and `until(f)`, which waits till a function gives something.
     """
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
@@ -157,10 +158,18 @@ const frame = (path) => new Promise((done) => {{
   made.width = 1000; made.height = 900; made.src = path; made.onload = () => done(made);
   document.body.append(made);
 }});
+const until = async (f) => {{
+  for (let i = 0; i < 400; i++) {{
+    const found = f();
+    if (found) return found;
+    await new Promise((done) => setTimeout(done, 25));
+  }}
+  throw new Error(`never: ${{f}}`);
+}};
 const given = {json.dumps(given)};
 let made;
 try {{
-  const {{ load }} = await import("/model.js");
+  const {{ load }} = {json.dumps(script)} ? await import({json.dumps(script)}) : {{}};
   made = plain(await (async () => {{ {body} }})());
 }} catch (problem) {{ made = {{ failed: `${{problem}} ${{problem.stack}}` }}; }}
 await fetch("/done", {{ method: "POST", body: JSON.stringify(made) }});

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from tenor.errors import ArgumentError
+from tenor.errors import ArgumentError, CompileError
 from tenor.export.fold import folded
 from tenor.export.source import opened, source_of
 from tenor.export.training import training_of
@@ -19,6 +19,7 @@ from tenor.export.web.module import modules_of, trained_modules
 from tenor.export.web.page import page, readme
 from tenor.export.web.script import check, declarations, script
 from tenor.export.web.weights import FORMS, packed
+from tenor.ir import dtype as dt
 from tenor.save import LoadedModel
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tenor.export.source import Source
-    from tenor.export.training import Training
     from tenor.export.web.module import Modules
     from tenor.nn import Module
 
@@ -102,24 +102,40 @@ def export_web(
     _check(path, batch, weights, train, train_batch, signature)
     saved = opened(model, example_inputs)
     source = source_of(saved, signature, batch=1 if train else batch)
+    check({**source.inputs, **source.outputs})
     if train:
         rows = tuple(source.rows.values()) if example_inputs is None else example_inputs
         network = saved if isinstance(model, (str, LoadedModel)) or _is_path(model) else model
         wanted = targets if targets is not None else _classes(source, loss, train_batch)
-        training: Training = training_of(
+        training = training_of(
             network, rows, wanted, loss=loss, optimizer=optimizer, lr=lr, batch=train_batch
         )
-        modules = trained_modules(saved, training)
+        check(training.step.inputs)
+        modules = _compiled(training.step, lambda: trained_modules(saved, training))
     else:
         source = folded(source)
-        modules = modules_of(source)
-    check([*modules.inputs, *modules.outputs, *(modules.step.inputs if modules.step else [])])
+        modules = _compiled(source, lambda: modules_of(source))
     parts = Parts(saved, source, modules, weights)
     files: dict[str, bytes] = {}
     for part in PARTS:
         files |= part(parts)
     put_in_place(path, files)
     return Exported(path, {name: len(data) for name, data in files.items()})
+
+
+def _compiled(source: Source, make: Callable[[], Modules]) -> Modules:
+    """Return modules; where half precision is why there are none, say so."""
+    try:
+        return make()
+    except CompileError as problem:
+        halves = [n for n in source.graph.nodes if n.dtype in (dt.float16, dt.bfloat16)]
+        if not halves:
+            raise
+        raise ArgumentError(
+            "export_web: WebAssembly computes in float32 and float64.",
+            came=f"{halves[0].dtype.name} in the model",
+            fix='export model.float(); weights="f16" halves the file',
+        ) from problem
 
 
 def _is_path(model: Any) -> bool:

@@ -54,10 +54,10 @@ function decode(file, memory, base) {
 // Nested arrays as one, each level as long as the shape says.
 function flat(value, shape, want, depth = 0) {
   if (!Array.isArray(value)) return value;
-  if (depth === shape.length || value.length !== shape[depth]) {
+  if (value.length !== shape[depth]) {
     throw new RangeError(`${want}: ${value.length} entries at depth ${depth}`);
   }
-  return depth + 1 < shape.length ? value.map((v) => flat(v, shape, want, depth + 1)).flat() : value;
+  return value.flatMap((v) => flat(v, shape, want, depth + 1));
 }
 
 function fill(view, value, { name, dtype, shape }) {

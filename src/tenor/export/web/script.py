@@ -17,9 +17,10 @@ from tenor.runtime import cross
 from tenor.save.safetensors import CODE_OF
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from tenor.export.web.module import Modules, Place, Step
+    from tenor.ir.node import Node
 
 __all__ = ["ARRAYS", "check", "declarations", "script"]
 
@@ -38,17 +39,17 @@ define <4 x float> @f(<4 x float> %a) {
 """
 
 
-def check(places: Sequence[Place]) -> None:
+def check(values: Mapping[str, Node]) -> None:
     """Refuse inputs and outputs that JavaScript has no array for.
 
     Raises:
         ArgumentError: There is one.
     """
-    for place in places:
-        if place.node.dtype not in ARRAYS:
+    for name, node in values.items():
+        if node.dtype not in ARRAYS:
             raise ArgumentError(
                 "export_web: inputs and outputs are of a dtype that JavaScript has an array for.",
-                came=f"{place.name!r}: {place.node.dtype.name}",
+                came=f"{name!r}: {node.dtype.name}",
                 fix="convert it in the model's forward(): x.float()",
             )
 
