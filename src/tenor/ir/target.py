@@ -7,6 +7,15 @@ from typing import Final
 
 __all__ = ["Target"]
 
+WASM: Final = ",".join(
+    f"+{name}"
+    for name in (
+        "simd128", "bulk-memory", "bulk-memory-opt", "nontrapping-fptoint", "sign-ext",
+        "mutable-globals",
+    )
+)  # fmt: skip
+"""What every engine with SIMD has."""
+
 
 DSP: Final = frozenset(("thumbv7em", "armv7em"))
 """Families that always have ARM's dsp instructions."""
@@ -80,6 +89,12 @@ class Target:
         return cls("aarch64-unknown-linux-gnu", "generic", "+neon", 128, 32)
 
     @classmethod
-    def wasm32(cls) -> Target:
-        """Return WebAssembly with 128-bit SIMD."""
-        return cls("wasm32-unknown-unknown", "generic", "+simd128", 128, 16, has_fma=False)
+    def wasm32(cls, *, relaxed: bool = False) -> Target:
+        """Return WebAssembly with 128-bit SIMD, as every browser since 2023 runs it.
+
+        Args:
+            relaxed: With relaxed SIMD too, whose a * b + c is one instruction.
+        """
+        # has_fma stays False: llvm.fma would be a call of a C library, llvm.fmuladd is relaxed_madd
+        features = f"{WASM},+relaxed-simd" if relaxed else WASM
+        return cls("wasm32-unknown-unknown", "generic", features, 128, 16, has_fma=False)

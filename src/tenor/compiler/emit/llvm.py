@@ -17,12 +17,12 @@ from tenor.ir.loops import Value, element, lanes
 from tenor.ir.symbolic import Sym
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tenor.ir.loops import Block, Function, Instr
     from tenor.ir.target import Target
 
-__all__ = ["emit"]
+__all__ = ["emit", "emit_all"]
 
 SCALARS: Final = {"f32": "float", "f64": "double", "f16": "half", "bf16": "bfloat", "ptr": "ptr"}
 BYTES: Final = {"f32": 4, "f64": 8, "f16": 2, "bf16": 2, "i1": 1, "i8": 1, "i16": 2, "i32": 4,
@@ -57,8 +57,14 @@ def emit(function: Function, symbol: str, target: Target, attributes: str = "") 
             indices are.
         attributes: Further attributes of every function, as LLVM writes them.
     """
+    return emit_all({symbol: function}, target, attributes)
+
+
+def emit_all(functions: Mapping[str, Function], target: Target, attributes: str = "") -> str:
+    """Return functions by the names they are exported under, and all they call, as one module."""
     module = Module(target, attributes)
-    module.define(function, symbol, Scope(symbol), exported=True)
+    for symbol, function in functions.items():
+        module.define(function, symbol, Scope(symbol), exported=True)
     return module.text()
 
 

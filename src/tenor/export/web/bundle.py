@@ -1,0 +1,226 @@
+"""A model's folder for the browser: every file of it, checked before any is written."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from tenor.errors import ArgumentError, CompileError
+from tenor.export.fold import folded
+from tenor.export.source import opened, source_of
+from tenor.export.training import training_of
+from tenor.export.web.folder import check_folder, put_in_place
+from tenor.export.web.module import modules_of, trained_modules
+from tenor.export.web.page import page, readme
+from tenor.export.web.script import check, declarations, script
+from tenor.export.web.weights import FORMS, packed
+from tenor.ir import dtype as dt
+from tenor.save import LoadedModel
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
+    from tenor.export.source import Source
+    from tenor.export.web.module import Modules
+    from tenor.nn import Module
+
+__all__ = ["Exported", "Parts", "export_web"]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A folder that was written.
+
+    Attributes:
+        folder: Where it is.
+        files: Bytes of each file, by name.
+    """
+
+    folder: Path
+    files: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the files of a folder are made from."""
+
+    model: LoadedModel
+    source: Source
+    modules: Modules
+    form: str
+
+
+def export_web(
+    model: str | os.PathLike[str] | LoadedModel | Module,
+    folder: str | os.PathLike[str],
+    *,
+    example_inputs: Any = None,
+    signature: str | None = None,
+    batch: int = 1,
+    weights: str = "f32",
+    train: bool = False,
+    targets: Any = None,
+    loss: str | Callable[..., Any] = "cross_entropy",
+    optimizer: str | Callable[..., Any] = "adam",
+    lr: float = 1e-3,
+    train_batch: int = 8,
+) -> Exported:
+    """Write a folder that runs a model in a browser, in Node, or from npm.
+
+    It holds `model.js` (`load()` gives a model with `run` and `predict`), its types, two
+    WebAssembly modules of which the better one is taken, `weights.bin`, `package.json`, and
+    `index.html`, a page to try the model on. Any static server will do.
+
+    Args:
+        model: A bundle's path, a loaded model, or a module.
+        folder: The folder; an earlier export there is replaced as a whole.
+        example_inputs: For a module: what it is recorded on.
+        signature: What the model is asked; by default "predict", or the only one.
+        batch: Rows of a call: the size of the symbolic dim.
+        weights: "f32"; "f16", half the bytes; or "int8", a quarter: each channel has its scale.
+            They are made float32 again when the model is loaded.
+        train: Whether it can be trained there too: `trainStep` and `state`. A module is trained in
+            training mode, a saved model as it stands.
+        targets: Example targets; by default classes, as cross entropy takes them.
+        loss: A function of outputs and targets, or its name in `nn.functional`.
+        optimizer: "sgd", "adam", "adamw" or "rmsprop", or a function of the parameters.
+        lr: The learning rate, unless a step is given another.
+        train_batch: Rows of a training step.
+
+    Raises:
+        ArgumentError: An argument, or a model that cannot be exported; says why.
+        CompileError: The model computes what WebAssembly has no instruction for.
+        SaveError: The folder could not be written; what stood there before still stands.
+    """
+    path = Path(folder)
+    _check(path, batch, weights, train, train_batch, signature)
+    saved = opened(model, example_inputs)
+    source = source_of(saved, signature, batch=1 if train else batch)
+    check({**source.inputs, **source.outputs})
+    if train:
+        rows = tuple(source.rows.values()) if example_inputs is None else example_inputs
+        network = saved if isinstance(model, (str, LoadedModel)) or _is_path(model) else model
+        wanted = targets if targets is not None else _classes(source, loss, train_batch)
+        training = training_of(
+            network, rows, wanted, loss=loss, optimizer=optimizer, lr=lr, batch=train_batch
+        )
+        check(training.step.inputs)
+        modules = _compiled(training.step, lambda: trained_modules(saved, training))
+    else:
+        source = folded(source)
+        modules = _compiled(source, lambda: modules_of(source))
+    parts = Parts(saved, source, modules, weights)
+    files: dict[str, bytes] = {}
+    for part in PARTS:
+        files |= part(parts)
+    put_in_place(path, files)
+    return Exported(path, {name: len(data) for name, data in files.items()})
+
+
+def _compiled(source: Source, make: Callable[[], Modules]) -> Modules:
+    """Return modules; where half precision is why there are none, say so."""
+    try:
+        return make()
+    except CompileError as problem:
+        halves = [n for n in source.graph.nodes if n.dtype in (dt.float16, dt.bfloat16)]
+        if not halves:
+            raise
+        raise ArgumentError(
+            "export_web: WebAssembly computes in float32 and float64.",
+            came=f"{halves[0].dtype.name} in the model",
+            fix='export model.float(); weights="f16" halves the file',
+        ) from problem
+
+
+def _is_path(model: Any) -> bool:
+    return hasattr(model, "__fspath__")
+
+
+def _check(
+    folder: Path, batch: int, weights: str, train: bool, train_batch: int, signature: str | None
+) -> None:
+    """Refuse arguments before anything is compiled."""
+    if weights not in FORMS:
+        raise ArgumentError("export_web: weights are held in one of " + ", ".join(FORMS) + ".",
+                            came=repr(weights))  # fmt: skip
+    for name, value in (("batch", batch), ("train_batch", train_batch)):
+        if not isinstance(value, int) or value < 1:
+            raise ArgumentError(f"export_web: {name} is a whole number from 1 on.", repr(value))
+    if train and batch != 1:
+        raise ArgumentError(
+            "export_web: what is trained is asked one row at a time.",
+            came=f"batch={batch}",
+            fix="give the rows of a training step as train_batch=...",
+        )
+    if train and signature is not None:
+        raise ArgumentError("export_web: what is trained is the model's own signature.", signature)
+    check_folder(folder)
+
+
+def _classes(source: Source, loss: Any, rows: int) -> Any:
+    """Return example targets: classes, one a row."""
+    first = next(iter(source.outputs.values()))
+    if loss not in ("cross_entropy", "nll_loss") or len(first.shape) < 2:
+        raise ArgumentError(
+            "export_web: a loss has targets.", came="none", fix="give example targets=..."
+        )
+    return np.zeros((rows, *first.shape[2:]), np.int64)
+
+
+# -- the files ------------------------------------------------------------------------------------
+def _runtime(parts: Parts) -> dict[str, bytes]:
+    return {
+        "model.js": script(parts.model.name, parts.modules).encode(),
+        "model.d.ts": declarations(parts.modules).encode(),
+        "model.relaxed.wasm": parts.modules.relaxed,
+        "model.simd.wasm": parts.modules.simd,
+    }
+
+
+def _weights(parts: Parts) -> dict[str, bytes]:
+    return {"weights.bin": packed(parts.modules.weights, parts.form)}
+
+
+def _package(parts: Parts) -> dict[str, bytes]:
+    """Return package.json: a bundler or Node imports the folder by its name."""
+    name = re.sub(r"[^a-z0-9._-]", "-", parts.model.name.lower()).strip("._-") or "model"
+    made = {
+        "name": name,
+        "version": _version(parts.model.version),
+        "description": parts.model.description or f"The model {parts.model.name}, by Tenor.",
+        "type": "module",
+        "main": "./model.js",
+        "types": "./model.d.ts",
+        "exports": {
+            ".": {"types": "./model.d.ts", "default": "./model.js"},
+            "./*": "./*",
+        },
+        "files": ["model.js", "model.d.ts", "*.wasm", "weights.bin", "index.html"],
+        "sideEffects": False,
+    }
+    return {"package.json": (json.dumps(made, indent=2) + "\n").encode()}
+
+
+def _version(version: str) -> str:
+    """Return a version as npm writes one."""
+    numbers = re.findall(r"\d+", version)[:3]
+    return ".".join([*(str(int(n)) for n in numbers), "0", "0", "0"][:3])
+
+
+def _page(parts: Parts) -> dict[str, bytes]:
+    return {
+        "index.html": page(parts.model, parts.source, parts.modules).encode(),
+        "README.md": readme(parts.model, parts.modules).encode(),
+    }
+
+
+PARTS: Final[tuple[Callable[[Parts], dict[str, bytes]], ...]] = (
+    _runtime, _weights, _package, _page,
+)  # fmt: skip
+"""What makes the files; a further runtime is a further row."""

@@ -1,0 +1,342 @@
+import { load } from "./model.js";
+
+const PAGE = JSON.parse(document.getElementById("page").textContent);
+const find = (id) => document.getElementById(id);
+const make = (tag, attributes = {}, ...inside) => {
+  const made = Object.assign(document.createElement(tag), attributes);
+  made.append(...inside);
+  return made;
+};
+const count = (shape) => shape.reduce((a, b) => a * b, 1);
+const short = (v) => (Number.isInteger(v) ? String(v) : Math.abs(v) >= 1e4 || (v && Math.abs(v) < 1e-3) ? v.toExponential(2) : v.toFixed(4));
+const percent = (v) => `${(100 * v).toFixed(1)} %`;
+const label = (i) => PAGE.labels[i] ?? String(i);
+
+// -- what goes in: each widget reads its input and shows an example --------------------------------
+function paint(canvas, values, shape, low, high) {
+  const [channels, height, width] = shape, plane = height * width;
+  canvas.width = width;
+  canvas.height = height;
+  const image = new ImageData(width, height);
+  for (let i = 0; i < plane; i++) {
+    for (let c = 0; c < 3; c++) {
+      image.data[4 * i + c] = (255 * (values[(channels === 1 ? 0 : c) * plane + i] - low)) / (high - low || 1);
+    }
+    image.data[4 * i + 3] = 255;
+  }
+  canvas.getContext("2d").putImageData(image, 0, 0);
+}
+
+function pixels(context, channels, low, high, dark) {
+  const { width, height } = context.canvas, plane = width * height;
+  const rgba = context.getImageData(0, 0, width, height).data;
+  const made = new Float32Array(channels * plane);
+  for (let i = 0; i < plane; i++) {
+    const [r, g, b] = rgba.subarray(4 * i, 4 * i + 3);
+    const parts = channels === 3 ? [r, g, b] : [0.299 * r + 0.587 * g + 0.114 * b];
+    parts.forEach((v, c) => (made[c * plane + i] = low + ((dark ? 255 - v : v) / 255) * (high - low)));
+  }
+  return made;
+}
+
+function cut(source, from, width, height, smooth = true) {
+  const canvas = make("canvas", { width, height });
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.imageSmoothingQuality = "high";
+  context.imageSmoothingEnabled = smooth;
+  context.fillRect(0, 0, width, height);
+  context.drawImage(source, ...from, ...(from.to ?? [0, 0, width, height]));
+  return context;
+}
+
+// Halve until one step is left, so that every pixel of a drawing counts.
+function shrunk(source, from, width, height) {
+  let [x, y, w, h] = from, now = source;
+  while (w > 2 * width && h > 2 * height) {
+    now = cut(now, [x, y, w, h], w >> 1, h >> 1).canvas;
+    [x, y, w, h] = [0, 0, w >> 1, h >> 1];
+  }
+  return cut(now, [x, y, w, h], width, height);
+}
+
+function drawing(spec, changed) {
+  const [channels, height, width] = spec.shape.slice(1), { low, high, fit, dark } = spec;
+  const side = 320, pad = make("canvas", { className: "pad", width: side, height: side });
+  pad.setAttribute("aria-label", "Draw here");
+  const pen = pad.getContext("2d", { willReadFrequently: true });
+  let given = null, last = null;
+  const clear = () => { pen.fillStyle = "#000"; pen.fillRect(0, 0, side, side); given = null; };
+  const at = (e) => { const box = pad.getBoundingClientRect(); return [((e.clientX - box.left) * side) / box.width, ((e.clientY - box.top) * side) / box.height]; };
+  const stroke = (e) => {
+    const to = at(e);
+    Object.assign(pen, { strokeStyle: "#fff", lineWidth: side / 10, lineCap: "round", lineJoin: "round" });
+    pen.beginPath(), pen.moveTo(...(last ?? to)), pen.lineTo(to[0] + 0.01, to[1]), pen.stroke();
+    last = to;
+    changed();
+  };
+  pad.onpointerdown = (e) => { if (given) clear(); stroke(e); };
+  addEventListener("pointermove", (e) => { if (last) stroke(e); });
+  for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => (last = null));
+  clear();
+  // The drawing's own box, as examples fill theirs.
+  function box() {
+    if (!fit) return [0, 0, side, side];
+    const ink = pen.getImageData(0, 0, side, side).data;
+    let [x0, y0, x1, y1] = [side, side, -1, -1];
+    for (let i = 0; i < side * side; i++) {
+      if (ink[4 * i] < 40) continue;
+      const x = i % side, y = (i / side) | 0;
+      [x0, y0, x1, y1] = [Math.min(x0, x), Math.min(y0, y), Math.max(x1, x), Math.max(y1, y)];
+    }
+    if (x1 < 0) return [0, 0, side, side];
+    const size = Math.max(x1 - x0, y1 - y0) + 1;
+    return [(x0 + x1 + 1 - size) / 2, (y0 + y1 + 1 - size) / 2, size, size];
+  }
+  function read() {
+    if (given) return given;
+    const [x, y, size] = box(), room = make("canvas", { width: side, height: side }), c = room.getContext("2d");
+    c.fillRect(0, 0, side, side);
+    c.drawImage(pad, x, y, size, size, 0, 0, side, side);
+    return pixels(shrunk(room, [0, 0, side, side], width, height), channels, low, high, dark);
+  }
+  function show(values) {
+    const small = make("canvas");
+    paint(small, dark ? values.map((v) => low + high - v) : values, [channels, height, width], low, high);
+    clear();
+    pen.imageSmoothingEnabled = false;
+    pen.drawImage(small, 0, 0, side, side);
+    given = Float32Array.from(values);
+  }
+  const button = make("button", { type: "button", textContent: "Clear", onclick: () => { clear(); changed(); } });
+  return { parts: [pad, make("div", { className: "line" }, button)], read, show, empty: () => clear() };
+}
+
+function picture(spec, changed) {
+  const [channels, height, width] = spec.shape.slice(1), { low, high } = spec;
+  const seen = make("canvas", { className: "pixels", width, height });
+  let given = new Float32Array(channels * height * width).fill(low);
+  const drop = make("div", { className: "drop" }, make("span", { textContent: "Drop an image here" }));
+  function show(values) { given = Float32Array.from(values); paint(seen, given, [channels, height, width], low, high); drop.replaceChildren(seen); }
+  async function take(file) {
+    try {
+      const image = await createImageBitmap(file), ratio = width / height;
+      const w = Math.min(image.width, image.height * ratio), h = w / ratio;
+      const from = [(image.width - w) / 2, (image.height - h) / 2, w, h];
+      const whole = cut(image, from, Math.max(width, Math.round(w)), Math.max(height, Math.round(h))).canvas;
+      show(pixels(shrunk(whole, [0, 0, whole.width, whole.height], width, height), channels, low, high));
+      changed();
+    } catch (problem) { failed(`this is no image that the browser can read: ${problem.message}`); }
+  }
+  drop.ondragover = (e) => { e.preventDefault(); drop.classList.add("over"); };
+  drop.ondragleave = () => drop.classList.remove("over");
+  drop.ondrop = (e) => { e.preventDefault(); drop.classList.remove("over"); if (e.dataTransfer.files[0]) take(e.dataTransfer.files[0]); };
+  const file = make("input", { type: "file", accept: "image/*", onchange: () => file.files[0] && take(file.files[0]) });
+  const button = make("label", { className: "pick", textContent: "Choose an image" }, file);
+  return { parts: [drop, make("div", { className: "line" }, button)], read: () => given, show };
+}
+
+function row(spec, changed) {
+  const whole = !spec.dtype.startsWith("float");
+  const fields = Array.from({ length: count(spec.shape) }, (_, i) =>
+    make("input", { type: "number", step: whole ? "1" : "any", value: "0", oninput: changed }));
+  const parts = fields.map((f, i) => make("label", {}, spec.columns?.[i] ?? `${spec.name} ${i}`, f));
+  const read = () => fields.map((f) => { if (f.value === "" || Number.isNaN(+f.value)) throw new TypeError("every field is a number"); return +f.value; });
+  const show = (values) => fields.forEach((f, i) => (f.value = String(whole ? values[i] : +Number(values[i]).toPrecision(6))));
+  return { parts: [make("div", { className: "fields" }, ...parts)], read, show };
+}
+
+function text(spec, changed) {
+  const box = make("textarea", { oninput: changed, spellcheck: false });
+  const words = PAGE.vocabulary, known = new Map(words.map((w, i) => [w, i]));
+  const letters = words.every((w) => [...w].length === 1 || /^<.*>$/.test(w)), length = count(spec.shape);
+  const other = known.get("<unk>") ?? known.get("[UNK]") ?? 0, blank = known.get("<pad>") ?? known.get("[PAD]") ?? 0;
+  const read = () => {
+    const tokens = (letters ? [...box.value] : box.value.trim().split(/\s+/).filter(Boolean)).map((w) => known.get(w) ?? known.get(w.toLowerCase()) ?? other);
+    return [...tokens.slice(0, length), ...Array(Math.max(0, length - tokens.length)).fill(blank)];
+  };
+  const show = (values) => (box.value = Array.from(values, (v) => words[Number(v)] ?? "").join(letters ? "" : " "));
+  return { parts: [box, make("p", { className: "note", textContent: `the first ${length} ${letters ? "letters" : "words"} count` })], read, show };
+}
+
+function values(spec, changed) {
+  const box = make("textarea", { oninput: changed, spellcheck: false });
+  const read = () => box.value.split(/[\s,;[\]]+/).filter(Boolean).map(Number);
+  const show = (given) => (box.value = Array.from(given, (v) => String(Number.isInteger(Number(v)) ? v : +v.toPrecision(6))).join(" "));
+  show(Array(count(spec.shape)).fill(0));
+  return { parts: [box, make("p", { className: "note", textContent: `${count(spec.shape)} numbers, ${spec.dtype} [${spec.shape}]` })], read, show };
+}
+const WIDGETS = { drawing, picture, row, text, values };
+
+// -- what comes out ---------------------------------------------------------------------------------
+function shares(scores) {
+  const list = Array.from(scores, Number), sum = list.reduce((a, b) => a + b, 0);
+  if (list.every((v) => v >= 0) && Math.abs(sum - 1) < 1e-3) return [list, list.map(percent)];
+  const most = Math.max(...list), up = list.map((v) => Math.exp(v - most)), all = up.reduce((a, b) => a + b, 0);
+  const logs = list.every((v) => v <= 0) && Math.abs(Math.log(all) + most) < 1e-3;
+  return [up.map((v) => v / all), logs || PAGE.classes ? up.map((v) => percent(v / all)) : list.map(short)];
+}
+
+function bars(scores, name = label) {
+  const [parts, numbers] = shares(scores), order = parts.map((_, i) => i);
+  const first = order.reduce((a, b) => (parts[b] > parts[a] ? b : a), 0);
+  const shown = order.length > 12 ? order.sort((a, b) => parts[b] - parts[a]).slice(0, 10) : order;
+  return make("div", { className: "bars" }, ...shown.flatMap((i) => {
+    const best = i === first ? " best" : "", fill = make("i");
+    fill.style.width = percent(parts[i]).replace(" ", "");
+    return [make("span", { className: `label${best}`, textContent: name(i) }), make("span", { className: `bar${best}` }, fill),
+      make("span", { className: `number${best}`, textContent: numbers[i] })];
+  }));
+}
+
+function maps(given, [, channels, height, width]) {
+  const plane = height * width;
+  return make("div", { className: "maps" }, ...Array.from({ length: channels }, (_, c) => {
+    const canvas = make("canvas", { className: "pixels" }), part = given.subarray(c * plane, (c + 1) * plane);
+    const low = Math.min(0, ...part), high = Math.max(1, ...part);
+    paint(canvas, part, [1, height, width], low, high);
+    return canvas;
+  }));
+}
+
+function answer(spec, given) {
+  const shape = spec.shape, last = shape.at(-1), real = spec.dtype.startsWith("float");
+  const word = (i) => PAGE.vocabulary[i] ?? label(i);
+  if (real && shape.length === 2 && shape[0] === 1 && last > 1) return bars(given);
+  if (real && shape.length === 3 && shape[0] === 1 && last > 1) return bars(given.subarray(given.length - last), word);
+  if (real && shape.length === 4 && shape[0] === 1 && shape[1] <= 4 && shape[2] > 3) return maps(given, shape);
+  const list = Array.from(given.subarray(0, 256), (v) => short(Number(v))).join("  ");
+  const named = !real && given.length === 1 && PAGE.labels.length ? `${label(Number(given[0]))} (${given[0]})` : list;
+  return make("p", { className: "numbers", textContent: named + (given.length > 256 ? " …" : "") });
+}
+
+// -- the page ---------------------------------------------------------------------------------------
+let model, pending = false, expected = null;
+const failed = (message) => (find("error").textContent = message);
+const widgets = PAGE.inputs.map((spec) => ({ spec, ...WIDGETS[spec.widget](spec, () => { expected = null; soon(); }) }));
+widgets.forEach(({ spec, parts }) => find("inputs").append(make("fieldset", {}, make("legend", { textContent: `${spec.name}: ${spec.dtype} [${spec.shape.join(", ")}]` }), ...parts)));
+const soon = () => { if (!pending) { pending = true; requestAnimationFrame(() => { pending = false; ask(); }); } };
+const read = () => Object.fromEntries(widgets.map((w) => [w.spec.name, w.read()]));
+
+// A clock may tick in tenths of a millisecond: a stretch of calls is measured, the best of several.
+function timed(inputs) {
+  let calls = 1, best = Infinity;
+  const end = performance.now() + 40;
+  for (let round = 0; round < 40 && performance.now() < end; round++) {
+    const start = performance.now();
+    for (let i = 0; i < calls; i++) model.run(inputs);
+    const took = performance.now() - start;
+    if (took < 2) {
+      if ((calls *= 2) > 4096) break; // a clock that stands still
+    } else best = Math.min(best, took / calls);
+  }
+  return best;
+}
+
+function fact(name, value) { return make("span", {}, `${name} `, make("b", { textContent: value })); }
+
+let called = null;
+function ask(measure = false) {
+  if (!model) return;
+  try {
+    const inputs = read(), made = model.run(inputs);
+    failed("");
+    find("outputs").replaceChildren(...model.outputs.flatMap((spec) => [
+      ...(model.outputs.length > 1 ? [make("p", { className: "name", textContent: spec.name })] : []), answer(spec, made[spec.name])]));
+    if (measure || called === null) called = timed(inputs);
+    const facts = [...(called < Infinity ? [fact("a call", called < 1 ? `${(1000 * called).toFixed(0)} µs` : `${called.toFixed(2)} ms`)] : []), fact("loaded in", `${PAGE.loaded.toFixed(0)} ms`),
+      fact("build", model.kind === "relaxed" ? "relaxed SIMD" : "SIMD")];
+    if (expected) {
+      const gaps = model.outputs.flatMap((s) => Array.from(expected[s.name] ?? [], (v, i) => Math.abs(Number(v) - Number(made[s.name][i]))));
+      facts.push(fact("off Python's answer by", short(Math.max(0, ...gaps))));
+    }
+    find("facts").replaceChildren(...facts);
+    document.body.dataset.ready = "yes";
+  } catch (problem) { failed(problem.message); }
+}
+
+// -- examples that came with the model ----------------------------------------------------------------
+const ARRAYS = { float32: Float32Array, float64: Float64Array, int64: BigInt64Array, int32: Int32Array, int16: Int16Array, int8: Int8Array, uint8: Uint8Array, bool: Uint8Array };
+const unpack = ([dtype, text]) => new ARRAYS[dtype](Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
+const examples = PAGE.examples.map(({ given, made }) => [given, made].map((part) => Object.fromEntries(Object.entries(part).map(([k, v]) => [k, unpack(v)]))));
+function choose(i) {
+  widgets.forEach((w) => w.show(examples[i][0][w.spec.name]));
+  expected = PAGE.taught ? null : examples[i][1];
+  ask(true);
+}
+if (examples.length) {
+  const pictured = widgets.find((w) => ["drawing", "picture"].includes(w.spec.widget));
+  find("examples").append(make("p", { className: "name", textContent: "Examples" }), make("div", { className: "thumbs" }, ...examples.map(([given], i) => {
+    const button = make("button", { type: "button", title: `Example ${i + 1}`, onclick: () => choose(i) });
+    if (pictured) { const small = make("canvas", { className: "pixels" }), s = pictured.spec; paint(small, given[s.name], s.shape.slice(1), s.low, s.high); button.append(small); }
+    else { button.className = "text"; button.textContent = String(i + 1); }
+    return button;
+  })));
+}
+
+// -- teaching -------------------------------------------------------------------------------------------
+function teaching() {
+  const target = model.targets[0], pool = [], losses = [], classes = model.outputs[0].shape[1];
+  const per = count(target.shape) / model.batch, byClass = target.dtype === "int64" && target.shape.length === 1 && classes > 1 && classes <= 40;
+  const taught = Array(byClass ? classes : 0).fill(0);
+  let left = 0, going = false;
+  find("rate").value = model.lr;
+  find("how").textContent = byClass ? "Give an input, then press what it is. Every press adds an example and trains on those you gave." : "Give an input and the values it should give, then press Teach.";
+  function plot() {
+    const seen = losses.slice(-400), most = Math.max(...seen, 1e-6);
+    find("curve").setAttribute("d", seen.map((v, i) => `${i ? "L" : "M"}${(100 * i) / Math.max(1, seen.length - 1)} ${98 - (94 * v) / most}`).join(""));
+    find("loss").textContent = `${short(losses.at(-1))} after ${losses.length} steps`;
+    find("taught").textContent = `${pool.length} example${pool.length === 1 ? "" : "s"}`;
+  }
+  function step() {
+    const rows = Array.from({ length: model.batch }, () => pool[Math.floor(Math.random() * pool.length)]);
+    const joined = (key, spec) => { const made = new ARRAYS[spec.dtype](count(spec.shape)), n = made.length / model.batch; rows.forEach((r, i) => made.set(r[key][spec.name], i * n)); return made; };
+    const inputs = Object.fromEntries(model.trainInputs.map((s) => [s.name, joined("inputs", s)]));
+    losses.push(model.trainStep(inputs, { [target.name]: joined("targets", target) }, { lr: +find("rate").value }));
+    PAGE.taught = true;
+  }
+  function loop() {
+    if (!pool.length || (!left && !find("keep").checked)) { going = false; return; }
+    try {
+      for (let end = performance.now() + 6, i = 0; i < 4 && performance.now() < end; i++) { step(); left = Math.max(0, left - 1); }
+      plot(), (expected = null), ask();
+      requestAnimationFrame(loop);
+    } catch (problem) { going = false; failed(problem.message); }
+  }
+  const start = (steps) => { left += steps; if (!going) { going = true; loop(); } };
+  const typed = (spec, list) => ARRAYS[spec.dtype].from(Array.from(list), spec.dtype === "int64" ? BigInt : Number);
+  function teach(wanted) {
+    try {
+      const given = read();
+      const inputs = Object.fromEntries(model.trainInputs.map((s, i) => [s.name, typed(s, given[model.inputs[i].name])]));
+      pool.push({ inputs, targets: { [target.name]: typed(target, wanted) } });
+      start(40);
+    } catch (problem) { failed(problem.message); }
+  }
+  if (byClass) {
+    find("target").append(make("div", { className: "classes" }, ...taught.map((_, i) => {
+      const seen = make("small", { textContent: "0" });
+      return make("button", { type: "button", onclick: () => { taught[i] += 1; seen.textContent = taught[i]; teach([i]); } }, label(i), seen);
+    })));
+  } else {
+    const fields = row({ ...target, shape: [per] }, () => {});
+    find("target").append(...fields.parts, make("div", { className: "line" }, make("button", { type: "button", className: "main", textContent: "Teach", onclick: () => teach(fields.read()) })));
+  }
+  find("keep").onchange = () => start(0);
+  find("download").onclick = () => {
+    const link = make("a", { href: URL.createObjectURL(new Blob([model.state()])), download: `${model.name}.safetensors` });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  };
+}
+
+const began = performance.now();
+try {
+  model = await load();
+  PAGE.loaded = performance.now() - began;
+  if (find("teach")) teaching();
+  if (examples.length) choose(0);
+  else ask(true);
+} catch (problem) {
+  find("wait")?.remove();
+  failed(problem instanceof WebAssembly.CompileError ? "This browser has no WebAssembly SIMD: one of 2023 or later is needed." : problem.message);
+}

@@ -1,0 +1,168 @@
+"""The page in Chromium: it answers, it is drawn on, it is taught, and it can be seen."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+
+import tenor as tn
+from tenor import nn
+from tenor.export.web import export_web
+from tests.export import zoo
+from tests.export.web.engines import in_chromium, jsonable, screenshot
+
+
+@pytest.fixture(scope="module")
+def reader():
+    """Return the digits' network, taught for a moment, and what is held out."""
+    x, y, held, _ = tn.data.load_digits()
+    tn.manual_seed(0)
+    model = zoo.digits()[:-1]
+    optimizer = tn.optim.Adam(model.parameters(), lr=3e-3)
+    model.train()
+    for i in range(25):
+        rows = slice(i % 22 * 32, i % 22 * 32 + 32)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(tn.tensor(x[rows])), tn.tensor(y[rows])).backward()
+        optimizer.step()
+    return model.eval(), held
+
+
+@pytest.fixture(scope="module")
+def folder(reader, tmp_path_factory):
+    """Return a folder of pages, one a way to give an input."""
+    root = tmp_path_factory.mktemp("web")
+    model, held = reader
+    export_web(model, root / "digits", example_inputs=held[:16], train=True, lr=1e-2)
+    words = "<pad> <unk> good bad film plot actor".split() + [f"w{i}" for i in range(33)]
+    assets = {"vocab.txt": "\n".join(words).encode(), "labels.json": b'["no", "maybe", "yes"]'}
+    for name, more in {"residual": {}, "tabular": {}, "sound": {}, "recurrent": assets}.items():
+        make, example = zoo.ZOO[name]
+        tn.manual_seed(7)
+        given = example()
+        path = root / f"{name}.tnr"
+        given = given if len(given) > 1 else given[0]
+        tn.save(make().eval(), path, example_inputs=given, assets=more)
+        export_web(path, root / name)
+    return root
+
+
+def test_held_out_digits(folder, reader, tmp_path):
+    model, held = reader
+    body = "const m = await load(); return { kind: m.kind, made: given.map((x) => m.predict(x)) };"
+    rows = held[::3]
+    came = in_chromium(folder, body, jsonable(rows[:, None]), tmp_path, script="/digits/model.js")
+    wanted = model(tn.tensor(rows)).detach().numpy()
+    np.testing.assert_allclose(np.reshape(came["made"], wanted.shape), wanted, atol=1e-5)
+    assert came["kind"] == "relaxed"
+
+
+SEEN = """
+const found = {};
+for (const name of given) {
+  const page = (await frame(`/${name}/index.html`)).contentDocument;
+  const error = () => page.getElementById("error").textContent;
+  await until(() => page.body.dataset.ready || error());
+  const facts = page.getElementById("facts").textContent;
+  found[name] = { error: error(), facts, answer: page.getElementById("outputs").textContent,
+    inputs: [...page.querySelectorAll("fieldset")].map((f) => f.querySelector(
+      "canvas.pad, .drop canvas, .fields, textarea").className || "text"),
+    examples: page.querySelectorAll(".thumbs button").length,
+    best: page.querySelector(".label.best")?.textContent };
+}
+return found;
+"""
+
+
+def test_every_way_to_give_an_input(folder, tmp_path):
+    names = ["digits", "residual", "tabular", "sound", "recurrent"]
+    came = in_chromium(folder, SEEN, names, tmp_path, script="")
+    for name, found in came.items():
+        assert not found["error"], name
+        gap = float(found["facts"].partition("answer by ")[2].split("loaded")[0])
+        answers = [] if name == "digits" else tn.load(folder / f"{name}.tnr").examples["predict"]
+        largest = max(np.abs(a).max() for a in answers.outputs.values()) if answers else 1
+        assert gap <= 1e-5 * max(1, largest), (name, found)
+        assert found["examples"] >= 1
+    assert [found["inputs"] for found in came.values()] == [
+        ["pad"], ["pixels"], ["fields", "fields"], ["text"], ["text"],
+    ]  # fmt: skip
+    assert came["recurrent"]["best"] in ("no", "maybe", "yes")
+
+
+DRAWN = """
+const made = await frame("/digits/index.html"), page = made.contentDocument;
+const on = (id) => page.getElementById(id), pad = page.querySelector("canvas.pad");
+await until(() => page.body.dataset.ready);
+page.querySelector(".line button").click();   // clear
+const box = pad.getBoundingClientRect();
+const send = (what, x, y) => pad.dispatchEvent(new made.contentWindow.PointerEvent(what, {
+  clientX: box.left + x * box.width, clientY: box.top + y * box.height, bubbles: true, pointerId: 1 }));
+send("pointerdown", 0.5, 0.1);
+for (let i = 0; i <= 20; i++) send("pointermove", 0.5, 0.1 + 0.04 * i);
+send("pointerup", 0.5, 0.9);
+await until(() => !on("facts").textContent.includes("Python"));
+const before = page.querySelector(".label.best").textContent;
+const score = () => Number(page.querySelectorAll(".number")[7].textContent.split(" ")[0]);
+const first = score();
+page.querySelectorAll(".classes button")[7].click();   // it is a seven, from now on
+await until(() => /after (4\\d|[5-9]\\d) steps/.test(on("loss").textContent));
+const link = new Promise((done) => {
+  made.contentWindow.URL.createObjectURL = (blob) => { done(blob); return "blob:none"; };
+});
+on("download").click();
+const state = new Uint8Array(await (await link).arrayBuffer());
+return { before, first, after: page.querySelector(".label.best").textContent, last: score(),
+  curve: on("curve").getAttribute("d"), error: on("error").textContent, state: Array.from(state) };
+"""
+
+
+def test_it_is_taught(folder, tmp_path):
+    came = in_chromium(folder, DRAWN, None, tmp_path, script="")
+    assert not came["error"]
+    assert came["after"] == "7"
+    assert came["last"] > max(90, came["first"])
+    heights = [float(part.split(" ")[1]) for part in came["curve"].lstrip("M").split("L")]
+    assert len(heights) >= 40
+    assert heights[-1] > heights[0], "a loss that falls is lower on the page"
+    (tmp_path / "taught.safetensors").write_bytes(bytes(came["state"]))
+    model = zoo.digits()[:-1]
+    model.load_state_dict(tn.load(tmp_path / "taught.safetensors"))
+
+
+def pixels(path):
+    """Return a PNG of eight-bit colours as an array."""
+    data, at, raw = path.read_bytes(), 8, b""
+    width, height, bits, kind = struct.unpack(">IIBB", data[16:26])
+    assert bits == 8
+    channels = {2: 3, 6: 4}[kind]
+    while at < len(data):
+        (length,) = struct.unpack(">I", data[at : at + 4])
+        if data[at + 4 : at + 8] == b"IDAT":
+            raw += data[at + 8 : at + 8 + length]
+        at += 12 + length
+    lines = np.frombuffer(zlib.decompress(raw), np.uint8).reshape(height, -1)
+    made = np.zeros((height, width * channels), np.int64)
+    for i, (how, *line) in enumerate(lines.tolist()):
+        made[i] = _line(how, line, made[i - 1].tolist() if i else [0] * len(line), channels)
+    return made.reshape(height, width, channels)[..., :3]
+
+
+def _line(how, line, above, channels):
+    made = []
+    for i, byte in enumerate(line):
+        left = made[i - channels] if i >= channels else 0
+        corner = above[i - channels] if i >= channels else 0
+        nearest = min((left, above[i], corner), key=lambda v: abs(left + above[i] - corner - v))
+        made.append(byte + (0, left, above[i], (left + above[i]) // 2, nearest)[how] & 255)
+    return made
+
+
+def test_it_can_be_seen(folder, tmp_path):
+    """The best answer's bar is blue and as long as the room there is."""
+    screenshot(folder / "digits", tmp_path / "page.png", tmp_path, "1100,800")
+    seen = pixels(tmp_path / "page.png")
+    blue = (seen == (0x1F, 0x5F, 0xBF)).all(-1)
+    assert blue.sum(1).max() > 150
+    assert len(np.unique(seen.reshape(-1, 3), axis=0)) > 20

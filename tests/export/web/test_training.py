@@ -1,0 +1,141 @@
+"""A training step in the browser does what the same step does in Python."""
+
+import struct
+
+import numpy as np
+import pytest
+
+import tenor as tn
+from tenor import nn
+from tenor.errors import ArgumentError
+from tenor.export.numbers import Number
+from tenor.export.web import export_web
+from tests.export import zoo
+from tests.export.web.engines import InWasmtime, in_chromium, in_node, jsonable
+
+STEPS = 20
+
+
+def network():
+    tn.manual_seed(3)
+    return nn.Sequential(  # a bias before a norm has no gradient but rounding, which Adam enlarges
+        nn.Conv2d(1, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Dropout(0.25), nn.Linear(64, 10),
+    )  # fmt: skip
+
+
+def batches():
+    return [
+        (zoo.images(8, 1, 8, 8, seed=i), zoo.tokens(8, 1, 10, seed=i)[:, 0]) for i in range(STEPS)
+    ]
+
+
+def in_python(lr):
+    """Return the losses of the steps, and the model after them."""
+    model = network()
+    optimizer = tn.optim.Adam(model.parameters(), lr=lr)
+    tn.manual_seed(0)
+    model.train()
+    losses = []
+    for x, y in batches():
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(tn.tensor(x)), tn.tensor(y))
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses, model.eval()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("web") / "taught"
+    export_web(network(), made, example_inputs=batches()[0][0], train=True, lr=3e-3)
+    return made
+
+
+def check_state(path, model):
+    state = tn.load(path)
+    for key, value in model.state_dict().items():
+        np.testing.assert_allclose(state[key].numpy(), value.numpy(), atol=1e-5, err_msg=key)
+    fresh = network()
+    fresh.load_state_dict(state)
+
+
+@pytest.mark.parametrize("kind", ["relaxed", "simd"])
+def test_wasmtime(folder, kind):
+    engine, (losses, model) = InWasmtime(folder, kind), in_python(3e-3)
+    train = engine.meta["train"]
+    engine.bind(train, train["numbers"])
+    text = (folder / "model.js").read_text()
+    found = text.partition("const NUMBERS = (lr, t) => [")[2].partition("];")[0]
+    for i, (x, y) in enumerate(batches()):
+        values = [
+            Number("i64" if n.startswith("BigInt") else "f64", n).value(3e-3, i + 1)
+            for n in found.split(", ")
+        ]
+        packed = b"".join(struct.pack("<q" if isinstance(v, int) else "<d", v) for v in values)
+        engine.put(train["numbers"], np.frombuffer(packed, np.uint8))
+        status, made = engine.call("train", train, (x, y))
+        assert status == 0
+        np.testing.assert_allclose(made["loss"], losses[i], atol=1e-5)
+    x = batches()[0][0][:1]
+    answer = model(tn.tensor(x)).detach().numpy()
+    np.testing.assert_allclose(next(iter(engine.run(x)[1].values())), answer, atol=1e-5)
+
+
+BODY = """
+const m = await load();
+const losses = given.data.map(([x, y]) => m.trainStep(x, y, { lr: given.lr }));
+const state = Array.from(new Uint8Array(m.state()));
+return { losses, state, answer: m.predict(given.data[0][0].slice(0, 1)), batch: m.batch };
+"""
+
+
+@pytest.mark.parametrize("engine", [in_node, in_chromium], ids=["node", "chromium"])
+def test_script(folder, engine, tmp_path):
+    data = [[jsonable(x), jsonable(y)] for x, y in batches()]
+    more = {"tmp": tmp_path} if engine is in_chromium else {}
+    came = engine(folder, BODY, {"data": data, "lr": 3e-3}, **more)
+    losses, model = in_python(3e-3)
+    np.testing.assert_allclose(came["losses"], losses, atol=1e-5)
+    (tmp_path / "state.safetensors").write_bytes(bytes(came["state"]))
+    check_state(tmp_path / "state.safetensors", model)
+    answer = model(tn.tensor(batches()[0][0][:1])).detach().numpy()
+    np.testing.assert_allclose(came["answer"], answer.ravel(), atol=1e-5)
+    assert came["batch"] == 8
+
+
+def test_targets_that_are_not_classes(tmp_path):
+    rows = zoo.images(8, 5)
+    tn.manual_seed(1)
+    model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 2))
+    how = {"example_inputs": rows, "train": True, "loss": "mse_loss", "optimizer": "sgd"}
+    with pytest.raises(ArgumentError, match="a loss has targets"):
+        export_web(model, tmp_path / "web", **how)
+    assert not (tmp_path / "web").exists()
+    export_web(model, tmp_path / "web", **how, targets=zoo.images(8, 2), lr=0.1)
+    body = "const m = await load(); return given.map(([x, y]) => m.trainStep(x, y));"
+    losses = in_node(tmp_path / "web", body, [[jsonable(rows), jsonable(zoo.images(8, 2))]] * 9)
+    assert losses[-1] < losses[0]
+    first = nn.functional.mse_loss(model(tn.tensor(rows)), tn.tensor(zoo.images(8, 2)))
+    np.testing.assert_allclose(losses[0], first.item(), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("m.trainStep(x)", "targets"),
+        ("m.trainStep(x.slice(1), y)", "7"),
+        ("m.trainStep(x, y.slice(1))", "7"),
+        ("m.trainStep(x, y, { lr: NaN })", "lr"),
+        ("m.trainStep(x, y.map(() => 0.5))", "0.5"),
+        ("m.trainStep({ nothing: x }, y)", "nothing"),
+    ],
+)
+def test_a_step_that_does_not_fit_is_refused(folder, call, message):
+    x, y = batches()[0]
+    body = f"""
+const m = await load(), [x, y] = given;
+try {{ {call}; }} catch (problem) {{ return problem; }}"""
+    came = in_node(folder, body, [jsonable(x), jsonable(y)])
+    assert message in came["message"]
