@@ -8,8 +8,10 @@ import tempfile
 import threading
 from pathlib import Path
 
-CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
-ERR = open("/tmp/hw/chr.log","w")
+CHROMIUM = next(
+    (p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None
+)
+ERR = open("/tmp/hw/chr.log", "w")
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",

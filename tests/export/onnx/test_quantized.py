@@ -83,9 +83,7 @@ def test_weights_alone(tmp_path):
     every = quantized(model, 16, {model.signature().inputs[0].name: inputs[0]})
     leaves = set(every.source.leaves.values())
     schemes = {n: s for n, s in every.schemes.items() if n in leaves}
-    made = export_onnx(
-        path, tmp_path / "m.onnx", quantization=Quantization(every.source, schemes)
-    )
+    made = export_onnx(path, tmp_path / "m.onnx", quantization=Quantization(every.source, schemes))
     kinds = Counter(n.op_type for n in onnx.load(made.path).graph.node)
     assert kinds == {"Gemm": 4, "Relu": 3, "DequantizeLinear": 4}
     assert made.path.stat().st_size < 1_600_000
@@ -100,9 +98,7 @@ def test_one_scale_for_a_whole_weight(tmp_path):
         n: s if s.axis is None else Scheme(s.scale.max(), np.int32(0))
         for n, s in every.schemes.items()
     }
-    made = export_onnx(
-        path, tmp_path / "m.onnx", quantization=Quantization(every.source, schemes)
-    )
+    made = export_onnx(path, tmp_path / "m.onnx", quantization=Quantization(every.source, schemes))
     assert 0 < made.difference < 0.03
 
 

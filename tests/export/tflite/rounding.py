@@ -25,7 +25,9 @@ def values(source, rows):
     weights = set(source.leaves.values())
     nodes = [n for n in source.graph.nodes if n.dtype is dt.float32 and n not in weights]
     graph = Graph(source.graph.nodes, nodes)
-    return dict(zip(nodes, reference.run(graph, [*rows, *source.weights.values()], []), strict=True))
+    return dict(
+        zip(nodes, reference.run(graph, [*rows, *source.weights.values()], []), strict=True)
+    )
 
 
 def minmax(model, rows=8):
@@ -46,7 +48,9 @@ def minmax(model, rows=8):
     for layer in layers_of(source):
         if layer.kind in PRESCRIBED:
             scale, zero = PRESCRIBED[layer.kind]
-            schemes[layer.output] = Scheme(np.float32(scale).reshape(()), np.int32(zero).reshape(()))
+            schemes[layer.output] = Scheme(
+                np.float32(scale).reshape(()), np.int32(zero).reshape(())
+            )
     return Quantization(source, schemes)
 
 

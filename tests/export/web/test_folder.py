@@ -59,7 +59,9 @@ def test_it_is_asked_with_arrays_of_many_kinds(tabular):
     wanted = model(numbers[:1], kinds[:1])
     came = in_node(folder, ASKED, {"numbers": numbers[:1].tolist(), "kinds": kinds[:1].tolist()})
     for made in came["made"]:
-        np.testing.assert_allclose(made["probabilities"], wanted["probabilities"].numpy()[0], atol=1e-6)
+        np.testing.assert_allclose(
+            made["probabilities"], wanted["probabilities"].numpy()[0], atol=1e-6
+        )
         assert made["label"] == wanted["label"].tolist()
     assert came["types"] == ["Float32Array", "BigInt64Array"]
     assert came["inputs"] == [

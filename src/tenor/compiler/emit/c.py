@@ -93,9 +93,7 @@ class _File:
 class _Printer:
     """One function being printed."""
 
-    def __init__(
-        self, file: _File, function: Function, symbol: str, names: dict[str, str]
-    ) -> None:
+    def __init__(self, file: _File, function: Function, symbol: str, names: dict[str, str]) -> None:
         self.file, self.function, self.symbol, self.callees = file, function, symbol, names
         self.index = indices_only(function)
         self.known: dict[int, list[str]] = {}
@@ -424,7 +422,11 @@ class _Printer:
     def _place(self, pointer: str, type_: str, lane: int) -> str:
         scalar = element(type_)
         at = pointer if lane == 0 else f"({pointer} + {lane} * {SIZES[scalar]})"
-        name = "t_ptr" if scalar == "ptr" else f"t_{scalar.replace('i1', 'i8') if scalar == 'i1' else scalar}"
+        name = (
+            "t_ptr"
+            if scalar == "ptr"
+            else f"t_{scalar.replace('i1', 'i8') if scalar == 'i1' else scalar}"
+        )
         return f"*({name} *){at}"
 
     def load(self, instr: Instr) -> list[str]:
@@ -455,7 +457,9 @@ class _Printer:
         args = []
         for value, param in zip(instr.args, callee.params, strict=True):
             theirs = "intptr_t" if indices_only(callee) else "uint64_t"
-            cast = f"({theirs})" if element(value.type) == "i64" and theirs != self.type("i64") else ""
+            cast = (
+                f"({theirs})" if element(value.type) == "i64" and theirs != self.type("i64") else ""
+            )
             assert lanes(param.type) == lanes(value.type)
             args += [cast + x for x in self.each(value)]
         text = f"{self.callees[instr.attrs[0]]}({', '.join(args)})"
@@ -466,7 +470,9 @@ class _Printer:
         self.known[result.number] = self._names(result)
         self.line(f"const {self.declared(result.type, self.known[result.number][0])} = {text};")
 
-    def _carry(self, params: Sequence[Value], given: Sequence[Value], after: Sequence[Value]) -> None:
+    def _carry(
+        self, params: Sequence[Value], given: Sequence[Value], after: Sequence[Value]
+    ) -> None:
         """Declare what a loop carries; what it leaves behind has the same names."""
         for param, first, last in zip(params, given, after, strict=True):
             names = self.known[param.number] = self.known[last.number] = self._names(param)

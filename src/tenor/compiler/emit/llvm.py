@@ -187,7 +187,9 @@ class Printer:
         """Return the definition."""
         function = self.function
         alias = " noalias" if function.noalias else ""
-        cut = [p for p in function.params if self.exported and self.type(p.type) != type_name(p.type)]
+        cut = [
+            p for p in function.params if self.exported and self.type(p.type) != type_name(p.type)
+        ]
         params = ", ".join(
             f"{type_name(p.type) if self.exported else self.type(p.type)}"
             f"{alias if p.type == 'ptr' else ''} %v{p.number}{'.wide' if p in cut else ''}"

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["Compared", "compared", "session"]
 
 
-
 class Compared(NamedTuple):
     """What running a model showed.
 

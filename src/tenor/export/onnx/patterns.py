@@ -116,9 +116,7 @@ def _leaky_relu(node: Node) -> Match | None:
 
 
 def _above_zero(condition: Node, x: Node) -> bool:
-    return (
-        condition.op is ops.LT and condition.inputs[1] is x and _number(condition.inputs[0]) == 0
-    )
+    return condition.op is ops.LT and condition.inputs[1] is x and _number(condition.inputs[0]) == 0
 
 
 def _elu(node: Node) -> Match | None:
@@ -237,7 +235,10 @@ def _rows_product(node: Node) -> Match | None:
     return Match("MatMul", (x, w), (product, flat), _emits("MatMul", x, w))
 
 
-CONVOLUTIONS: Final = {ops.CONV: ("Conv", convolved), ops.CONV_INPUT: ("ConvTranspose", unconvolved)}
+CONVOLUTIONS: Final = {
+    ops.CONV: ("Conv", convolved),
+    ops.CONV_INPUT: ("ConvTranspose", unconvolved),
+}
 
 
 def _with_bias(node: Node) -> Match | None:
@@ -501,7 +502,10 @@ def _layer_norm(node: Node) -> Match | None:
             x, dims, eps, inside = found
             scale, shift = _spread(weight), _spread(bias)
             last = x.shape[dims[0] :]
-            if dims != tuple(range(dims[0], len(x.shape))) or not scale.shape == shift.shape == last:
+            if (
+                dims != tuple(range(dims[0], len(x.shape)))
+                or not scale.shape == shift.shape == last
+            ):
                 continue
             emit = _emits("LayerNormalization", x, scale, shift, axis=dims[0], epsilon=eps)
             inner = (product, bias, made, weight, *inside)
@@ -518,9 +522,7 @@ def _group_norm(node: Node) -> Match | None:
 
     def emit(w: Writer) -> str:
         groups = x.shape[1]
-        ones, zeros = (
-            w.constant(np.full(groups, v, np.float32), dt.float32) for v in (1.0, 0.0)
-        )
+        ones, zeros = (w.constant(np.full(groups, v, np.float32), dt.float32) for v in (1.0, 0.0))
         return w.op("InstanceNormalization", [w.value(x), ones, zeros], epsilon=eps)
 
     return Match("InstanceNormalization", (x,), inside, emit)
