@@ -181,9 +181,12 @@ class Function:
         """Return a * b."""
         return self.op("mul", a, b)
 
-    def fma(self, a: Value, b: Value, c: Value) -> Value:
-        """Return a * b + c rounded once (llvm.fma; twice only where a target has no fma)."""
-        return self._emit("fma", (a, b, c), c.type)
+    def fma(self, a: Value, b: Value, c: Value, *, exact: bool = False) -> Value:
+        """Return a * b + c rounded once (llvm.fma; twice only where a target has no fma).
+
+        `exact` says that the one rounding is what it is for: without it the result is wrong.
+        """
+        return self._emit("fma", (a, b, c), c.type, *["exact"] * exact)
 
     def byte_dots(self, a: Value, b: Value, c: Value) -> Value:
         """Return c + the sums of 4 neighbours of a * b: bytes, b's signed.

@@ -112,12 +112,13 @@ class _Printer:
             self.known[p.number] = self._names(p)
         self._block(f.body)
         if f.result is not None:
-            assert lanes(f.result.type) == 1
-            self.line(f"return {self.each(f.result)[0]};")
+            given = self.each(f.result)
+            made = f"({self.returned(f.result.type)}){{{{{', '.join(given)}}}}}"
+            self.line(f"return {given[0] if len(given) == 1 else made};")
         params = [self.declared(p.type, n) for p in f.params for n in self.known[p.number]]
         unused = [n for p in f.params if not self.uses.get(p.number) for n in self.known[p.number]]
         head = [f"    (void){name};" for name in unused]
-        kind = "void" if f.result is None else self.type(f.result.type)
+        kind = "void" if f.result is None else self.returned(f.result.type)
         listed = ", ".join(params) or "void"
         return "\n".join([f"static {kind} {self.symbol}({listed}) {{", *head, *self.lines, "}"])
 
@@ -126,14 +127,18 @@ class _Printer:
         if value.const is None:
             self.uses[value.number] = self.uses.get(value.number, 0) + 1
 
-    def _count(self, block: Block) -> None:
-        """Count the uses of every value, from the last instruction to the first."""
-        for value in block.yields:
-            self._use(value)
+    def _count(self, block: Block, results: Sequence[Value] | None = None) -> None:
+        """Count the uses of every value, from the last instruction to the first.
+
+        Of what a block of an `if` yields, only that counts whose result is used.
+        """
+        for i, value in enumerate(block.yields):
+            if results is None or self.uses.get(results[i].number):
+                self._use(value)
         for instr in reversed(block.instrs):
             if self._needed(instr):
                 for inner in reversed(instr.blocks):
-                    self._count(inner)
+                    self._count(inner, instr.results if instr.op == "if" else None)
                 for value in instr.args:
                     self._use(value)
 
@@ -162,6 +167,15 @@ class _Printer:
         """Return C's name of the unsigned integer of a type's width."""
         scalar = element(type_)
         return "uintptr_t" if scalar == "i64" and self.index else TYPES[scalar]
+
+    def returned(self, type_: str) -> str:
+        """Return the type of a function's result; a vector is a struct of its lanes."""
+        count = lanes(type_)
+        if count == 1:
+            return self.type(type_)
+        kind = self.type(type_)
+        name = f"t_{kind}_{count}"
+        return self.file.routine(name, f"typedef struct {{ {kind} lane[{count}]; }} {name};")
 
     def declared(self, type_: str, name: str) -> str:
         """Return a declaration."""
@@ -271,15 +285,28 @@ class _Printer:
         sign = "<" if op.endswith("min") else ">"
         if element(type_)[0] == "f":
             return f"{a} {sign} {b} ? {a} : {b}"
+        for value, other in ((instr.args[0], b), (instr.args[1], a)):
+            if self._neutral(op, value):
+                return other  # compilers warn of a comparison whose outcome they know
         kind = self.signed(type_) if op[0] == "s" else self.unsigned(type_)
         return f"({kind}){a} {sign} ({kind}){b} ? {a} : {b}"
+
+    def _neutral(self, op: str, value: Value) -> bool:
+        """Tell whether a literal is the last that an extreme chooses."""
+        if not isinstance(value.const, int):
+            return False
+        bits = int(element(value.type)[1:])
+        ends = {"smin": (1 << (bits - 1)) - 1, "smax": -(1 << (bits - 1)), "umin": -1, "umax": 0}
+        return (value.const - ends[op]) % (1 << bits) == 0
 
     def remainder(self, instr: Instr, a: str, b: str) -> str:
         """Return what C's fmod does."""
         return self._called("fmod", instr.args[0].type, a, b)
 
     def fma(self, instr: Instr, a: str, b: str, c: str) -> str:
-        """Multiply and add."""
+        """Multiply and add; rounded once where the result depends on it."""
+        if "exact" in instr.attrs:
+            return self._called("fma", instr.args[0].type, a, b, c)
         return f"{a} * {b} + {c}"
 
     def negate(self, instr: Instr, a: str) -> str:
@@ -467,8 +494,12 @@ class _Printer:
             self.line(f"{text};")
             return
         result = instr.results[0]
-        self.known[result.number] = self._names(result)
-        self.line(f"const {self.declared(result.type, self.known[result.number][0])} = {text};")
+        names = self.known[result.number] = self._names(result)
+        if len(names) > 1:
+            whole = self.fresh()
+            self.known[result.number] = [f"{whole}.lane[{i}]" for i in range(len(names))]
+            names = [whole]
+        self.line(f"const {self.returned(result.type)} {names[0]} = {text};")
 
     def _carry(
         self, params: Sequence[Value], given: Sequence[Value], after: Sequence[Value]
@@ -536,7 +567,8 @@ class _Printer:
 
     def if_(self, instr: Instr) -> None:
         """Print two branches."""
-        for result in instr.results:
+        used = [bool(self.uses.get(r.number)) for r in instr.results]
+        for result in (r for r, u in zip(instr.results, used, strict=True) if u):
             for name in self.known.setdefault(result.number, self._names(result)):
                 self.line(f"{self.declared(result.type, name)};")
         self.line(f"if ({self.each(instr.args[0])[0]}) {{")
@@ -546,7 +578,9 @@ class _Printer:
             if number:
                 self.line("} else {")
             for _ in self._inside(block):
-                for result, value in zip(instr.results, block.yields, strict=True):
+                for result, value, use in zip(instr.results, block.yields, used, strict=True):
+                    if not use:
+                        continue
                     for name, x in zip(self.known[result.number], self.each(value), strict=True):
                         self.line(f"{name} = {x};")
         self.line("}")

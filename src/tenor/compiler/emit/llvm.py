@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tenor.compiler.emit.numbers import arguments, computed, needs
 from tenor.compiler.emit.width import counts_in_words
-from tenor.ir.loops import Value, element, lanes
+from tenor.ir.loops import Value, element, lanes, vector
 from tenor.ir.symbolic import Sym
 
 if TYPE_CHECKING:
@@ -312,8 +312,24 @@ class Printer:
         return f"call {type_} @{full}({', '.join(map(self.typed, args))})"
 
     def fma(self, instr: Instr) -> str:
-        """Round once where the target can; on others multiply and add."""
-        return self.intrinsic("fma" if self.module.target.has_fma else "fmuladd", instr.args)
+        """Round once where the target can or the result depends on it; else multiply and add."""
+        exact = "exact" in instr.attrs
+        if not self.module.target.has_fma and exact and element(instr.args[0].type) == "f32":
+            return self.wide_fma(instr)
+        once = self.module.target.has_fma or exact
+        return self.intrinsic("fma" if once else "fmuladd", instr.args)
+
+    def wide_fma(self, instr: Instr) -> str:
+        """Multiply and add in float64, where the product is exact."""
+        kind = instr.results[0].type
+        wide = type_name(vector("f64", lanes(kind)))
+        a, b, c = (self.fresh() for _ in range(3))
+        for name, value in zip((a, b, c), instr.args, strict=True):
+            self.line(f"{name} = fpext {self.typed(value)} to {wide}")
+        product, total = self.fresh(), self.fresh()
+        self.line(f"{product} = fmul {wide} {a}, {b}")
+        self.line(f"{total} = fadd {wide} {product}, {c}")
+        return f"fptrunc {wide} {total} to {self.type(kind)}"
 
     def byte_dots(self, instr: Instr) -> str:
         """Add products of four bytes each to 32-bit sums, by x86's VNNI or aarch64's sdot."""

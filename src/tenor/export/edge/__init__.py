@@ -6,3 +6,8 @@ Out:    an object file, a C99 file or a shared library that needs no library, it
 Never:  allocates, calls or links anything on that machine; writes a file before it is known that
         the whole model can be written.
 """
+
+from tenor.export.edge.export import Exported, export_edge
+from tenor.export.edge.targets import TARGETS, Machinery
+
+__all__ = ["TARGETS", "Exported", "Machinery", "export_edge"]
