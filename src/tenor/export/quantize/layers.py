@@ -35,7 +35,8 @@ MOVING: Final = (
 """Operations whose result holds elements of their first input, and nothing else."""
 LOOKED_UP: Final = (ops.TAKE, ops.TAKE_ALONG)
 CLIPPING: Final = (
-    ops.ADD, ops.SUB, ops.MAXIMUM, ops.MINIMUM, ops.LE, ops.LT, ops.WHERE, ops.RESHAPE, ops.PERMUTE,
+    ops.ADD, ops.SUB, ops.MAXIMUM, ops.MINIMUM, ops.LE, ops.LT, ops.AND, ops.OR, ops.NOT,
+    ops.WHERE, ops.RESHAPE, ops.PERMUTE,
 )  # fmt: skip
 """What a product does before it rounds, with numbers known beforehand."""
 SCALING: Final = (*CLIPPING, ops.MUL, ops.DIV)

@@ -76,7 +76,9 @@ class _Match:
         inner, zero = self.shifted(inner, ops.SUB)
         inner, low, high = self.clamped(inner)
         inner, again = self.shifted(inner, ops.ADD)
-        if inner.op is not ops.ROUND or again != zero or high - low > 255 or scale <= 0:
+        if inner.op is not ops.ROUND or again != zero or scale <= 0:
+            return None
+        if not 254 <= high - low <= 255:  # of fewer steps, int8 would not clip where it does
             return None
         value = self.divided(inner.inputs[0], scale)
         if value is None:
@@ -94,6 +96,9 @@ class _Match:
             node = node.inputs[0]
         if node.op is ops.CONST:
             return float(node.attrs[0])
+        if node.op is ops.DIV:
+            above, below = (self.number(x) for x in node.inputs)
+            return None if above is None or not below else float(np.float32(above / below))
         array = self.arrays.get(node)
         return float(array.reshape(-1)[0]) if array is not None and array.size == 1 else None
 
