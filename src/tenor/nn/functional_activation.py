@@ -211,10 +211,15 @@ def hardtanh(
             came=f"min_val={min_val}, max_val={max_val}",
             fix="swap them",
         )
-    inside = (input > min_val) & (input < max_val)
-    return _into(
-        input, lambda: where(inside, input, input.detach().clamp(min_val, max_val)), inplace
-    )
+    if not inplace:
+        return _clamped(input, min_val, max_val)
+    return _into(input, lambda: _clamped(input, min_val, max_val), inplace)
+
+
+@macro
+def _clamped(input: Tensor, low: float, high: float) -> Tensor:
+    inside = (input > low) & (input < high)
+    return where(inside, input, input.detach().clamp(low, high))  # type: ignore[no-any-return]
 
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
