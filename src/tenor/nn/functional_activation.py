@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tenor.engine.macro import macro
 from tenor.errors import ArgumentError, DTypeError, ShapeError
 from tenor.ir import dtype as dt
-from tenor.tensor import where
+from tenor.tensor import is_grad_enabled, where
 from tenor.tensor.dims import aliased, axis
 from tenor.tensor.inplace import in_place
 from tenor.tensor.operands import cast
@@ -218,6 +218,8 @@ def hardtanh(
 
 @macro
 def _clamped(input: Tensor, low: float, high: float) -> Tensor:
+    if not (input.needs_grad and is_grad_enabled()):
+        return input.clamp(low, high)
     inside = (input > low) & (input < high)
     return where(inside, input, input.detach().clamp(low, high))  # type: ignore[no-any-return]
 
