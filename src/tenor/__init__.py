@@ -25,7 +25,7 @@ from tenor.tensor import __all__ as _tensor_names
 from tenor.tensor import autograd, tensor
 
 if TYPE_CHECKING:
-    from tenor import data, explain, metrics, nn, optim, save, serve, tensorboard, train
+    from tenor import data, explain, export, metrics, nn, optim, save, serve, tensorboard, train
     from tenor.nn.quantized import (
         fake_quantize_per_channel_affine,
         fake_quantize_per_tensor_affine,
@@ -44,7 +44,7 @@ __all__ = [  # noqa: PLE0604 - names of the tensor package follow
 ]  # fmt: skip
 
 PACKAGES: Final = frozenset(
-    ("data", "explain", "metrics", "nn", "optim", "save", "serve", "tensorboard", "train")
+    ("data", "explain", "export", "metrics", "nn", "optim", "save", "serve", "tensorboard", "train")
 )
 ELSEWHERE: Final = {
     "Model": "tenor.train", "load": "tenor.save",
