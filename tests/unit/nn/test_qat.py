@@ -21,14 +21,15 @@ def drawn(*shape, seed=0):
 
 def rounders(model):
     """Return the paths of modules whose results are rounded."""
-    return [p for p, m in model.named_modules()
-            if isinstance(getattr(m, "activation_post_process", None), ours.FakeQuantize)]  # fmt: skip
+    fake = {p: getattr(m, "activation_post_process", None) for p, m in model.named_modules()}
+    return [p for p, found in fake.items() if isinstance(found, ours.FakeQuantize)]
 
 
 def network():
     return nn.Sequential(
         nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.1), nn.Conv2d(4, 4, 3),
-        nn.BatchNorm2d(4), nn.Flatten(), nn.Sequential(nn.Linear(64, 8), nn.GELU()), nn.Linear(8, 3),
+        nn.BatchNorm2d(4), nn.Flatten(), nn.Sequential(nn.Linear(64, 8), nn.GELU()),
+        nn.Linear(8, 3),
     )  # fmt: skip
 
 
