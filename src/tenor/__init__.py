@@ -52,7 +52,8 @@ ELSEWHERE: Final = {
     "fake_quantize_per_tensor_affine": "tenor.nn.quantized",
 }  # fmt: skip
 PYTORCHS: Final[dict[str, dict[str, str]]] = {
-    "tenor.ao": {"quantization": "tenor.quantization"},
+    "tenor.ao": {"quantization": "tenor.ao.quantization"},
+    "tenor.ao.quantization": {"*": "tenor.nn.quantized"},
     "tenor.quantization": {"*": "tenor.nn.quantized"},
     "tenor.utils": {"data": "tenor.data", "checkpoint": "tenor.utils.checkpoint"},
     "tenor.utils.checkpoint": {"checkpoint": "tenor.tensor.autograd:checkpoint"},
