@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
-
 import tenor as tn
 from tenor import nn
-from tenor.errors import ArgumentError, ExportError
+from tenor.errors import ArgumentError, ExportError, SaveError
 from tenor.export.onnx import check, export_onnx, exporting, file
 from tenor.export.onnx.check import session
 from tests.export import zoo
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
 
 F = nn.functional
 
@@ -244,7 +244,31 @@ def test_without_the_package_its_name_is_said(tmp_path, monkeypatch):
     assert "pip install" in str(caught.value)
 
 
+def test_bfloat16_at_the_door_is_looked_at_only(tmp_path):
+    model = nn.Linear(3, 2).to(tn.bfloat16)
+    x = tn.ones(4, 3, dtype=tn.bfloat16)
+    made = export_onnx(model, tmp_path / "m.onnx", example_inputs=x)
+    assert (made.checked, made.rows) == ("onnx.checker", 0)
+
+
+@pytest.mark.parametrize("name", ["digits", "tabular", "transformer", "residual"])
+def test_onnx_own_evaluator_agrees(name, tmp_path):
+    from onnx.reference import ReferenceEvaluator
+
+    path, _ = zoo.bundle(name, tmp_path / "m.tnr")
+    made = export_onnx(path, tmp_path / "m.onnx")
+    example = tn.load(path).examples["predict"]
+    few = {n: x[:2] for n, x in example.inputs.items()}
+    got = ReferenceEvaluator(onnx.load(made.path)).run(list(example.outputs), few)
+    for a, b in zip(got, example.outputs.values(), strict=True):
+        assert relative(a, b[:2]) < 1e-4
+
+
 # -- large models -----------------------------------------------------------------------------
+def refuse(*_):
+    raise OSError(28, "No space left on device")
+
+
 def test_large_weights_go_beside_the_model(tmp_path, monkeypatch):
     path, inputs = zoo.bundle("mlp", tmp_path / "m.tnr")
     small = export_onnx(path, tmp_path / "small.onnx")
@@ -259,5 +283,11 @@ def test_large_weights_go_beside_the_model(tmp_path, monkeypatch):
     for a, b in zip(answers(made.path, inputs).values(), answers(small.path, inputs).values(),
                     strict=True):  # fmt: skip
         np.testing.assert_array_equal(a, b)
+    old = made.path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", refuse)
+        with pytest.raises(SaveError, match="writable"):
+            export_onnx(path, tmp_path / "m.onnx")
+    assert made.path.read_bytes() == old
     loaded = onnx.load(made.path)
     assert {t.data_location for t in loaded.graph.initializer} == {onnx.TensorProto.DEFAULT}

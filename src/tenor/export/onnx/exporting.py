@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tenor.errors import ArgumentError, ExportError
+from tenor.errors import ArgumentError, ExportError, SaveError
 from tenor.export.fold import folded
 from tenor.export.onnx import file
 from tenor.export.onnx.check import Compared, compared
@@ -19,6 +20,8 @@ from tenor.ir import dtype as dt
 from tenor.save import replace_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tenor.export.onnx.file import Packed
     from tenor.export.quantize.record import Quantization
     from tenor.export.source import Source
@@ -177,7 +180,7 @@ def _place_two(
     loaded: LoadedModel, written: Written, pack: Packed, target: Path, *, exact: bool
 ) -> Compared:
     """Check a model and its weights in a folder beside the target, and put both in place."""
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as folder:
+    with _explained(target), tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as folder:
         model, weights = Path(folder) / target.name, Path(folder) / pack.beside
         replace_file(weights, pack.chunks())
         replace_file(model, [pack.proto.SerializeToString()])
@@ -186,6 +189,20 @@ def _place_two(
         weights.replace(target.with_name(pack.beside))  # before the model that asks for it
         replace_file(target, [model.read_bytes()])
     return found
+
+
+@contextlib.contextmanager
+def _explained(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except SaveError:
+        raise
+    except OSError as error:
+        raise SaveError(
+            f"export_onnx: {str(target)!r} must be writable.",
+            came=error.strerror or str(error),
+            fix="make room or choose another place; what stood there before still stands",
+        ) from error
 
 
 def _agreeing(

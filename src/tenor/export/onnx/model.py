@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tenor.export.onnx import quantized
-from tenor.export.onnx.patterns import ACTIVATIONS, PATTERNS, SINCE, usable
+from tenor.export.onnx.match import usable
+from tenor.export.onnx.patterns import ACTIVATIONS, PATTERNS, SINCE
 from tenor.export.onnx.sizes import Sizes
 from tenor.export.onnx.table import ROWS, check_operations, refused
 from tenor.export.onnx.writer import Refused, Writer
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tenor.export.onnx.patterns import Match
+    from tenor.export.onnx.match import Match
     from tenor.export.quantize.record import Scheme
     from tenor.export.source import Source
     from tenor.ir.node import Node

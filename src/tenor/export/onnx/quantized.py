@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tenor.export.onnx.patterns import Match
+    from tenor.export.onnx.match import Match
     from tenor.export.onnx.writer import Writer
     from tenor.export.quantize.record import Scheme
     from tenor.ir.node import Node

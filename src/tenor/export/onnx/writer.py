@@ -39,7 +39,7 @@ def broadcast(shapes: Iterable[tuple[Dim, ...]]) -> tuple[Dim, ...]:
     """Return the shape that shapes broadcast to; they are known to fit."""
     result: list[Dim] = []
     for shape in shapes:
-        result = [1] * (len(shape) - len(result)) + result
+        result = [*(1,) * (len(shape) - len(result)), *result]
         head = len(result) - len(shape)
         result = result[:head] + [
             b if a == 1 else a for a, b in zip(result[head:], shape, strict=True)
