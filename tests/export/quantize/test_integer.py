@@ -71,7 +71,8 @@ def compiled(source, rows):
     assert len(leaves) == len(given)
     assert status == [0, 0]
     return [
-        b.array(n.dtype.numpy, n.shape).copy() for b, n in zip(out, source.graph.outputs, strict=True)
+        b.array(n.dtype.numpy, n.shape).copy()
+        for b, n in zip(out, source.graph.outputs, strict=True)
     ]
 
 
@@ -164,7 +165,9 @@ def test_a_perceptron_is_the_stated_formula_exactly(models):
 def test_what_cannot_be_bytes_stays_float(name, models):
     source, quantization, rows = models(name)
     made = integer(quantization)
-    for a, b in zip(interpreted(made, row(rows, 2)), interpreted(source, row(rows, 2)), strict=True):
+    for a, b in zip(
+        interpreted(made, row(rows, 2)), interpreted(source, row(rows, 2)), strict=True
+    ):
         if a.dtype.kind == "f":
             assert np.abs(a - b).max() <= 0.15 * max(np.abs(b).max(), 0.5)
 

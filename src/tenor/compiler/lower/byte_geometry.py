@@ -81,7 +81,7 @@ class Geometry:
     @property
     def inner(self) -> int:
         """Windows of one place of the first dim."""
-        return prod(self.out[1:])
+        return prod(map(int, self.out[1:]))
 
     @property
     def taps(self) -> tuple[int, ...]:

@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 
     from tenor.ir.dtype import DType
 
-__all__ = ["COST", "ELEMENT", "cast", "from_bits", "quantized", "register_type", "rounded", "to_bits"]
+__all__ = [
+    "COST",
+    "ELEMENT",
+    "cast",
+    "from_bits",
+    "quantized",
+    "register_type",
+    "rounded",
+    "to_bits",
+]
 
 
 WHOLE: Final = 1.5 * 2.0**23
