@@ -53,7 +53,9 @@ def put_in_place(folder: Path, files: Mapping[str, bytes]) -> None:
         _swap(target, new, old)
     except OSError as problem:
         raise SaveError(
-            "export_web: files written into a folder.", came=str(problem), fix=f"see {str(target)!r}"
+            "export_web: files written into a folder.",
+            came=str(problem),
+            fix=f"see {str(target)!r}",
         ) from problem
     finally:
         shutil.rmtree(new, ignore_errors=True)
