@@ -26,6 +26,10 @@ from tenor.tensor import autograd, tensor
 
 if TYPE_CHECKING:
     from tenor import data, explain, metrics, nn, optim, save, serve, tensorboard, train
+    from tenor.nn.quantized import (
+        fake_quantize_per_channel_affine,
+        fake_quantize_per_tensor_affine,
+    )
     from tenor.save import load
     from tenor.train import Model
 
@@ -33,7 +37,8 @@ __version__ = "0.1.0"
 
 __all__ = [  # noqa: PLE0604 - names of the tensor package follow
     "Compiled", "Model", "TenorError", "ao", "autograd", "compile", "config", "data", "errors",
-    "explain", "e", "get_num_threads", "inf", "load", "memory_allocated", "memory_reserved",
+    "explain", "e", "fake_quantize_per_channel_affine", "fake_quantize_per_tensor_affine",
+    "get_num_threads", "inf", "load", "memory_allocated", "memory_reserved",
     "metrics", "nan", "newaxis", "nn", "optim", "pi", "quantization", "save", "serve",
     "set_num_threads", "tensor", "tensorboard", "train", "utils", *_tensor_names,
 ]  # fmt: skip
@@ -41,10 +46,14 @@ __all__ = [  # noqa: PLE0604 - names of the tensor package follow
 PACKAGES: Final = frozenset(
     ("data", "explain", "metrics", "nn", "optim", "save", "serve", "tensorboard", "train")
 )
-ELSEWHERE: Final = {"Model": "tenor.train", "load": "tenor.save"}
+ELSEWHERE: Final = {
+    "Model": "tenor.train", "load": "tenor.save",
+    "fake_quantize_per_channel_affine": "tenor.nn.quantized",
+    "fake_quantize_per_tensor_affine": "tenor.nn.quantized",
+}  # fmt: skip
 PYTORCHS: Final[dict[str, dict[str, str]]] = {
     "tenor.ao": {"quantization": "tenor.quantization"},
-    "tenor.quantization": {"quantize_dynamic": "tenor.nn.quantized:quantize_dynamic"},
+    "tenor.quantization": {"*": "tenor.nn.quantized"},
     "tenor.utils": {"data": "tenor.data", "checkpoint": "tenor.utils.checkpoint"},
     "tenor.utils.checkpoint": {"checkpoint": "tenor.tensor.autograd:checkpoint"},
     "tenor.utils.data": {"*": "tenor.data"},

@@ -19,7 +19,9 @@ Never:  decides what is wrong; that is known where the error is raised.
     ├── ObservationError                   a value read where values do not exist yet
     ├── OutOfMemoryError   (MemoryError)   values that do not fit in memory
     ├── FormatError        (ValueError)    a file that is not what it says it is
+    ├── ExportError        (ValueError)    a model that another format cannot hold
     ├── SaveError          (OSError)       a file that could not be written; the old one stands
+    ├── ExportError        (ValueError)    a model that a format or target cannot hold
     ├── RequestError       (ValueError)    a malformed request to a served model
     └── CompileError                       our own mistake, with the graph that shows it
 """
@@ -41,6 +43,7 @@ __all__ = [
     "AxisError",
     "CompileError",
     "DTypeError",
+    "ExportError",
     "FormatError",
     "GradientError",
     "IndexRangeError",
@@ -172,8 +175,16 @@ class FormatError(TenorError, ValueError):
     """A file that is not what it says it is."""
 
 
+class ExportError(TenorError, ValueError):
+    """A model that another format cannot hold."""
+
+
 class SaveError(TenorError, OSError):
     """A file that could not be written; what stood there before still stands."""
+
+
+class ExportError(TenorError, ValueError):
+    """A model that a format or target cannot hold; nothing was written."""
 
 
 class RequestError(TenorError, ValueError):

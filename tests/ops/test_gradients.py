@@ -238,11 +238,12 @@ def curved(call):
 
 NUMBERS = {
     "argmax": (0,), "argmin": (0,), "argsort": (0, False), "topk": (0, 1, False), "detach": (),
+    "quantize": (3, -128, 127),
 }  # fmt: skip
 """Primitives of one float tensor that pass no gradient back, and their attributes."""
 PAIRS = ("eq", "ne", "lt", "le")
 NO_FLOATS = {"leaf", "scalar", "const", "iota", "random_bits", "not", "wrap_index", "and", "or",
-             "xor", "shl", "shr", "matmul_int8"}  # fmt: skip
+             "xor", "shl", "shr", "matmul_int8", "conv_int8"}  # fmt: skip
 """Primitives that read no floats at all."""
 BY_THE_ENGINE = {"variable", "function"}
 """Where the engine starts a new leaf or asks a custom Function; tests/semantics tries them."""

@@ -58,7 +58,7 @@ VJP: Final[dict[str, Rule | None]] = {
     "attention": attention.attention, "attention_gradient": attention.attention_gradient,
     "cumsum": unary(reduce.cumsum),
     # Integers come out.
-    "matmul_int8": None,
+    "matmul_int8": None, "conv_int8": None, "quantize": None,
     # Its meaning is to stop the gradient.
     "detach": None,
     # A leaf: the gradient arrives here and goes no further.

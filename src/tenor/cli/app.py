@@ -135,6 +135,40 @@ def verify(model: Path) -> int:
 
 
 @command
+@model
+@click.option(
+    "--to", required=True, type=click.Choice(["web", "edge", "onnx", "tflite"]),
+    help="What for: a folder for browsers, code for a device, or another runtime's file.",
+)  # fmt: skip
+@click.option("--out", metavar="PATH", type=PATH, help="Where to; by default beside the model.")
+@click.option("--signature", help="What of the model; by default predict, or the only one.")
+@click.option("--batch", type=click.IntRange(min=1), help="Rows at a time.")
+@click.option("--target", help="edge: the machine, e.g. aarch64-linux or cortex-m4.")
+@click.option(
+    "--form", type=click.Choice(["object", "c", "shared"]), help="edge: an object file, C99, or a library.",
+)  # fmt: skip
+@click.option(
+    "--weights", help="web: f32, f16 or int8; edge: bin or array; tflite: float32 or int8."
+)
+@click.option("--train", is_flag=True, default=None, help="web: with the training step.")
+@click.option("--loss", help="With --train: a loss by name, e.g. cross_entropy.")
+@click.option("--optimizer", help="With --train: sgd, adam, adamw or rmsprop.")
+@click.option("--lr", type=float, help="With --train: the learning rate.")
+@click.option(
+    "--int8", type=click.Choice(["minmax", "percentile", "entropy"]), flag_value="minmax",
+    is_flag=False, help="In eight bits, ranges found so.",
+)  # fmt: skip
+@click.option("--rows", metavar="FILE", help="With --int8: rows to find ranges with.")
+@click.option("--report", metavar="PAGE.html", type=PATH, help="With --int8: what it costs.")
+def export(model: Path, out: Path | None, **wishes: Any) -> int:
+    """Write a saved model as files that run without Tenor."""
+    from tenor.cli.export import Wishes  # noqa: PLC0415
+    from tenor.cli.export import export as run  # noqa: PLC0415
+
+    return run(model, out, Wishes(**wishes))
+
+
+@command
 @click.argument("script", metavar="SCRIPT.py", type=PATH)
 @click.argument("arguments", metavar="[-- ARGS...]", nargs=-1)
 @click.option("--html", metavar="PAGE.html", type=PATH, help="Write everything as one page.")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tenor.ir.node import Graph
     from tenor.ir.program import Program
 
-__all__ = ["Runner", "interpret", "load", "observers"]
+__all__ = ["Runner", "interpret", "load", "load_on_webgpu", "observers"]
 
 Buffer = allocator.Buffer
 
@@ -99,6 +99,24 @@ def load(graph: Graph) -> Runner:
     if shared is not None:
         runner.run = _Returning(runner, lambda: compile_graph(graph, target, skip=skip))  # type: ignore[method-assign]
     return runner
+
+
+def load_on_webgpu(graph: Graph, weights: list[Any], sibling: Any = None) -> Runner:
+    """Compile a graph for the WebGPU device.
+
+    Args:
+        graph: What to compute.
+        weights: The buffers of its last leaves, which hold the same at every run.
+        sibling: What this gave for the same model at other sizes.
+
+    Raises:
+        ArgumentError: There is no device, or no shader can say an operation.
+        DTypeError: A value has a dtype that shaders cannot hold.
+    """
+    from tenor.engine.webgpu import ShaderRunner  # noqa: PLC0415 - of an extra
+
+    with _uncollected():
+        return ShaderRunner(graph, weights, sibling)
 
 
 @contextlib.contextmanager

@@ -170,6 +170,9 @@ class _Writer:
                 return f"r{expr.attrs[0]}"
             case "cast":
                 return f"{expr.dtype.text}({_bare(args[0])})"
+            case "quantize":
+                zero_point, low, high = expr.attrs
+                return f"clamp(round({_bare(args[0])}) + {zero_point}, {low}, {high})"
             case "where":
                 return f"({args[1]} if {args[0]} else {args[2]})"
             case "neg":

@@ -68,7 +68,7 @@ def _none(_params: dict[str, Any], _domain: int) -> int:
 
 TEMPLATES: Final[dict[str, Callable[[dict[str, Any], int], int]]] = {
     "matmul_int8": _matmul_int8,
-    "matmul": _matmul, "conv": _conv, "conv_input": _conv, "conv_weight": _conv,
+    "matmul": _matmul, "conv": _conv, "conv_int8": _conv, "conv_input": _conv, "conv_weight": _conv,
     "attention": _attention(2), "attention_gradient": _attention(5),
     "fold": _once, "cumsum": _once, "put": _none, "put_along": _none, "argsort": _none,
     "topk": _none,

@@ -103,8 +103,14 @@ def _constants(source: Source) -> Source:
             stem = write.names.get(write.new[first], "folded") if first else "folded"
             made = write.weight(value, node, stem)
             write.new[node] = made
-        else:
-            write.copy(node)
+            continue
+        write.copy(node)
+        if node.op is ops.EXPAND and node.inputs[0] in fixed and node not in ends:
+            # Known to what is made of it and of a weight, though not stored so large itself.
+            write.known[write.new[node]] = np.broadcast_to(
+                write.known[write.new[node.inputs[0]]], node.shape
+            )
+            fixed.add(node)
     return write.done()
 
 
@@ -113,7 +119,8 @@ def _known(node: Node, fixed: set[Node]) -> bool:
     made_of = [x for x in node.inputs if x.op is not ops.CONST]
     if node.op in LEFT or not all(x in fixed for x in made_of):
         return False
-    return bool(made_of) and size(node.shape) <= max(SMALL, *(size(x.shape) for x in made_of))
+    stored = [size(x.shape) for x in made_of if x.op is not ops.EXPAND]
+    return bool(made_of) and size(node.shape) <= max([SMALL, *stored])
 
 
 def _value(node: Node, write: _Rewrite) -> Array:

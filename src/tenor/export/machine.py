@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from tenor.ir.target import Target
 
 __all__ = ["Machine", "laid_out", "machine_of", "nbytes"]
+
+ALONE: Final = '"no-builtins"'
+"""LLVM's attribute of functions with no C library beside them: no loop becomes a call of memset."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Machine:
 
     def text(self, symbol: str) -> str:
         """Return the function as LLVM text, under a symbol."""
-        return llvm.emit(self.whole.function, symbol, self.target)
+        return llvm.emit(self.whole.function, symbol, self.target, ALONE)
 
     def object_file(self, symbol: str, *, reloc: str = "static", level: int = 2) -> bytes:
         """Return the function as an object file that needs nothing else."""

@@ -37,8 +37,15 @@ class Number:
     def value(self, lr: float, t: int) -> float | int:
         """Return the number at a step, as JavaScript works it out."""
         names: dict[str, Any] = {"lr": lr, "t": t, "sqrt": math.sqrt, "BigInt": int}
+        names |= {"Infinity": math.inf, "NaN": math.nan}
         found: float | int = eval(self.text.replace("Math.", ""), {"__builtins__": {}}, names)  # noqa: S307 - our own text
         return found
+
+
+def _literal(value: float) -> str:
+    return {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}.get(
+        str(float(value)), repr(float(value))
+    )
 
 
 def _sgd(group: Mapping[str, Any]) -> list[str]:
@@ -91,7 +98,7 @@ def numbers_of(
     for at, (value, kind) in enumerate(zip(values, kinds, strict=True)):
         provider = asked.get(at)
         if provider is None or isinstance(provider, Key):
-            text = f"BigInt({value})" if kind == "i64" else repr(float(value))
+            text = f"BigInt({value})" if kind == "i64" else _literal(value)
         elif isinstance(provider, Draw):
             text = f"BigInt({before} + (t - 1) * {total})"
             before += provider.blocks

@@ -132,6 +132,14 @@ def _cast(_name: str, inputs: Sequence[Node], attrs: tuple[Any, ...]) -> Result:
     return inputs[0].shape, attrs[0]
 
 
+def _quantize(name: str, inputs: Sequence[Node], _attrs: tuple[Any, ...]) -> Result:
+    (x,) = inputs
+    if x.dtype is not dt.float32:
+        raise DTypeError(f"{name}: takes float32.", came=x.dtype.name, operands=(x,),
+                         fix="convert with .float()")  # fmt: skip
+    return x.shape, dt.int8
+
+
 def _where(name: str, inputs: Sequence[Node], _attrs: tuple[Any, ...]) -> Result:
     condition = inputs[0]
     _kinds(f"{name} (condition)", condition.dtype, "bool")
@@ -376,11 +384,11 @@ def _matmul_int8(name: str, inputs: Sequence[Node], _attrs: tuple[Any, ...]) -> 
             fix="reshape a to rows, and transpose b",
             operands=(a, b),
         )
-    if a.dtype is not dt.uint8 or b.dtype is not dt.int8:
+    if a.dtype not in (dt.uint8, dt.int8) or b.dtype is not dt.int8:
         raise DTypeError(
-            f"{name}: a must be uint8 and b int8.",
+            f"{name}: a must be uint8 or int8, and b int8.",
             came=[f"a: {a.dtype.name}", f"b: {b.dtype.name}"],
-            fix="shift signed bytes of a by 128, and take 128 times the row sums of b off",
+            fix="convert them with .to()",
             operands=(a, b),
         )
     return (a.shape[0], b.shape[0]), dt.int32
@@ -428,6 +436,18 @@ def _conv(name: str, inputs: Sequence[Node], attrs: tuple[Any, ...]) -> Result:
             operands=(x, w),
         )
     return (x.shape[0], w.shape[0], *out), x.dtype if x.dtype is w.dtype else _mixed(name, x, w)
+
+
+def _conv_int8(name: str, inputs: Sequence[Node], attrs: tuple[Any, ...]) -> Result:
+    x, w = inputs
+    if x.dtype is not dt.int8 or w.dtype is not dt.int8:
+        raise DTypeError(
+            f"{name}: input and weight must be int8.",
+            came=[f"input: {x.dtype.name}", f"weight: {w.dtype.name}"],
+            fix="quantize them first",
+            operands=(x, w),
+        )
+    return _conv(name, inputs, attrs)[0], dt.int32
 
 
 def _conv_gradient(_name: str, inputs: Sequence[Node], attrs: tuple[Any, ...]) -> Result:
@@ -529,6 +549,7 @@ RULES: Final[dict[str, Callable[[str, Sequence[Node], tuple[Any, ...]], Result]]
     "erf": _elementwise(_FLOAT), "sigmoid": _elementwise(_FLOAT), "floor": _elementwise(_FLOAT),
     "ceil": _elementwise(_FLOAT), "trunc": _elementwise(_FLOAT), "round": _elementwise(_FLOAT),
     "not": _elementwise(_BITS), "cast": _cast, "wrap_index": _wrap_index,
+    "quantize": _quantize,
     "add": _elementwise(_ANY), "sub": _elementwise(_NUMBER), "mul": _elementwise(_ANY),
     "div": _elementwise(_FLOAT), "floordiv": _elementwise(_NUMBER), "mod": _elementwise(_NUMBER),
     "pow": _elementwise(_NUMBER), "maximum": _elementwise(_ANY), "minimum": _elementwise(_ANY),
@@ -540,7 +561,7 @@ RULES: Final[dict[str, Callable[[str, Sequence[Node], tuple[Any, ...]], Result]]
     "reshape": _reshape, "expand": _expand, "permute": _permute, "slice": _slice, "pad": _pad,
     "unfold": _unfold, "fold": _fold, "concat": _concat, "slice_update": _slice_update,
     "take": _take, "take_along": _take_along, "put": _put, "put_along": _put_along,
-    "matmul_int8": _matmul_int8,
+    "matmul_int8": _matmul_int8, "conv_int8": _conv_int8,
     "matmul": _matmul, "conv": _conv, "conv_input": _conv_gradient, "conv_weight": _conv_gradient,
     "attention": _attention, "attention_gradient": _attention_gradient,
     "cumsum": _cumsum, "argsort": _argsort, "topk": _topk,

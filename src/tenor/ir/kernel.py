@@ -158,7 +158,7 @@ class Kernel:
 
     Attributes:
         kind: "map" (stores at every index), "reduce" (stores after reducing some dims), or the
-            name of a template: "matmul", "matmul_int8", "conv", "conv_input", "conv_weight",
+            name of a template: "matmul", "matmul_int8", "conv", "conv_int8", "conv_input", "conv_weight",
             "fold", "put", "put_along", "cumsum", "argsort", "topk"; "rows": its parts, one after
             the other, for a few rows at a time; or "finish": a product, and an elementwise kernel
             that takes its tiles.

@@ -98,7 +98,8 @@ class Function:
 
     `result` is the value it returns, if any. `numbers` is the place in the entry's args of the
     first run-time number (symbol 0), after the pointers. `calls_kernels` says that it calls whole
-    kernels, each with inner functions of its own names.
+    kernels, each with inner functions of its own names. `wide` says that some "i64" in it may be
+    data rather than an index, though it is neither loaded nor stored as such.
 
     Elementwise methods take scalars or vectors of one type. Python numbers are accepted wherever
     the other operand fixes the type. Comparisons return "i1" or a vector of "i1".
@@ -125,6 +126,7 @@ class Function:
         self.externs: dict[str, tuple[str, ...]] = {}
         self.numbers = 0
         self.calls_kernels = False
+        self.wide = False
 
     # -- building ---------------------------------------------------------------------------
     def _new(self, type_: str) -> Value:
@@ -179,16 +181,24 @@ class Function:
         """Return a * b."""
         return self.op("mul", a, b)
 
-    def fma(self, a: Value, b: Value, c: Value) -> Value:
-        """Return a * b + c rounded once (llvm.fma; twice only where a target has no fma)."""
-        return self._emit("fma", (a, b, c), c.type)
+    def fma(self, a: Value, b: Value, c: Value, *, exact: bool = False) -> Value:
+        """Return a * b + c rounded once (llvm.fma; twice only where a target has no fma).
+
+        `exact` says that the one rounding is what it is for: without it the result is wrong.
+        """
+        return self._emit("fma", (a, b, c), c.type, *["exact"] * exact)
 
     def byte_dots(self, a: Value, b: Value, c: Value) -> Value:
-        """Return c + the sums of 4 neighbours of a * b: bytes, a's unsigned, b's signed.
+        """Return c + the sums of 4 neighbours of a * b: bytes, b's signed.
 
-        Only for a target that has the instruction (`Target.byte_dots`).
+        Only for a target that has the instruction: a's are unsigned where `Target.dots` is "vnni",
+        and signed where it is "sdot".
         """
         return self._emit("byte_dots", (a, b, c), c.type)
+
+    def pair_dots(self, a: Value, b: Value, c: Value) -> Value:
+        """Return c + the sums of 2 neighbours of a * b, of signed 16-bit numbers; on any target."""
+        return self._emit("pair_dots", (a, b, c), c.type)
 
     def unary(self, name: str, a: Value) -> Value:
         """Apply fneg fabs sqrt floor ceil trunc roundeven (float) or ctlz cttz ctpop (int)."""
@@ -230,6 +240,10 @@ class Function:
 
     def shuffle(self, a: Value, b: Value, indices: Sequence[int]) -> Value:
         """Return lanes picked from the concatenation of a and b."""
+        if len(indices) == 1:
+            first, at = lanes(a.type), indices[0]
+            vector_, lane = (a, at) if at < first else (b, at - first)
+            return self.extract(vector_, lane) if lanes(vector_.type) > 1 else vector_
         return self._emit("shuffle", (a, b), vector(element(a.type), len(indices)), tuple(indices))
 
     def iota(self, type_: str) -> Value:
@@ -246,27 +260,29 @@ class Function:
 
     def load(
         self, type_: str, pointer: Value, offset: Value | int = 0,
-        *, align: int = 0, mask: Value | None = None,
+        *, align: int = 0, mask: Value | None = None, index: bool = False,
     ) -> Value:  # fmt: skip
         """Load a scalar or vector at `offset` elements; masked-off lanes read 0 and touch nothing.
 
-        `align` is in bytes; 0 means the element's own size.
+        `align` is in bytes; 0 means the element's own size. `index` says that an "i64" is one.
         """
         at = self.gep(pointer, offset, element(type_))
         args = (at,) if mask is None else (at, mask)
-        return self._emit("load", args, type_, align)
+        return self._emit("load", args, type_, align, *["index"] * index)
 
     def store(
         self, value: Value, pointer: Value, offset: Value | int = 0,
-        *, align: int = 0, mask: Value | None = None, stream: bool = False,
+        *, align: int = 0, mask: Value | None = None, stream: bool = False, index: bool = False,
     ) -> None:  # fmt: skip
         """Store a scalar or vector at `offset` elements; masked-off lanes are left alone.
 
         `stream`, of a whole aligned vector, writes past the caches; `fence` ends such writes.
+        `index` says that an "i64" is one.
         """
         at = self.gep(pointer, offset, element(value.type))
         args = (value, at) if mask is None else (value, at, mask)
-        self.block.instrs.append(Instr("store", args, (), (align, stream)))
+        attrs = (align, stream, *["index"] * index)
+        self.block.instrs.append(Instr("store", args, (), attrs))
 
     def fence(self) -> None:
         """Wait until every thread sees what was written."""

@@ -94,6 +94,10 @@ WRAP_INDEX: Final = row(
     "'place', 'row' or 'label', x itself, in [0, size). "
     "Out of range is an error, raised after the run",
 )  # fmt: skip
+QUANTIZE: Final = row(
+    "quantize", "elementwise", 1, "zero_point low high",
+    "int8: x rounded to nearest, ties to even, plus zero_point, clamped to [low, high]; NaN is low",
+)  # fmt: skip
 # Elementwise, two inputs.
 ADD: Final = row("add", "elementwise", 2, "", "a + b; or for bool")
 SUB: Final = row("sub", "elementwise", 2, "", "a - b")
@@ -209,8 +213,8 @@ MATMUL_INT8: Final = row(
     "contraction",
     2,
     "",
-    "a @ b^T of a [M, K] uint8 and b [N, K] int8, summed in int32 (modulo 2^32, so exactly "
-    "for K up to 65,793)",
+    "a @ b^T of a [M, K] uint8 or int8 and b [N, K] int8, summed in int32 (modulo 2^32, so "
+    "exactly for K up to 65,793)",
 )
 CONV: Final = row(
     "conv",
@@ -218,6 +222,13 @@ CONV: Final = row(
     2,
     "stride padding dilation groups",
     "cross-correlation of x [N, C, *S] with w [O, C/groups, *K]; padding is ((low, high), ...)",
+)
+CONV_INT8: Final = row(
+    "conv_int8",
+    "contraction",
+    2,
+    "stride padding dilation groups fill",
+    "conv of int8 x and w, summed in int32 (modulo 2^32); padding holds the number fill",
 )
 CONV_INPUT: Final = row(
     "conv_input",

@@ -17,6 +17,10 @@ WASM: Final = ",".join(
 """What every engine with SIMD has."""
 
 
+DSP: Final = frozenset(("thumbv7em", "armv7em"))
+"""Families that always have ARM's dsp instructions."""
+
+
 @dataclass(frozen=True)
 class Target:
     """A machine to generate code for.
@@ -46,6 +50,24 @@ class Target:
         family = self.triple.partition("-")[0]
         wide = ("x86_64", "amd64", "aarch64", "arm64", "riscv64", "wasm64", "powerpc64", "s390x")
         return 8 if family.startswith(wide) else 4
+
+    @property
+    def dots(self) -> str:
+        """How products of narrow integers are added up.
+
+        "vnni": four unsigned and four signed bytes an instruction (x86); "sdot": four signed bytes
+        (aarch64 with dotprod); "pairs": two 16-bit numbers, in vectors (x86's pmaddwd and wasm's
+        i32x4.dot_i16x8_s); "smlad": the same in a general register (ARM with dsp); "": one.
+        """
+        family = self.triple.partition("-")[0]
+        if family in ("x86_64", "i686", "i386"):
+            return "vnni" if self.byte_dots else "pairs"
+        if family.startswith("wasm"):
+            return "pairs" if "+simd128" in self.features or "simd" in self.features else ""
+        if family in ("aarch64", "arm64"):
+            return "sdot" if "+dotprod" in self.features else ""
+        narrow = family.startswith(("thumb", "arm")) and self.vector_bits < 64
+        return "smlad" if narrow and (family in DSP or "+dsp" in self.features) else ""
 
     def lanes(self, bits: int) -> int:
         """Return how many elements of so many bits a vector register holds."""

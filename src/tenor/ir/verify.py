@@ -79,6 +79,10 @@ def _positive(value: Any) -> bool:
     return _integer(value, 1)
 
 
+def _signed_byte(value: Any) -> bool:
+    return _integer(value, -128, 128)
+
+
 def _flag(value: Any) -> bool:
     return type(value) is bool
 
@@ -122,12 +126,18 @@ KINDS: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
     "index": ("an integer", _integer),
     "causal": ("a bool", _flag),
     "scale": ("a number", _number),
+    "conv_int8.dilation": ("positive integers", _positives),
+    "fill": ("an integer in [-128, 127]", _signed_byte),
+    "zero_point": ("an integer in [-128, 127]", _signed_byte),
+    "quantize.low": ("an integer in [-128, 127]", _signed_byte),
+    "quantize.high": ("an integer in [-128, 127]", _signed_byte),
 }
 """Attribute, or op.attribute where an op differs -> (what it must be, whether a value is that)."""
 
 PER_DIM: Final = {
     "slice": ("starts", "sizes", "steps"), "slice_update": ("starts", "steps"),
     "pad": ("low", "high"), "conv": ("stride", "padding", "dilation"),
+    "conv_int8": ("stride", "padding", "dilation"),
     "conv_input": ("stride", "padding", "dilation"),
     "conv_weight": ("stride", "padding", "dilation"),
 }  # fmt: skip

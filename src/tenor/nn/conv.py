@@ -131,12 +131,16 @@ class Conv(Kernels):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the convolution of (N, C, *space), or of (C, *space)."""
+        return self.convolved(input, self.weight)
+
+    def convolved(self, input: Tensor, weight: Tensor) -> Tensor:
+        """Return the convolution with a weight that stands in for the layer's own."""
         padding: Any = self.padding
         if self.padding_mode != "zeros":
             input = functional.pad(input, self._around(), mode=self.padding_mode)
             padding = 0
         return type(self).function(
-            input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups
+            input, weight, self.bias, self.stride, padding, self.dilation, self.groups
         )
 
     def _around(self) -> list[int]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tenor.engine.macro import macro
 from tenor.errors import ArgumentError, DTypeError, ShapeError
 from tenor.ir import dtype as dt
-from tenor.tensor import where
+from tenor.tensor import is_grad_enabled, where
 from tenor.tensor.dims import aliased, axis
 from tenor.tensor.inplace import in_place
 from tenor.tensor.operands import cast
@@ -211,10 +211,17 @@ def hardtanh(
             came=f"min_val={min_val}, max_val={max_val}",
             fix="swap them",
         )
-    inside = (input > min_val) & (input < max_val)
-    return _into(
-        input, lambda: where(inside, input, input.detach().clamp(min_val, max_val)), inplace
-    )
+    if not inplace:
+        return _clamped(input, min_val, max_val)
+    return _into(input, lambda: _clamped(input, min_val, max_val), inplace)
+
+
+@macro
+def _clamped(input: Tensor, low: float, high: float) -> Tensor:
+    if not (input.needs_grad and is_grad_enabled()):
+        return input.clamp(low, high)
+    inside = (input > low) & (input < high)
+    return where(inside, input, input.detach().clamp(low, high))  # type: ignore[no-any-return]
 
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:

@@ -43,8 +43,9 @@ def _affine(
 
 
 def _check_channels(name: str, x: Tensor, sized: dict[str, Tensor | None]) -> None:
+    channels = x.shape_tuple[1]
     for label, given in sized.items():
-        if given is not None and given.shape[0] != x.shape[1]:
+        if given is not None and given.shape_tuple[0] != channels:
             raise ShapeError(
                 f"{name}: expects {given.shape[0]} channels in dim 1 of the input.",
                 came=[f"input: {tuple(x.shape)}", f"{label}: {tuple(given.shape)}"],
@@ -85,11 +86,11 @@ def batch_norm(
     Source:
         Ioffe and Szegedy 2015.
     """
+    if not training and running_mean is not None and running_var is not None:
+        return _by_running(input, running_mean, running_var, weight, bias, eps)
     affine = {"weight": weight, "bias": bias}
     running = {"running_mean": running_mean, "running_var": running_var}
     _check_channels("batch_norm", input, affine | running)
-    if not training and running_mean is not None and running_var is not None:
-        return _by_running(input, running_mean, running_var, weight, bias, eps)
     x = input.to(input.dtype.compute)
     count = x.numel() // max(x.shape[1], 1)
     if training and count <= 1:
@@ -111,6 +112,9 @@ def batch_norm(
 def _by_running(
     input: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> Tensor:
+    # A call that is found again was given the same shapes, so it is checked here, once.
+    sized = {"weight": weight, "bias": bias, "running_mean": mean, "running_var": var}
+    _check_channels("batch_norm", input, sized)
     x = input.to(input.dtype.compute)
     column = _column(x)
     centred = x - mean.to(x.dtype).reshape(*column)

@@ -75,7 +75,7 @@ class PerChannel(Module):
 
     def check(self, x: Tensor) -> None:
         """Refuse inputs of other ranks or channels."""
-        if x.ndim not in self.ranks:
+        if len(x.shape_tuple) not in self.ranks:
             raise ShapeError(
                 f"{type(self).__name__}: expects an input of "
                 f"{' or '.join(str(r) for r in self.ranks)} dims.",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["load", "save"]
 
 ZIP: Final = b"PK"
+DEVICES: Final = ("cpu", "webgpu")
 
 
 def save(
@@ -92,6 +93,7 @@ def load(
     *,
     weights_only: bool = True,
     max_bytes: int = MAX_BYTES,
+    device: str = "cpu",
 ) -> Any:
     """Load what `save` saved: a model that can be called, tensors by name, or a nest of them.
 
@@ -103,15 +105,31 @@ def load(
         weights_only: Accepted for PyTorch's sake; there is never code in a file.
         max_bytes: For a model, the most memory a run may take: its outputs, the values it stores
             on the way, and workspace.
+        device: Where a model runs: "cpu" with the bits it was saved with, or "webgpu", a GPU by
+            way of the package `wgpu`, within 1e-5 of them. Tensors come and go by the CPU.
 
     Raises:
         FormatError: The file is damaged or of another kind; says why.
         OSError: It cannot be opened.
+        ArgumentError: No such device, or the model has an operation it cannot do.
+        DTypeError: The model has a dtype the device cannot hold.
     """
     del map_location, weights_only
+    if device not in DEVICES:
+        raise ArgumentError(
+            "load: device must be one a model can run on.",
+            came=repr(device),
+            fix=f"use one of {', '.join(map(repr, DEVICES))}",
+        )
     view = mapped(path)
     if bytes(view[: len(ZIP)]) == ZIP:
-        return LoadedModel(bundle.parse(view), max_bytes=max_bytes)
+        return LoadedModel(bundle.parse(view), max_bytes=max_bytes, device=device)
+    if device != "cpu":
+        raise ArgumentError(
+            "load: tensors are loaded to the CPU.",
+            came=f"device={device!r} for {Path(path).name!r}",
+            fix="leave device out; a .tnr model can run on another device",
+        )
     found = safetensors.read(view)
     text = found.metadata.get(NEST)
     if text is not None:

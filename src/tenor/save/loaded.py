@@ -83,27 +83,32 @@ class LoadedModel:
         signatures: What it can be asked, by name.
         producer: The Tenor that saved it.
         examples: The examples saved with it, by signature.
+        device: Where it runs: "cpu", or "webgpu" with answers within 1e-5 of those.
     """
 
-    def __init__(self, opened: Bundle, *, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, opened: Bundle, *, max_bytes: int = MAX_BYTES, device: str = "cpu") -> None:
         manifest = opened.manifest
         self.name = manifest.name
         self.version = manifest.version
         self.description = manifest.description
         self.signatures: Mapping[str, Signature] = manifest.signatures
         self.producer = manifest.producer
+        self.device = device
         self._assets = {n: v for n, v in opened.members.items() if n.startswith("assets/")}
         self._weights = _weights(opened)
         self._programs = {
             name: Program(
-                s, opened.text(bundle.program_member(name)), self._weights.arrays, max_bytes
+                s, opened.text(bundle.program_member(name)), self._weights.arrays, max_bytes, device
             )
             for name, s in manifest.signatures.items()
         }
         self.examples: Mapping[str, Example] = _examples(opened)
         for name, signature in self.signatures.items():
             if name in self.examples:
-                self._programs[name].graph(_bound(signature, self.examples[name].inputs))
+                sizes = _bound(signature, self.examples[name].inputs)
+                program = self._programs[name]
+                # What a device cannot do is said now, and what it can is compiled.
+                _ = program.graph(sizes) if device == "cpu" else program.ready(sizes)
             else:
                 self._programs[name].probe()
 

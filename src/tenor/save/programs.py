@@ -58,6 +58,7 @@ class Program:
         weights: The arrays it reads after its inputs, by name; shared by all sizes, not copied.
         max_bytes: The most memory a run may take: its outputs, the values it stores on the way,
             and workspace.
+        device: Where it runs: "cpu" or "webgpu".
 
     Raises:
         FormatError: The text cannot be a program of this signature.
@@ -69,12 +70,15 @@ class Program:
         template: str,
         weights: Mapping[str, Array],
         max_bytes: int = MAX_BYTES,
+        device: str = "cpu",
     ) -> None:
         self.signature = signature
+        self.device = device
         self.template = template
         self.max_bytes = max_bytes
         self.weights = [weights[name] for name in signature.state]
         self.buffers = [_buffer(array) for array in self.weights]
+        self._first: backend.Runner | None = None
         self._ready: OrderedDict[tuple[int, ...], Ready] = OrderedDict()
         self._lock = threading.Lock()
         self._building = threading.Lock()
@@ -114,12 +118,20 @@ class Program:
                 found = self._kept(key)
                 if found is None:
                     graph = self._graph_for_run(sizes)
-                    found = Ready(graph, self._affordable(backend.load(graph), sizes))
+                    found = Ready(graph, self._affordable(self._loaded(graph), sizes))
                     with self._lock:
                         self._ready[key] = found
                         if len(self._ready) > KEPT_SIZES:
                             self._ready.popitem(last=False)
         return found
+
+    def _loaded(self, graph: Graph) -> backend.Runner:
+        if self.device == "cpu":
+            return backend.load(graph)
+        made = backend.load_on_webgpu(graph, self.buffers, self._first)
+        if self._first is None:  # the weights are on the device once, for all sizes
+            self._first = made
+        return made
 
     def _kept(self, key: tuple[int, ...]) -> Ready | None:
         with self._lock:

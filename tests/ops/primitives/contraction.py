@@ -69,6 +69,43 @@ def bytes_products(dtype):
             yield Sample(f"{m} {k} {n} {what}", leaves, _emit(ops.MATMUL_INT8))
 
 
+def signed_products(dtype):
+    """Return samples of products of bytes, and those of two signed ones."""
+    yield from bytes_products(dtype)
+    for m, k, n in BYTES:
+        for what, draw in (("any", numbers), ("extremes", between(-128, -127))):
+            leaves = (Leaf((m, k), dt.int8, draw), Leaf((n, k), dt.int8, draw))
+            yield Sample(f"{m} {k} {n} signed {what}", leaves, _emit(ops.MATMUL_INT8))
+
+
+def bytes_convolutions(dtype):
+    """Return samples of convolutions of bytes, some with a map that follows."""
+    for x, w, *attrs in (*CONVOLUTIONS, *BYTES_CONVOLUTIONS):
+        leaves = (Leaf(x, dtype, numbers), Leaf(w, dtype, numbers))
+        label = f"{x} {w} {attrs}"
+        yield Sample(label, leaves, _emit(ops.CONV_INT8, *attrs, -9))
+
+        def requantised(b, x, w, attrs=attrs):
+            y = b.emit(ops.CONV_INT8, (x, w), (*attrs, 5))
+            real = b.mul(b.cast(y, dt.float32), b.full(y.shape, 3e-4, dt.float32))
+            return b.emit(ops.QUANTIZE, (real,), (-3, -100, 127))
+
+        yield Sample(f"{label} requantised", leaves, requantised)
+    extreme = (Leaf((1, 70, 9, 9), dtype, between(-128, -127)),
+               Leaf((5, 70, 3, 3), dtype, between(-128, -127)))  # fmt: skip
+    attrs = ((1, 1), ((1, 1), (1, 1)), (1, 1), 1, -128)
+    yield Sample("extremes", extreme, _emit(ops.CONV_INT8, *attrs))
+
+
+BYTES_CONVOLUTIONS = (
+    ((2, 17, 13, 11), (21, 17, 1, 1), (1, 1), ((0, 0), (0, 0)), (1, 1), 1),
+    ((1, 1, 49, 10), (9, 1, 10, 4), (2, 2), ((5, 5), (1, 1)), (1, 1), 1),
+    ((1, 20, 11, 40), (20, 1, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 20),
+    ((1, 3, 20, 20), (8, 3, 7, 7), (5, 5), ((3, 3), (3, 3)), (1, 1), 1),
+    ((1, 5, 90, 30), (7, 5, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1), 1),
+)  # fmt: skip
+
+
 def convolutions(dtype):
     """Return samples of convolutions."""
     for x, w, *attrs in CONVOLUTIONS:
@@ -152,7 +189,8 @@ def _emit(op, *attrs):
 PRODUCT = Tolerance(HALF, scaled=6.0)
 CASES = {
     "matmul": Case(dt.ALL, products, PRODUCT),
-    "matmul_int8": Case((dt.uint8,), bytes_products),
+    "matmul_int8": Case((dt.uint8,), signed_products),
+    "conv_int8": Case((dt.int8,), bytes_convolutions),
     "conv": Case(dt.FLOATS, convolutions, PRODUCT),
     "conv_input": Case(dt.FLOATS, input_gradients, PRODUCT),
     "conv_weight": Case(dt.FLOATS, weight_gradients, PRODUCT),

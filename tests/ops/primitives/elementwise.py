@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
 from tests.ops.differential import (
@@ -154,6 +156,20 @@ def wraps(dtype):
             yield Sample(f"{what} {shape}", (up,), emitted(ops.WRAP_INDEX, 100, what), modes=QUICK)
 
 
+def halves(rng, shape, dtype):
+    """Draw numbers around bytes, many of them halfway between two."""
+    drawn = rng.integers(-700, 700, shape) / 2
+    return np.where(rng.random(shape) < 0.2, numbers(rng, shape, dtype), drawn)
+
+
+def rounds(dtype):
+    """Return samples of numbers brought into bytes, with zero points and bounds."""
+    for attrs in ((0, -128, 127), (-7, -7, 127), (127, -128, 127), (-128, -100, 3), (5, 2, 2)):
+        for shape in ((), (0,), (1,), (33,), (7, 130)):
+            leaf = Leaf(shape, dtype, halves)
+            yield Sample(f"{attrs} {shape}", (leaf,), emitted(ops.QUANTIZE, *attrs))
+
+
 def exponents(rng, shape, dtype):
     """Draw exponents: for integers small ones of both signs, for floats anything."""
     if dtype.kind == "float":
@@ -196,6 +212,7 @@ CASES = {
     **{name: unary(ops.OPS[name], FLOATS) for name in ["sqrt", "floor", "ceil", "trunc", "round"]},
     "not": unary(ops.NOT, BITS),
     "cast": Case(dt.ALL, casts),
+    "quantize": Case((dt.float32,), rounds),
     "wrap_index": Case((dt.int64,), wraps),
     "add": binary(ops.ADD, dt.ALL),
     "sub": binary(ops.SUB, NUMBERS),

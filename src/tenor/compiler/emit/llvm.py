@@ -12,7 +12,8 @@ import struct
 from typing import TYPE_CHECKING, Any, Final
 
 from tenor.compiler.emit.numbers import arguments, computed, needs
-from tenor.ir.loops import Value, element, lanes
+from tenor.compiler.emit.width import counts_in_words
+from tenor.ir.loops import Value, element, lanes, vector
 from tenor.ir.symbolic import Sym
 
 if TYPE_CHECKING:
@@ -35,20 +36,33 @@ CASTS: Final = {"sext": "sext", "zext": "zext", "trunc_int": "trunc", "sitofp": 
                 "bitcast": "bitcast", "fptosi_inside": "fptosi"}  # fmt: skip
 
 
-def emit(function: Function, symbol: str, target: Target) -> str:
+PAIRS: Final = {
+    ("x86_", 4): "llvm.x86.sse2.pmadd.wd", ("x86_", 8): "llvm.x86.avx2.pmadd.wd",
+    ("x86_", 16): "llvm.x86.avx512.pmaddw.d.512", ("wasm", 4): "llvm.wasm.dot",
+}  # fmt: skip
+"""Triple's beginning and lanes of the sums -> the intrinsic that adds up pairs of products.
+
+Never the overloaded partial.reduce.add: for wasm with relaxed SIMD LLVM 22 takes it for an
+instruction whose second operand has seven bits.
+"""
+
+
+def emit(function: Function, symbol: str, target: Target, attributes: str = "") -> str:
     """Return the function and all it calls as one LLVM module.
 
     Args:
         function: The entry.
         symbol: The exported name.
-        target: What the text is for; its fma decides how `fma` is printed.
+        target: What the text is for; its fma decides how `fma` is printed, its pointers how wide
+            indices are.
+        attributes: Further attributes of every function, as LLVM writes them.
     """
-    return emit_all({symbol: function}, target)
+    return emit_all({symbol: function}, target, attributes)
 
 
-def emit_all(functions: Mapping[str, Function], target: Target) -> str:
+def emit_all(functions: Mapping[str, Function], target: Target, attributes: str = "") -> str:
     """Return functions by the names they are exported under, and all they call, as one module."""
-    module = Module(target)
+    module = Module(target, attributes)
     for symbol, function in functions.items():
         module.define(function, symbol, Scope(symbol), exported=True)
     return module.text()
@@ -111,17 +125,20 @@ class Scope:
 class Module:
     """Functions and declarations being printed; equal inner functions are printed once."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, attributes: str = "") -> None:
         self.target = target
+        self.attributes = attributes
         self.declarations: set[str] = set()
         self.bodies: list[str] = []
         self.streams = False
         self.symbols: dict[str, str] = {}
+        self.in_words: set[Function] = set()
 
     def text(self) -> str:
         """Return the module."""
         width = self.target.vector_bits
-        attributes = f'attributes #0 = {{ nounwind "prefer-vector-width"="{width}" }}'
+        more = f" {self.attributes}" if self.attributes else ""
+        attributes = f'attributes #0 = {{ nounwind "prefer-vector-width"="{width}"{more} }}'
         notes = ["!0 = !{i32 1}"] * self.streams
         return "\n".join([*sorted(self.declarations), *self.bodies, attributes, *notes, ""])
 
@@ -136,6 +153,8 @@ class Module:
                 found = self.define(callee, made, inner, exported=False)
                 scope.names[name], scope.needs[name] = found
         printer = Printer(self, scope, function, symbol, exported)
+        if printer.words:
+            self.in_words.add(function)
         text = printer.text()
         key = text.replace(f"@{symbol}(", "@(", 1)
         known = None if exported else self.symbols.setdefault(key, symbol)
@@ -162,19 +181,26 @@ class Printer:
         self.needs = needs(function, scope.needs)
         self.numbers = {repr(x): f"%n{i}" for i, x in enumerate(self.needs)}
         self.shaped: dict[str, list[str]] = {}
+        self.words = not self.needs and counts_in_words(function, module.target)
 
     def text(self) -> str:
         """Return the definition."""
         function = self.function
         alias = " noalias" if function.noalias else ""
+        cut = [
+            p for p in function.params if self.exported and self.type(p.type) != type_name(p.type)
+        ]
         params = ", ".join(
-            f"{type_name(p.type)}{alias if p.type == 'ptr' else ''} %v{p.number}"
+            f"{type_name(p.type) if self.exported else self.type(p.type)}"
+            f"{alias if p.type == 'ptr' else ''} %v{p.number}{'.wide' if p in cut else ''}"
             for p in function.params
         )
         linkage = "" if self.exported else "internal "
         inline = "" if self.exported else "noinline "
         result = function.result
-        kind = "void" if result is None else type_name(result.type)
+        kind = "void" if result is None else self.type(result.type)
+        for p in cut:
+            self.line(f"%v{p.number} = trunc {type_name(p.type)} %v{p.number}.wide to i32")
         self.block(function.body)
         self.line("ret void" if result is None else f"ret {self.typed(result)}")
         if self.exported:
@@ -188,6 +214,14 @@ class Printer:
         return f"{head} {inline}#0 {{\nentry:\n{body}\n}}"
 
     # -- pieces -------------------------------------------------------------------------------
+    def kind(self, type_: str) -> str:
+        """Return a type as it is printed: an index may be 32 bits wide."""
+        return type_.replace("i64", "i32") if self.words else type_
+
+    def type(self, type_: str) -> str:
+        """Return LLVM's name of a type as it is printed."""
+        return type_name(self.kind(type_))
+
     def line(self, text: str) -> None:
         """Append an instruction."""
         self.lines.append("  " + text)
@@ -198,7 +232,7 @@ class Printer:
             return f"%v{value.number}"
         if isinstance(value.const, Sym):
             return self.number(value.const, value.type)
-        scalar, count = element(value.type), lanes(value.type)
+        scalar, count = element(self.kind(value.type)), lanes(value.type)
         one = literal(value.const, scalar)
         return one if count == 1 else f"splat ({SCALARS.get(scalar, scalar)} {one})"
 
@@ -223,7 +257,7 @@ class Printer:
 
     def typed(self, value: Value) -> str:
         """Return a value with its type."""
-        return f"{type_name(value.type)} {self.name(value)}"
+        return f"{self.type(value.type)} {self.name(value)}"
 
     def fresh(self) -> str:
         """Return a new name."""
@@ -260,7 +294,9 @@ class Printer:
         if op in VALUES:
             return VALUES[op](self, instr)
         if op in CASTS:
-            return f"{CASTS[op]} {self.typed(args[0])} to {type_name(instr.results[0].type)}"
+            come, go = self.kind(args[0].type), self.kind(instr.results[0].type)
+            kind = "bitcast" if come == go else CASTS[op]
+            return f"{kind} {self.typed(args[0])} to {type_name(go)}"
         if op in UNARY:
             return self.intrinsic(UNARY[op], args)
         if op in INTRINSICS:
@@ -271,26 +307,78 @@ class Printer:
 
     def intrinsic(self, name: str, args: Sequence[Value]) -> str:
         """Return a call of an overloaded intrinsic whose operands have one type."""
-        full, type_ = f"llvm.{name}.{suffix(args[0].type)}", type_name(args[0].type)
+        full, type_ = f"llvm.{name}.{suffix(self.kind(args[0].type))}", self.type(args[0].type)
         self.declare(type_, full, *[type_] * len(args))
         return f"call {type_} @{full}({', '.join(map(self.typed, args))})"
 
     def fma(self, instr: Instr) -> str:
-        """Round once where the target can; on others multiply and add."""
-        return self.intrinsic("fma" if self.module.target.has_fma else "fmuladd", instr.args)
+        """Round once where the target can or the result depends on it; else multiply and add."""
+        exact = "exact" in instr.attrs
+        if not self.module.target.has_fma and exact and element(instr.args[0].type) == "f32":
+            return self.wide_fma(instr)
+        once = self.module.target.has_fma or exact
+        return self.intrinsic("fma" if once else "fmuladd", instr.args)
+
+    def wide_fma(self, instr: Instr) -> str:
+        """Multiply and add in float64, where the product is exact."""
+        kind = instr.results[0].type
+        wide = type_name(vector("f64", lanes(kind)))
+        a, b, c = (self.fresh() for _ in range(3))
+        for name, value in zip((a, b, c), instr.args, strict=True):
+            self.line(f"{name} = fpext {self.typed(value)} to {wide}")
+        product, total = self.fresh(), self.fresh()
+        self.line(f"{product} = fmul {wide} {a}, {b}")
+        self.line(f"{total} = fadd {wide} {product}, {c}")
+        return f"fptrunc {wide} {total} to {self.type(kind)}"
 
     def byte_dots(self, instr: Instr) -> str:
-        """Add products of four bytes each to 32-bit sums, by x86's VNNI."""
+        """Add products of four bytes each to 32-bit sums, by x86's VNNI or aarch64's sdot."""
         a, b, c = instr.args
-        bytes_, sums = type_name(a.type), type_name(c.type)
+        bytes_, sums = self.type(a.type), self.type(c.type)
         full = f"llvm.x86.avx512.vpdpbusd.{32 * lanes(c.type)}"
+        if self.module.target.dots == "sdot":
+            full = f"llvm.aarch64.neon.sdot.{suffix(c.type)}.{suffix(a.type)}"
         self.declare(sums, full, sums, bytes_, bytes_)
         return f"call {sums} @{full}({self.typed(c)}, {self.typed(a)}, {self.typed(b)})"
+
+    def pair_dots(self, instr: Instr) -> str:
+        """Add products of two 16-bit numbers each to 32-bit sums, by what the target has for it."""
+        a, b, c = instr.args
+        target, sums, halves = self.module.target, type_name(c.type), type_name(a.type)
+        if target.dots == "smlad" and lanes(c.type) == 1:
+            words = [self.fresh(), self.fresh()]
+            for word, x in zip(words, (a, b), strict=True):
+                self.line(f"{word} = bitcast {self.typed(x)} to i32")
+            self.declare("i32", "llvm.arm.smlad", "i32", "i32", "i32")
+            return f"call i32 @llvm.arm.smlad(i32 {words[0]}, i32 {words[1]}, {self.typed(c)})"
+        made, name = self.fresh(), PAIRS.get((target.triple[:4], lanes(c.type)))
+        if name is not None and target.dots in ("pairs", "vnni"):
+            self.declare(sums, name, halves, halves)
+            self.line(f"{made} = call {sums} @{name}({self.typed(a)}, {self.typed(b)})")
+        else:
+            self._pairs(made, a, b, sums)
+        return f"add {sums} {made}, {self.name(c)}"
+
+    def _pairs(self, made: str, a: Value, b: Value, sums: str) -> None:
+        """Write the sums of neighbours' products in plain instructions."""
+        n = lanes(a.type)
+        wide, parts = f"<{n} x i32>", [self.fresh() for _ in range(5)]
+        for part, x in zip(parts, (a, b), strict=False):
+            self.line(f"{part} = sext {self.typed(x)} to {wide}")
+        self.line(f"{parts[2]} = mul {wide} {parts[0]}, {parts[1]}")
+        for part, first in zip(parts[3:], (0, 1), strict=True):
+            if n == 2:
+                self.line(f"{part} = extractelement {wide} {parts[2]}, i64 {first}")
+                continue
+            picks = ", ".join(f"i32 {i}" for i in range(first, n, 2))
+            self.line(f"{part} = shufflevector {wide} {parts[2]}, {wide} poison, "
+                      f"<{n // 2} x i32> <{picks}>")  # fmt: skip
+        self.line(f"{made} = add {sums} {parts[3]}, {parts[4]}")
 
     def bits(self, instr: Instr) -> str:
         """Count leading or trailing zeros."""
         a = instr.args[0]
-        full, type_ = f"llvm.{instr.op}.{suffix(a.type)}", type_name(a.type)
+        full, type_ = f"llvm.{instr.op}.{suffix(self.kind(a.type))}", self.type(a.type)
         self.declare(type_, full, type_, "i1 immarg")
         return f"call {type_} @{full}({self.typed(a)}, i1 false)"
 
@@ -320,14 +408,14 @@ class Printer:
     def saturating(self, instr: Instr) -> str:
         """Convert a float to an integer: the nearest in range, 0 for NaN."""
         a, result = instr.args[0], instr.results[0].type
-        full = f"llvm.{instr.op}.sat.{suffix(result)}.{suffix(a.type)}"
-        self.declare(type_name(result), full, type_name(a.type))
-        return f"call {type_name(result)} @{full}({self.typed(a)})"
+        full = f"llvm.{instr.op}.sat.{suffix(self.kind(result))}.{suffix(self.kind(a.type))}"
+        self.declare(self.type(result), full, self.type(a.type))
+        return f"call {self.type(result)} @{full}({self.typed(a)})"
 
     def splat(self, instr: Instr) -> str:
         """Broadcast a scalar."""
         a, type_ = instr.args[0], instr.results[0].type
-        one, vector = self.fresh(), type_name(type_)
+        one, vector = self.fresh(), self.type(type_)
         self.line(f"{one} = insertelement {vector} poison, {self.typed(a)}, i64 0")
         zeros = f"<{lanes(type_)} x i32> zeroinitializer"
         return f"shufflevector {vector} {one}, {vector} poison, {zeros}"
@@ -351,11 +439,11 @@ class Printer:
     def iota(self, instr: Instr) -> str:
         """Count lanes, as the sum of a constant vector and zero."""
         type_ = instr.results[0].type
-        scalar, count = element(type_), lanes(type_)
+        scalar, count = element(self.kind(type_)), lanes(type_)
         items = ", ".join(f"{scalar} {i}" for i in range(count))
         value = f"<{items}>" if count > 1 else "0"
         zero = "zeroinitializer" if count > 1 else "0"
-        return f"add {type_name(type_)} {value}, {zero}"
+        return f"add {self.type(type_)} {value}, {zero}"
 
     def gep(self, instr: Instr) -> str:
         """Step a pointer."""
@@ -368,14 +456,22 @@ class Printer:
         """Load, perhaps under a mask."""
         type_ = instr.results[0].type
         align = instr.attrs[0] or self.bytes(type_)
+        if type_ == "i64" and self.words:
+            return self.load_index(instr, align)
         if len(instr.args) == 1:
-            return f"load {type_name(type_)}, {self.typed(instr.args[0])}, align {align}"
+            return f"load {self.type(type_)}, {self.typed(instr.args[0])}, align {align}"
         pointer, mask = instr.args
-        vector, flags = type_name(type_), type_name(mask.type)
-        full = f"llvm.masked.load.{suffix(type_)}.p0"
+        vector, flags = self.type(type_), self.type(mask.type)
+        full = f"llvm.masked.load.{suffix(self.kind(type_))}.p0"
         self.declare(vector, full, "ptr", "i32 immarg", flags, vector)
         rest = f"i32 {align}, {self.typed(mask)}, {vector} zeroinitializer"
         return f"call {vector} @{full}({self.typed(pointer)}, {rest})"
+
+    def load_index(self, instr: Instr, align: int) -> str:
+        """Load an index, which is 64 bits wide in memory."""
+        wide = self.fresh()
+        self.line(f"{wide} = load i64, {self.typed(instr.args[0])}, align {align}")
+        return f"trunc i64 {wide} to i32"
 
     # -- statements ---------------------------------------------------------------------------
     def bytes(self, type_: str) -> int:
@@ -387,16 +483,28 @@ class Printer:
         """Store, perhaps under a mask."""
         value, pointer, *mask = instr.args
         align = instr.attrs[0] or self.bytes(value.type)
+        if value.type == "i64" and self.words:
+            wide = self.widened(value, "i64")
+            self.line(f"store {wide}, {self.typed(pointer)}, align {align}")
+            return
         if not mask:
             past = ", !nontemporal !0" if instr.attrs[1] else ""
             self.module.streams |= bool(past)
             self.line(f"store {self.typed(value)}, {self.typed(pointer)}, align {align}{past}")
             return
-        vector, flags = type_name(value.type), type_name(mask[0].type)
-        full = f"llvm.masked.store.{suffix(value.type)}.p0"
+        vector, flags = self.type(value.type), self.type(mask[0].type)
+        full = f"llvm.masked.store.{suffix(self.kind(value.type))}.p0"
         self.declare("void", full, vector, "ptr", "i32 immarg", flags)
         call = f"{self.typed(value)}, {self.typed(pointer)}, i32 {align}, {self.typed(mask[0])}"
         self.line(f"call void @{full}({call})")
+
+    def widened(self, value: Value, type_: str) -> str:
+        """Return an index with a width that is not this function's, and its type."""
+        if value.const is not None:
+            return f"{type_} {self.name(value)}"
+        made, kind = self.fresh(), "trunc" if type_ == "i32" else "sext"
+        self.line(f"{made} = {kind} {self.typed(value)} to {type_}")
+        return f"{type_} {made}"
 
     def fence(self, _instr: Instr) -> None:
         """Order all memory accesses."""
@@ -413,10 +521,18 @@ class Printer:
         """Call another function of the module."""
         symbol = self.scope.names[instr.attrs[0]]
         given = [self.numbers[repr(x)] for x in self.scope.needs[instr.attrs[0]]]
-        args = [*map(self.typed, instr.args), *arguments(given)]
-        kind = type_name(instr.results[0].type) if instr.results else "void"
+        callee = self.function.callees[instr.attrs[0]]
+        theirs = callee in self.module.in_words
+        args = [*(self.argument(v, theirs) for v in instr.args), *arguments(given)]
+        kind = self.type(instr.results[0].type) if instr.results else "void"
         made = f"{self.name(instr.results[0])} = " if instr.results else ""
         self.line(f"{made}call {kind} @{symbol}({', '.join(args)})")
+
+    def argument(self, value: Value, words: bool) -> str:
+        """Return an argument of a function that counts in words, or does not."""
+        if words == self.words or element(value.type) != "i64":
+            return self.typed(value)
+        return self.widened(value, "i32" if words else "i64")
 
     def branch(self, label: str) -> None:
         """Jump."""
@@ -443,8 +559,8 @@ class Printer:
         self.block(block)
         after, again = self.fresh(), self.fresh()
         by = self.name(Value("i64", const=step))
-        self.line(f"{after} = add nsw i64 {self.name(index)}, {by}")
-        self.line(f"{again} = icmp slt i64 {after}, {self.name(high)}")
+        self.line(f"{after} = add nsw {self.type('i64')} {self.name(index)}, {by}")
+        self.line(f"{again} = icmp slt {self.type('i64')} {after}, {self.name(high)}")
         latch = self.label
         self.line(f"br i1 {again}, label %{head}, label %{done}")
         arms = [(index, low, after)]
@@ -452,13 +568,13 @@ class Printer:
         arms += [(p, c, self.name(y)) for p, c, y in passed]
         for i, (param, first, later) in enumerate(arms):
             ways = f"[ {self.name(first)}, %{entry} ], [ {later}, %{latch} ]"
-            phi = f"phi {type_name(param.type)} {ways}"
+            phi = f"phi {self.type(param.type)} {ways}"
             self.lines[slots + i] = f"  {self.name(param)} = {phi}"
         self.start(done)
         for result, before, end in zip(instr.results, carried, block.yields, strict=True):
             routes = [] if runs else [f"[ {self.name(before)}, %{entry} ]"]
             routes.append(f"[ {self.name(end)}, %{latch} ]")
-            self.line(f"{self.name(result)} = phi {type_name(result.type)} {', '.join(routes)}")
+            self.line(f"{self.name(result)} = phi {self.type(result.type)} {', '.join(routes)}")
 
     def while_(self, instr: Instr) -> None:
         """Print a loop whose condition is computed before each round."""
@@ -475,18 +591,18 @@ class Printer:
         self.start(inside)
         for param, seen in zip(body.params, before.params, strict=True):
             way = f"[ {self.name(seen)}, %{tested} ]"
-            self.line(f"{self.name(param)} = phi {type_name(param.type)} {way}")
+            self.line(f"{self.name(param)} = phi {self.type(param.type)} {way}")
         self.block(body)
         latch = self.label
         self.branch(head)
         arms = zip(before.params, instr.args, body.yields, strict=True)
         for i, (param, first, later) in enumerate(arms):
             phi = f"[ {self.name(first)}, %{entry} ], [ {self.name(later)}, %{latch} ]"
-            self.lines[slots + i] = f"  {self.name(param)} = phi {type_name(param.type)} {phi}"
+            self.lines[slots + i] = f"  {self.name(param)} = phi {self.type(param.type)} {phi}"
         self.start(done)
         for result, seen in zip(instr.results, before.params, strict=True):
             way = f"[ {self.name(seen)}, %{tested} ]"
-            self.line(f"{self.name(result)} = phi {type_name(result.type)} {way}")
+            self.line(f"{self.name(result)} = phi {self.type(result.type)} {way}")
 
     def if_(self, instr: Instr) -> None:
         """Print two branches that meet again."""
@@ -502,7 +618,7 @@ class Printer:
         self.start(done)
         for result, *given in zip(instr.results, *(b.yields for b in instr.blocks), strict=True):
             arms = ", ".join(f"[ {self.name(v)}, %{e} ]" for v, e in zip(given, ends, strict=True))
-            self.line(f"{self.name(result)} = phi {type_name(result.type)} {arms}")
+            self.line(f"{self.name(result)} = phi {self.type(result.type)} {arms}")
 
 
 COMPARISONS: Final = [
@@ -532,7 +648,7 @@ VALUES: Final[dict[str, Callable[[Printer, Instr], str]]] = {
     "fptosi": Printer.saturating, "fptoui": Printer.saturating, "splat": Printer.splat,
     "extract": Printer.extract, "insert": Printer.insert, "shuffle": Printer.shuffle,
     "iota": Printer.iota, "gep": Printer.gep, "load": Printer.load,
-    "byte_dots": Printer.byte_dots,
+    "byte_dots": Printer.byte_dots, "pair_dots": Printer.pair_dots,
     **dict.fromkeys(COMPARISONS, Printer.compare),
 }  # fmt: skip
 STATEMENTS: Final[dict[str, Callable[[Printer, Instr], None]]] = {

@@ -15,7 +15,9 @@ import numpy as np
 
 from tenor.errors import IndexRangeError
 from tenor.ir import dtype as dt
+from tenor.ir import op as ops
 from tenor.ir.bfloat16 import from_bfloat16, to_bfloat16
+from tenor.ir.node import Node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -137,6 +139,12 @@ def _erf(x: NDArray[Any]) -> NDArray[Any]:
 def _sigmoid(x: NDArray[Any]) -> NDArray[Any]:
     small = np.exp(-np.abs(x))  # never overflows, whichever the sign
     return np.asarray(np.where(x < 0, small, 1) / (1 + small))
+
+
+def _quantize(node: Node, x: NDArray[Any]) -> NDArray[Any]:
+    zero_point, low, high = node.attrs
+    held = np.clip(np.rint(x.astype(np.float64)) + zero_point, low, high)
+    return np.where(np.isnan(x), low, held)
 
 
 def _wrap_index(node: Node, x: NDArray[Any]) -> NDArray[Any]:
@@ -330,6 +338,16 @@ def _conv(node: Node, x: NDArray[Any], w: NDArray[Any]) -> NDArray[Any]:
     return result.reshape(node.shape)
 
 
+def _conv_int8(node: Node, x: NDArray[Any], w: NDArray[Any]) -> NDArray[Any]:
+    # Exact in float64, as above.
+    *attrs, fill = node.attrs
+    real, around = x.astype(np.float64), ((0, 0), (0, 0), *attrs[1])
+    held = np.pad(real, around, constant_values=fill)
+    attrs[1] = ((0, 0),) * len(attrs[1])
+    plain = Node(ops.CONV, node.inputs, tuple(attrs), node.shape, node.dtype)
+    return _conv(plain, held, w.astype(np.float64)).astype(np.int64)
+
+
 def _conv_input(node: Node, g: NDArray[Any], w: NDArray[Any]) -> NDArray[Any]:
     shape, stride, padding, dilation, groups = node.attrs
     weight, out = _grouped(w, groups), g.shape[2:]
@@ -432,6 +450,7 @@ TABLE: Final[dict[str, Callable[..., NDArray[Any]]]] = {
     "erf": _widely(_erf), "sigmoid": _widely(_sigmoid),
     "floor": _of(np.floor), "ceil": _of(np.ceil), "trunc": _of(np.trunc), "round": _of(np.rint),
     "not": _of(np.invert), "cast": _identity, "wrap_index": _wrap_index,
+    "quantize": _quantize,
     "add": _of(np.add), "sub": _of(np.subtract), "mul": _of(np.multiply), "div": _of(np.divide),
     "floordiv": _of(np.floor_divide), "mod": _of(np.mod), "pow": _pow,
     "maximum": _of(np.maximum), "minimum": _of(np.minimum),
@@ -444,7 +463,7 @@ TABLE: Final[dict[str, Callable[..., NDArray[Any]]]] = {
     "reshape": _reshape, "expand": _expand, "permute": _permute, "slice": _slice, "pad": _pad,
     "unfold": _unfold, "fold": _fold, "concat": _concat, "slice_update": _slice_update,
     "take": _take, "take_along": _take_along, "put": _put, "put_along": _put_along,
-    "matmul_int8": _matmul_int8,
+    "matmul_int8": _matmul_int8, "conv_int8": _conv_int8,
     "matmul": _matmul, "conv": _conv, "conv_input": _conv_input, "conv_weight": _conv_weight,
     "attention": _attention, "attention_gradient": _attention_gradient,
     "cumsum": _cumsum, "argsort": _argsort, "topk": _topk,

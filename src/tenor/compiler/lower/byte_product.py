@@ -2,6 +2,9 @@
 
 Sums of integers are exact in any order, so k runs across the lanes of a vector: nothing is packed
 or transposed, each operand is read where it lies, and the lanes are added up at the end.
+
+Where the machine multiplies unsigned bytes with signed ones and both are signed, b is shifted by
+128 to be unsigned, and 128 times the sum of a's row is taken off.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from tenor.compiler.lower.blocking import parted, tiles_for
 from tenor.compiler.lower.lane import first_lanes
 from tenor.compiler.lower.microkernel import Extent, stretch, sweep
 from tenor.compiler.lower.storage import entry
+from tenor.ir import dtype as dt
 from tenor.ir.loops import Function, Value, lanes, vector
 from tenor.ir.program import Lowered
 
@@ -34,13 +38,14 @@ def matmul_int8(kernel: Kernel, target: Target) -> Lowered:
     """Lower a product of bytes.
 
     Params: m, n, k.
-    Buffers: a [m, k] uint8, b [n, k] int8, c [m, n] int32; contiguous.
+    Buffers: a [m, k] uint8 or int8, b [n, k] int8, c [m, n] int32; contiguous.
     """
     p = kernel.params
     f, (a, b, c), begin, end, _ = entry(kernel)
     if 0 in (p["m"], p["n"]):
         return Lowered(f, 0)
-    plan = _Plan(f, p["m"], p["n"], p["k"], target)
+    signed = kernel.buffers[0].dtype is dt.int8
+    plan = _Plan(f, p["m"], p["n"], p["k"], target, signed=signed)
     plan.write(begin, end, a, b, c)
     return Lowered(f, plan.tiles, 0, plan.work * 8 // (plan.step * 25) + 1)
 
@@ -48,9 +53,12 @@ def matmul_int8(kernel: Kernel, target: Target) -> Lowered:
 class _Plan:
     """A product being written: its tiles, and the loops over them."""
 
-    def __init__(self, f: Function, m: int, n: int, k: int, target: Target) -> None:
+    def __init__(
+        self, f: Function, m: int, n: int, k: int, target: Target, *, signed: bool
+    ) -> None:
         self.f, self.m, self.n, self.k, self.target = f, m, n, k, target
-        self.step = target.lanes(32) * (4 if target.byte_dots else 2)
+        self.signed = signed
+        self.step = target.lanes(32) * (4 if _whole(target, signed=signed) else 2)
         self.work = m * n * max(1, k) * (FETCHED if m <= 2 else 1)
         most = (target.registers - 1 - GROUP) // GROUP
         self.rows = min(m, most)
@@ -96,20 +104,29 @@ class _Plan:
 
     def _micro(self, height: int, width: int) -> Function:
         if (height, width) not in self.kernels:
-            micro = _Micro(height, width, self.k, self.n, self.step, self.target)
+            micro = _Micro(height, width, self.k, self.n, self.step, self.target,
+                           signed=self.signed)  # fmt: skip
             self.kernels[height, width] = micro.write()
         return self.kernels[height, width]
+
+
+def _whole(target: Target, *, signed: bool) -> bool:
+    """Tell whether one instruction multiplies four bytes of a and of b."""
+    return target.dots == "vnni" or (target.dots == "sdot" and signed)
 
 
 class _Micro:
     """The innermost loop: some rows of a and some of b, every pair of them a vector of sums."""
 
     def __init__(
-        self, height: int, width: int, k: int, c_row: int, step: int, target: Target
-    ) -> None:
+        self, height: int, width: int, k: int, c_row: int, step: int, target: Target,
+        *, signed: bool,
+    ) -> None:  # fmt: skip
         self.f = Function(f"dots{height}x{width}", [("a", "ptr"), ("b", "ptr"), ("c", "ptr")])
         self.height, self.width, self.k, self.c_row = height, width, k, c_row
-        self.step, self.whole = step, target.byte_dots
+        self.step, self.whole, self.target = step, _whole(target, signed=signed), target
+        self.signed = signed
+        self.shifts = signed and target.dots == "vnni"
         self.lanes = target.lanes(32)
         self.a, self.b, self.c = self.f.params
 
@@ -117,7 +134,7 @@ class _Micro:
         """Return the function (a, b, c)."""
         f, k, step = self.f, self.k, self.step
         zero = f.const(0, vector("i32", self.lanes))
-        held = [zero] * (self.height * self.width)
+        held = [zero] * (self.height * (self.width + self.shifts))
         full = k // step * step
         if full:
             held = f.loop(0, full, step, lambda at, held: self._added(at, held, None), held)
@@ -125,6 +142,8 @@ class _Micro:
             held = self._added(f.const(full, "i64"), held, first_lanes(f, k - full, step))
         for i in range(self.height):
             row = held[i * self.width : (i + 1) * self.width]
+            if self.shifts:
+                row = [f.sub(x, held[self.height * self.width + i]) for x in row]
             for j in range(0, self.width, GROUP):
                 self._deliver(row[j : j + GROUP], i * self.c_row + j)
         return f
@@ -132,31 +151,39 @@ class _Micro:
     def _added(self, at: Value, held: list[Value], mask: Value | None) -> list[Value]:
         """Return the sums with the products at k = at, at + 1, ... added."""
         columns = [self._operand(self.b, j, at, mask, "sext") for j in range(self.width)]
-        sums = []
+        if self.shifts:
+            columns = [self.f.op("xor", y, -128) for y in columns]
+            shift = self.f.const(-128, columns[0].type)
+        sums, more = [], []
         for i in range(self.height):
-            x = self._operand(self.a, i, at, mask, "zext")
+            x = self._operand(self.a, i, at, mask, "sext" if self.signed else "zext")
             for j, y in enumerate(columns):
-                sums.append(self._dots(x, y, held[i * self.width + j]))
-        return sums
+                a, b = (y, x) if self.shifts else (x, y)
+                sums.append(self._dots(a, b, held[i * self.width + j]))
+            if self.shifts:
+                more.append(self._dots(shift, x, held[self.height * self.width + i]))
+        return sums + more
 
     def _operand(self, base: Value, row: int, at: Value, mask: Value | None, wider: str) -> Value:
         f = self.f
         where = f.add(at, row * self.k)
         x = f.load(vector("i8", self.step), base, where, mask=mask)
-        return x if self.whole else f.convert(wider, x, vector("i32", self.step))
+        return x if self.whole else f.convert(wider, x, vector("i16", self.step))
 
     def _dots(self, x: Value, y: Value, total: Value) -> Value:
-        """Return the sums with products of neighbours added.
-
-        Without VNNI those are pairs, written so that LLVM finds x86's `pmaddwd`.
-        """
+        """Return the sums with products added: of neighbours, or of halves of a vector."""
         f = self.f
         if self.whole:
             return f.byte_dots(x, y, total)
-        products = f.mul(x, y)
-        even = f.shuffle(products, products, range(0, self.step, 2))
-        odd = f.shuffle(products, products, range(1, self.step, 2))
-        return f.add(f.add(even, odd), total)
+        if self.target.dots in ("vnni", "pairs", "smlad"):
+            return f.pair_dots(x, y, total)
+        wide = vector("i32", self.step)
+        products = f.mul(*(f.convert("sext", v, wide) for v in (x, y)))
+        if self.lanes == 1:
+            return f.add(total, f.add(f.extract(products, 0), f.extract(products, 1)))
+        low = f.shuffle(products, products, range(self.lanes))
+        high = f.shuffle(products, products, range(self.lanes, 2 * self.lanes))
+        return f.add(f.add(low, high), total)
 
     def _deliver(self, sums: list[Value], at: int) -> None:
         """Add up the lanes of up to four vectors, and store the totals."""

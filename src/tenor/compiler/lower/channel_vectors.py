@@ -236,8 +236,8 @@ class ChannelVectors:
             to = f.gep(self.y, at, kind)
 
             def phase(r: Value, _: list[Value]) -> None:
-                start = f.load("i64", self.at["starts"], r)
-                stop = f.load("i64", self.at["starts"], f.add(r, 1))
+                start = f.load("i64", self.at["starts"], r, index=True)
+                stop = f.load("i64", self.at["starts"], f.add(r, 1), index=True)
                 self._sums(start, stop)
                 f.call(self.turn, [self.at["sums"], self.at["turned"], f.const(self.pitch, "i64")])
                 f.call(self.deliver, [self.at["turned"], to, left, begin, *unflat(f, r, g.steps)])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tenor.compiler.lower.after import after_of
 from tenor.compiler.lower.channel_vectors import ChannelVectors
 from tenor.compiler.lower.correlation import Correlation
+from tenor.compiler.lower.depthwise import Depthwise, lines_of
 from tenor.compiler.lower.matmul import Product, multiply
 from tenor.compiler.lower.storage import entry
 from tenor.compiler.lower.window import Padded, flat, unflat
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from tenor.ir.kernel import Kernel
     from tenor.ir.loops import Function, Value
     from tenor.ir.target import Target
+
+    _Writer = Winograd | ChannelVectors | WindowVectors | Depthwise
 
 __all__ = ["conv", "conv_input", "packed_elements", "prepare", "takes_epilogue"]
 
@@ -101,7 +104,7 @@ def _piece(kernel: Kernel, target: Target) -> Piece | None:
 
 def _writer(
     kernel: Kernel, target: Target
-) -> Winograd | ChannelVectors | WindowVectors | tuple[Product, tuple[int, int, int]] | None:
+) -> _Writer | tuple[Product, tuple[int, int, int]] | None:
     """Return what writes a convolution: a plain product and its operands' roles, or a correlation.
 
     Channels of the result or windows lie side by side in vectors, whichever takes less time; each
@@ -121,6 +124,9 @@ def _writer(
     g = _forward(p) if forward else _backward(p)
     if 0 in (p["n"], g.rows, prod(g.out)):
         return None
+    lines = lines_of(p, forward=forward)
+    if lines is not None:
+        return Depthwise(kernel, target, lines)
     if suits(g, kernel.buffers[0].dtype) and p["dilation"] == (1, 1):
         return Winograd(kernel, target, g, flipped=not forward)
     channels, windows = ChannelVectors(kernel, target, g), WindowVectors(kernel, target, g)

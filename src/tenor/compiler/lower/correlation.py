@@ -80,7 +80,7 @@ def taps_met(
     """
 
     def phase(index: list[Value], at: Value) -> Value:
-        f.store(at, starts, flat(f, index, g.steps))
+        f.store(at, starts, flat(f, index, g.steps), index=True)
 
         def tap(place: list[Value], at: Value) -> Value:
             channel, *inner = place
@@ -96,4 +96,4 @@ def taps_met(
         return folded(f, (g.source, *g.taps), at, tap)
 
     total = folded(f, g.steps, f.const(0, "i64"), phase)
-    f.store(total, starts, prod(g.steps))
+    f.store(total, starts, prod(g.steps), index=True)

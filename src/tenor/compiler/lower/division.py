@@ -42,7 +42,7 @@ def fmod(f: Function, a: Value, b: Value) -> Value:
         scaled = f.mul(divisor, power_of_two(f, fmt, half))
         scaled = f.mul(scaled, power_of_two(f, fmt, f.sub(shift, half)))
         q = f.unary("trunc", f.op("fdiv", r, scaled))
-        return [f.fma(f.unary("fneg", q), scaled, r)]
+        return [f.fma(f.unary("fneg", q), scaled, r, exact=True)]
 
     def unfinished(carried: list[Value]) -> Value:
         return any_lane(f, f.compare("oge", f.unary("fabs", carried[0]), divisor))

@@ -19,7 +19,20 @@ if TYPE_CHECKING:
 
     from tenor.ir.dtype import DType
 
-__all__ = ["COST", "ELEMENT", "cast", "from_bits", "register_type", "rounded", "to_bits"]
+__all__ = [
+    "COST",
+    "ELEMENT",
+    "cast",
+    "from_bits",
+    "quantized",
+    "register_type",
+    "rounded",
+    "to_bits",
+]
+
+
+WHOLE: Final = 1.5 * 2.0**23
+"""float32s next to it are whole numbers, apart by 1, and its lowest 22 bits are 0."""
 
 
 def register_type(dtype: DType, count: int = 1) -> str:
@@ -115,6 +128,20 @@ def _shifted(f: Function, bits: Value) -> Value:
     inside = f.compare("ult", shift, 32)
     moved = f.select(inside, f.op("shl", fraction, f.select(inside, shift, 0)), 0)
     return f.select(f.compare("slt", bits, 0), f.sub(0, moved), moved)
+
+
+def quantized(f: Function, x: Value, zero_point: int, low: int, high: int) -> Value:
+    """Return float32 as int8: rounded to nearest, ties to even, plus zero_point, in [low, high].
+
+    Clamped first, x + 1.5 * 2^23 rounds to a whole number that stands in the lowest bits: no
+    machine needs a function for that. NaN becomes low.
+    """
+    count = lanes(x.type)
+    inside = f.op("fmin", f.op("fmax", x, float(low - zero_point)), float(high - zero_point))
+    # Adding an even number first leaves ties as they are.
+    before, after = (0, zero_point) if zero_point % 2 else (zero_point, 0)
+    bits = f.convert("bitcast", f.add(inside, WHOLE + before), vector("i32", count))
+    return f.convert("trunc_int", f.add(bits, after), vector("i8", count))
 
 
 def _resized(f: Function, x: Value, source: DType, wanted: str) -> Value:
@@ -235,6 +262,6 @@ ELEMENT: Final[dict[str, Callable[..., Value]]] = {
 COST: Final[dict[str, int]] = {
     **dict.fromkeys(ELEMENT, 1), "div": 5, "sqrt": 6, "rsqrt": 10, "exp": 14, "expm1": 20,
     "log": 16, "log1p": 20, "sin": 24, "cos": 24, "tanh": 20, "erf": 24, "sigmoid": 18, "pow": 60,
-    "floordiv": 20, "mod": 20, "random": 60,
+    "quantize": 5, "floordiv": 20, "mod": 20, "random": 60,
 }  # fmt: skip
 """Rough instructions an element costs."""

@@ -17,6 +17,7 @@ from tenor.compiler.lower.element import (
     ELEMENT,
     cast,
     from_bits,
+    quantized,
     register_type,
     rounded,
     to_bits,
@@ -180,6 +181,8 @@ class Evaluator:
         return self.width > 1 and any(self._varies(a) for a in self._affines(expr))
 
     def _compute(self, expr: Expr, args: list[Value]) -> Value:
+        self.f.wide |= any(d.itemsize == 8 and d.kind in ("int", "uint")
+                           for d in (expr.dtype, *(a.dtype for a in expr.args)))  # fmt: skip
         special = getattr(self, f"_op_{expr.op}", None)
         if special is not None:
             return special(expr, args)  # type: ignore[no-any-return]
@@ -198,6 +201,7 @@ class Evaluator:
         found = self.f.callees.get(name)
         if found is None:
             found = Function(name, [(f"x{i}", t) for i, t in enumerate(types)])
+            found.wide = self.f.wide
             found.result = ELEMENT[op](found, found.params, operand)
         return found
 
@@ -208,6 +212,9 @@ class Evaluator:
 
     def _op_cast(self, expr: Expr, args: list[Value]) -> Value:
         return cast(self.f, args[0], expr.args[0].dtype, expr.dtype)
+
+    def _op_quantize(self, expr: Expr, args: list[Value]) -> Value:
+        return quantized(self.f, args[0], *expr.attrs)
 
     def _op_const(self, expr: Expr, _args: list[Value]) -> Value:
         value = expr.attrs[0]

@@ -141,7 +141,7 @@ def abreast(kernel: Kernel, apart: frozenset[str], target: Target) -> int:
     leave much of their last vector empty are taken narrower.
     """
     used = list(kernel.expressions())
-    if any(e.op == "random" for e in used):
+    if any(e.op == "random" for e in used) or target.lanes(32) == 1:
         return 1
     own, called = (
         sum(COST.get(e.op, 1) for e in used if (e.op in apart) is c) for c in (False, True)

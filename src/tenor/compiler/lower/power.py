@@ -29,7 +29,7 @@ HUGE: Final = 2.0**66
 def product(f: Function, a: Value, b: Value) -> Pair:
     """Return a * b rounded, and what the rounding lost."""
     p = f.mul(a, b)
-    return p, f.fma(a, b, f.unary("fneg", p))
+    return p, f.fma(a, b, f.unary("fneg", p), exact=True)
 
 
 def product2(f: Function, a: Pair, b: Pair) -> Pair:
@@ -47,7 +47,7 @@ def log2parts(f: Function, x: Value) -> Pair:
     y = f.sub(m, 1.0)
     d, d_low = two_sum(f, m, f.const(1.0, x.type))
     s = f.op("fdiv", y, d)
-    remainder = f.fma(f.unary("fneg", s), d, y)
+    remainder = f.fma(f.unary("fneg", s), d, y, exact=True)
     s_low = f.op("fdiv", f.sub(remainder, f.mul(s, d_low)), d)
     z = product2(f, (s, s_low), (s, s_low))
     inner, inner_low = two_sum(f, f.const(THIRD[0], x.type), f.mul(z[0], horner(f, z[0], SERIES)))

@@ -453,7 +453,7 @@ class _Outer(_Loops):
         seen: set[Expr] = set()
         code = sum(expr_cost(x, seen) + 2 for _, x in self.kernel.reductions)
         each = sum(2 if a.indexed else 1 for a in self.accumulators)
-        count = 8
+        count = 16
         while count > 1 and (
             count * code > WRITTEN or count * each > self.target.registers // 2
             or n < count * self.e.width

@@ -130,7 +130,7 @@ def far_angle(f: Function, x: Value) -> list[Value]:
     t_low = f.sub(rest, f.sub(t, s))
     pi2, pi2_low = (f.const(c, x.type) for c in HALF_PI)
     r = f.mul(t, pi2)
-    r_low = f.fma(t, pi2, f.unary("fneg", r))
+    r_low = f.fma(t, pi2, f.unary("fneg", r), exact=True)
     r_low = f.fma(t, pi2_low, f.fma(t_low, pi2, r_low))
     negative = f.compare("slt", i, 0)
     quarter = f.select(negative, f.sub(0, quarter), quarter)

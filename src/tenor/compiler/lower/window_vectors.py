@@ -227,7 +227,7 @@ class WindowVectors:
 
             return f.loop(0, length, width, piece, [at])[0]
 
-        f.store(folded(f, (self.images, *outer), f.const(0, "i64"), line), moves)
+        f.store(folded(f, (self.images, *outer), f.const(0, "i64"), line), moves, index=True)
 
     def _tile(self, t: Value, _: list[Value]) -> None:
         f, g = self.f, self.g
@@ -259,8 +259,8 @@ class WindowVectors:
             left = f.op("smin", left, f.sub(f.const(g.rows, "i64"), row))
 
         def phase(r: Value, _: list[Value]) -> None:
-            start = f.load("i64", self.at["starts"], r)
-            stop = f.load("i64", self.at["starts"], f.add(r, 1))
+            start = f.load("i64", self.at["starts"], r, index=True)
+            stop = f.load("i64", self.at["starts"], f.add(r, 1), index=True)
             self._sums(left, weights, start, stop)
             residue = unflat(f, r, g.steps)
 
@@ -354,7 +354,7 @@ class WindowVectors:
         ]
         f = Function("fill", names)
         copy, to, offsets, depth, moves = f.params
-        count = f.load("i64", moves, 0)
+        count = f.load("i64", moves, 0, index=True)
         table = f.gep(moves, 8, "i8")
         kind = compute_type(self.dtype)
 

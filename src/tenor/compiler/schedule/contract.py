@@ -87,6 +87,12 @@ def _conv(node: Node) -> Written:
     return _kernel("conv", node, [settle(x), settle(w)], params)
 
 
+def _conv_int8(node: Node) -> Written:
+    x, w = node.inputs
+    params = _conv_params(x.shape, w.shape, node.shape, node.attrs[:-1])
+    return _kernel("conv_int8", node, [settle(x), settle(w)], params | {"fill": node.attrs[-1]})
+
+
 def _conv_input(node: Node) -> Written:
     g, w = node.inputs
     params = _conv_params(node.shape, w.shape, g.shape, node.attrs[1:])
@@ -171,6 +177,7 @@ TEMPLATES: Final[dict[str, Callable[[Node], Written]]] = {
     ops.MATMUL.name: _matmul,
     ops.MATMUL_INT8.name: _matmul_int8,
     ops.CONV.name: _conv,
+    ops.CONV_INT8.name: _conv_int8,
     ops.CONV_INPUT.name: _conv_input,
     ops.CONV_WEIGHT.name: _conv_weight,
     ops.ATTENTION.name: _attention,

@@ -2,7 +2,8 @@
 
 A convolution leaves its result piece by piece. Where a map over the same elements is all that
 reads it, each piece goes through the map while it is in the cache, and the result is written
-over by what the map makes of it. Every element is computed as before: no bit changes.
+over by what the map makes of it; or, where a template keeps its sums to itself, it never reaches
+memory. Every element is computed as before: no bit changes.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ __all__ = ["join_epilogues"]
 
 PLAIN: Final = frozenset(("random", "iota", "inside", "reduced", "wrap_index"))
 """What a map that follows may not hold: it says where an element is, or checks it."""
+KEEPING: Final = frozenset(("conv_int8",))
+"""Templates whose result is the map's alone: a private pointer of its part."""
 WEIGHT: Final = 64
 """Expressions of a map at the most: its code stands in every convolution it follows."""
 
@@ -110,7 +113,11 @@ class _Search:
                 return False
             if nodes[buffer] is made and affine != own:
                 return False
-        return self._over(kernel, after, made) is not None
+        return self._keeps(made) or self._over(kernel, after, made) is not None
+
+    @staticmethod
+    def _keeps(made: Node) -> bool:
+        return made.op.name in KEEPING
 
     def _over(self, kernel: Kernel, after: int, made: Node) -> int | None:
         """Return the number of a buffer the result can stand in until the map writes to it."""
@@ -135,15 +142,17 @@ class _Search:
         """Return both as one kernel, what is behind its pointers, and the result in between."""
         first, then = self.schedule.kernels[number], self.schedule.kernels[after]
         made, nodes = self.schedule.values[number][-1], self.schedule.values[after]
-        over = self._over(then, after, made)
+        over = next(s.buffer for s in then.stores) if self._keeps(made) else self._over(
+            then, after, made)  # fmt: skip
         assert over is not None
         place = len(first.buffers) - 1
         whole: list[Node] = [*self.schedule.values[number][:-1], nodes[over]]
         buffers: list[Buffer] = [*first.buffers[:-1], then.buffers[over]]
         wires = []
+        private = ~0 if self._keeps(made) else place
         for node, buffer in zip(nodes, then.buffers, strict=True):
             if node is made or node is nodes[over]:
-                wires.append(place)
+                wires.append(private if node is made else place)
                 continue
             wires.append(len(whole))
             whole.append(node)

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Group", "Schedule", "fuse"]
 
-ALWAYS_STORED: Final = frozenset((ops.CONCAT, ops.SLICE_UPDATE, ops.RANDOM_BITS))
+# Of a quantised value the bytes are stored: a quarter of what it is made of.
+ALWAYS_STORED: Final = frozenset((ops.CONCAT, ops.SLICE_UPDATE, ops.RANDOM_BITS, ops.QUANTIZE))
 IN_PIECES: Final = frozenset((ops.CONCAT, ops.SLICE_UPDATE))
 """Written by several items: no item's own index says that the value there is final."""
 POSITIONS: Final = frozenset((ops.ARGMAX, ops.ARGMIN))

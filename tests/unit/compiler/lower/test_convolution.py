@@ -435,3 +435,45 @@ def same_when_prepared(kind, case, dtype):
     run_kernel(TEMPLATES[kind](main, host()), [arrays[0], packed, out])
     np.testing.assert_array_equal(out, result(kind, case, arrays, dtype))
     return True
+
+
+ALONE = {
+    "rows of a few": Case(2, (5, 5), (10, 9), (3, 3), padding=1, groups=5),
+    "every other, several tiles": Case(1, (2, 2), (70, 57), (3, 3), stride=2, padding=1, groups=2),
+    "two residues, dilated": Case(
+        2, (3, 3), (20, 37), (5, 3), stride=(3, 2), padding=((2, 0), (1, 3)), dilation=(1, 3),
+        groups=3,
+    ),
+    "a line": Case(1, (4, 4), (50,), (31,), padding=15, groups=4),
+    "one column": Case(1, (2, 2), (9, 1), (3, 1), groups=2),
+}  # fmt: skip
+SINGLE = pytest.mark.parametrize("case", ALONE.values(), ids=ALONE.keys())
+
+
+@SINGLE
+@pytest.mark.parametrize("kind", ["conv", "conv_input"])
+@pytest.mark.parametrize("dtype", dt.ALL, ids=lambda d: d.name)
+def test_channels_alone_are_the_plain_sum(kind, case, dtype):
+    check(kind, case, dtype)
+
+
+@SINGLE
+@pytest.mark.parametrize("kind", ["conv", "conv_input"])
+def test_channels_alone_have_the_bits_of_windows_in_vectors(kind, case, monkeypatch):
+    arrays = operands(kind, case, dt.float32)
+    arrays[1].flat[0] = np.inf  # which meets zeros of the padding as well
+    few = replace(host(), vector_bits=128, registers=16)
+    found = [result(kind, case, arrays, dt.float32), result(kind, case, arrays, dt.float32, few)]
+    monkeypatch.setattr(convolution, "lines_of", lambda _, forward: None)
+    found.append(result(kind, case, arrays, dt.float32))
+    np.testing.assert_array_equal(found[0], found[2])
+    np.testing.assert_array_equal(found[1], found[2])
+
+
+def test_channels_alone_are_told_from_others():
+    one, several = ALONE["a line"].params(), CASES["grouped"].params()
+    assert convolution.lines_of(one, forward=True) is not None
+    assert convolution.lines_of(several, forward=True) is None
+    strided = ALONE["every other, several tiles"].params()
+    assert convolution.lines_of(strided, forward=True) is not None
+    assert convolution.lines_of(strided, forward=False) is None

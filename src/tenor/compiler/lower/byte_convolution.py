@@ -1,0 +1,404 @@
+"""Convolutions of bytes: neighbouring windows lie in the lanes, and words of k are added up.
+
+A block of windows is brought into words; a register tile is some channels of the result by some
+vectors of windows, whose exact 32-bit sums a map takes on (an epilogue), or which are stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import ceil, prod
+from typing import TYPE_CHECKING, Final
+
+from tenor.compiler.lower.after import After
+from tenor.compiler.lower.byte_geometry import Cut, Geometry
+from tenor.compiler.lower.byte_window import Rows, padded_rows, words_along
+from tenor.compiler.lower.storage import entry, repeat, strip
+from tenor.compiler.lower.window import flat, nested, unflat
+from tenor.ir.kernel import Affine, Expr, Store, ordered
+from tenor.ir.loops import Function, Value, vector
+from tenor.ir.program import Lowered
+
+if TYPE_CHECKING:
+    from tenor.ir.kernel import Kernel, Part
+    from tenor.ir.target import Target
+
+__all__ = ["conv_int8", "prepare_bytes", "prepared_bytes"]
+
+BYTES: Final = 16
+"""Bytes copied at once."""
+SLACK: Final = 512
+"""Bytes behind a region of scratch that vectors may reach into."""
+
+
+def conv_int8(kernel: Kernel, target: Target) -> Lowered:
+    """Lower a convolution of bytes.
+
+    Params: conv's, and fill: what padding holds.
+    Buffers: x and w int8 and contiguous, and y int32; where a map follows, y is what it writes.
+    """
+    g = Geometry(kernel.params, target)
+    if 0 in (g.n, g.rows, g.groups, prod(g.out)):
+        return Lowered(entry(kernel)[0], 0)
+    return _Convolution(kernel, target, g).write()
+
+
+def prepared_bytes(kernel: Kernel, target: Target) -> int:
+    """Return the bytes of a convolution's prepared weight."""
+    g = Geometry(kernel.params, target)
+    if 0 in (g.n, g.rows, g.groups, prod(g.out)):
+        return 0
+    return g.groups * _Panels(g, Cut.of(g, target)).group
+
+
+def prepare_bytes(kernel: Kernel, target: Target) -> Lowered:
+    """Lower the kernel that brings a weight into panels. Buffers: the weight, and the panels."""
+    g = Geometry(kernel.params, target)
+    panels = _Panels(g, Cut.of(g, target))
+    f, (w, to), begin, end, _ = entry(kernel)
+    pack, count = panels.pack(), panels.cut.panels
+
+    def tile(t: Value, _: list[Value]) -> None:
+        group, panel = unflat(f, t, (g.groups, count))
+        f.call(pack, [w, f.gep(to, f.mul(t, panels.size), "i8"), group, panel])
+
+    f.loop(begin, end, 1, tile)
+    return Lowered(f, g.groups * count, 0, g.groups * panels.group)
+
+
+class _Panels:
+    """A weight in panels: for each step of k, a word of each of a tile's channels.
+
+    Where the machine takes the other operand's bytes shifted, a panel begins with what is to be
+    taken off each channel's sums.
+    """
+
+    def __init__(self, g: Geometry, cut: Cut) -> None:
+        self.g, self.cut = g, cut
+        self.head = 4 * cut.rows if g.words.shifted else 0
+        self.size = ceil((self.head + g.k * cut.rows * g.words.size) / 4) * 4
+        self.group = cut.panels * self.size
+
+    def pack(self) -> Function:
+        """Return the function (weight, panel, group, number) that writes a panel."""
+        g, rows, words = self.g, self.cut.rows, self.g.words
+        f = Function("pack", [("w", "ptr"), ("to", "ptr"), ("group", "i64"), ("panel", "i64")])
+        w, to, group, panel = f.params
+        kind = "i16" if words.half else "i8"
+        data = f.gep(to, self.head, "i8")
+        length = g.source * prod(g.kernel)
+
+        def row(r: Value, _: list[Value]) -> None:
+            channel = f.add(f.mul(panel, rows), r)
+            there = f.compare("slt", channel, g.rows)
+            start = f.mul(f.add(f.mul(group, g.rows), channel), length)
+
+            def step(k: Value, held: list[Value]) -> list[Value]:
+                total = held[0]
+                for e in range(words.group):
+                    at, good = self._place(f, k, e)
+
+                    def read(at: Value = at) -> list[Value]:
+                        return [f.load("i8", w, f.add(start, at))]
+
+                    x = f.if_(f.op("and", there, good), read, lambda: [f.const(0, "i8")])[0]
+                    total = f.add(total, f.convert("sext", x, "i32"))
+                    place = f.add(f.mul(f.add(f.mul(k, rows), r), words.group), e)
+                    f.store(f.convert("sext", x, kind), data, place)
+                return [total]
+
+            total = f.loop(0, g.k, 1, step, [f.const(0, "i32")])[0]
+            if words.shifted:
+                f.store(f.mul(total, -128), to, r)
+
+        f.loop(0, rows, 1, row)
+        return f
+
+    def _place(self, f: Function, k: Value, e: int) -> tuple[Value, Value]:
+        """Return where number e of a step's word lies in a channel's weight, and whether it does."""
+        g, group = self.g, self.g.words.group
+        if g.by_tap:
+            rest, last = unflat(f, k, (g.k // g.last, g.last))
+            tap = f.add(f.mul(last, group), e)
+            return f.add(f.mul(rest, g.kernel[-1]), tap), f.compare("slt", tap, g.kernel[-1])
+        source, tap = unflat(f, k, (g.sources, prod(g.kernel)))
+        channel = f.add(f.mul(source, group), e)
+        return f.add(f.mul(channel, prod(g.kernel)), tap), f.compare("slt", channel, g.source)
+
+
+class _Convolution:
+    """A convolution being written."""
+
+    def __init__(self, kernel: Kernel, target: Target, g: Geometry) -> None:
+        self.kernel, self.target, self.g = kernel, target, g
+        self.cut = cut = Cut.of(g, target)
+        self.panels = _Panels(g, cut)
+        self.ready = "prepared" in kernel.params
+        self.places = cut.chunk * g.inner
+        self.pitch = ceil(self.places / g.width) * g.width
+        self.steady = prod(g.taps) == 1
+        self.after = self._after(kernel.parts[0]) if kernel.parts else None
+        self.micros: dict[tuple[int, int], Function] = {}
+
+    def _after(self, part: Part) -> After:
+        """Return the map that follows; it finds the sums of a piece where they are made."""
+        return After(_near(part, self.pitch), self.target)
+
+    def write(self) -> Lowered:
+        """Write the function."""
+        g, cut = self.g, self.cut
+        f, self.buffers, begin, end, scratch = entry(self.kernel)
+        self.f = f
+        self.x, self.w = self.buffers[:2]
+        self.extents = (1,) if g.direct else g.extents(cut.chunk)
+        self.channel = ceil((prod(self.extents) + 1) / 64) * 64
+        held = 1 if g.by_tap else g.words.group
+        self.rows = 0 if g.direct else ceil((held * self.channel + SLACK) / 64) * 64
+        self.copied = ceil((g.copied(cut.chunk) * g.words.size + SLACK) / 64) * 64
+        sizes = {
+            "offsets": 0 if self.steady else 4 * g.k,
+            "rows": cut.batch * self.rows, "copy": cut.batch * self.copied,
+            "panels": 0 if self.ready else cut.batch * self.panels.group,
+            "sums": 4 * max(cut.rows, cut.batch * g.rows) * self.pitch,
+        }  # fmt: skip
+        self.at, used = {}, 0
+        for name, count in sizes.items():
+            self.at[name] = f.gep(scratch, used, "i8")
+            used += ceil((count + SLACK) / 64) * 64 if count else 0
+        self._functions()
+        if not self.steady:
+            table = self._table()
+            f.if_(f.compare("slt", begin, end), lambda: f.call(table, [self.at["offsets"]]))
+        f.loop(begin, end, 1, self._tile)
+        work = g.n * g.groups * g.rows * prod(g.out) * g.k
+        return Lowered(f, g.n * prod(cut.grid), used, work * 8 // (g.width * 25) + 200)
+
+    def _functions(self) -> None:
+        """Make the functions tiles call."""
+        g = self.g
+        narrow = g.width == 1
+        self.pack = None if self.ready else self.panels.pack()
+        self.words = self._words()
+        if not g.direct:
+            rows = Rows(g.image, self.extents, g.low, g.fill)
+            self.padded = padded_rows("padded", rows, 1 if narrow else BYTES)
+
+    def _table(self) -> Function:
+        """Return the function that writes where each step's words begin."""
+        f = Function("table", [("offsets", "ptr")])
+        (offsets,) = f.params
+        f.loop(0, self.g.k, 1, lambda k, _: f.store(
+            f.convert("trunc_int", self.g.offset(f, self.cut.chunk, k), "i32"), offsets, k
+        ))  # fmt: skip
+        return f
+
+    # -- a tile -------------------------------------------------------------------------------
+    def _tile(self, t: Value, _: list[Value]) -> None:
+        f, g, cut = self.f, self.g, self.cut
+        image, share, part, chunk = unflat(f, t, (g.n, *cut.grid))
+        self.image = image
+        self.begin = f.mul(chunk, cut.chunk)
+        last = f.const(g.out[0] - cut.chunk, "i64")
+        # The last block is whole, too: what another has done already is not handed on.
+        self.start = f.op("smin", self.begin, last) if cut.chunks > 1 else self.begin
+        self.end = f.op("smin", f.add(self.begin, cut.chunk), f.const(g.out[0], "i64"))
+        first = f.mul(share, cut.share)
+        stop = f.op("smin", f.add(first, cut.share), f.const(g.groups, "i64"))
+
+        def groups(i: Value) -> None:
+            count: Value = f.const(cut.batch, "i64")
+            if cut.batch > 1 and (cut.share % cut.batch or g.groups % cut.batch):
+                count = f.op("smin", count, f.sub(stop, i))
+            channel = f.mul(f.add(f.mul(image, g.groups), i), g.source)
+            self._copy(f.gep(self.x, f.mul(channel, prod(g.image)), "i8"), count)
+            low = f.mul(part, cut.part)
+            high = f.op("smin", f.add(low, cut.part), f.const(cut.panels, "i64"))
+            self._channels(i, count, low, high)
+
+        repeat(f, first, stop, cut.batch, groups)
+
+    def _copy(self, source: Value, count: Value) -> None:
+        """Bring a block of windows of some groups into words, one thing after the other."""
+        f, g, cut = self.f, self.g, self.cut
+        group, plane = g.words.group, g.plane(cut.chunk)
+        held = 1 if g.by_tap else group
+        zero, image = f.const(0, "i64"), prod(g.image)
+
+        def word(q: Value) -> None:
+            at = f.mul(q, g.last * prod(g.phases) * plane * g.words.size)
+            first = f.mul(q, held)
+            left = f.op("smin", f.sub(f.const(g.source, "i64"), first), f.const(held, "i64"))
+
+            def pad(i: Value) -> None:
+                from_ = f.gep(source, f.mul(f.add(f.mul(i, g.source), first), image), "i8")
+                to = f.gep(self.at["rows"], f.mul(i, self.rows), "i8")
+                repeat(f, zero, left, 1, lambda e: f.call(self.padded, [
+                    f.gep(from_, f.mul(e, image), "i8"), f.gep(to, f.mul(e, self.channel), "i8"),
+                    f.mul(self.start, g.stride[0]),
+                ]))  # fmt: skip
+
+            def write(i: Value) -> None:
+                from_ = f.gep(self.at["rows"], f.mul(i, self.rows), "i8")
+                if g.direct:
+                    channel = f.add(f.mul(i, g.source), first)
+                    from_ = f.gep(source, f.add(f.mul(channel, image), self.start), "i8")
+                to = f.gep(self.at["copy"], f.add(f.mul(i, self.copied), at), "i8")
+                f.call(self.words, [to, from_, left])
+
+            if not g.direct:
+                repeat(f, zero, count, 1, pad)
+            repeat(f, zero, count, 1, write)
+
+        repeat(f, zero, f.const(g.sources, "i64"), 1, word)
+
+    def _words(self) -> Function:
+        """Return the function (to, from, channels) that writes the planes of a source."""
+        g, cut = self.g, self.cut
+        f = Function("words", [("to", "ptr"), ("from", "ptr"), ("channels", "i64")])
+        to, from_, left = f.params
+        lines, rank = g.lines(cut.chunk), len(g.phases)
+        one, step = (g.words.group, g.dilation[-1]) if g.by_tap else (1, self.channel)
+        if g.direct:
+            step = g.image[0]
+        last = f.sub(left, 1)
+        numbers = [f.const(e, "i64") for e in range(g.words.group)]
+        if not g.by_tap:  # beyond the last channel is the last again, and the weight is 0
+            numbers = [f.op("smin", e, last) for e in numbers]
+        far = [f.mul(e, step) for e in numbers]
+
+        def row(index: list[Value]) -> None:
+            tap, phase, place = index[0], index[1 : 1 + rank], index[1 + rank :]
+            line = flat(f, index, (g.last, *g.phases, *lines))
+            met = [f.add(f.mul(h, s), r) for h, s, r in zip(place, g.stride, phase, strict=False)]
+            at = f.mul(flat(f, met, self.extents[:-1]), self.extents[-1])
+            at = f.add(at, f.mul(tap, one * g.dilation[-1]))
+            target = f.gep(to, f.mul(line, g.out[-1]), g.words.type)
+            words_along(f, g.words, target, [f.gep(from_, f.add(at, e), "i8") for e in far],
+                        cut.chunk if g.direct else g.out[-1], g.stride[-1], g.width,
+                        exact=g.direct)  # fmt: skip
+
+        nested(f, (g.last, *g.phases, *lines), row)
+        return f
+
+    def _channels(self, group: Value, count: Value, low: Value, high: Value) -> None:
+        """Write panels of channels of some groups."""
+        f, g, cut = self.f, self.g, self.cut
+        zero, weights = f.const(0, "i64"), self.w
+        if self.ready:
+            weights = f.gep(self.w, f.mul(group, self.panels.group), "i8")
+        elif self.pack is not None:
+            weights, pack = self.at["panels"], self.pack
+            repeat(f, zero, count, 1, lambda i: f.loop(low, high, 1, lambda j, _: f.call(pack, [
+                self.w, f.gep(weights, self._panel_at(i, j), "i8"), f.add(group, i), j
+            ])))  # fmt: skip
+
+        def panel(j: Value, rows: int) -> None:
+            repeat(f, zero, count, 1, lambda i: self._panel(
+                i, f.gep(weights, self._panel_at(i, j), "i8"), rows))  # fmt: skip
+            channel = f.add(f.mul(group, g.rows), f.mul(j, cut.rows))
+            self._deliver(channel, f.mul(count, rows))
+
+        rest = g.rows % cut.rows
+        if not rest:
+            repeat(f, low, high, 1, lambda j: panel(j, cut.rows))
+            return
+        whole = f.op("smin", high, f.const(cut.panels - 1, "i64"))
+        repeat(f, low, whole, 1, lambda j: panel(j, cut.rows))
+        repeat(f, whole, high, 1, lambda j: panel(j, rest))
+
+    def _panel_at(self, group: Value, panel: Value) -> Value:
+        """Return the byte at which a panel begins."""
+        f = self.f
+        return f.mul(f.add(f.mul(group, self.cut.panels), panel), self.panels.size)
+
+    def _panel(self, group: Value, weights: Value, rows: int) -> None:
+        """Write the sums of a panel's channels over the block's windows."""
+        f, g, cut = self.f, self.g, self.cut
+        across = cut.vectors * g.width
+        whole = self.places // across * across
+        copy = f.gep(self.at["copy"], f.mul(group, self.copied), "i8")
+        sums = f.gep(self.at["sums"], f.mul(group, g.rows * self.pitch), "i32")
+
+        def tile(p: Value, vectors: int) -> None:
+            f.call(self._micro(rows, vectors), [
+                f.gep(copy, p, g.words.type), weights, f.gep(sums, p, "i32"), self.at["offsets"],
+            ])  # fmt: skip
+
+        repeat(f, f.const(0, "i64"), f.const(whole, "i64"), across,
+               lambda p: tile(p, cut.vectors))  # fmt: skip
+        if whole < self.places:
+            tile(f.const(whole, "i64"), ceil((self.places - whole) / g.width))
+
+    def _deliver(self, channel: Value, rows: Value) -> None:
+        """Hand the sums of some channels on, or store them."""
+        f, g = self.f, self.g
+        low, high = f.mul(self.begin, g.inner), f.mul(self.end, g.inner)
+        skipped = f.mul(self.start, g.inner)
+        if self.after is not None:
+            at = f.add(f.mul(channel, self.pitch), skipped)
+            near = f.gep(self.at["sums"], f.sub(0, at), "i32")
+            where = (self.image, channel, rows)
+            self.after.call(f, [*self.buffers, near], where, (low, high))
+            return
+
+        def row(r: Value, _: list[Value]) -> None:
+            above = f.add(f.mul(self.image, g.groups * g.rows), f.add(channel, r))
+            to = f.gep(self.buffers[2], f.mul(above, prod(g.out)), "i32")
+            from_ = f.gep(self.at["sums"], f.sub(f.mul(r, self.pitch), skipped), "i32")
+            strip(f, low, high, g.width, lambda i, n: f.store(
+                f.load(vector("i32", n), from_, i), to, i))  # fmt: skip
+
+        f.loop(0, rows, 1, row)
+
+    def _micro(self, rows: int, vectors: int) -> Function:
+        """Return the function (words, panel, sums, offsets) of a register tile."""
+        if (rows, vectors) not in self.micros:
+            self.micros[rows, vectors] = self._written(rows, vectors)
+        return self.micros[rows, vectors]
+
+    def _written(self, rows: int, vectors: int) -> Function:
+        g, every = self.g, self.cut.rows
+        f = Function(f"dots{rows}x{vectors}",
+                     [("x", "ptr"), ("w", "ptr"), ("c", "ptr"), ("offsets", "ptr")])  # fmt: skip
+        x, w, c, offsets = f.params
+        kind, width = g.words.type, g.width
+        if g.words.shifted:
+            begun = [f.splat(f.load("i32", w, r), width) for r in range(rows)]
+        else:
+            begun = [f.const(0, vector("i32", width))] * rows
+        data = f.gep(w, self.panels.head, "i8")
+
+        def step(k: Value, held: list[Value]) -> list[Value]:
+            if self.steady:
+                at = f.mul(k, g.plane(self.cut.chunk))
+            else:
+                at = f.convert("sext", f.load("i32", offsets, k), "i64")
+            from_ = f.gep(x, at, kind)
+            columns = [f.load(vector(kind, width), from_, v * width) for v in range(vectors)]
+            sums = []
+            for r in range(rows):
+                one = f.splat(f.load(kind, data, f.add(f.mul(k, every), r)), width)
+                for v, column in enumerate(columns):
+                    sums.append(g.words.multiply(f, column, one, held[r * vectors + v]))
+            return sums
+
+        start = [begun[r] for r in range(rows) for _ in range(vectors)]
+        for i, total in enumerate(f.loop(0, g.k, 1, step, start)):
+            r, v = divmod(i, vectors)
+            f.store(total, c, r * self.pitch + v * width)
+        return f
+
+
+def _near(part: Part, pitch: int) -> Part:
+    """Return a map that reads the sums of a piece, `pitch` from one channel to the next."""
+    kernel = part.kernel
+    private = next(i for i, wire in enumerate(part.wires) if wire < 0)
+    made: dict[Expr, Expr] = {}
+    for expr in ordered([s.expr for s in kernel.stores]):
+        attrs = expr.attrs
+        if expr.op == "load" and attrs[0] == private:
+            strides = (0, pitch, *attrs[1].strides[2:])
+            attrs = (attrs[0], Affine(strides), *attrs[2:])
+        made[expr] = Expr(expr.op, tuple(made[a] for a in expr.args), attrs, expr.dtype)
+    stores = [Store(s.buffer, s.affine, made[s.expr]) for s in kernel.stores]
+    return replace(part, kernel=replace(kernel, stores=stores))

@@ -1,0 +1,85 @@
+"""A model for a page's WebGPU: the program as JSON, and its weights as one file.
+
+`webgpu.js`, which lies beside this file, runs the two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from tenor.compiler.shaders import shaders
+from tenor.runtime.webgpu import narrowed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from tenor.export.source import Source
+    from tenor.ir.shader import Slot
+
+    Array = NDArray[Any]
+
+__all__ = ["RUNTIME", "PagePart", "part_of"]
+
+RUNTIME: Final = "webgpu.js"
+"""The module that runs a part."""
+ALIGN: Final = 64
+
+
+@dataclass(frozen=True)
+class PagePart:
+    """What a page needs besides the runtime.
+
+    Attributes:
+        program: The program, as what JSON can hold.
+        weights: The weights, one after another; a weight of bytes takes a byte an element.
+    """
+
+    program: dict[str, Any]
+    weights: bytes
+
+    @staticmethod
+    def runtime() -> str:
+        """Return the text of the module that runs a part."""
+        return (resources.files(__package__) / RUNTIME).read_text("utf-8")
+
+
+def part_of(source: Source) -> PagePart:
+    """Return a model's WebGPU program and weights.
+
+    Args:
+        source: The model; best one that is folded.
+
+    Raises:
+        DTypeError: A value has a dtype that shaders cannot hold, or is an integer of more than 32
+            bits.
+        ArgumentError: An operation that no shader computes, or a value too large for a device.
+    """
+    program = shaders(source.graph, len(source.weights))
+    program.inputs = _named(program.inputs, list(source.inputs))
+    program.outputs = _named(program.outputs, list(source.outputs))
+    program.weights, weights = _laid_out(program.weights, source.weights)
+    return PagePart(program.data(), weights)
+
+
+def _named(slots: Sequence[Slot], names: Sequence[str]) -> list[Slot]:
+    return [replace(slot, name=name) for slot, name in zip(slots, names, strict=True)]
+
+
+def _laid_out(slots: Sequence[Slot], weights: dict[str, Array]) -> tuple[list[Slot], bytes]:
+    """Return where each weight is in a file of them all, and the file."""
+    parts, placed, at = [], [], 0
+    for slot, (name, array) in zip(slots, weights.items(), strict=True):
+        wide = array.dtype.itemsize == 8
+        held = narrowed(array, slot) if wide else np.ascontiguousarray(array)
+        text = slot.cell if wide else slot.dtype
+        placed.append(replace(slot, name=name, at=at, held=text))
+        room = -(-held.nbytes // ALIGN) * ALIGN
+        parts.append(held.tobytes().ljust(room, b"\0"))
+        at += room
+    return placed, b"".join(parts)
