@@ -1,5 +1,6 @@
 """Where exported folders are run: wasmtime, Node, and Chromium before a server of our own."""
 
+import contextlib
 import functools
 import http.server
 import json
@@ -222,9 +223,7 @@ class _browser:
         return self.process
 
     def __exit__(self, *_problem):
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
         shutil.rmtree(self.profile, ignore_errors=True)

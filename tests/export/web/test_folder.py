@@ -49,7 +49,8 @@ const ways = [
   { numbers: Float64Array.from(x), kinds: Int32Array.from(k) },
 ];
 const made = ways.map((w) => m.run(w));
-return { made: [...made, m.predict(x, k)], types: Object.values(made[0]).map((v) => v.constructor.name),
+return { made: [...made, m.predict(x, k)],
+  types: Object.values(made[0]).map((v) => v.constructor.name),
   inputs: m.inputs, outputs: m.outputs, kind: m.kind };
 """
 
@@ -126,14 +127,32 @@ def test_types(tabular, tmp_path):
     if tsc is None:
         pytest.skip("tsc is not here (npm install -g typescript)")
     shutil.copytree(tabular[0], tmp_path / "node_modules" / "tabular")
-    (tmp_path / "a.ts").write_text(
+    (tmp_path / "a.mts").write_text(
         'import { load } from "tabular";\nconst m = await load();\n'
         "const p: Float32Array = m.predict([1], [2]).probabilities;\n"
         "const l: BigInt64Array = m.run({ numbers: [1], kinds: [2n] }).label;\nconsole.log(p, l);\n"
     )
     how = ["--noEmit", "--strict", "--module", "nodenext", "--target", "es2022", "--types", ""]
-    done = subprocess.run([tsc, *how, "a.ts"], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run([tsc, *how, "a.mts"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def test_bundled(tabular, tmp_path):
+    """A bundler takes the script; its files lie beside what it makes."""
+    esbuild = shutil.which("esbuild")
+    if esbuild is None:
+        pytest.skip("esbuild is not here (npm install -g esbuild)")
+    shutil.copytree(tabular[0], tmp_path / "node_modules" / "tabular")
+    (tmp_path / "app.js").write_text('export { load } from "tabular";\n')
+    how = ["--bundle", "--format=esm", "--minify", "--platform=neutral", "--outfile=out/app.js"]
+    done = subprocess.run([esbuild, "app.js", *how], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for name in ("model.relaxed.wasm", "model.simd.wasm", "weights.bin"):
+        shutil.copy(tabular[0] / name, tmp_path / "out")
+    body = "return (await load()).predict([1, 2, 3, 4, 5], [0, 1, 2]).label;"
+    where = (tmp_path / "out" / "app.js").as_uri()
+    (tmp_path / "out" / "package.json").write_text('{"type": "module"}')
+    assert in_node(None, body, module=where) == in_node(tabular[0], body)
 
 
 # -- replaced as a whole ------------------------------------------------------------------------

@@ -120,7 +120,8 @@ REFUSED = {
     "a pointer": ("define internal void @f() noinline {\n ret void\n}\n"
                   "define ptr @run() {\n ret ptr @f\n}", "table|relocation"),
     "a weak symbol": ("define weak i32 @run() {\n ret i32 1\n}", "weak"),
-    "a constructor": ("@x = global i32 0\ndefine internal void @f() {\n store volatile i32 1, ptr @x\n"
+    "a constructor": ("@x = global i32 0\ndefine internal void @f() {\n"
+                      " store volatile i32 1, ptr @x\n"
                       " ret void\n}\n@llvm.global_ctors = appending "
                       "global [1 x { i32, ptr, ptr }] [{ i32, ptr, ptr } { i32 9, ptr @f, ptr null"
                       " }]\ndefine i32 @run() {\n ret i32 1\n}", "run first"),

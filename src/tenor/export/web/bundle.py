@@ -22,7 +22,6 @@ from tenor.export.web.page import page, readme
 from tenor.export.web.script import check, declarations, script
 from tenor.export.web.weights import FORMS, packed
 from tenor.ir import dtype as dt
-from tenor.save import LoadedModel
 
 if TYPE_CHECKING:
     import os
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from tenor.export.source import Source
     from tenor.export.web.module import Modules
     from tenor.nn import Module
+    from tenor.save import LoadedModel
 
 __all__ = ["Exported", "Parts", "export_web"]
 
@@ -111,7 +111,7 @@ def export_web(
     check({**source.inputs, **source.outputs})
     if train:
         rows = tuple(source.rows.values()) if example_inputs is None else example_inputs
-        network = saved if isinstance(model, (str, LoadedModel)) or _is_path(model) else model
+        network: Any = model if hasattr(model, "named_parameters") else saved
         wanted = targets if targets is not None else _classes(source, loss, train_batch)
         training = training_of(
             network, rows, wanted, loss=loss, optimizer=optimizer, lr=lr, batch=train_batch
@@ -146,10 +146,6 @@ def _compiled(source: Source, make: Callable[[], Modules]) -> Modules:
         ) from problem
 
 
-def _is_path(model: Any) -> bool:
-    return hasattr(model, "__fspath__")
-
-
 def _check(
     folder: Path, batch: int, weights: str, train: bool, train_batch: int, signature: str | None,
     quantization: Quantization | None,
@@ -158,7 +154,8 @@ def _check(
     if weights not in FORMS:
         raise ArgumentError("export_web: weights are held in one of " + ", ".join(FORMS) + ".",
                             came=repr(weights))  # fmt: skip
-    for name, value in (("batch", batch), ("train_batch", train_batch)):
+    sizes: dict[str, Any] = {"batch": batch, "train_batch": train_batch}
+    for name, value in sizes.items():
         if not isinstance(value, int) or value < 1:
             raise ArgumentError(f"export_web: {name} is a whole number from 1 on.", repr(value))
     if train and quantization is not None:

@@ -130,7 +130,7 @@ def _ink(rows: Array, low: float, high: float) -> dict[str, bool]:
     """Say whether examples are dark on light, and whether what they show fills them."""
     dark = bool(rows.mean() > (low + high) / 2)
     ink = (high - rows if dark else rows - low) > 0.25 * (high - low)
-    touched = ink.any(axis=(1, 3))  # (row of the batch, row of pixels)
+    touched = np.asarray(ink.any(axis=(1, 3)))  # (row of the batch, row of pixels)
     return {"dark": dark, "fit": bool(np.mean(touched[:, 0] & touched[:, -1]) > 0.6)}
 
 
@@ -177,7 +177,7 @@ def readme(model: LoadedModel, modules: Modules) -> str:
         "`index.html` is a page to try it on: `python -m http.server`, or any static server.\n",
         "| file | |\n|---|---|\n"
         "| `model.js`, `model.d.ts` | an ES module and its types |\n"
-        "| `model.relaxed.wasm`, `model.simd.wasm` | the model; the script takes what the engine runs |\n"
+        "| `model.relaxed.wasm`, `model.simd.wasm` | the model; the script takes the better one |\n"
         "| `weights.bin` | the weights |\n"
         "| `package.json` | `npm install ./this-folder`, then `import` it by its name |\n",
     ]  # fmt: skip
@@ -191,7 +191,8 @@ def _value(place: Place) -> str:
     return f"{place.node.dtype.name} [{', '.join(map(str, place.node.shape))}]"
 
 
-_TRAINING: Final = """It can be trained here: `model.trainStep(inputs, targets, {{ lr }})` takes one step on \
-{rows} rows ({names}) and returns the loss; `model.state()` gives the weights as a `.safetensors` \
-file, which Python reads by `tenor.load`.
-"""
+_TRAINING: Final = (
+    "It can be trained here: `model.trainStep(inputs, targets, {{ lr }})` takes one step on {rows}"
+    " rows ({names}) and returns the loss; `model.state()` gives the weights as a `.safetensors`"
+    " file, which Python reads by `tenor.load`.\n"
+)

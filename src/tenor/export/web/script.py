@@ -138,7 +138,8 @@ def declarations(modules: Modules) -> str:
     values = ", ".join(f"{_argument(i, p.name)}: Values" for i, p in enumerate(modules.inputs))
     lines = [
         "/** Numbers in row-major order: a typed array of the dtype's kind, or (nested) arrays. */",
-        "export type Values = ArrayBufferView | ArrayLike<number | bigint | boolean> | Values[] | number;",
+        "export type Values =",
+        "  ArrayBufferView | ArrayLike<number | bigint | boolean> | Values[] | number;",
         "export interface Spec { name: string; dtype: string; shape: number[] }",
         f"export interface Inputs {{ {given} }}",
         f"export interface Outputs {{ {made} }}",
@@ -159,8 +160,8 @@ def declarations(modules: Modules) -> str:
             "  trainInputs: Spec[];",
             "  targets: Spec[];",
             "  /** Take one step of training on a batch; return its loss. */",
-            "  trainStep(inputs: Values | Record<string, Values>, targets?: Values | Record<string, Values>,"
-            " options?: { lr?: number }): number;",
+            "  trainStep(inputs: Values | Record<string, Values>,",
+            "    targets?: Values | Record<string, Values>, options?: { lr?: number }): number;",
             "  /** The weights now, as a .safetensors file. */",
             "  state(): ArrayBuffer;",
         ]
@@ -176,8 +177,9 @@ def _argument(number: int, name: str) -> str:
     return name if re.fullmatch(r"[a-z]\w*", name) and name not in RESERVED else f"input{number}"
 
 
-RESERVED: Final = frozenset(
+_WORDS: Final = (
     "break case catch class const continue debugger default delete do else enum export extends"
     " false finally for function if import in instanceof new null return super switch this throw"
-    " true try typeof var void while with let static yield await".split()
+    " true try typeof var void while with let static yield await"
 )
+RESERVED: Final = frozenset(_WORDS.split())

@@ -5,7 +5,7 @@ next multiple of 8 on, the bytes that the rows speak of. Numbers are little-endi
 
     ["raw", from, to, bytes]                                     bytes as they are
     ["f16", from, to, count]                                     halves, made float32
-    ["i8", from, to, count, channels, inner, scales]             float32 = byte * its channel's scale
+    ["i8", from, to, count, channels, inner, scales]             byte * its channel's scale
 
 `from` and `scales` count from where the bytes begin, `to` from where the weights go. An element's
 channel is its number divided by `inner`, modulo `channels`.
@@ -53,7 +53,7 @@ class _Writer:
         return self.at - len(raw)
 
 
-def _raw(write: _Writer, name: str, array: Array, to: int) -> list[Any]:
+def _raw(write: _Writer, _name: str, array: Array, to: int) -> list[Any]:
     return ["raw", write.put(array), to, array.nbytes]
 
 
@@ -70,10 +70,10 @@ def _f16(write: _Writer, name: str, array: Array, to: int) -> list[Any]:
     return ["f16", write.put(array.astype("<f2")), to, array.size]
 
 
-def _i8(write: _Writer, name: str, array: Array, to: int) -> list[Any]:
+def _i8(write: _Writer, _name: str, array: Array, to: int) -> list[Any]:
     scheme = _scheme(array)
     if scheme is None:
-        return _raw(write, name, array, to)
+        return _raw(write, _name, array, to)
     assert scheme.axis is not None
     inner = int(np.prod(array.shape[scheme.axis + 1 :], dtype=np.int64))
     start = write.put(scheme.stored(array))
