@@ -161,6 +161,10 @@ class _Micro:
     def _deliver(self, sums: list[Value], at: int) -> None:
         """Add up the lanes of up to four vectors, and store the totals."""
         f = self.f
+        if self.lanes == 1:
+            for j, total in enumerate(sums):
+                f.store(total, self.c, at + j)
+            return
         zero = f.const(0, sums[0].type)
         a, b, c, d = [*sums, *[zero] * (GROUP - len(sums))]
         total = self._paired(self._paired(a, b), self._paired(c, d))
