@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tenor.export.onnx.sizes import Dim
+    from tenor.export.quantize.record import Scheme
     from tenor.ir.dtype import DType
     from tenor.ir.node import Node
 
@@ -57,6 +58,7 @@ class Writer:
         types: The dtype of every value, by name.
         names: The name of every node's value that was written.
         flat: Biases that were written as vectors, in another form than their node's.
+        rounding: How the value being written is held in eight bits; None: it is not.
     """
 
     def __init__(self, opset: int, sizes: Sizes, taken: Iterable[str] = ()) -> None:
@@ -67,6 +69,7 @@ class Writer:
         self.types: dict[str, DType] = {}
         self.names: dict[Node, str] = {}
         self.flat: dict[Node, str] = {}
+        self.rounding: Scheme | None = None
         self._narrow: dict[Node, tuple[str, tuple[Dim, ...]]] = {}
         self._taken = set(taken)
         self._counts: dict[str, int] = {}
@@ -187,6 +190,22 @@ class Writer:
         if key not in self._made:
             self._made[key] = self.write(kind, inputs, dt.int64, **attrs)
         return self._made[key]
+
+    # -- eight bits ---------------------------------------------------------------------------
+    def rounded(self, name: str) -> str:
+        """Append the pair that rounds the value being written to eight bits, if it is held so."""
+        if self.rounding is None:
+            return name
+        scale, zero = self.parameters(self.rounding)
+        stored = self.write("QuantizeLinear", [name, scale, zero], dt.int8)
+        return self.write("DequantizeLinear", [stored, scale, zero], dt.float32)
+
+    def parameters(self, scheme: Scheme) -> tuple[str, str]:
+        """Return a scheme's scale and zero point."""
+        shape = () if scheme.axis is None else (-1,)
+        scale = np.asarray(scheme.scale, np.float32).reshape(shape)
+        zero = np.asarray(scheme.zero_point).astype(np.int8).reshape(shape)
+        return self.constant(scale, dt.float32, "scale"), self.constant(zero, dt.int8, "zero_point")
 
     # -- operations ---------------------------------------------------------------------------
     def write(self, kind: str, inputs: Sequence[str], dtype: DType, **attrs: Any) -> str:
