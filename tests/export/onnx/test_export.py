@@ -115,6 +115,8 @@ OPEN = {
 }
 FIXED = {
     "mean of rows": lambda x: x - x.mean(0),
+    "padded by as many": lambda x: F.pad(x, (x.shape[0], 0)),
+    "as many of the largest": lambda x: tn.cat([x, x]).topk(x.shape[0], 0).values,
     "windows of rows": lambda x: x.unfold(0, 2, 1).sum(-1),
 }
 
@@ -225,6 +227,21 @@ def test_what_does_not_agree_is_not_written(tmp_path, monkeypatch):
 
     monkeypatch.setattr(exporting.file, "packed", spoilt)
     with pytest.raises(ExportError, match="must agree"):
+        export_onnx(path, tmp_path / "m.onnx")
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_what_the_checker_complains_of_is_not_written(tmp_path, monkeypatch):
+    path, _ = zoo.bundle("digits", tmp_path / "m.tnr")
+    real = file.packed
+
+    def spoilt(written, name, **more):
+        made = real(written, name, **more)
+        made.proto.graph.node[0].op_type = "Convolution"
+        return made
+
+    monkeypatch.setattr(exporting.file, "packed", spoilt)
+    with pytest.raises(ExportError, match=r"onnx\.checker must take 'digits'"):
         export_onnx(path, tmp_path / "m.onnx")
     assert not (tmp_path / "m.onnx").exists()
 
