@@ -164,11 +164,7 @@ def _plan(source: Source) -> tuple[dict[Node, Match], list[Node]]:
         if node not in needed:
             continue
         tried = (pattern(node) for pattern in PATTERNS.get(node.op, ()))
-        match = next(
-            (m for m in tried
-             if m and usable(m, node, readers, ends)),
-            None,
-        )  # fmt: skip
+        match = next((m for m in tried if m and usable(m, node, readers, ends)), None)
         if match is not None:
             matches[node] = match
         needed.update(match.inputs if match else node.inputs)

@@ -224,7 +224,7 @@ class Writer:
 
     def op(
         self, kind: str, data: Sequence[str], more: Sequence[str] = (), *,
-        before: Sequence[str] = (), out: DType | None = None, runs: str = "", **attrs: Any,
+        before: Sequence[str] = (), out: DType | None = None, **attrs: Any,
     ) -> str:  # fmt: skip
         """Append an operation on values of one dtype, by way of a carrier where it needs one.
 
@@ -234,14 +234,13 @@ class Writer:
             more: Operands after them, of other dtypes.
             before: Operands before them.
             out: The result's dtype, where it is not the operands'.
-            runs: The row of `TAKES` that says what it takes, where that is not `kind`.
             attrs: Its attributes.
 
         Raises:
             Refused: ONNX Runtime has no kernel for the dtype, and nothing may stand in.
         """
         dtype = self.types[data[0]]
-        held = self.carried(runs or kind, dtype)
+        held = self.carried(kind, dtype)
         inputs = [*before, *(self.cast(x, held) for x in data), *more]
         made = self.write(kind, inputs, out or held, **attrs)
         return made if out else self.cast(made, dtype)
