@@ -74,7 +74,8 @@ def fits(node, value):
     if dtype.kind == "float":
         return node.op not in UNORDERED or not np.isnan(wide(value, dtype)).any()
     large = np.maximum(1, np.abs(value.astype(np.float64)))
-    return node.op in UNORDERED or (large.prod() if node.op is ops.PROD else large.sum()) < 2**31
+    bits = np.log2(large).sum() if node.op is ops.PROD else np.log2(max(1, large.sum()))
+    return node.op in UNORDERED or bits < 31
 
 
 @pytest.mark.parametrize("first", SEEDS)
