@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -255,7 +257,7 @@ def test_without_a_runtime_the_checker_says_what_was_done(tmp_path, monkeypatch)
 
 def test_without_the_package_its_name_is_said(tmp_path, monkeypatch):
     path, _ = zoo.bundle("digits", tmp_path / "m.tnr")
-    monkeypatch.setitem(__import__("sys").modules, "onnx", None)
+    monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ArgumentError, match="onnx") as caught:
         export_onnx(path, tmp_path / "m.onnx")
     assert "pip install" in str(caught.value)
@@ -308,3 +310,11 @@ def test_large_weights_go_beside_the_model(tmp_path, monkeypatch):
     assert made.path.read_bytes() == old
     loaded = onnx.load(made.path)
     assert {t.data_location for t in loaded.graph.initializer} == {onnx.TensorProto.DEFAULT}
+
+
+def test_nothing_is_imported_before_it_is_needed():
+    code = (
+        "import sys, tenor.export.onnx; print(sorted({'onnx', 'onnxruntime'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
