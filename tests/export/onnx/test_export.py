@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -111,10 +113,12 @@ OPEN = {
     "transposed": lambda x: x.T @ x,
     "itself": lambda x: x,
     "zeros": lambda x: tn.zeros(x.shape[0], 3),
+    "as many of the largest": lambda x: tn.cat([x, x]).topk(x.shape[0], 0).values,
     "largest": lambda x: x.argmax(0),
 }
 FIXED = {
     "mean of rows": lambda x: x - x.mean(0),
+    "padded by as many": lambda x: F.pad(x, (x.shape[0], 0)),
     "windows of rows": lambda x: x.unfold(0, 2, 1).sum(-1),
 }
 
@@ -229,6 +233,21 @@ def test_what_does_not_agree_is_not_written(tmp_path, monkeypatch):
     assert not (tmp_path / "m.onnx").exists()
 
 
+def test_what_the_checker_complains_of_is_not_written(tmp_path, monkeypatch):
+    path, _ = zoo.bundle("digits", tmp_path / "m.tnr")
+    real = file.packed
+
+    def spoilt(written, name, **more):
+        made = real(written, name, **more)
+        made.proto.graph.node[0].op_type = "Convolution"
+        return made
+
+    monkeypatch.setattr(exporting.file, "packed", spoilt)
+    with pytest.raises(ExportError, match=r"onnx\.checker must take 'digits'"):
+        export_onnx(path, tmp_path / "m.onnx")
+    assert not (tmp_path / "m.onnx").exists()
+
+
 def test_without_a_runtime_the_checker_says_what_was_done(tmp_path, monkeypatch):
     path, _ = zoo.bundle("digits", tmp_path / "m.tnr")
     monkeypatch.setattr(check, "available", lambda: False)
@@ -238,7 +257,7 @@ def test_without_a_runtime_the_checker_says_what_was_done(tmp_path, monkeypatch)
 
 def test_without_the_package_its_name_is_said(tmp_path, monkeypatch):
     path, _ = zoo.bundle("digits", tmp_path / "m.tnr")
-    monkeypatch.setitem(__import__("sys").modules, "onnx", None)
+    monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ArgumentError, match="onnx") as caught:
         export_onnx(path, tmp_path / "m.onnx")
     assert "pip install" in str(caught.value)
@@ -291,3 +310,11 @@ def test_large_weights_go_beside_the_model(tmp_path, monkeypatch):
     assert made.path.read_bytes() == old
     loaded = onnx.load(made.path)
     assert {t.data_location for t in loaded.graph.initializer} == {onnx.TensorProto.DEFAULT}
+
+
+def test_nothing_is_imported_before_it_is_needed():
+    code = (
+        "import sys, tenor.export.onnx; print(sorted({'onnx', 'onnxruntime'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

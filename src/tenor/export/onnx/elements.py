@@ -60,8 +60,9 @@ TAKES: Final = {
     "MatMul": WIDE,
     **dict.fromkeys(("Gemm", "ReduceMean", "Softmax", "LogSoftmax", "LayerNormalization"), REAL),
     **dict.fromkeys(("MaxPool", "Relu", "Clip"), REAL),
-    **dict.fromkeys(("Conv", "ConvTranspose", "AveragePool", "Elu", "LeakyRelu", "Gelu"), "f32"),
-    **dict.fromkeys(("GlobalAveragePool", "InstanceNormalization"), "f32"),
+    **dict.fromkeys(("Conv", "ConvTranspose", "Elu", "LeakyRelu", "Gelu", "Softplus"), "f32"),
+    **dict.fromkeys(("AveragePool", "GlobalAveragePool", "InstanceNormalization"), "f32"),
+    "PRelu": REAL,
 }  # fmt: skip
 """What ONNX Runtime's CPU kernels take (read from their registry); the others take everything."""
 

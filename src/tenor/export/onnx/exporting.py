@@ -102,10 +102,11 @@ def export_onnx(
     written = _written(loaded, signature, batch, quantization, opset)
     pack = file.packed(written, target.name, largest=file.LARGEST)
     place = _place_two if pack.beside else _place_one
-    found = place(loaded, written, pack, target, exact=quantization is None)
+    with _checked(written.source):
+        found = place(loaded, written, pack, target, exact=quantization is None)
     sizes = written.writer.sizes
     return Exported(
-        path=target,
+        path=Path(path),
         nodes=len(pack.proto.graph.node),
         opset=opset,
         batch=sizes.symbol or written.source.batch,
@@ -162,6 +163,21 @@ def _open(
     source = given or folded(source_of(loaded, found.name, batch=batch))
     other = folded(source_of(loaded, found.name, batch=source.batch + 2))
     return source, aligned(source, other, found.symbols[0])
+
+
+@contextlib.contextmanager
+def _checked(source: Source) -> Iterator[None]:
+    """Say of which model onnx.checker complains."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.split(".")[0] != "onnx":
+            raise
+        raise ExportError(
+            f"onnx: onnx.checker must take {source.name!r} as it was written.",
+            came=str(error)[:500],
+            fix="report this with the model; nothing was written",
+        ) from error
 
 
 # -- the file ---------------------------------------------------------------------------------

@@ -20,21 +20,24 @@ from tenor.ir.node import size
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tenor.export.onnx.match import Emit
     from tenor.export.onnx.writer import Writer
     from tenor.ir.node import Node
 
-__all__ = ["ACTIVATIONS", "PATTERNS", "SINCE"]
+__all__ = ["ACTIVATIONS", "PATTERNS"]
 
 
 # -- activations ---------------------------------------------------------------------------------
 def _relu(node: Node) -> Match | None:
-    """where(x <= 0, 0, x)."""
-    condition, zero, x = node.inputs
-    if condition.op is not ops.LE or condition.inputs[0] is not x or number_of(zero) != 0:
+    """where(x <= 0, 0, x), or where(0 < x, x, 0)."""
+    condition, a, b = node.inputs
+    if _above_zero(condition, a) and number_of(b) == 0:
+        return Match("Relu", (a,), (condition,), emits("Relu", a))
+    if condition.op is not ops.LE or condition.inputs[0] is not b:
         return None
-    if number_of(condition.inputs[1]) != 0:
+    if number_of(condition.inputs[1]) != 0 or number_of(a) != 0:
         return None
-    return Match("Relu", (x,), (condition,), emits("Relu", x))
+    return Match("Relu", (b,), (condition,), emits("Relu", b))
 
 
 def _leaky_relu(node: Node) -> Match | None:
@@ -45,6 +48,19 @@ def _leaky_relu(node: Node) -> Match | None:
         return None
     emit = emits("LeakyRelu", x, alpha=scaled[1])
     return Match("LeakyRelu", (x,), (condition, low), emit)
+
+
+def _prelu(node: Node) -> Match | None:
+    """where(0 < x, x, slope x), a slope a channel."""
+    condition, x, low = node.inputs
+    if not _above_zero(condition, x) or low.op is not ops.MUL:
+        return None
+    for same, slopes in sides_of(low):
+        slope = unspread(slopes)
+        if same is x and slopes.op is ops.EXPAND and slope.op is not ops.CONST:
+            inside = (condition, low, slopes)
+            return Match("PRelu", (x, slope), inside, emits("PRelu", x, slope))
+    return None
 
 
 def _above_zero(condition: Node, x: Node) -> bool:
@@ -129,8 +145,73 @@ def _gelu(node: Node) -> Match | None:
         inner = scaled_of(erf.inputs[0]) if erf.op is ops.ERF else None
         if inner is not None and inner[0] is x[0] and abs(inner[1] - math.sqrt(0.5)) < 1e-6:
             inside = (half, rest, erf, erf.inputs[0])
-            return Match("Gelu", (x[0],), inside, emits("Gelu", x[0]))
+            return Match("Gelu", (x[0],), inside, _emits_gelu(x[0]))
     return None
+
+
+def _emits_gelu(x: Node) -> Emit:
+    """Return what appends the operation, or below opset 20 the five that runtimes fuse into it."""
+
+    def emit(w: Writer) -> str:
+        value = w.value(x)
+        if w.opset >= GELU:
+            return w.op("Gelu", [value])
+        half, one, root = (w.number(v, x.dtype) for v in (0.5, 1.0, math.sqrt(2)))
+        erf = w.op("Erf", [w.op("Div", [value, root])])
+        twice = w.op("Mul", [value, w.op("Add", [erf, one])])
+        return w.op("Mul", [twice, half])
+
+    return emit
+
+
+GELU: Final = 20
+"""The first opset that has it."""
+
+
+def _softplus(node: Node) -> Match | None:
+    """where(20 < x, x, log1p(exp(where(20 < x, 0, x)))), where both branches are of x itself."""
+    condition, x, low = node.inputs
+    log = _once(low, ops.DIV)
+    if condition.op is not ops.LT or log.op is not ops.LOG1P or log.inputs[0].op is not ops.EXP:
+        return None
+    inner = log.inputs[0].inputs[0]
+    limit, same = number_of(condition.inputs[0]), _once(condition.inputs[1], ops.MUL)
+    if inner.op is not ops.WHERE or limit is None or limit < FAR or same is not x:
+        return None
+    fits = inner.inputs[0] is condition and number_of(inner.inputs[1]) == 0
+    if not fits or _once(inner.inputs[2], ops.MUL) is not x:
+        return None
+    every = (condition, low, log, log.inputs[0], inner, condition.inputs[1], inner.inputs[2])
+    return Match("Softplus", (x,), tuple(n for n in every if n is not x), emits("Softplus", x))
+
+
+def _softplus_of_halves(node: Node) -> Match | None:
+    """where(0 < x, x, 0) + log1p(exp(where(0 < x, -x, x)))."""
+    for high, log in sides_of(node):
+        if log.op is not ops.LOG1P or log.inputs[0].op is not ops.EXP:
+            continue
+        low = log.inputs[0].inputs[0]
+        if high.op is not ops.WHERE or low.op is not ops.WHERE:
+            continue
+        condition, x, zero = high.inputs
+        if not _above_zero(condition, x) or number_of(zero) != 0 or low.inputs[0] is not condition:
+            continue
+        minus = low.inputs[1]
+        if low.inputs[2] is x and minus.op is ops.NEG and minus.inputs[0] is x:
+            inside = (high, log, log.inputs[0], low, condition, minus)
+            return Match("Softplus", (x,), inside, emits("Softplus", x))
+    return None
+
+
+FAR: Final = 17
+"""From where on log(1 + exp(x)) is x in float32."""
+
+
+def _once(node: Node, op: ops.Op) -> Node:
+    """Return x for x * 1 or x / 1; a node that is neither, itself."""
+    if node.op is op and number_of(node.inputs[1]) == 1:
+        return node.inputs[0]
+    return node
 
 
 ACTIVATIONS: Final = ("Relu", "Clip")
@@ -221,14 +302,12 @@ def _indexed(node: Node) -> Match | None:
 
 
 PATTERNS: Final[dict[ops.Op, tuple[Callable[[Node], Match | None], ...]]] = {
-    ops.WHERE: (_elu, _leaky_relu, _relu, _clip),
+    ops.WHERE: (_elu, _leaky_relu, _prelu, _relu, _clip, _softplus),
     ops.MUL: (_gelu, group_norm),
-    ops.ADD: (layer_norm, _with_bias, _gemm),
+    ops.ADD: (layer_norm, _with_bias, _gemm, _softplus_of_halves),
     ops.RESHAPE: (max_pool, _rows_product, without_dims),
     ops.DIV: (softmax, divided_mean, average_pool, mean),
     ops.SUB: (log_softmax,),
     ops.TAKE: (_indexed,),
     ops.TAKE_ALONG: (_indexed,),
 }
-SINCE: Final = {"Gelu": 20}
-"""The first opset of an operation, where that is above the lowest that is written."""

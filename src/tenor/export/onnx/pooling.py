@@ -52,7 +52,7 @@ def mean(node: Node) -> Match | None:
 def _pooled_all(x: Node, *, keep: bool) -> Emit:
     def emit(w: Writer) -> str:
         made = w.op("GlobalAveragePool", [w.value(x)])
-        return made if keep else w.op("Flatten", [made], axis=1)
+        return made if keep else w.op("Flatten", [w.rounded(made)], axis=1)
 
     return emit
 
