@@ -16,8 +16,6 @@ from tenor.ir import op as ops
 from tenor.ir.node import size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from tenor.export.source import Source
     from tenor.ir.node import Node
     from tenor.ir.op import Op
@@ -94,23 +92,18 @@ def root(node: Node) -> Node:
     return node
 
 
-def layers(source: Source, fixed: Iterable[Node] = ()) -> list[Layer]:
-    """Return the layers of a source, inputs first, each after those it reads.
-
-    Args:
-        source: A folded source.
-        fixed: Leaves beside its weights whose values are known beforehand.
-    """
-    return _Cut(source, fixed).layers()
+def layers(source: Source) -> list[Layer]:
+    """Return the layers of a folded source, inputs first, each after those it reads."""
+    return _Cut(source).layers()
 
 
 class _Cut:
     """A graph being cut into layers."""
 
-    def __init__(self, source: Source, fixed: Iterable[Node]) -> None:
+    def __init__(self, source: Source) -> None:
         self.source, self.graph = source, source.graph
         self.names = {leaf: name for name, leaf in source.leaves.items()}
-        self.known = {*self.names, *fixed}
+        self.known = set(self.names)
         self.place = {node: at for at, node in enumerate(self.graph.nodes)}
         self.users: dict[Node, list[Node]] = {node: [] for node in self.graph.nodes}
         self.ends = set(self.graph.outputs)
