@@ -56,3 +56,36 @@ def test_a_value_read_twice_is_not_folded_away(tmp_path):
     wanted = model(tn.tensor(x))
     for name, value in zip(small.outputs, after, strict=True):
         np.testing.assert_allclose(value, wanted[name].detach().numpy(), atol=1e-6, err_msg=name)
+
+
+def test_a_weight_that_is_rounded_while_trained_is_worked_out():
+    import tenor as tn
+
+    model = tn.nn.Sequential(tn.nn.Conv2d(2, 3, 3), tn.nn.BatchNorm2d(3), tn.nn.Linear(4, 5))
+    ready = tn.ao.quantization.prepare_qat(model)
+    rows = np.random.default_rng(0).standard_normal((2, 2, 6, 6)).astype(np.float32)
+    ready(tn.tensor(rows))
+    source = folded(source_of(opened(ready, rows), batch=2))
+    counts = Counter(n.op.name for n in source.graph.nodes)
+    assert counts["round"] == 2  # of the results; those of the weights are gone
+    assert counts["add"] == 4  # two biases, two zero points: the norm is in the convolution
+    with tn.no_grad():
+        wanted = ready.eval()(tn.tensor(rows)).numpy()
+    got = reference.run(source.graph, [rows, *source.weights.values()], [])[0]
+    step = ready[2].activation_post_process.scale.item()
+    assert np.abs(got - wanted).max() <= 1.01 * step
+
+
+def test_what_only_numbers_repeat_is_not_stored_large():
+    import tenor as tn
+
+    class Wide(tn.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = tn.nn.Parameter(tn.ones(1, 512)), tn.nn.Parameter(tn.ones(512, 1))
+
+        def forward(self, x):
+            return x + self.a * self.b
+
+    source = folded(source_of(opened(Wide(), np.ones((1, 512, 512), np.float32))))
+    assert max(w.size for w in source.weights.values()) == 512

@@ -1,5 +1,8 @@
 """Schemes of whole models: every value has one, and what they cost is little."""
 
+import io
+import sys
+
 import numpy as np
 import pytest
 
@@ -240,6 +243,26 @@ def test_a_model_of_one_size_takes_several_of_it(tmp_path):
     np.testing.assert_allclose(float(one.scale), 17 / 255, rtol=1e-6)
     with pytest.raises(ShapeError):
         Batches(made, rows[:5])
+
+
+class Terminal(io.StringIO):
+    """Standard error as a terminal."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("patience", [-1.0, 60.0])
+def test_long_work_shows_how_far_it_is_in_a_terminal(patience, monkeypatch):
+    monkeypatch.setattr(running, "PATIENCE", patience)
+    monkeypatch.setattr("sys.stderr", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    seen = list(running.shown(range(5), "calibrating", 5))
+    assert seen == list(range(5))
+    assert ("calibrating" in sys.stderr.getvalue()) == (patience < 0)
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    assert list(running.shown(range(5), "calibrating", 5)) == seen
+    assert sys.stderr.getvalue() == ""
 
 
 # -- weights alone --------------------------------------------------------------------------------

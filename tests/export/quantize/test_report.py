@@ -146,6 +146,32 @@ def test_models(name, tmp_path):
     assert embeddings == wanted.get(name, set())
 
 
+class Answers(nn.Module):
+    """An input, one value twice, and classes."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(3, 2)
+
+    def forward(self, x):
+        y = self.first(x)
+        return {"x": x, "y": y, "again": y, "class": y.argmax(-1)}
+
+
+@pytest.mark.parametrize("model", [Answers(), nn.Flatten(), nn.Identity()])
+def test_answers_that_are_inputs_or_one_value_twice(model):
+    rows = np.random.default_rng(0).standard_normal((10, 3)).astype(np.float32)
+    source = folded(source_of(opened(model, rows), batch=4))
+    found = report(calibrate(source, rows), rows)
+    assert found.outputs[0].error.decibels > 25
+    scale = float(calibrate(source, rows).schemes[next(iter(source.inputs.values()))].scale)
+    assert found.outputs[0].largest <= 0.501 * scale
+    small = report(weights_only(source), rows)
+    assert small.outputs[0].error.noise == 0
+    assert len(small.layers) == (1 if isinstance(model, Answers) else 0)
+    assert small.html().count("<h1>") == 1
+
+
 def test_text_and_page():
     _, rows, source = network()
     found = report(calibrate(source, rows), rows)

@@ -164,6 +164,21 @@ def test_the_record_of_a_trained_model_is_what_it_learnt(float_model):
         np.testing.assert_array_equal(a.zero_point, b.zero_point)
 
 
+@pytest.mark.parametrize(
+    ("method", "agree", "off"),
+    [("minmax", 0.99, 0.02), ("percentile", 0.99, 0.03), ("entropy", 0.96, 0.15)],
+)
+def test_quantising_afterwards_costs_a_good_model_little(float_model, method, agree, off):
+    x, _, rows, labels = tn.data.load_digits()
+    source = of(float_model, rows, batch=90)
+    exact = answers(source, rows)
+    came = answers(simulate(calibrate(source, x[:360], method=method)), rows)
+    assert accuracy(exact, labels) > 0.94
+    assert abs(accuracy(came, labels) - accuracy(exact, labels)) < 0.02
+    assert np.mean(came.argmax(1) == exact.argmax(1)) >= agree
+    assert np.linalg.norm(came - exact) / np.linalg.norm(exact) < off
+
+
 def test_training_recovers_what_quantising_afterwards_loses(float_model):
     x, _, rows, labels = tn.data.load_digits()
     model = copy.deepcopy(float_model)

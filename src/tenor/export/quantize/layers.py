@@ -16,8 +16,6 @@ from tenor.ir import op as ops
 from tenor.ir.node import size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from tenor.export.source import Source
     from tenor.ir.node import Node
     from tenor.ir.op import Op
@@ -59,9 +57,10 @@ class Layer:
     """Operations between two roundings.
 
     Attributes:
-        name: That of its weight without the last part, or the kind and a number.
+        name: That of its weight without the last part, or its kind or operation, and a number.
         kind: "input", "conv", "conv transposed", "matmul", "attention", "embedding", "softmax",
-            "rows" (a norm or the like), "table" (a function of one value), or an operation.
+            "log_softmax", "norm", "rows" (the like of them), "table" (a function of one value),
+            or an operation.
         nodes: Its operations, in the graph's order; an input's leaf alone.
         end: What is rounded.
         weights: Leaves held in eight bits that its product reads.
@@ -93,23 +92,18 @@ def root(node: Node) -> Node:
     return node
 
 
-def layers(source: Source, fixed: Iterable[Node] = ()) -> list[Layer]:
-    """Return the layers of a source, inputs first, each after those it reads.
-
-    Args:
-        source: A folded source.
-        fixed: Leaves beside its weights whose values are known beforehand.
-    """
-    return _Cut(source, fixed).layers()
+def layers(source: Source) -> list[Layer]:
+    """Return the layers of a folded source, inputs first, each after those it reads."""
+    return _Cut(source).layers()
 
 
 class _Cut:
     """A graph being cut into layers."""
 
-    def __init__(self, source: Source, fixed: Iterable[Node]) -> None:
+    def __init__(self, source: Source) -> None:
         self.source, self.graph = source, source.graph
         self.names = {leaf: name for name, leaf in source.leaves.items()}
-        self.known = {*self.names, *fixed}
+        self.known = set(self.names)
         self.place = {node: at for at, node in enumerate(self.graph.nodes)}
         self.users: dict[Node, list[Node]] = {node: [] for node in self.graph.nodes}
         self.ends = set(self.graph.outputs)
@@ -147,7 +141,7 @@ class _Cut:
             return self.made(PRODUCTS[first.op], self.closed(first, {first}, CLIPPING))
         rows = self.row_function(first)
         if rows:
-            return self.made("softmax" if _is_softmax(rows) else "rows", rows)
+            return self.made(_row_kind(rows), rows)
         wide = _sources(first)
         if first.op.family == "elementwise" and len(wide) == 1:
             return self.made("table", self.closed(wide[0], {wide[0]}, None, first))
@@ -161,8 +155,9 @@ class _Cut:
         read += [root(n) for n in nodes if kind == "embedding"]
         held = tuple(dict.fromkeys(x for x in read if x in self.names))
         stem = kind
-        if held:
-            stem = self.names[held[0]].rpartition(".")[0] or self.names[held[0]]
+        named = [*held, *(x for x in map(_leaf, nodes[-1].inputs) if x in self.names)]
+        if named:
+            stem = self.names[named[0]].rpartition(".")[0] or self.names[named[0]]
         elif kind == "table":
             stem = next((n.op.name for n in nodes if n.op in CURVED), nodes[0].op.name)
         at = self.counts[stem] = self.counts.get(stem, 0) + 1
@@ -298,10 +293,15 @@ def _leaf(node: Node) -> Node:
     return node
 
 
-def _is_softmax(nodes: list[Node]) -> bool:
-    """Tell whether rows add up to 1: the last operation is e to something, by its sum."""
+def _row_kind(nodes: list[Node]) -> str:
+    """Return what a function of rows is.
+
+    A softmax ends in e to something, divided by its sum; its logarithm in the sum's logarithm.
+    """
     last = nodes[-1]
-    if last.op is not ops.DIV or last.inputs[0].op is not ops.EXP:
-        return False
-    below = root(last.inputs[1])
-    return below.op is ops.SUM and below.inputs[0] is last.inputs[0]
+    below = root(last.inputs[-1])
+    if last.op is ops.DIV and last.inputs[0].op is ops.EXP and below.op is ops.SUM:
+        return "softmax" if below.inputs[0] is last.inputs[0] else "rows"
+    if last.op is ops.SUB and below.op is ops.LOG:
+        return "log_softmax"
+    return "norm" if any(n.op in (ops.RSQRT, ops.SQRT) for n in nodes) else "rows"

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["BINS", "Histogram", "Observed"]
 
 BINS: Final = 2048
+PIECE: Final = 1 << 18
+"""Values counted at a time, so that what is made on the way stays in the caches."""
 LEAST: Final = -126
 """Two to this is the narrowest bin: float32's least normal number."""
 
@@ -46,8 +48,11 @@ class Histogram:
         while math.floor(high / width) - math.floor(low / width) >= BINS:
             width *= 2.0
         self._widen(width, math.floor(low / width))
-        at = np.floor(values.ravel().astype(np.float64) * (1.0 / width)).astype(np.int64)
-        self.counts += np.bincount(at - self.first, minlength=BINS)
+        flat = values.reshape(-1)
+        for begin in range(0, len(flat), PIECE):
+            scaled = flat[begin : begin + PIECE].astype(np.float64) * (1.0 / width)
+            at = np.floor(scaled).astype(np.int64) - self.first
+            self.counts += np.bincount(at, minlength=BINS)
 
     def _widen(self, width: float, first: int) -> None:
         """Make the bins so wide and begin with that one."""

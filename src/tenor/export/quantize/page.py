@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from tenor.export.quantize.report import Error, LayerReport, OutputReport, Report
 
-__all__ = ["page"]
+__all__ = ["decibels", "how", "page"]
 
 POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
 """The browser itself refuses to fetch anything for the page."""
@@ -45,7 +45,7 @@ def page(report: Report) -> str:
 def _summary(report: Report) -> str:
     saved = 1 - report.bytes_after / report.bytes_before if report.bytes_before else 0.0
     facts = [
-        ("Ranges", f"by {escape(report.method)}"),
+        ("How", escape(how(report.method))),
         ("Rows compared", f"{report.rows:,}"),
         ("Weights", f"{report.bytes_before:,} → {report.bytes_after:,} bytes ({saved:.0%} less)"),
     ]
@@ -138,6 +138,11 @@ def _table(layers: Sequence[LayerReport]) -> str:
     body = "".join(cells("td", [show(layer) for show in COLUMNS.values()]) for layer in layers)
     heads = cells("th", [head.strip() for head in COLUMNS])
     return f'<div class="wide"><table><thead>{heads}</thead><tbody>{body}</tbody></table></div>'
+
+
+def how(method: str) -> str:
+    """Return a method in words."""
+    return "weights alone" if method == "weights" else f"ranges by {method}"
 
 
 def decibels(error: Error) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from tenor.export.quantize.measuring import Measuring
-from tenor.export.quantize.page import page
+from tenor.export.quantize.page import decibels, how, page
 from tenor.export.quantize.scaling import held_weights
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Report:
         head = (f"{'layer':{width}}  {'kind':15}  {'range':>23}  {'alone':>8}  {'through':>8}  "
                 f"{'answers':>8}")  # fmt: skip
         lines = [
-            f"{self.name}: int8 by {self.method}, on {self.rows} rows",
+            f"{self.name}: int8, {how(self.method)}, on {self.rows} rows",
             f"weights: {self.bytes_before:,} -> {self.bytes_after:,} bytes",
             *(_answer(found) for found in self.outputs), "", head,
         ]  # fmt: skip
@@ -146,12 +146,6 @@ class Report:
     def html(self) -> str:
         """Return the report as one page that needs nothing besides itself."""
         return page(self)
-
-
-def decibels(error: Error) -> str:
-    """Return an error as decibels."""
-    value = error.decibels
-    return f"{value:.1f} dB" if math.isfinite(value) else ("exact" if value > 0 else "none")
 
 
 def _answer(found: OutputReport) -> str:
