@@ -20,6 +20,7 @@ Never:  decides what is wrong; that is known where the error is raised.
     ├── OutOfMemoryError   (MemoryError)   values that do not fit in memory
     ├── FormatError        (ValueError)    a file that is not what it says it is
     ├── SaveError          (OSError)       a file that could not be written; the old one stands
+    ├── ExportError        (ValueError)    a model that a format or target cannot hold
     ├── RequestError       (ValueError)    a malformed request to a served model
     └── CompileError                       our own mistake, with the graph that shows it
 """
@@ -41,6 +42,7 @@ __all__ = [
     "AxisError",
     "CompileError",
     "DTypeError",
+    "ExportError",
     "FormatError",
     "GradientError",
     "IndexRangeError",
@@ -174,6 +176,10 @@ class FormatError(TenorError, ValueError):
 
 class SaveError(TenorError, OSError):
     """A file that could not be written; what stood there before still stands."""
+
+
+class ExportError(TenorError, ValueError):
+    """A model that a format or target cannot hold; nothing was written."""
 
 
 class RequestError(TenorError, ValueError):

@@ -1,0 +1,134 @@
+"""A file run by LiteRT on the model's own example rows, and compared with what the model answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tenor.errors import ExportError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from tenor.export.source import Source
+
+    Array = NDArray[Any]
+
+__all__ = ["Runner", "compared", "litert"]
+
+
+def litert() -> Any | None:
+    """Return LiteRT's interpreter module, or None where it is not installed."""
+    try:
+        from ai_edge_litert import interpreter
+    except ImportError:
+        return None
+    return interpreter
+
+
+class Runner:
+    """A file in LiteRT.
+
+    Inputs and outputs are arrays of the model: real numbers where the file has eight bits, and
+    images with channels first where the file has them last.
+    """
+
+    def __init__(self, data: bytes, source: Source) -> None:
+        module = litert()
+        assert module is not None
+        self.source = source
+        try:
+            self._engine = module.Interpreter(model_content=data)
+            self._engine.allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            raise ExportError(
+                "export: LiteRT must take the file.",
+                came=str(error),
+                fix="this is a mistake of the exporter: report it with the model; nothing was "
+                "written",
+            ) from error
+
+    def __call__(self, given: dict[str, Array]) -> dict[str, Array]:
+        """Return the outputs for one batch."""
+        details = self._engine.get_input_details()
+        for name, detail in zip(self.source.inputs, details, strict=True):
+            self._engine.set_tensor(detail["index"], _entering(given[name], detail))
+        self._engine.invoke()
+        found = self._engine.get_output_details()
+        return {
+            name: _leaving(self._engine.get_tensor(detail["index"]), detail)
+            for name, detail in zip(self.source.outputs, found, strict=True)
+        }
+
+
+def _entering(array: Array, detail: dict[str, Any]) -> Array:
+    if array.ndim == 4 and tuple(detail["shape"]) != array.shape:
+        array = array.transpose(0, 2, 3, 1)
+    scale, zero = detail["quantization"]
+    if scale:
+        array = np.clip(np.rint(array / scale) + zero, -128, 127)
+    return np.ascontiguousarray(array.astype(detail["dtype"]))
+
+
+def _leaving(array: Array, detail: dict[str, Any]) -> Array:
+    scale, zero = detail["quantization"]
+    return (array.astype(np.float32) - zero) * np.float32(scale) if scale else array
+
+
+def batches(source: Source) -> Iterator[tuple[dict[str, Array], dict[str, Array], int]]:
+    """Yield the example rows a batch at a time: inputs, answers, and how many rows of them count.
+
+    The last batch is filled up with rows from the beginning.
+    """
+    if not source.rows:
+        return
+    step = source.batch
+    total = max(v.shape[0] for v in source.rows.values()) if step else 1
+    for start in range(0, total, step or 1):
+        places = np.arange(start, start + step) % total if step else np.arange(0)
+        sides = [
+            {name: _rows(side[name], node.shape, places) for name, node in nodes.items()}
+            for side, nodes in ((source.rows, source.inputs), (source.answers, source.outputs))
+        ]
+        yield sides[0], sides[1], min(step, total - start) if step else 1
+
+
+def _rows(array: Array, shape: tuple[int, ...], places: Array) -> Array:
+    """Return the rows of an array that a batch has; all of one that has no rows of its own."""
+    same = array.shape[1:] == shape[1:] and len(places)
+    return array[places] if same and array.shape != shape else array.reshape(shape)
+
+
+def compared(data: bytes, source: Source) -> tuple[float | None, int]:
+    """Run a file on its model's example rows.
+
+    Returns:
+        The largest difference as a part of the largest magnitude, and the number of rows; None and
+        0 where LiteRT is not installed or the model has no example rows.
+
+    Raises:
+        ExportError: LiteRT does not take the file.
+    """
+    if litert() is None or not source.rows:
+        return None, 0
+    run, worst, count = Runner(data, source), 0.0, 0
+    for given, wanted, rows in batches(source):
+        got = run(given)
+        count += rows
+        for name, answer in wanted.items():
+            worst = max(worst, _difference(got[name], answer))
+    return worst, count
+
+
+def _difference(got: Array, wanted: Array) -> float:
+    if wanted.dtype.kind != "f":
+        return float(np.mean(got != wanted)) if wanted.size else 0.0
+    finite = np.isfinite(wanted)
+    if not np.array_equal(np.isfinite(got), finite):
+        return float("inf")
+    far = np.abs(got[finite].astype(np.float64) - wanted[finite])
+    largest = np.abs(wanted[finite]).max(initial=0.0)
+    return float(far.max(initial=0.0) / (largest or 1.0))

@@ -1,0 +1,115 @@
+"""`export_tflite`: a model to a `.tflite` file that was run before it was put in place."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tenor.errors import ArgumentError, ExportError
+from tenor.export.fold import folded
+from tenor.export.source import opened, source_of
+from tenor.export.tflite.check import compared
+from tenor.export.tflite.convert import Form, converted
+from tenor.export.tflite.flatbuffer import flatbuffers
+from tenor.save.atomic import replace_file
+
+if TYPE_CHECKING:
+    from tenor.export.quantize.record import Quantization, Scheme
+    from tenor.export.source import Source
+    from tenor.ir.node import Node
+
+__all__ = ["ALLOWED", "Exported", "export_tflite"]
+
+ALLOWED: Final = 1e-4
+"""How far a float file may be from the model, as a part of the largest magnitude."""
+KINDS: Final = ("float32", "int8")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written.
+
+    Attributes:
+        path: Where it is.
+        bytes: Its size.
+        operators: How many operators of each kind it has.
+        difference: The largest difference from the model on its example rows, as a part of the
+            largest magnitude; None where it was not run.
+        rows: How many rows it was run on: 0 without LiteRT, or without example rows.
+    """
+
+    path: Path
+    bytes: int
+    operators: dict[str, int]
+    difference: float | None
+    rows: int
+
+
+def export_tflite(
+    model: Any,
+    path: str | os.PathLike[str],
+    *,
+    example_inputs: Any = None,
+    signature: str | None = None,
+    batch: int = 1,
+    quantization: Quantization | None = None,
+    channels_last: bool = False,
+    edges: str = "float32",
+    weights: str = "float32",
+) -> Exported:
+    """Write a model as a `.tflite` file, which LiteRT and TensorFlow Lite run.
+
+    Where LiteRT is installed the file is run on the model's example rows first: a float file that
+    differs by more than 1e-4 of the largest magnitude is not written.
+
+    Args:
+        model: A bundle's path, a loaded model, or a module.
+        path: Where to write.
+        example_inputs: What a module is recorded on, as for `save`.
+        signature: Which signature; the model's own by default.
+        batch: The size of dims that may vary.
+        quantization: How values are held in eight bits; None: all is float.
+        channels_last: Whether inputs of four dims are [N, H, W, C] in the file.
+        edges: With a quantization, the dtype of the file's inputs and outputs: "float32" or
+            "int8".
+        weights: Without one, how weights of convolutions and products are held: "float32", or
+            "int8", where LiteRT rounds what meets them as it runs.
+
+    Raises:
+        ExportError: The model has an operation the format has not, or the file does not do what
+            the model does. Nothing was written.
+        ArgumentError: `edges` or `weights` is neither; the quantization is another model's.
+        SaveError: The file could not be written.
+    """
+    for name, given in (("edges", edges), ("weights", weights)):
+        if given not in KINDS:
+            raise ArgumentError(f"export: {name} is 'float32' or 'int8'.", came=repr(given))
+    flatbuffers()
+    source = folded(source_of(opened(model, example_inputs), signature, batch=batch))
+    schemes = {} if quantization is None else _moved(quantization, source)
+    data, operators = converted(source, schemes, Form(channels_last, edges, weights))
+    difference, rows = compared(data, source)
+    if difference is not None and not schemes and weights == "float32" and difference > ALLOWED:
+        raise ExportError(
+            f"export: LiteRT must answer as the model does, within {ALLOWED:g} of the largest "
+            "magnitude.",
+            came=f"{difference:.2g} on {rows} example rows",
+            fix="this is a mistake of the exporter: report it with the model; nothing was written",
+        )
+    replace_file(path, [data])
+    return Exported(Path(path), len(data), operators, difference, rows)
+
+
+def _moved(quantization: Quantization, source: Source) -> dict[Node, Scheme]:
+    """Return the schemes by the nodes of the same graph, perhaps at another batch size."""
+    old, new = quantization.source.graph.nodes, source.graph.nodes
+    if [n.op for n in old] != [n.op for n in new]:
+        raise ArgumentError(
+            "export: the quantization must be of the model that is exported.",
+            came=f"a quantization of {quantization.source.name!r} for {source.name!r}",
+            fix="calibrate this model and signature, and give what came out",
+        )
+    place = dict(zip(old, new, strict=True))
+    return {place[node]: scheme for node, scheme in quantization.schemes.items()}
