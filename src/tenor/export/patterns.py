@@ -422,7 +422,7 @@ def _global(op: Op) -> Callable[[Node, _Match], Attrs | None]:
     """Return a matcher of a reduction dim by dim, as adaptive pooling to one element is written."""
 
     def matcher(node: Node, match: _Match) -> Attrs | None:
-        lead, at, divided = node.shape[:2], node, 1.0
+        lead, at, divided, reduced = node.shape[:2], node, 1.0, False
         covered: list[Node] = []
         found: Node | None = None
         while at.op in (ops.RESHAPE, op) or (op is ops.SUM and at.op is ops.DIV):
@@ -431,7 +431,7 @@ def _global(op: Op) -> Callable[[Node, _Match], Attrs | None]:
                 break
             if at.op is ops.DIV:
                 divided *= _literal(at.inputs[1])
-            reduced, at = at.op is op, at.inputs[0]
+            reduced, at = reduced or at.op is op, at.inputs[0]
             whole = len(at.shape) > 2 and at.shape[:2] == lead and at.op is not ops.UNFOLD
             if whole and reduced and (op is ops.MAX or divided == math.prod(at.shape[2:])):
                 found, match.nodes = at, list(covered)

@@ -70,7 +70,7 @@ def _entering(array: Array, detail: dict[str, Any]) -> Array:
     scale, zero = detail["quantization"]
     if scale:
         array = np.clip(np.rint(array / scale) + zero, -128, 127)
-    return np.ascontiguousarray(array.astype(detail["dtype"]))
+    return np.array(array, detail["dtype"], order="C")
 
 
 def _leaving(array: Array, detail: dict[str, Any]) -> Array:

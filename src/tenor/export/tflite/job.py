@@ -83,7 +83,10 @@ class Job:
             return None
         if not all(x in writer.schemes or writer.in_eight(x) for x in real):
             return None
-        return writer.schemes.get(self.node) if isinstance(rule, str) else rule
+        asked = writer.schemes.get(self.node)
+        if isinstance(rule, str) or asked is None:
+            return asked
+        return rule if lowest(rule) <= lowest(asked) + float(asked.scale.max()) else None
 
     # -- operands ---------------------------------------------------------------------------
     def x(self, at: int = 0) -> Value:
@@ -147,6 +150,11 @@ class Job:
     def refuse(self, why: str, instead: str) -> Exception:
         """Return the error for a layer that cannot be written."""
         return refused(self.node, why, instead)
+
+
+def lowest(scheme: Scheme) -> float:
+    """Return the lowest number a scheme can hold."""
+    return float((-128 - scheme.zero_point.min()) * scheme.scale.max())
 
 
 def done(writer: Writer, layer: Layer, row: Row) -> None:

@@ -152,10 +152,16 @@ def _slice_update(job: Job) -> Value:
         for a, n, step in zip(job.attr("starts"), value.shape, job.attr("steps"), strict=True)
     ))  # fmt: skip
     grid[index] = part
+    return _merged(job, x, value, grid)
+
+
+def _merged(job: Job, x: Value, value: Value, places: NDArray[np.int64]) -> Value:
+    """Return what stands at places of the elements of x and then those of value."""
     flat = [job.writer.reshape(v, (int(np.prod(v.shape)),)) for v in (x, value)]
-    both = job.part("CONCATENATION", flat, (grid.size + part.size,), axis=0)
-    places = job.writer.constant(grid.reshape(-1), dt.int32)
-    picked = job.part("GATHER", [both, places], (grid.size,), axis=0, batch_dims=0)
+    total = sum(v.shape[0] for v in flat)
+    both = job.part("CONCATENATION", flat, (total,), axis=0)
+    index = job.writer.constant(places.reshape(-1), dt.int32)
+    picked = job.part("GATHER", [both, index], (places.size,), axis=0, batch_dims=0)
     return job.writer.reshape(picked, job.node.shape)
 
 
@@ -196,15 +202,32 @@ def _narrow(job: Job, index: Value) -> Value:
                          out_type=TYPES[dt.int32])  # fmt: skip
 
 
-def _added(job: Job) -> None:
-    if job.attr("mode") != "add":
-        raise job.refuse("a .tflite file adds at indices, and sets nothing at them.",
+def _set(job: Job) -> Value | None:
+    """Write what sets elements at indices that are known; None where elements are added."""
+    if job.attr("mode") == "add":
+        return None
+    index = job.writer.known(job.layer.inputs[1])
+    if index is None:
+        raise job.refuse("a .tflite file sets nothing at indices that are computed.",
                          "use index_add, scatter_add, or where() with a mask")  # fmt: skip
+    x, source, dim = job.x(0), job.x(2), job.attr("dim")
+    grid = np.arange(int(np.prod(x.shape))).reshape(x.shape)
+    part = grid.size + np.arange(int(np.prod(source.shape))).reshape(source.shape)
+    if job.layer.kind == "put":
+        rows = np.moveaxis(grid, dim, 0)
+        lead = np.moveaxis(part, range(dim, dim + index.ndim), range(index.ndim))
+        for i, row in zip(index.reshape(-1), lead.reshape(-1, *rows.shape[1:]), strict=True):
+            rows[i] = row
+    else:
+        for at in np.ndindex(index.shape):
+            grid[(*at[:dim], index[at], *at[dim + 1 :])] = part[at]
+    return _merged(job, x, source, grid)
 
 
 def _put(job: Job) -> Value:
     """Add rows at indices: they are scattered into zeros, which are added."""
-    _added(job)
+    if (made := _set(job)) is not None:
+        return made
     x, index, source = job.x(0), _narrow(job, job.writer.get(job.layer.inputs[1])), job.x(2)
     dim, rank = job.attr("dim"), len(index.shape)
     count = int(np.prod(index.shape))
@@ -219,7 +242,8 @@ def _put(job: Job) -> Value:
 
 
 def _put_along(job: Job) -> Value:
-    _added(job)
+    if (made := _set(job)) is not None:
+        return made
     x, index, source = job.x(0), _narrow(job, job.writer.get(job.layer.inputs[1])), job.x(2)
     places = _coordinates(job, index, x.shape, job.attr("dim"))
     ints = job.writer.ints(x.shape)

@@ -171,7 +171,10 @@ def _cast(job: Job) -> Value:
     x, target = job.operand(0), job.node.dtype
     if target not in TYPES:
         raise job.refuse(f"a .tflite file has no {target.name} here.", "cast to float32 or int32")
-    if target is dt.bool_:  # a cast to bool looks at the integer part in some versions
+    if target is dt.bool_ and x.dtype is not dt.bool_:  # a cast would look at the integer part
+        if x.dtype in (dt.int8, dt.uint8):  # comparing takes these for quantised numbers
+            x = job.writer.op("CAST", [x], x.shape, dt.int32, in_type=TYPES[x.dtype],
+                              out_type=TYPES[dt.int32])  # fmt: skip
         return job.out("NOT_EQUAL", [x, job.writer.scalar(0, x.dtype)])
     return job.out("CAST", [x], in_type=TYPES[x.dtype], out_type=TYPES[target])
 

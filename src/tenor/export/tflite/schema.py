@@ -123,7 +123,7 @@ ACTIVATION: Final = {"": 0, "relu": 1, "relu6": 3}
 FIRST: Final = {
     "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "REDUCE_PROD": 1, "NEG": 1,
     "CUMSUM": 1, "SELECT_V2": 1, "SIGN": 1, "QUANTIZE": 1, "LEAKY_RELU": 1, "HARD_SWISH": 1,
-    "ELU": 1, "GELU": 1, "GATHER_ND": 1, "SCATTER_ND": 1, "RESHAPE": 1, "BROADCAST_TO": 1,
+    "ELU": 1, "GELU": 1, "GATHER_ND": 1, "SCATTER_ND": 1, "RESHAPE": 1, "BROADCAST_TO": 2,
     "CAST": 1, "LOGICAL_OR": 1, "RIGHT_SHIFT": 1, "BITWISE_XOR": 1, "FLOOR_MOD": 2, "FLOOR_DIV": 3,
 }  # fmt: skip
 """The version that knows int8, where it is not 2."""
@@ -140,17 +140,17 @@ RANKS: Final = {
 
 def version(name: str, dtype: DType, rank: int) -> int:
     """Return an operator's version for operands of a dtype and number of dims."""
-    found = 1
+    found = 2 if name == "BROADCAST_TO" else 1
     if dtype is dt.int8:
         found = FIRST.get(name, 2)
     elif dtype is dt.int64:
-        found = WIDE.get(name, 1)
+        found = WIDE.get(name, found)
     elif dtype is dt.bool_:
-        found = BOOLS.get(name, 1)
+        found = BOOLS.get(name, found)
     elif dtype is dt.float32 and name == "FLOOR_DIV":
         found = 2
     elif dtype is dt.int32:
-        found = {"ABS": 5, "SIGN": 2}.get(name, 1)
+        found = {"ABS": 5, "SIGN": 2}.get(name, found)
     if name == "TRANSPOSE" and rank > 5:
         return 6
     return max(found, RANKS.get(name, 1)) if rank > 4 else found

@@ -74,12 +74,11 @@ class _Weight:
         """
         job, array = self.job, self.array
         if array is None:
-            weight = job.writer.transpose(job.writer.get(self.node), self.dims)
-            return [weight, self._real_bias(count, first)]
+            return [self._computed(), self._real_bias(count, first)]
         array = np.asarray(array, np.float32)
         if change is not None:
             array = change(array)
-        name = self.job.writer._names.get(self.node, "")
+        name = job.writer.name_of(self.node)
         eight = job.eight or (job.writer.hybrid and job.rank <= 4)
         if not eight:
             weight = job.writer.constant(array.transpose(self.dims), dt.float32, name=name)
@@ -94,13 +93,23 @@ class _Weight:
             return [weight, self._real_bias(count, first)]
         return [weight, self._stored_bias(scale, bias)]
 
+    def _computed(self) -> Value:
+        """Return a weight that is worked out at run time; one of a line gets a height of 1."""
+        writer, rank = self.job.writer, len(self.node.shape)
+        if rank == len(self.dims):
+            return writer.transpose(writer.get(self.node), self.dims)
+        dims = [d - (d > 2) for d in self.dims if d != 2]
+        value = writer.transpose(writer.get(self.node), dims)
+        at = self.dims.index(2)
+        return writer.reshape(value, (*value.shape[:at], 1, *value.shape[at:]))
+
     def _real_bias(self, count: int, first: int) -> Value:
         writer = self.job.writer
         if self.bias_node is None:
             return writer.constant(np.zeros(count, np.float32), dt.float32)
         if self.bias is None:
             return writer.reshape(writer.get(self.bias_node), (count,))
-        name = writer._names.get(self.bias_node, "")
+        name = writer.name_of(self.bias_node)
         part = self.bias.reshape(-1)[first : first + count]
         return writer.constant(part, dt.float32, name=name)
 
@@ -196,9 +205,6 @@ def _conv2d(job: Job, name: str, dims: tuple[int, ...]) -> Value:
     rows = list(zip(kernel, stride, dilation, strict=True))
     x, padding = _padded(job, plane.x, pads, rows)
     weight = _Weight(job, 0, dims)
-    if weight.array is None and plane.line:
-        raise job.refuse("a .tflite file has no 1-d convolution with a computed weight.",
-                         "use Conv2d with a kernel of height 1")  # fmt: skip
     inputs = [x, *weight.written(count, change=plane.array)]
     options: dict[str, Any] = {"multiplier": count // groups} if name[0] == "D" else {}
     hybrid = job.writer.hybrid and not job.eight
@@ -237,8 +243,9 @@ def _transposed(job: Job) -> Value:
     plane = _Plane(job, job.x())
     weight, groups = _Weight(job, 1, (1, 2, 3, 0)), job.attr("groups")
     dilation = plane.of(job.attr("dilation"), 1)
-    if weight.array is None and (plane.line or groups > 1 or max(dilation) > 1):
-        raise job.refuse("a .tflite file has transposed convolutions of known weights.",
+    if weight.array is None and (groups > 1 or max(dilation) > 1):
+        raise job.refuse("a .tflite file has no groups and no dilation in a transposed "
+                         "convolution of a computed weight.",
                          "use a parameter or buffer as the weight")  # fmt: skip
     fused = weight.bias is not None and not _short(job)
     made = [_group(job, plane, weight, g, dilation, fused=fused) for g in range(groups)]

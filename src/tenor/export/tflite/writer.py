@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from tenor.compiler.emit import reference
 from tenor.errors import ExportError
 from tenor.export.quantize.record import Scheme
 from tenor.export.tflite.flatbuffer import encoded
 from tenor.export.tflite.schema import ACTIVATION, CODES, PADDING, TYPES, version
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
+from tenor.ir.node import Graph, Node, size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,16 +28,15 @@ if TYPE_CHECKING:
 
     from tenor.export.source import Source
     from tenor.ir.dtype import DType
-    from tenor.ir.node import Node
 
     Array = NDArray[Any]
 
 __all__ = ["Value", "Writer", "fitted", "moved", "refused", "to_last", "to_plain"]
 
+WORKED_OUT: Final = 1 << 16
+"""Elements up to which a value that is known is worked out here."""
 DEPRECATED: Final = 127
 """Where an operator's number does not fit in the byte older readers look at."""
-SHARED: Final = 4096
-"""Bytes up to which equal constants are kept once."""
 
 
 def refused(node: Node, why: str, instead: str) -> ExportError:
@@ -112,7 +113,7 @@ class Writer:
         self._data: dict[int, Array] = {}
         self._made_by: dict[int, _Operator] = {}
         self._shared: dict[Any, Value] = {}
-        self._known: dict[Node, Array] = {
+        self._known: dict[Node, Array | None] = {
             leaf: source.weights[name] for name, leaf in source.leaves.items()
         }
         self._names = {leaf: name for name, leaf in source.leaves.items()}
@@ -139,17 +140,15 @@ class Writer:
     def constant(
         self, array: Array, dtype: DType, scheme: Scheme | None = None, name: str = "", axis: int = 0
     ) -> Value:
-        """Return a tensor of known elements."""
+        """Return a tensor of known elements; equal ones are there once."""
         array = np.ascontiguousarray(array, dtype.numpy).reshape(np.shape(array))
         raw = array.tobytes()
         scales = None if scheme is None else (scheme.scale.tobytes(), scheme.zero_point.tobytes())
         key = (dtype.name, array.shape, raw, scales, axis)
-        if len(raw) > SHARED or key not in self._shared:
+        if key not in self._shared:
             label = name or f"constant_{len(self._tensors)}"
             made = self.tensor(label, array.shape, dtype, scheme, axis)
             self._data[made.index] = np.frombuffer(raw, np.uint8)
-            if len(raw) > SHARED:
-                return made
             self._shared[key] = made
         return self._shared[key]
 
@@ -205,21 +204,27 @@ class Writer:
             return self.reshape(x, shape)
         return self.op("TRANSPOSE", [x, self.ints(dims)], shape, scheme=x.scheme)
 
+    def name_of(self, node: Node | None) -> str:
+        """Return a weight's name; "" for any other value."""
+        return self._names.get(node, "") if node is not None else ""
+
     # -- values of nodes --------------------------------------------------------------------
     def known(self, node: Node) -> Array | None:
         """Return a node's elements where nothing given at run time decides them."""
-        found = self._known.get(node)
-        if found is None:
-            if node.op is ops.CONST:
-                found = np.array(node.attrs[0], node.dtype.numpy)
-            elif node.op is ops.IOTA:
-                found = np.arange(node.shape[0]).astype(node.dtype.numpy)
-            elif node.op is ops.EXPAND:
-                inner = self.known(node.inputs[0])
-                found = None if inner is None else np.broadcast_to(inner, node.shape)
-            if found is not None:
-                self._known[node] = found
-        return found
+        if node not in self._known:
+            self._known[node] = self._decided(node)
+        return self._known[node]
+
+    def _decided(self, node: Node) -> Array | None:
+        if node.op.family == "parameter":
+            return None
+        given = [self.known(x) for x in node.inputs]
+        made_of = [x.size for x in given if x is not None]
+        if len(made_of) < len(given) or size(node.shape) > max(WORKED_OUT, *made_of, 0):
+            return None
+        leaves = [Node(ops.LEAF, (), (x.shape, x.dtype), x.shape, x.dtype) for x in node.inputs]
+        last = Node(node.op, tuple(leaves), node.attrs, node.shape, node.dtype)
+        return reference.run(Graph([*leaves, last], [last]), given, [])[0]
 
     def bind(self, node: Node, value: Value, *, last: bool) -> None:
         """Note a form that a node's value is there in."""
@@ -257,7 +262,7 @@ class Writer:
     def _fixed(self, node: Node, array: Array, *, last: bool, eight: bool) -> Value:
         if last:
             array = array.transpose(to_last(array.ndim))
-        return self.number(array, node.dtype, eight=eight, name=self._names.get(node, ""))
+        return self.number(array, node.dtype, eight=eight, name=self.name_of(node))
 
     def number(self, array: Array, dtype: DType, *, eight: bool, name: str = "") -> Value:
         """Return known numbers as a tensor, real or in eight bits."""
