@@ -1,7 +1,8 @@
-"""A file run by LiteRT on the model's own example rows, and compared with what the model answers."""
+"""A file run by LiteRT on the model's example rows, and compared with what the model answers."""
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,10 +24,9 @@ __all__ = ["Runner", "compared", "litert"]
 def litert() -> Any | None:
     """Return LiteRT's interpreter module, or None where it is not installed."""
     try:
-        from ai_edge_litert import interpreter
+        return importlib.import_module("ai_edge_litert.interpreter")
     except ImportError:
         return None
-    return interpreter
 
 
 class Runner:

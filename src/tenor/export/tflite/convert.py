@@ -86,5 +86,5 @@ def _given(writer: Writer, name: str, node: Node, form: Form) -> Value:
 
 def _wanted(writer: Writer, node: Node, form: Form) -> Value:
     """Return an output's tensor."""
-    held = node.dtype is dt.float32 and (writer.in_eight(node) or node in writer.schemes)
-    return writer.get(node, eight=form.edges == "int8" and held is not None and bool(held))
+    held = node in writer.schemes or writer.in_eight(node) is not None
+    return writer.get(node, eight=form.edges == "int8" and node.dtype is dt.float32 and held)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +15,8 @@ from tenor.export.tflite.flatbuffer import flatbuffers
 from tenor.save.atomic import replace_file
 
 if TYPE_CHECKING:
+    import os
+
     from tenor.export.quantize.record import Quantization, Scheme
     from tenor.export.source import Source
     from tenor.ir.node import Node

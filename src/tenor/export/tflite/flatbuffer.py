@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -31,14 +32,13 @@ def flatbuffers() -> Any:
         ExportError: It is not installed.
     """
     try:
-        import flatbuffers as module
+        return importlib.import_module("flatbuffers")
     except ImportError:
         raise ExportError(
             "export: a .tflite file is written with the flatbuffers package.",
             came="flatbuffers is not installed",
             fix="pip install flatbuffers",
         ) from None
-    return module
 
 
 def encoded(table: str, values: dict[str, Any]) -> bytes:

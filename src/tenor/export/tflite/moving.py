@@ -121,9 +121,7 @@ def _fold(job: Job) -> Value:
     fit, size = x.shape[dim : dim + 2]
     x = job.writer.reshape(x, (*x.shape[:dim], fit * size, *x.shape[dim + 2 :]))
     places = _contributions(job, fit, size)
-    zero = job.writer.constant(
-        np.zeros((*x.shape[:dim], 1, *x.shape[dim + 1 :])), job.node.dtype
-    )
+    zero = job.writer.constant(np.zeros((*x.shape[:dim], 1, *x.shape[dim + 1 :])), job.node.dtype)
     shape = (*x.shape[:dim], fit * size + 1, *x.shape[dim + 1 :])
     x = job.part("CONCATENATION", [x, zero], shape, axis=dim)
     wide = (*x.shape[:dim], *places.shape, *x.shape[dim + 1 :])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from tenor.export.quantize.record import Scheme
 from tenor.export.tflite.job import FLOAT, MANY, NUMBERS, Job, Row
 from tenor.export.tflite.schema import TYPES
+from tenor.export.tflite.writer import one_scale
 from tenor.ir import dtype as dt
 
 if TYPE_CHECKING:
@@ -22,14 +22,10 @@ BOTH: Final = (*NUMBERS, dt.bool_)
 WHOLE: Final = (dt.int32, dt.int64)
 
 
-def _fixed(scale: float, zero: int) -> Scheme:
-    return Scheme(np.float32([scale]), np.int32([zero]))
-
-
-UNIT: Final = _fixed(1 / 256, -128)
+UNIT: Final = one_scale(1 / 256, -128)
 """What results between 0 and 1 are held by: the format prescribes it."""
-TANH: Final = _fixed(1 / 128, 0)
-LOGS: Final = _fixed(16 / 256, 127)
+TANH: Final = one_scale(1 / 128, 0)
+LOGS: Final = one_scale(16 / 256, 127)
 
 
 class Maths:
@@ -38,7 +34,7 @@ class Maths:
     def __init__(self, job: Job, shape: tuple[int, ...] | None = None) -> None:
         self.writer, self.shape = job.writer, job.shape if shape is None else shape
 
-    def __call__(self, name: str, *inputs: Value | float, **options: object) -> Value:
+    def __call__(self, name: str, *inputs: Value | float, **options: Any) -> Value:
         """Add an operator; numbers are constants of the dtype of the operands beside them."""
         dtype = next(x.dtype for x in inputs if not isinstance(x, (int, float)))
         made = [self.writer.scalar(x, dtype) if isinstance(x, (int, float)) else x for x in inputs]
@@ -213,7 +209,7 @@ def _same(job: Job) -> Value:
 
 
 # -- along one dim --------------------------------------------------------------------------------
-def _last_dim(name: str, **options: object) -> Callable[[Job], Value]:
+def _last_dim(name: str, **options: Any) -> Callable[[Job], Value]:
     """Return how an operator along the last dim is written, for any dim."""
 
     def write(job: Job) -> Value:

@@ -1,26 +1,28 @@
-"""Every kind of layer that can be written, one row each; and every primitive that cannot, and why."""
+"""Every kind of layer that can be written, one row each; every primitive that cannot, and why."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from tenor.errors import ExportError
-from tenor.export.patterns import Layer
-from tenor.export.tflite.job import Row
 from tenor.export.tflite.moving import MOVING
 from tenor.export.tflite.pointwise import LAST_DIM, POINTWISE
 from tenor.export.tflite.spatial import SPATIAL
 from tenor.export.tflite.writer import refused
 
-__all__ = ["GIVEN", "MISSING", "ROWS", "row_of"]
+if TYPE_CHECKING:
+    from tenor.errors import ExportError
+    from tenor.export.patterns import Layer
+    from tenor.export.tflite.job import Row
+
+__all__ = ["GIVEN", "MISSING", "PATTERNED", "ROWS", "row_of"]
 
 ROWS: Final[dict[str, Row]] = {**SPATIAL, **POINTWISE, **LAST_DIM, **MOVING}
 
 GIVEN: Final = ("leaf", "const", "iota")
 """Primitives that become inputs or constants of the file."""
 
-PATTERNED: Final = ("conv", "conv_input")
-"""Primitives that a pattern always makes a layer of, where they are of a float dtype."""
+PATTERNED: Final = {"conv": "conv", "conv_input": "transposed"}
+"""Primitives that a pattern makes a layer of, by the layer's kind."""
 
 MISSING: Final = {
     "scalar": (

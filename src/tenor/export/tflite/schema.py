@@ -25,7 +25,9 @@ def _fields(text: str) -> dict[str, tuple[int, str]]:
     return {row[0]: (i, row[1]) for i, row in enumerate(rows) if row[0] != "-"}
 
 
-POOL: Final = "padding:i8 stride_w:i32 stride_h:i32 filter_width:i32 filter_height:i32 activation:i8"
+POOL: Final = (
+    "padding:i8 stride_w:i32 stride_h:i32 filter_width:i32 filter_height:i32 activation:i8"
+)
 TABLES: Final = {
     name: _fields(text)
     for name, text in {

@@ -25,6 +25,8 @@ __all__ = ["SPATIAL", "gathered"]
 
 Pads = tuple[tuple[int, int], ...]
 LARGEST_BIAS: Final = 1 << 30
+HYBRID: Final = ("conv", "linear")
+"""Layers whose weights may be in eight bits though all else is float: the large ones."""
 
 
 # -- weights --------------------------------------------------------------------------------------
@@ -58,6 +60,10 @@ class _Weight:
         self.array = writer.known(self.node)
         self.bias_node = inputs[2] if len(inputs) > 2 else None
         self.bias = writer.known(self.bias_node) if self.bias_node is not None else None
+        large = job.layer.kind in HYBRID and job.layer.attrs.get("groups", 1) == 1
+        self.hybrid = (
+            writer.hybrid and large and job.rank <= 4 and not job.eight and self.array is not None
+        )
         self.come = 1.0
         if job.eight:
             scheme = writer.get(inputs[0], last=job.last, eight=True).scheme
@@ -79,8 +85,7 @@ class _Weight:
         if change is not None:
             array = change(array)
         name = job.writer.name_of(self.node)
-        eight = job.eight or (job.writer.hybrid and job.rank <= 4)
-        if not eight:
+        if not (job.eight or self.hybrid):
             weight = job.writer.constant(array.transpose(self.dims), dt.float32, name=name)
             return [weight, self._real_bias(count, first)]
         bias = None if self.bias is None else self.bias.reshape(-1)[first : first + count]
@@ -207,9 +212,9 @@ def _conv2d(job: Job, name: str, dims: tuple[int, ...]) -> Value:
     weight = _Weight(job, 0, dims)
     inputs = [x, *weight.written(count, change=plane.array)]
     options: dict[str, Any] = {"multiplier": count // groups} if name[0] == "D" else {}
-    hybrid = job.writer.hybrid and not job.eight
-    least = (6 if hybrid else 2 if max(dilation) > 1 else 1) if name[0] == "D" else (
-        6 if groups > 1 else 5 if hybrid else 1)  # fmt: skip
+    least = 6 if groups > 1 else 5 if weight.hybrid else 1
+    if name[0] == "D":
+        least = 2 if max(dilation) > 1 else 1
     shape = [x.shape[0], *(windows(n, *row) for n, row in zip(x.shape[1:3], rows, strict=True))]
     if padding == "SAME":
         shape[1:] = [-(-n // row[1]) for n, row in zip(x.shape[1:3], rows, strict=True)]
@@ -274,8 +279,8 @@ def _group(
     job: Job, plane: _Plane, weight: _Weight, g: int, dilation: tuple[int, ...], *, fused: bool
 ) -> Value:
     x, stride, groups = plane.x, plane.of(job.attr("stride"), 1), job.attr("groups")
-    span = plane.of([(k - 1) * d + 1 for k, d in zip(job.layer.inputs[1].shape[2:],
-                                                     job.attr("dilation"), strict=True)], 1)  # fmt: skip
+    size = plane.of(job.layer.inputs[1].shape[2:], 1)
+    span = [(k - 1) * d + 1 for k, d in zip(size, dilation, strict=True)]
     come, go = x.shape[3] // groups, job.node.shape[1] // groups
     if groups > 1:
         begin = job.writer.ints((0, 0, 0, g * come))
@@ -343,10 +348,9 @@ def _linear(job: Job) -> Value:
         x = job.x()
     x = writer.reshape(x, (int(np.prod(x.shape)) // come, come))
     inputs = [x, *weight.written(go, change=change)]
-    hybrid = writer.hybrid and not job.eight and weight.array is not None
     made = _sized(
-        job, "FULLY_CONNECTED", inputs, (x.shape[0], go), at_least=12 if hybrid else 1,
-        activation=job.activation, keep_num_dims=False, asymmetric=hybrid,
+        job, "FULLY_CONNECTED", inputs, (x.shape[0], go), at_least=12 if weight.hybrid else 1,
+        activation=job.activation, keep_num_dims=False, asymmetric=weight.hybrid,
     )  # fmt: skip
     return writer.reshape(made, job.node.shape)
 

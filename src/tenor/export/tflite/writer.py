@@ -1,4 +1,4 @@
-"""What is being written: tensors, constants and operators, and in which forms a node's value is held.
+"""What is being written: tensors, constants and operators, and the forms a value is held in.
 
 A value may be held plain (Tenor's order of dims) or channels last, as real numbers or in eight
 bits. `get` gives the form that is asked for and converts from one that is there, once. What nobody
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-__all__ = ["Value", "Writer", "fitted", "moved", "refused", "to_last", "to_plain"]
+__all__ = ["Value", "Writer", "fitted", "moved", "one_scale", "refused", "to_last", "to_plain"]
 
 WORKED_OUT: Final = 1 << 16
 """Elements up to which a value that is known is worked out here."""
@@ -69,9 +69,14 @@ def fitted(array: Array) -> Scheme:
     low, high = min(float(array.min()), 0.0), max(float(array.max()), 0.0)
     if array.size == 1 or low == high:
         scale = max(abs(low), abs(high)) / 127 or 1.0
-        return Scheme(np.float32([scale]), np.int32([0]))
+        return one_scale(scale, 0)
     scale = (high - low) / 255
-    return Scheme(np.float32([scale]), np.int32([round(-128 - low / scale)]))
+    return one_scale(scale, round(-128 - low / scale))
+
+
+def one_scale(scale: float, zero: int) -> Scheme:
+    """Return a scheme whose elements share one scale."""
+    return Scheme(np.array([scale], np.float32), np.array([zero], np.int32))
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,9 @@ class Writer:
         hybrid: Whether weights are held in eight bits though everything else is float.
     """
 
-    def __init__(self, source: Source, schemes: dict[Node, Scheme], *, hybrid: bool = False):
+    def __init__(
+        self, source: Source, schemes: dict[Node, Scheme], *, hybrid: bool = False
+    ) -> None:
         self.source, self.schemes, self.hybrid = source, schemes, hybrid
         self.held: dict[Node, dict[tuple[bool, bool], Value]] = {}
         self.flat: dict[Node, tuple[Value, Node]] = {}
@@ -138,7 +145,12 @@ class Writer:
         return Value(len(self._tensors) - 1, shape, dtype, scheme)
 
     def constant(
-        self, array: Array, dtype: DType, scheme: Scheme | None = None, name: str = "", axis: int = 0
+        self,
+        array: Array,
+        dtype: DType,
+        scheme: Scheme | None = None,
+        name: str = "",
+        axis: int = 0,
     ) -> Value:
         """Return a tensor of known elements; equal ones are there once."""
         array = np.ascontiguousarray(array, dtype.numpy).reshape(np.shape(array))
@@ -218,9 +230,9 @@ class Writer:
     def _decided(self, node: Node) -> Array | None:
         if node.op.family == "parameter":
             return None
-        given = [self.known(x) for x in node.inputs]
-        made_of = [x.size for x in given if x is not None]
-        if len(made_of) < len(given) or size(node.shape) > max(WORKED_OUT, *made_of, 0):
+        given = [array for x in node.inputs if (array := self.known(x)) is not None]
+        largest = max(WORKED_OUT, *(x.size for x in given), 0)
+        if len(given) < len(node.inputs) or size(node.shape) > largest:
             return None
         leaves = [Node(ops.LEAF, (), (x.shape, x.dtype), x.shape, x.dtype) for x in node.inputs]
         last = Node(node.op, tuple(leaves), node.attrs, node.shape, node.dtype)
@@ -324,7 +336,8 @@ class Writer:
         used = [v for o in self.operators for v in (*o.inputs, *o.outputs)]
         indices = sorted({v.index for v in (*inputs.values(), *outputs.values(), *used)})
         place = {index: i for i, index in enumerate(indices)}
-        tensors, buffers = [], [{}]
+        tensors: list[dict[str, Any]] = []
+        buffers: list[dict[str, Any]] = [{}]  # the first stands for none
         for index in indices:
             row = dict(self._tensors[index])
             if index in self._data:
