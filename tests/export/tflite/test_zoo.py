@@ -1,0 +1,131 @@
+"""Every model of the zoo in LiteRT: float within 1e-4, eight bits within what rounding explains."""
+
+import numpy as np
+import pytest
+
+from tenor.export.fold import folded
+from tenor.export.source import opened, source_of
+from tenor.export.tflite import export_tflite
+from tenor.export.tflite.check import Runner
+from tests.export import zoo
+from tests.export.tflite import rounding
+
+pytest.importorskip("ai_edge_litert")
+pytest.importorskip("flatbuffers")
+
+
+def answers(path, source, rows):
+    """Return what LiteRT answers to rows, one after another."""
+    run = Runner(path.read_bytes(), source)
+    made = [
+        run({name: rows[name][i : i + 1] for name in source.inputs})
+        for i in range(len(next(iter(rows.values()))))
+    ]
+    return {name: np.concatenate([m[name] for m in made]) for name in source.outputs}
+
+
+def difference(got, wanted):
+    """Return the largest difference as a part of the largest magnitude."""
+    return max(
+        float(np.abs(got[k] - wanted[k]).max() / np.abs(wanted[k]).max())
+        for k in wanted
+        if wanted[k].dtype.kind == "f"
+    )
+
+
+@pytest.mark.parametrize("name", zoo.ZOO)
+def test_float(name, tmp_path):
+    path, _ = zoo.bundle(name, tmp_path / "m.tnr")
+    made = export_tflite(path, tmp_path / "m.tflite")
+    assert made.rows >= 8
+    assert made.difference < 1e-5
+    assert made.bytes == (tmp_path / "m.tflite").stat().st_size
+    source = source_of(opened(path))
+    got = answers(tmp_path / "m.tflite", source, source.rows)
+    for key, wanted in source.answers.items():
+        scale = np.abs(wanted).max() if wanted.dtype.kind == "f" else 0
+        np.testing.assert_allclose(got[key], wanted, rtol=0, atol=1e-4 * scale, err_msg=key)
+
+
+@pytest.mark.parametrize("name", ["digits", "keywords", "mobilenet", "mlp", "residual", "unet"])
+def test_eight_bits(name, tmp_path):
+    path, _ = zoo.bundle(name, tmp_path / "m.tnr")
+    quantization = rounding.minmax(path)
+    source = quantization.source
+    made = export_tflite(path, tmp_path / "m.tflite", quantization=quantization)
+    rows = {key: value[:4] for key, value in source.rows.items()}
+    wanted = {key: value[:4] for key, value in source.answers.items()}
+    got = answers(tmp_path / "m.tflite", source, rows)
+    ours = difference(got, wanted)
+    expected = difference(rounding.simulated(quantization, rows), wanted)
+    assert ours <= 1.5 * expected + rounding.step(quantization)
+    assert made.difference < 0.03
+    float_bytes = export_tflite(path, tmp_path / "f.tflite").bytes
+    if name in ("keywords", "mobilenet", "mlp"):
+        assert made.bytes < 0.5 * float_bytes
+
+
+@pytest.mark.parametrize("name", ["recurrent", "transformer", "tabular", "sound"])
+def test_eight_bits_where_some_operators_stay_real(name, tmp_path):
+    path, _ = zoo.bundle(name, tmp_path / "m.tnr")
+    quantization = rounding.minmax(path)
+    made = export_tflite(path, tmp_path / "m.tflite", quantization=quantization)
+    source = quantization.source
+    expected = difference(rounding.simulated(quantization, source.rows), source.answers)
+    got = answers(tmp_path / "m.tflite", source, source.rows)
+    assert difference(got, source.answers) <= 1.5 * expected + rounding.step(quantization)
+    assert made.rows == 8
+
+
+def test_edges_in_eight_bits(tmp_path):
+    path, _ = zoo.bundle("digits", tmp_path / "m.tnr")
+    quantization = rounding.minmax(path)
+    real = export_tflite(path, tmp_path / "a.tflite", quantization=quantization)
+    small = export_tflite(path, tmp_path / "b.tflite", quantization=quantization, edges="int8")
+    assert {"QUANTIZE", "DEQUANTIZE"} <= set(real.operators)
+    assert not {"QUANTIZE", "DEQUANTIZE"} & set(small.operators)
+    source = quantization.source
+    a, b = (answers(tmp_path / f, source, source.rows) for f in ("a.tflite", "b.tflite"))
+    np.testing.assert_array_equal(a["output"], b["output"])
+
+
+def test_softmax_has_the_prescribed_scheme(tmp_path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    path, _ = zoo.bundle("digits", tmp_path / "m.tnr")
+    out = tmp_path / "m.tflite"
+    export_tflite(path, out, quantization=rounding.minmax(path), edges="int8")
+    engine = Interpreter(str(out))
+    engine.allocate_tensors()
+    assert engine.get_output_details()[0]["quantization"] == (1 / 256, -128)
+
+
+@pytest.mark.parametrize("name", ["mlp", "keywords", "recurrent"])
+def test_weights_alone_in_eight_bits(name, tmp_path):
+    path, _ = zoo.bundle(name, tmp_path / "m.tnr")
+    small = export_tflite(path, tmp_path / "a.tflite", weights="int8")
+    large = export_tflite(path, tmp_path / "b.tflite")
+    assert small.difference < 0.02
+    assert small.bytes < large.bytes
+
+
+@pytest.mark.parametrize("name", ["residual", "unet"])
+def test_images_with_channels_last(name, tmp_path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    path, _ = zoo.bundle(name, tmp_path / "m.tnr")
+    out = tmp_path / "m.tflite"
+    made = export_tflite(path, out, channels_last=True)
+    assert made.difference < 1e-5
+    engine = Interpreter(str(out))
+    n, c, h, w = folded(source_of(opened(path))).inputs["x"].shape
+    assert tuple(engine.get_input_details()[0]["shape"]) == (n, h, w, c)
+
+
+def test_a_batch_of_another_size(tmp_path):
+    path, _ = zoo.bundle("digits", tmp_path / "m.tnr")
+    quantization = rounding.minmax(path)
+    for given in (None, quantization):
+        made = export_tflite(path, tmp_path / "m.tflite", batch=3, quantization=given)
+        assert made.rows == 8
+        assert made.difference < (1e-5 if given is None else 0.03)
