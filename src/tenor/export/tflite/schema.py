@@ -80,7 +80,7 @@ OPTIONS: Final = {
     "SubOptions": 28, "DivOptions": 29, "StridedSliceOptions": 32, "CastOptions": 37,
     "ArgMaxOptions": 40, "TransposeConvOptions": 49, "ArgMinOptions": 57,
     "LeakyReluOptions": 75, "BatchMatMulOptions": 101, "CumsumOptions": 102,
-    "Conv3DOptions": 105, "GeluOptions": 116,
+    "Conv3DOptions": 106, "GeluOptions": 116,
 }  # fmt: skip
 """The numbers of the union of options."""
 
