@@ -16,8 +16,13 @@ from tenor.ir.node import Graph, Node
 
 CHANNELS = {ops.CONV: 0, ops.CONV_INPUT: 1, ops.MATMUL: 1}
 """The dim of a weight whose indices are output channels."""
-PRESCRIBED = {"softmax": (1 / 256, -128), "sigmoid": (1 / 256, -128), "tanh": (1 / 128, 0)}
+PRESCRIBED = {
+    "softmax": (1 / 256, -128), "sigmoid": (1 / 256, -128), "tanh": (1 / 128, 0),
+    "log_softmax": (16 / 256, 127),
+}  # fmt: skip
 """Scale and zero point of results that the format prescribes."""
+KEPT = ("max_pool", "avg_pool", "reshape")
+"""Layers whose results have their operand's."""
 
 
 def values(source, rows):
@@ -44,7 +49,9 @@ def minmax(model, rows=8):
             if node.op in CHANNELS and node.inputs[1] is leaf:
                 schemes[leaf] = by_channel(source.weights[name], CHANNELS[node.op])
     for layer in layers_of(source):
-        if layer.kind in PRESCRIBED:
+        if layer.kind in KEPT and layer.inputs[0] in schemes:
+            schemes[layer.output] = schemes[layer.inputs[0]]
+        elif layer.kind in PRESCRIBED and low[layer.output] >= -16:
             scale, zero = PRESCRIBED[layer.kind]
             schemes[layer.output] = Scheme(np.float32(scale).reshape(()), np.int32(zero).reshape(()))
     return Quantization(source, schemes)

@@ -107,6 +107,25 @@ def test_after_a_convolution(name):
     exported(Of(FUNCTIONS[name]), image(2, 3, 8, 9))
 
 
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_after_a_convolution_in_eight_bits(name, tmp_path):
+    tn.manual_seed(3)
+    path, x = tmp_path / "m.tnr", image(4, 3, 8, 9)
+    tn.save(Of(FUNCTIONS[name]).eval(), path, example_inputs=x)
+    quantization = rounding.minmax(path, len(x))
+    source = quantization.source
+    made = export_tflite(path, tmp_path / "m.tflite", quantization=quantization)
+    if "argmax" in source.outputs or source.graph.outputs[0].dtype.kind != "float":
+        assert made.difference < 0.1  # of the positions
+        return
+    wanted = rounding.simulated(quantization, source.rows)
+    expected = max(
+        float(np.abs(wanted[key] - answer).max() / np.abs(answer).max())
+        for key, answer in source.answers.items()
+    )
+    assert made.difference <= 1.5 * expected + rounding.step(quantization)
+
+
 @pytest.mark.parametrize(
     ("sizes", "options"),
     [
