@@ -30,7 +30,9 @@ def values(source, rows):
     weights = set(source.leaves.values())
     nodes = [n for n in source.graph.nodes if n.dtype is dt.float32 and n not in weights]
     graph = Graph(source.graph.nodes, nodes)
-    return dict(zip(nodes, reference.run(graph, [*rows, *source.weights.values()], []), strict=True))
+    return dict(
+        zip(nodes, reference.run(graph, [*rows, *source.weights.values()], []), strict=True)
+    )
 
 
 def minmax(model, rows=8):
@@ -53,7 +55,9 @@ def minmax(model, rows=8):
             schemes[layer.output] = schemes[layer.inputs[0]]
         elif layer.kind in PRESCRIBED and low[layer.output] >= -16:
             scale, zero = PRESCRIBED[layer.kind]
-            schemes[layer.output] = Scheme(np.float32(scale).reshape(()), np.int32(zero).reshape(()))
+            schemes[layer.output] = Scheme(
+                np.float32(scale).reshape(()), np.int32(zero).reshape(())
+            )
     return Quantization(source, schemes)
 
 

@@ -35,13 +35,13 @@ def test_our_numbers_are_the_published_ones():
     codes = vars(generated.BuiltinOperator)
     assert {k: v for k, (v, _) in schema.CODES.items()} == {k: codes[k] for k in schema.CODES}
     options = vars(generated.BuiltinOptions)
-    assert schema.OPTIONS == {k: options[k] for k in schema.OPTIONS}
+    assert {k: options[k] for k in schema.OPTIONS} == schema.OPTIONS
     types = vars(generated.TensorType)
     names = {"BOOL": "bool"}
     found = {d.name: n for d, n in schema.TYPES.items()}
     assert found == {names.get(k, k.lower()): v for k, v in types.items()
                      if names.get(k, k.lower()) in found}  # fmt: skip
-    assert schema.PADDING == {k: vars(generated.Padding)[k] for k in schema.PADDING}
+    assert {k: vars(generated.Padding)[k] for k in schema.PADDING} == schema.PADDING
     assert schema.ACTIVATION["relu6"] == generated.ActivationFunctionType.RELU6
 
 
@@ -184,9 +184,7 @@ def test_without_litert_the_file_is_written_and_the_report_says_it_was_not_run(
 def test_another_model_s_quantization(digits, tmp_path):
     path, _ = zoo.bundle("mlp", tmp_path / "m.tnr")
     with pytest.raises(ArgumentError, match="must be of the model"):
-        export_tflite(
-            path, tmp_path / "m.tflite", quantization=rounding.minmax(digits / "m.tnr")
-        )
+        export_tflite(path, tmp_path / "m.tflite", quantization=rounding.minmax(digits / "m.tnr"))
 
 
 def test_arguments(digits, tmp_path):

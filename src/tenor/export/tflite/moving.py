@@ -85,13 +85,29 @@ def _picked(
 
 def _pad(job: Job) -> Value:
     x, value = job.x(), job.attr("value")
-    rows = zip(job.along(job.attr("low")), job.along(job.attr("high")), strict=True)
-    pads = job.writer.constant(np.array(list(rows), np.int32), dt.int32)
+    low, high = job.along(job.attr("low")), job.along(job.attr("high"))
     if job.rank > RANK:
-        raise job.refuse(f"a .tflite file pads up to {RANK} dims.", "reshape to fewer dims first")
-    if value == 0 and job.node.dtype is not dt.bool_:
+        return _surrounded(job, x, low, high)
+    every = np.array(list(zip(low, high, strict=True)), np.int32)
+    pads = job.writer.constant(every, dt.int32)
+    if value == 0:
         return job.out("PAD", [x, pads])
     return job.out("PADV2", [x, pads, job.writer.scalar(value, x.dtype)])
+
+
+def _surrounded(job: Job, x: Value, low: Sequence[int], high: Sequence[int]) -> Value:
+    """Pad dim by dim: constants are joined to it."""
+    writer, value = job.writer, job.attr("value") if x.scheme is None else x.scheme.zero_point
+    for d, counts in enumerate(zip(low, high, strict=True)):
+        shapes = [(*x.shape[:d], n, *x.shape[d + 1 :]) for n in counts]
+        parts = [
+            writer.constant(np.full(s, value), x.dtype, x.scheme) if s[d] else None for s in shapes
+        ]
+        made = [part for part in (parts[0], x, parts[1]) if part is not None]
+        if len(made) > 1:
+            shape = (*x.shape[:d], sum(m.shape[d] for m in made), *x.shape[d + 1 :])
+            x = job.part("CONCATENATION", made, shape, axis=d)
+    return x
 
 
 def _exact(layer: Layer) -> str:

@@ -111,23 +111,33 @@ def _trunc(job: Job) -> Value:
 
 
 def _expm1(job: Job) -> Value:
-    """e^x - 1: with u = e^x rounded, (u - 1) x / log u near 0, where u - 1 alone cancels."""
+    """e^x - 1: near 0, where that cancels, x (1 + x/2 (1 + x/3 (1 + ...)))."""
     f, x = Maths(job), job.operand(0)
-    u = f("EXP", x)
-    less = f("SUB", u, 1.0)
-    near = f("DIV", f("MUL", less, x), f("LOG", u))
-    near = f.where(f("EQUAL", u, 1.0), x, near)
-    return f.where(f("LESS", f("ABS", x), 1.0), near, less)
+    near = f("ADD", f("MUL", x, 1 / EXPM1[0]), 1.0)
+    for n in EXPM1[1:]:
+        near = f("ADD", f("MUL", f("MUL", near, x), 1 / n), 1.0)
+    far = f("SUB", f("EXP", x), 1.0)
+    return f.where(f("LESS", f("ABS", x), 0.5), f("MUL", near, x), far)
+
+
+EXPM1: Final = (8, 7, 6, 5, 4, 3, 2)
+"""The series' divisors: x^9 / 9! is below a rounding of x where |x| < 0.5."""
 
 
 def _log1p(job: Job) -> Value:
-    """log(1 + x): with u = 1 + x rounded, x log u / (u - 1) near 0."""
+    """log(1 + x): near 0, where that cancels, 2 s (1 + s^2/3 + s^4/5 + ...), s = x / (2 + x)."""
     f, x = Maths(job), job.operand(0)
-    u = f("ADD", x, 1.0)
-    log = f("LOG", u)
-    near = f("DIV", f("MUL", x, log), f("SUB", u, 1.0))
-    near = f.where(f("EQUAL", u, 1.0), x, near)
-    return f.where(f("LESS", f("ABS", x), 1.0), near, log)
+    s = f("DIV", x, f("ADD", x, 2.0))
+    square = f("MUL", s, s)
+    near = f("ADD", f("MUL", square, 1 / LOG1P[0]), 1 / LOG1P[1])
+    for n in LOG1P[2:]:
+        near = f("ADD", f("MUL", near, square), 1 / n)
+    near = f("MUL", f("MUL", near, s), 2.0)
+    return f.where(f("LESS", f("ABS", x), 0.4), near, f("LOG", f("ADD", x, 1.0)))
+
+
+LOG1P: Final = (11, 9, 7, 5, 3, 1)
+"""The series' divisors: s^12 / 13 is below a rounding of 1 where |x| < 0.4."""
 
 
 ERF: Final = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
