@@ -10,6 +10,7 @@ from tenor import nn
 from tenor.errors import ArgumentError, ExportError
 from tenor.export.source import opened
 from tenor.export.tflite import check, export_tflite, exported, schema
+from tenor.export.tflite.rows import MISSING
 from tests.export import zoo
 from tests.export.tflite import rounding
 
@@ -202,3 +203,11 @@ def test_a_module(tmp_path):
                          example_inputs=np.ones((2, 3), np.float32))  # fmt: skip
     assert made.operators == {"FULLY_CONNECTED": 1}
     assert made.rows == 2
+
+
+def test_the_page_names_what_is_missing():
+    from pathlib import Path
+
+    page = (Path(__file__).parents[3] / "docs" / "tflite.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", page.split("cannot be written")[1], re.M))
+    assert rows == {name: instead for name, (_, instead) in MISSING.items()}

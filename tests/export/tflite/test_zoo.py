@@ -1,12 +1,18 @@
 """Every model of the zoo in LiteRT: float within 1e-4, eight bits within what rounding explains."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from tenor.errors import ArgumentError
 from tenor.export.fold import folded
+from tenor.export.quantize.record import Quantization
 from tenor.export.source import opened, source_of
 from tenor.export.tflite import export_tflite
 from tenor.export.tflite.check import Runner
+from tenor.ir import op as ops
+from tenor.ir.node import Graph
 from tests.export import zoo
 from tests.export.tflite import rounding
 
@@ -107,6 +113,34 @@ def test_weights_alone_in_eight_bits(name, tmp_path):
     large = export_tflite(path, tmp_path / "b.tflite")
     assert small.difference < 0.02
     assert small.bytes < large.bytes
+
+
+def test_a_record_of_weights_alone(tmp_path):
+    path, _ = zoo.bundle("mlp", tmp_path / "m.tnr")
+    whole = rounding.minmax(path, 1)
+    leaves = set(whole.source.leaves.values())
+    schemes = {node: scheme for node, scheme in whole.schemes.items() if node in leaves}
+    record = Quantization(whole.source, schemes, "weights")
+    made = export_tflite(path, tmp_path / "a.tflite", quantization=record)
+    same = export_tflite(path, tmp_path / "b.tflite", weights="int8")
+    assert made.operators == same.operators
+    assert (made.bytes, made.difference) == (same.bytes, same.difference)
+
+
+def test_a_graph_that_calibrating_changed_is_exported_as_it_is(tmp_path):
+    path, _ = zoo.bundle("residual", tmp_path / "m.tnr")
+    whole = rounding.minmax(path)
+    graph = whole.source.graph
+    used = [n for n in graph.nodes if n.op is not ops.CONST]
+    shuffled = Graph([*(n for n in used if n.op is ops.LEAF), *(
+        n for n in graph.nodes if n.op is ops.CONST), *(n for n in used if n.op is not ops.LEAF)],
+        graph.outputs)  # fmt: skip
+    record = replace(whole, source=replace(whole.source, graph=shuffled))
+    made = export_tflite(path, tmp_path / "a.tflite", quantization=record)
+    same = export_tflite(path, tmp_path / "b.tflite", quantization=whole)
+    assert made.difference == same.difference
+    with pytest.raises(ArgumentError, match="at batch 1"):
+        export_tflite(path, tmp_path / "a.tflite", quantization=record, batch=2)
 
 
 @pytest.mark.parametrize("name", ["residual", "unet"])

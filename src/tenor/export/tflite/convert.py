@@ -49,7 +49,7 @@ def converted(
     """
     layers = [layer for layer in layers_of(source) if layer.kind not in GIVEN]
     rows = [(layer, row_of(layer)) for layer in layers]
-    writer = Writer(source, schemes, hybrid=form.weights == "int8" and not schemes)
+    writer = Writer(source, schemes, hybrid=form.weights == "int8")
     inputs = {name: _given(writer, name, node, form) for name, node in source.inputs.items()}
     for layer, row in rows:
         if writer.known(layer.output) is None:

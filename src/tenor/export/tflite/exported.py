@@ -71,7 +71,7 @@ def export_tflite(
         example_inputs: What a module is recorded on, as for `save`.
         signature: Which signature; the model's own by default.
         batch: The size of dims that may vary.
-        quantization: How values are held in eight bits; None: all is float.
+        quantization: How values are held in eight bits, or weights alone; None: all is float.
         channels_last: Whether inputs of four dims are [N, H, W, C] in the file.
         edges: With a quantization, the dtype of the file's inputs and outputs: "float32" or
             "int8".
@@ -89,10 +89,14 @@ def export_tflite(
             raise ArgumentError(f"export: {name} is 'float32' or 'int8'.", came=repr(given))
     flatbuffers()
     source = folded(source_of(opened(model, example_inputs), signature, batch=batch))
-    schemes = {} if quantization is None else _moved(quantization, source)
+    schemes: dict[Node, Scheme] = {}
+    if quantization is not None:
+        source, schemes = _matched(quantization, source)
+        weights = "int8" if quantization.method == "weights" else "float32"
     data, operators = converted(source, schemes, Form(channels_last, edges, weights))
     difference, rows = compared(data, source)
-    if difference is not None and not schemes and weights == "float32" and difference > ALLOWED:
+    exact = not schemes and weights == "float32"
+    if exact and difference is not None and difference > ALLOWED:
         raise ExportError(
             f"export: LiteRT must answer as the model does, within {ALLOWED:g} of the largest "
             "magnitude.",
@@ -103,14 +107,31 @@ def export_tflite(
     return Exported(Path(path), len(data), operators, difference, rows)
 
 
-def _moved(quantization: Quantization, source: Source) -> dict[Node, Scheme]:
-    """Return the schemes by the nodes of the same graph, perhaps at another batch size."""
-    old, new = quantization.source.graph.nodes, source.graph.nodes
-    if [n.op for n in old] != [n.op for n in new]:
-        raise ArgumentError(
-            "export: the quantization must be of the model that is exported.",
-            came=f"a quantization of {quantization.source.name!r} for {source.name!r}",
-            fix="calibrate this model and signature, and give what came out",
-        )
-    place = dict(zip(old, new, strict=True))
-    return {place[node]: scheme for node, scheme in quantization.schemes.items()}
+def _matched(
+    quantization: Quantization, source: Source
+) -> tuple[Source, dict[Node, Scheme]]:  # fmt: skip
+    """Return what is exported, and the schemes of its nodes.
+
+    A graph of the same operations, perhaps at another batch size, takes the schemes over; a graph
+    that calibrating changed (it took fake quantisation out) is exported as it is.
+    """
+    known = quantization.source
+    old, new = known.graph.nodes, source.graph.nodes
+    if [n.op for n in old] == [n.op for n in new]:
+        place = dict(zip(old, new, strict=True))
+        return source, {place[node]: scheme for node, scheme in quantization.schemes.items()}
+    if _face(known) == _face(source):
+        return known, quantization.schemes
+    raise ArgumentError(
+        "export: the quantization must be of the model that is exported.",
+        came=f"a quantization of {known.name!r} at batch {known.batch} for {source.name!r} at "
+        f"batch {source.batch}",
+        fix="calibrate this model and signature at this batch, and give what came out",
+    )
+
+
+def _face(source: Source) -> tuple[Any, ...]:
+    """Return what a source looks like from outside."""
+    sides = (source.inputs, source.outputs)
+    shapes = [[(k, n.shape, n.dtype) for k, n in side.items()] for side in sides]
+    return source.name, source.signature, shapes
