@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import tenor as tn
 from tenor.errors import ArgumentError
 from tenor.export.fold import folded
 from tenor.export.quantize.record import Quantization
@@ -154,6 +155,33 @@ def test_images_with_channels_last(name, tmp_path):
     engine = Interpreter(str(out))
     n, c, h, w = folded(source_of(opened(path))).inputs["x"].shape
     assert tuple(engine.get_input_details()[0]["shape"]) == (n, h, w, c)
+
+
+def test_an_image_as_wide_as_it_has_channels(tmp_path):
+    tn.manual_seed(0)
+    rows = zoo.images(3, 4, 4, 4)
+    model = tn.nn.Sequential(tn.nn.Conv2d(4, 2, 3), tn.nn.Flatten(), tn.nn.Linear(8, 2))
+    for last in (False, True):
+        made = export_tflite(model, tmp_path / "m.tflite", example_inputs=rows, channels_last=last)
+        assert made.rows == 3
+        assert ("TRANSPOSE" in made.operators) is not last
+
+
+@pytest.mark.parametrize("name", ["mobilenet", "keywords", "mlp"])
+@pytest.mark.parametrize("eight", [False, True])
+def test_the_default_delegate_takes_the_whole_model(name, eight, tmp_path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    path, _ = zoo.bundle(name, tmp_path / "m.tnr")
+    record = rounding.minmax(path, 1) if eight else None
+    export_tflite(path, tmp_path / "m.tflite", quantization=record)
+    engine = Interpreter(str(tmp_path / "m.tflite"))
+    engine.allocate_tensors()
+    found = [op for op in engine._get_ops_details() if op["op_name"] == "DELEGATE"]
+    assert len(found) == 1
+    ends = {detail["index"] for detail in engine.get_output_details()}
+    assert set(found[0]["outputs"]) == ends
+    assert engine.get_input_details()[0]["index"] in found[0]["inputs"]
 
 
 def test_a_batch_of_another_size(tmp_path):

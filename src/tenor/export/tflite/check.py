@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tenor.errors import ExportError
+from tenor.export.tflite.writer import IMAGE, to_last
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,10 +37,10 @@ class Runner:
     images with channels first where the file has them last.
     """
 
-    def __init__(self, data: bytes, source: Source) -> None:
+    def __init__(self, data: bytes, source: Source, *, channels_last: bool = False) -> None:
         module = litert()
         assert module is not None
-        self.source = source
+        self.source, self.channels_last = source, channels_last
         try:
             self._engine = module.Interpreter(model_content=data)
             self._engine.allocate_tensors()
@@ -55,7 +56,10 @@ class Runner:
         """Return the outputs for one batch."""
         details = self._engine.get_input_details()
         for name, detail in zip(self.source.inputs, details, strict=True):
-            self._engine.set_tensor(detail["index"], _entering(given[name], detail))
+            array = given[name]
+            if self.channels_last and array.ndim == IMAGE:
+                array = array.transpose(to_last(IMAGE))
+            self._engine.set_tensor(detail["index"], _entering(array, detail))
         self._engine.invoke()
         found = self._engine.get_output_details()
         return {
@@ -65,8 +69,6 @@ class Runner:
 
 
 def _entering(array: Array, detail: dict[str, Any]) -> Array:
-    if array.ndim == 4 and tuple(detail["shape"]) != array.shape:
-        array = array.transpose(0, 2, 3, 1)
     scale, zero = detail["quantization"]
     if scale:
         array = np.clip(np.rint(array / scale) + zero, -128, 127)
@@ -102,7 +104,9 @@ def _rows(array: Array, shape: tuple[int, ...], places: Array) -> Array:
     return array[places] if same and array.shape != shape else array.reshape(shape)
 
 
-def compared(data: bytes, source: Source) -> tuple[float | None, int]:
+def compared(
+    data: bytes, source: Source, *, channels_last: bool = False
+) -> tuple[float | None, int]:
     """Run a file on its model's example rows.
 
     Returns:
@@ -114,7 +118,7 @@ def compared(data: bytes, source: Source) -> tuple[float | None, int]:
     """
     if litert() is None or not source.rows:
         return None, 0
-    run, worst, count = Runner(data, source), 0.0, 0
+    run, worst, count = Runner(data, source, channels_last=channels_last), 0.0, 0
     for given, wanted, rows in batches(source):
         got = run(given)
         count += rows

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tenor.errors import ExportError
 from tenor.export.patterns import layers_of
 from tenor.export.tflite.job import done
 from tenor.export.tflite.rows import GIVEN, row_of
 from tenor.export.tflite.schema import TYPES
-from tenor.export.tflite.writer import Value, Writer, moved, refused
+from tenor.export.tflite.writer import IMAGE, Value, Writer, moved, refused
 from tenor.ir import dtype as dt
 from tenor.ir.node import size
 
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from tenor.ir.node import Node
 
 __all__ = ["Form", "converted"]
-
-IMAGE: Final = 4
-"""Dims of an input whose channels may stand last in the file."""
 
 
 class Form(NamedTuple):

@@ -94,7 +94,7 @@ def export_tflite(
         source, schemes = _matched(quantization, source)
         weights = "int8" if quantization.method == "weights" else "float32"
     data, operators = converted(source, schemes, Form(channels_last, edges, weights))
-    difference, rows = compared(data, source)
+    difference, rows = compared(data, source, channels_last=channels_last)
     exact = not schemes and weights == "float32"
     if exact and difference is not None and difference > ALLOWED:
         raise ExportError(

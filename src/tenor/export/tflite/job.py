@@ -21,7 +21,7 @@ __all__ = ["FLOAT", "MANY", "NUMBERS", "Job", "Row", "done"]
 
 FLOAT = (dt.float32,)
 NUMBERS = (dt.float32, dt.int32, dt.int64)
-MANY = (dt.float32, dt.int32, dt.int64, dt.bool_, dt.int8, dt.uint8)
+MANY = (*NUMBERS, dt.bool_, dt.int8, dt.uint8, dt.int16, dt.uint32)
 
 
 class Row(NamedTuple):

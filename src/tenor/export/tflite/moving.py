@@ -12,6 +12,7 @@ from tenor.export.tflite.schema import TYPES
 from tenor.export.tflite.spatial import gathered
 from tenor.export.tflite.writer import to_last
 from tenor.ir import dtype as dt
+from tenor.ir import op as ops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -324,6 +325,11 @@ def _sorted(job: Job) -> Value:
 
 # -- contractions ---------------------------------------------------------------------------------
 def _matmul(job: Job) -> Value:
+    right, rank = job.layer.inputs[1], job.rank
+    turned = (*range(rank - 2), rank - 1, rank - 2)
+    if right.op is ops.PERMUTE and right.attr("dims") == turned:  # left out where nobody reads it
+        b = job.writer.get(right.inputs[0], eight=job.eight)
+        return job.out("BATCH_MATMUL", [job.x(0), b], adj_x=False, adj_y=True)
     return job.out("BATCH_MATMUL", [job.x(0), job.x(1)], adj_x=False, adj_y=False)
 
 

@@ -105,6 +105,18 @@ def _less(name: str, logical: str) -> Callable[[Job], Value]:
 
 
 # -- several operators each -----------------------------------------------------------------------
+def _abs(job: Job) -> Value:
+    f, x = Maths(job), job.operand(0)
+    return f("MAXIMUM", x, f("NEG", x)) if x.dtype is dt.int64 else f("ABS", x)
+
+
+def _sign(job: Job) -> Value:
+    f, x = Maths(job), job.operand(0)
+    if x.dtype is not dt.int64:
+        return f("SIGN", x)
+    return f.where(f("LESS", x, 0), -1, f("MINIMUM", x, 1))
+
+
 def _trunc(job: Job) -> Value:
     f, x = Maths(job), job.operand(0)
     return f.where(f("LESS", x, 0.0), f("CEIL", x), f("FLOOR", x))
@@ -178,7 +190,7 @@ def _cast(job: Job) -> Value:
     if target not in TYPES:
         raise job.refuse(f"a .tflite file has no {target.name} here.", "cast to float32 or int32")
     if target is dt.bool_ and x.dtype is not dt.bool_:  # a cast would look at the integer part
-        if x.dtype in (dt.int8, dt.uint8):  # comparing takes these for quantised numbers
+        if x.dtype not in BOTH:  # comparing takes these for quantised numbers
             x = job.writer.op("CAST", [x], x.shape, dt.int32, in_type=TYPES[x.dtype],
                               out_type=TYPES[dt.int32])  # fmt: skip
         return job.out("NOT_EQUAL", [x, job.writer.scalar(0, x.dtype)])
@@ -248,8 +260,8 @@ def _row(write: Callable[[Job], Value], dtypes: tuple[dt.DType, ...] = FLOAT, ei
 
 POINTWISE: Final = {
     "neg": _row(_as("NEG"), NUMBERS),
-    "abs": _row(_as("ABS"), (dt.float32, dt.int32)),
-    "sign": _row(_as("SIGN"), (dt.float32, dt.int32)),
+    "abs": _row(_abs, NUMBERS),
+    "sign": _row(_sign, NUMBERS),
     "exp": _row(_as("EXP")),
     "expm1": _row(_expm1),
     "log": _row(_as("LOG")),

@@ -31,10 +31,22 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-__all__ = ["Value", "Writer", "fitted", "moved", "one_scale", "refused", "to_last", "to_plain"]
+__all__ = [
+    "IMAGE",
+    "Value",
+    "Writer",
+    "fitted",
+    "moved",
+    "one_scale",
+    "refused",
+    "to_last",
+    "to_plain",
+]
 
 WORKED_OUT: Final = 1 << 16
 """Elements up to which a value that is known is worked out here."""
+IMAGE: Final = 4
+"""Dims of an input whose channels may stand last in the file."""
 DEPRECATED: Final = 127
 """Where an operator's number does not fit in the byte older readers look at."""
 
