@@ -221,9 +221,14 @@ def _silu(job: Job) -> Value:
 
 
 def _clamp(job: Job) -> Value:
-    x = job.operand(0)
-    bounds = [job.writer.scalar(job.attr(key), dt.float32) for key in ("low", "high")]
-    return Maths(job)("MINIMUM", Maths(job)("MAXIMUM", x, bounds[0]), bounds[1])
+    x, limits = job.operand(0), [np.float32(job.attr(key)) for key in ("low", "high")]
+    if job.scheme is None:
+        low, high = (job.writer.constant(np.array(n), dt.float32) for n in limits)
+    else:  # the result's scheme may hold a little more than what lies between
+        x = job.writer.rescaled(x, job.scheme)
+        stored = (job.scheme.stored(np.array(n)) for n in limits)
+        low, high = (job.writer.constant(n, dt.int8, job.scheme) for n in stored)
+    return job.out("MINIMUM", [job.out("MAXIMUM", [x, low]), high])
 
 
 def _same(job: Job) -> Value:
@@ -311,7 +316,7 @@ POINTWISE: Final = {
         lambda job: job.out("GELU", [job.operand(0)], approximate=job.attr("approximate")),
         eight="own",
     ),
-    "clamp": _row(_clamp),
+    "clamp": _row(_clamp, eight="own"),
     "detach": _row(_same, MANY, "same"),
     "variable": _row(_same, MANY, "same"),
     "function": _row(_same, MANY, "same"),
