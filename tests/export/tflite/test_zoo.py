@@ -184,6 +184,28 @@ def test_the_default_delegate_takes_the_whole_model(name, eight, tmp_path):
     assert engine.get_input_details()[0]["index"] in found[0]["inputs"]
 
 
+class Together(tn.nn.Module):
+    """Rows that know of each other, and a state whose rows stand second."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = tn.nn.GRU(3, 4, batch_first=True)
+
+    def forward(self, x):
+        y, state = self.cell(x)
+        flat = x.reshape(-1, 15)
+        return {"y": y, "state": state, "mean": x.mean(0), "pairs": flat @ flat.transpose(0, 1)}
+
+
+def test_rows_that_know_of_each_other(tmp_path):
+    rows = zoo.images(4, 5, 3)
+    for batch in (1, 2, 3):
+        tn.manual_seed(0)
+        made = export_tflite(Together(), tmp_path / "m.tflite", example_inputs=rows, batch=batch)
+        assert made.rows == 4
+        assert made.difference < 1e-5
+
+
 def test_a_batch_of_another_size(tmp_path):
     path, _ = zoo.bundle("digits", tmp_path / "m.tnr")
     quantization = rounding.minmax(path)

@@ -94,8 +94,10 @@ def export_tflite(
         source, schemes = _matched(quantization, source)
         weights = "int8" if quantization.method == "weights" else "float32"
     data, operators = converted(source, schemes, Form(channels_last, edges, weights))
-    difference, rows = compared(data, source, channels_last=channels_last)
     exact = not schemes and weights == "float32"
+    difference, rows = compared(
+        data, source, channels_last=channels_last, allowed=ALLOWED if exact else None
+    )
     if exact and difference is not None and difference > ALLOWED:
         raise ExportError(
             f"export: LiteRT must answer as the model does, within {ALLOWED:g} of the largest "
