@@ -130,6 +130,16 @@ def test_weights_alone_in_eight_bits(name, tmp_path, bundle):
     assert small.bytes < large.bytes
 
 
+@pytest.mark.parametrize("name", ["digits", "unet", "mlp", "sound"])
+def test_weights_as_halves(name, tmp_path, bundle):
+    small = export_tflite(bundle(name), tmp_path / "a.tflite", weights="float16")
+    large = export_tflite(bundle(name), tmp_path / "b.tflite")
+    assert 0 < small.difference < 2e-3
+    if name in ("mlp", "digits"):
+        assert small.bytes < 0.62 * large.bytes
+    assert small.operators["DEQUANTIZE"] >= 2
+
+
 def test_a_record_of_weights_alone(tmp_path, bundle, record):
     path = bundle("mlp")
     whole = record("mlp")

@@ -28,7 +28,7 @@ class Form(NamedTuple):
     Attributes:
         channels_last: Whether image inputs are [N, H, W, C].
         edges: The dtype of inputs and outputs held in eight bits: "float32" or "int8".
-        weights: How weights are held where nothing is quantised: "float32" or "int8".
+        weights: How the weights of float layers are held: "float32", "float16" or "int8".
     """
 
     channels_last: bool = False
@@ -46,7 +46,7 @@ def converted(
     """
     layers = [layer for layer in layers_of(source) if layer.kind not in GIVEN]
     rows = [(layer, row_of(layer)) for layer in layers]
-    writer = Writer(source, schemes, hybrid=form.weights == "int8")
+    writer = Writer(source, schemes, form.weights)
     inputs = {name: _given(writer, name, node, form) for name, node in source.inputs.items()}
     for layer, row in rows:
         if writer.known(layer.output) is None:

@@ -25,7 +25,8 @@ __all__ = ["ALLOWED", "Exported", "export_tflite"]
 
 ALLOWED: Final = 1e-4
 """How far a float file may be from the model, as a part of the largest magnitude."""
-KINDS: Final = ("float32", "int8")
+KINDS: Final = {"edges": ("float32", "int8"), "weights": ("float32", "float16", "int8")}
+"""What arguments may be."""
 
 
 @dataclass(frozen=True)
@@ -75,18 +76,20 @@ def export_tflite(
         channels_last: Whether inputs of four dims are [N, H, W, C] in the file.
         edges: With a quantization, the dtype of the file's inputs and outputs: "float32" or
             "int8".
-        weights: Without one, how weights of convolutions and products are held: "float32", or
-            "int8", where LiteRT rounds what meets them as it runs.
+        weights: Without one, how weights of convolutions and products are held: "float32",
+            "float16", which LiteRT widens as it loads, or "int8", where it rounds what meets them
+            as it runs.
 
     Raises:
         ExportError: The model has an operation the format has not, or the file does not do what
             the model does. Nothing was written.
-        ArgumentError: `edges` or `weights` is neither; the quantization is another model's.
+        ArgumentError: `edges` or `weights` is none of these; the quantization is another model's.
         SaveError: The file could not be written.
     """
     for name, given in (("edges", edges), ("weights", weights)):
-        if given not in KINDS:
-            raise ArgumentError(f"export: {name} is 'float32' or 'int8'.", came=repr(given))
+        if given not in KINDS[name]:
+            kinds = ", ".join(map(repr, KINDS[name]))
+            raise ArgumentError(f"export: {name} is one of {kinds}.", came=repr(given))
     flatbuffers()
     source = folded(source_of(opened(model, example_inputs), signature, batch=batch))
     schemes: dict[Node, Scheme] = {}

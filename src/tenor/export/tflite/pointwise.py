@@ -283,7 +283,7 @@ POINTWISE: Final = {
     "trunc": _row(_trunc),
     "round": _row(_as("ROUND")),
     "not": _row(_not, (dt.bool_, *WHOLE)),
-    "cast": _row(_cast, MANY),
+    "cast": _row(_cast, (*MANY, dt.float16)),
     "wrap_index": _row(_wrap_index, (dt.int64,)),
     "add": _row(_arithmetic("ADD", "LOGICAL_OR"), BOTH, "own"),
     "sub": _row(_acting("SUB"), NUMBERS, "own"),
