@@ -1,6 +1,7 @@
 """The file itself: read back by LiteRT's own generated schema; and files that are not written."""
 
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -180,6 +181,12 @@ def test_without_litert_the_file_is_written_and_the_report_says_it_was_not_run(
     made = export_tflite(digits / "m.tnr", tmp_path / "m.tflite")
     assert (made.difference, made.rows) == (None, 0)
     assert (tmp_path / "m.tflite").read_bytes() == (digits / "m.tflite").read_bytes()
+
+
+def test_without_flatbuffers(digits, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "flatbuffers", None)
+    with pytest.raises(ExportError, match="pip install flatbuffers"):
+        export_tflite(digits / "m.tnr", tmp_path / "m.tflite")
 
 
 def test_another_model_s_quantization(digits, tmp_path):

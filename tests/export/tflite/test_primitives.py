@@ -6,7 +6,7 @@ import pytest
 from tenor.errors import ExportError
 from tenor.export.source import Source
 from tenor.export.tflite.convert import Form, converted
-from tenor.export.tflite.rows import GIVEN, MISSING, PATTERNED, ROWS
+from tenor.export.tflite.rows import GIVEN, MISSING, ROWS
 from tenor.export.tflite.schema import TYPES
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
@@ -21,6 +21,8 @@ pytest.importorskip("flatbuffers")
 
 MODULES = (contraction, elementwise, index, movement, order, reduce, source)
 CASES = {name: case for module in MODULES for name, case in module.CASES.items()}
+PATTERNED = {"conv": "conv", "conv_input": "transposed"}
+"""Primitives that a pattern makes a layer of, by the layer's kind."""
 MOST = 9
 """Samples of a primitive and dtype."""
 WRITTEN = sorted(set(OPS) - set(MISSING))

@@ -208,6 +208,28 @@ def test_the_default_delegate_takes_the_whole_model(name, eight, tmp_path, bundl
     assert engine.get_input_details()[0]["index"] in found[0]["inputs"]
 
 
+@pytest.mark.parametrize("name", zoo.ZOO)
+def test_without_the_delegate(name, tmp_path, bundle, record):
+    """LiteRT's own kernels take the same files: accelerators and small devices have such."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    source = record(name).source
+    for quantization, room in ((None, 1e-5), (record(name), 0.08)):
+        export_tflite(bundle(name), tmp_path / "m.tflite", quantization=quantization)
+        engine = Interpreter(
+            str(tmp_path / "m.tflite"),
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
+        engine.allocate_tensors()
+        assert not [op for op in engine._get_ops_details() if op["op_name"] == "DELEGATE"]
+        for detail, key in zip(engine.get_input_details(), source.inputs, strict=True):
+            engine.set_tensor(detail["index"], source.rows[key][:1])
+        engine.invoke()
+        found = zip(engine.get_output_details(), source.outputs, strict=True)
+        got = {key: engine.get_tensor(detail["index"]) for detail, key in found}
+        assert difference(got, {key: a[:1] for key, a in source.answers.items()}) < room
+
+
 class Together(tn.nn.Module):
     """Rows that know of each other, and a state whose rows stand second."""
 
