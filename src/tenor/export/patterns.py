@@ -13,20 +13,19 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from tenor.export.templates import Attrs, Match, T, peeled, template, unspread
 from tenor.ir import op as ops
 from tenor.ir.infer import broadcast
 from tenor.ir.op import OPS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from tenor.export.source import Source
     from tenor.ir.node import Node
     from tenor.ir.op import Op
 
-__all__ = ["ACTIVATIONS", "FUSABLE", "KINDS", "Layer", "layers_of", "peeled"]
-
-Attrs = dict[str, Any]
+__all__ = ["ACTIVATIONS", "FUSABLE", "KINDS", "Layer", "layers_of"]
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,6 @@ KINDS: Final = {
 ACTIVATIONS: Final = ("relu", "relu6")
 FUSABLE: Final = ("conv", "depthwise", "transposed", "linear", "add", "sub", "mul")
 """Layers an activation may be a part of."""
-FREE: Final = (ops.CONST, ops.LEAF)
 
 
 def layers_of(source: Source) -> list[Layer]:
@@ -106,7 +104,7 @@ def _readers(source: Source) -> Readers:
 
 def _layer(node: Node, readers: Readers) -> Layer:
     for kind, matcher in PATTERNS.get(node.op, ()):
-        match = _Match()
+        match = Match()
         attrs = matcher(node, match)
         if attrs is not None and _alone(node, match.nodes, readers):
             kind = attrs.pop("kind", kind)
@@ -136,13 +134,6 @@ def _operands(node: Node) -> tuple[Node, ...]:
     return tuple(small)
 
 
-def peeled(node: Node) -> Node:
-    """Return what a node was expanded from."""
-    while node.op is ops.EXPAND:
-        node = node.inputs[0]
-    return node
-
-
 def _activated(layers: list[Layer], readers: Readers) -> list[Layer]:
     """Make relu and relu6 a part of the layers before them."""
     made: dict[Node, Layer] = {}
@@ -163,132 +154,19 @@ def _takes(before: Layer, layer: Layer, readers: Readers) -> bool:
     return alone and floats and before.kind in FUSABLE and "activation" not in before.attrs
 
 
-# -- templates ----------------------------------------------------------------------------------
-class _Match:
-    """What a matcher found: the layer's inputs, the nodes it covers, and names for some."""
-
-    def __init__(self) -> None:
-        self.inputs: list[Node] = []
-        self.nodes: list[Node] = []
-        self.names: dict[str, Node] = {}
-
-    def copy(self) -> _Match:
-        """Return the same, to go on from in one of several ways."""
-        other = _Match()
-        other.inputs, other.nodes = list(self.inputs), list(self.nodes)
-        other.names = dict(self.names)
-        return other
-
-    def cover(self, *nodes: Node) -> None:
-        """Note nodes that the layer covers, from the result backwards."""
-        self.nodes += [n for n in nodes if n.op not in FREE]
-
-    def number(self, name: str) -> float:
-        """Return the number a name stands for."""
-        return float(self.names[name].attrs[0])
-
-
-class _T:
-    """A template: an operation over templates.
-
-    A string stands for any node, the same wherever it is written; "#name" for a constant; a number
-    for a constant of that value. What is expanded matches a template of what it was before.
-    """
-
-    def __init__(self, op: Op, *inputs: Any, name: str = "") -> None:
-        self.op, self.inputs, self.name = op, inputs, name
-
-    def nodes(self, node: Node, match: _Match) -> Iterator[_Match]:
-        """Yield the ways in which a node is what the template says."""
-        node, spread = (node, []) if self.op is ops.EXPAND else _unspread(node)
-        known = match.names.get(self.name) if self.name else None
-        if known is not None:
-            if known is node:
-                yield match
-            return
-        if node.op is not self.op or len(node.inputs) != len(self.inputs):
-            return
-        for order in self._orders(node):
-            state = match.copy()
-            state.cover(*spread, node)
-            if self.name:
-                state.names[self.name] = node
-            yield from _each(self.inputs, order, state)
-
-    def _orders(self, node: Node) -> Iterator[tuple[Node, ...]]:
-        yield node.inputs
-        if node.op in (ops.ADD, ops.MUL):
-            yield node.inputs[::-1]
-
-
-def _unspread(node: Node) -> tuple[Node, list[Node]]:
-    spread = []
-    while node.op is ops.EXPAND:
-        spread.append(node)
-        node = node.inputs[0]
-    return node, spread
-
-
-def _each(templates: tuple[Any, ...], nodes: tuple[Node, ...], match: _Match) -> Iterator[_Match]:
-    if not templates:
-        yield match
-        return
-    for found in _fits(templates[0], nodes[0], match):
-        yield from _each(templates[1:], nodes[1:], found)
-
-
-def _fits(template: Any, node: Node, match: _Match) -> Iterator[_Match]:
-    if isinstance(template, _T):
-        yield from template.nodes(node, match)
-        return
-    bare = peeled(node)
-    if isinstance(template, (int, float)):
-        if bare.op is ops.CONST and math.isclose(bare.attrs[0], template, rel_tol=1e-6):
-            yield match
-        return
-    node = bare if template.startswith("#") else node
-    if template.startswith("#") and node.op is not ops.CONST:
-        return
-    known = match.names.get(template)
-    if known is None:
-        found = match.copy()
-        found.names[template] = node
-        yield found
-    elif known is node or (known.op is ops.CONST and known.attrs == node.attrs):
-        yield match
-
-
-def _template(
-    form: _T, check: Callable[[_Match, Node], Attrs | None] = lambda _m, _n: {}
-) -> Callable[[Node, _Match], Attrs | None]:
-    """Return a matcher for a template whose input is "x"."""
-
-    def matcher(node: Node, match: _Match) -> Attrs | None:
-        for found in form.nodes(node, _Match()):
-            attrs = check(found, node)
-            x = found.names["x"]
-            if attrs is not None and x.shape == node.shape:
-                match.inputs = [x]
-                match.nodes = [n for n in found.nodes if n is not node]
-                return attrs
-        return None
-
-    return matcher
-
-
 # -- convolutions and products ------------------------------------------------------------------
-def _biased(node: Node, match: _Match) -> tuple[Node, Node | None]:
+def _biased(node: Node, match: Match) -> tuple[Node, Node | None]:
     """Return what a bias is added to, and the bias."""
     if node.op is ops.ADD:
         for at in (0, 1):
-            bias, spread = _unspread(node.inputs[1 - at])
+            bias, spread = unspread(node.inputs[1 - at])
             if bias.op is ops.LEAF and spread:
                 match.cover(*spread)
                 return node.inputs[at], bias
     return node, None
 
 
-def _conv(node: Node, match: _Match) -> Attrs | None:
+def _conv(node: Node, match: Match) -> Attrs | None:
     conv, bias = _biased(node, match)
     if conv.op not in (ops.CONV, ops.CONV_INPUT) or conv.dtype.kind != "float":
         return None
@@ -306,7 +184,7 @@ def _conv(node: Node, match: _Match) -> Attrs | None:
     return {"kind": "depthwise" if depthwise and x.shape[1] > 1 else "conv", **attrs}
 
 
-def _linear(node: Node, match: _Match) -> Attrs | None:
+def _linear(node: Node, match: Match) -> Attrs | None:
     product, bias = _biased(node, match)
     chain = []
     if bias is not None and product.op is ops.RESHAPE and product.shape[-1] == node.shape[-1]:
@@ -325,7 +203,7 @@ def _linear(node: Node, match: _Match) -> Attrs | None:
 
 
 # -- pooling --------------------------------------------------------------------------------------
-def _windows(node: Node, match: _Match) -> tuple[Node, Attrs] | None:
+def _windows(node: Node, match: Match) -> tuple[Node, Attrs] | None:
     """Return what the dims after the second were unfolded from, and with which windows."""
     rows: list[tuple[int, int, int]] = []
     while node.op is ops.UNFOLD:
@@ -349,7 +227,7 @@ def _depth(node: Node) -> int:
     return count
 
 
-def _unpadded(x: Node, attrs: Attrs, value: float, match: _Match) -> Node:
+def _unpadded(x: Node, attrs: Attrs, value: float, match: Match) -> Node:
     """Return what was padded with a value along the dims after the second, and note by how much."""
     if x.op is ops.PAD and x.attr("value") == value:
         low, high = x.attr("low"), x.attr("high")
@@ -360,7 +238,7 @@ def _unpadded(x: Node, attrs: Attrs, value: float, match: _Match) -> Node:
     return x
 
 
-def _pooled(node: Node, match: _Match, op: Op) -> tuple[Node, Attrs] | None:
+def _pooled(node: Node, match: Match, op: Op) -> tuple[Node, Attrs] | None:
     """Match a reshape of a reduction over all windows of the dims after the second."""
     if node.op is not ops.RESHAPE or node.inputs[0].op is not op:
         return None
@@ -377,7 +255,7 @@ def _pooled(node: Node, match: _Match, op: Op) -> tuple[Node, Attrs] | None:
     return found
 
 
-def _max_pool(node: Node, match: _Match) -> Attrs | None:
+def _max_pool(node: Node, match: Match) -> Attrs | None:
     found = _pooled(node, match, ops.MAX)
     if found is None or node.dtype.kind != "float":
         return None
@@ -387,7 +265,7 @@ def _max_pool(node: Node, match: _Match) -> Attrs | None:
     return attrs
 
 
-def _avg_pool(node: Node, match: _Match) -> Attrs | None:
+def _avg_pool(node: Node, match: Match) -> Attrs | None:
     found = _pooled(node.inputs[0], match, ops.SUM)
     if found is None:
         return None
@@ -399,7 +277,7 @@ def _avg_pool(node: Node, match: _Match) -> Attrs | None:
 
 
 # -- reductions over whole dims -------------------------------------------------------------------
-def _mean(node: Node, match: _Match) -> Attrs | None:
+def _mean(node: Node, match: Match) -> Attrs | None:
     """sum(x, dims) / n, with or without a reshape that drops the dims."""
     total = node.inputs[0]
     if total.op is ops.RESHAPE:
@@ -418,10 +296,10 @@ def _mean(node: Node, match: _Match) -> Attrs | None:
     return {"dims": dims}
 
 
-def _global(op: Op) -> Callable[[Node, _Match], Attrs | None]:
+def _global(op: Op) -> Callable[[Node, Match], Attrs | None]:
     """Return a matcher of a reduction dim by dim, as adaptive pooling to one element is written."""
 
-    def matcher(node: Node, match: _Match) -> Attrs | None:
+    def matcher(node: Node, match: Match) -> Attrs | None:
         lead, at, divided, reduced = node.shape[:2], node, 1.0, False
         covered: list[Node] = []
         found: Node | None = None
@@ -449,44 +327,44 @@ def _literal(node: Node) -> float:
     return float(bare.attrs[0]) if bare.op is ops.CONST else math.nan
 
 
-def _one_dim(match: _Match, node: Node) -> Attrs | None:
+def _one_dim(match: Match, node: Node) -> Attrs | None:
     """Allow a softmax whose maximum and sum are taken along the same one dim."""
     del node
     dims = {tuple(match.names[name].attr("dims")) for name in ("max", "sum")}
     return {"dim": dims.pop()[0]} if len(dims) == 1 and len(next(iter(dims))) == 1 else None
 
 
-def _approximately(match: _Match, node: Node) -> Attrs:
+def _approximately(match: Match, node: Node) -> Attrs:
     del match, node
     return {"approximate": True}
 
 
 # -- the table ------------------------------------------------------------------------------------
 _where, _lt, _le, _mul, _add, _sub = ops.WHERE, ops.LT, ops.LE, ops.MUL, ops.ADD, ops.SUB
-_CLAMPED = _T(_lt, "x", "#low")
-_LOW = _T(_where, _CLAMPED, "#low", "x", name="lower")
-_CLAMP = _T(_where, _T(_lt, "#high", _LOW), "#high", _LOW)
+_CLAMPED = T(_lt, "x", "#low")
+_LOW = T(_where, _CLAMPED, "#low", "x", name="lower")
+_CLAMP = T(_where, T(_lt, "#high", _LOW), "#high", _LOW)
 
 
-def _between(low: Any, high: Any, x: Any = "x") -> _T:
+def _between(low: Any, high: Any, x: Any = "x") -> T:
     """Return clamping as hardtanh writes it: x where it lies between, else clamped."""
-    lower = _T(_where, _T(_lt, x, low), low, x, name="lower")
-    clamped = _T(_where, _T(_lt, high, lower), high, lower)
-    inside = _T(OPS["and"], _T(_lt, low, x), _T(_lt, x, high))
-    return _T(_where, inside, x, clamped)
+    lower = T(_where, T(_lt, x, low), low, x, name="lower")
+    clamped = T(_where, T(_lt, high, lower), high, lower)
+    inside = T(OPS["and"], T(_lt, low, x), T(_lt, x, high))
+    return T(_where, inside, x, clamped)
 
 
-_SHIFTED = _T(_add, "x", 3.0, name="shifted")
-_EXP = _T(ops.EXP, _T(_sub, "x", _T(ops.MAX, "x", name="max")), name="exp")
-_LESS = _T(_sub, "x", _T(ops.MAX, "x", name="max"), name="less")
-_NEGATIVE = _T(_lt, 0.0, "x", name="positive")
-_GELU_TANH = _T(
+_SHIFTED = T(_add, "x", 3.0, name="shifted")
+_EXP = T(ops.EXP, T(_sub, "x", T(ops.MAX, "x", name="max")), name="exp")
+_LESS = T(_sub, "x", T(ops.MAX, "x", name="max"), name="less")
+_NEGATIVE = T(_lt, 0.0, "x", name="positive")
+_GELU_TANH = T(
     ops.TANH,
-    _T(_mul, _T(_add, "x", _T(_mul, _T(_mul, _T(_mul, "x", "x"), "x"), 0.044715)),
+    T(_mul, T(_add, "x", T(_mul, T(_mul, T(_mul, "x", "x"), "x"), 0.044715)),
        0.7978845608),
 )  # fmt: skip
 
-PATTERNS: Final[dict[Op, list[tuple[str, Callable[[Node, _Match], Attrs | None]]]]] = {
+PATTERNS: Final[dict[Op, list[tuple[str, Callable[[Node, Match], Attrs | None]]]]] = {
     ops.CONV: [("conv", _conv)],
     ops.CONV_INPUT: [("conv", _conv)],
     ops.MATMUL: [("linear", _linear)],
@@ -496,35 +374,35 @@ PATTERNS: Final[dict[Op, list[tuple[str, Callable[[Node, _Match], Attrs | None]]
         ("avg_pool", _avg_pool),
         ("mean", _global(ops.SUM)),
         ("mean", _mean),
-        ("softmax", _template(_T(ops.DIV, _EXP, _T(ops.SUM, _EXP, name="sum")), _one_dim)),
-        ("hard_swish", _template(
-            _T(ops.DIV, _T(_mul, "x", _between(0.0, 6.0, _SHIFTED)), 6.0))),
+        ("softmax", template(T(ops.DIV, _EXP, T(ops.SUM, _EXP, name="sum")), _one_dim)),
+        ("hard_swish", template(
+            T(ops.DIV, T(_mul, "x", _between(0.0, 6.0, _SHIFTED)), 6.0))),
     ],
     ops.SUB: [
-        ("log_softmax", _template(
-            _T(_sub, _LESS, _T(ops.LOG, _T(ops.SUM, _T(ops.EXP, _LESS), name="sum"))), _one_dim)),
+        ("log_softmax", template(
+            T(_sub, _LESS, T(ops.LOG, T(ops.SUM, T(ops.EXP, _LESS), name="sum"))), _one_dim)),
     ],
     ops.MUL: [
-        ("silu", _template(_T(_mul, "x", _T(ops.SIGMOID, "x")))),
-        ("gelu", _template(
-            _T(_mul, _T(_mul, "x", 0.5), _T(_add, _T(ops.ERF, _T(_mul, "x", 0.70710678)), 1.0)),
+        ("silu", template(T(_mul, "x", T(ops.SIGMOID, "x")))),
+        ("gelu", template(
+            T(_mul, T(_mul, "x", 0.5), T(_add, T(ops.ERF, T(_mul, "x", 0.70710678)), 1.0)),
             lambda _m, _n: {"approximate": False})),
-        ("gelu", _template(
-            _T(_mul, _T(_mul, "x", 0.5), _T(_add, _GELU_TANH, 1.0)), _approximately)),
+        ("gelu", template(
+            T(_mul, T(_mul, "x", 0.5), T(_add, _GELU_TANH, 1.0)), _approximately)),
     ],
     ops.WHERE: [
-        ("relu", _template(_T(_where, _T(_le, "x", 0.0), 0.0, "x"))),
-        ("relu", _template(_T(_where, _T(_lt, "x", 0.0), 0.0, "x"))),
-        ("relu6", _template(_between(0.0, 6.0))),
-        ("clamp", _template(_between("#low", "#high"),
+        ("relu", template(T(_where, T(_le, "x", 0.0), 0.0, "x"))),
+        ("relu", template(T(_where, T(_lt, "x", 0.0), 0.0, "x"))),
+        ("relu6", template(_between(0.0, 6.0))),
+        ("clamp", template(_between("#low", "#high"),
                             lambda m, _n: {"low": m.number("#low"), "high": m.number("#high")})),
-        ("clamp", _template(_CLAMP,
+        ("clamp", template(_CLAMP,
                             lambda m, _n: {"low": m.number("#low"), "high": m.number("#high")})),
-        ("leaky_relu", _template(_T(_where, _NEGATIVE, "x", _T(_mul, "x", "#alpha")),
+        ("leaky_relu", template(T(_where, _NEGATIVE, "x", T(_mul, "x", "#alpha")),
                                  lambda m, _n: {"alpha": m.number("#alpha")})),
-        ("elu", _template(_T(
+        ("elu", template(T(
             _where, _NEGATIVE, "x",
-            _T(_mul, _T(ops.EXPM1, _T(_where, _NEGATIVE, 0.0, "x")), 1.0)))),
+            T(_mul, T(ops.EXPM1, T(_where, _NEGATIVE, 0.0, "x")), 1.0)))),
     ],
 }  # fmt: skip
 """By the primitive that makes the result: the kinds it may be, most particular first."""

@@ -38,13 +38,13 @@ def run(source, form=None, schemes=None):
     return Runner(data, source)(source.rows), operators
 
 
-def agree(source, tolerance=1e-5, form=None):
+def agree(source, tolerance=1e-5, form=None, label=""):
     """Check that LiteRT answers as the reference interpreter does; return the operators."""
     got, operators = run(source, form)
     for name, wanted in source.answers.items():
-        assert got[name].shape == wanted.shape
-        assert got[name].dtype == wanted.dtype
+        assert got[name].shape == wanted.shape, label
+        assert got[name].dtype == wanted.dtype, label
         scale = np.abs(wanted[np.isfinite(wanted)]).max(initial=1e-6)
         atol = tolerance * scale if wanted.dtype.kind == "f" else 0
-        np.testing.assert_allclose(got[name], wanted, rtol=0, atol=atol, err_msg=name)
+        np.testing.assert_allclose(got[name], wanted, rtol=0, atol=atol, err_msg=f"{label} {name}")
     return operators

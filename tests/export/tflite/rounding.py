@@ -38,14 +38,16 @@ def values(source, rows):
 def minmax(model, rows=8):
     """Return a quantization of a model by the ranges its example rows have."""
     source = folded(source_of(opened(model)))
-    low, high = {}, {}
+    low, high, masked = {}, {}, set()
     for i in range(rows):
         one = [source.rows[name][i : i + 1] for name in source.inputs]
         for node, value in values(source, one).items():
-            value = value[np.isfinite(value)]
+            if not np.isfinite(value).all():
+                masked.add(node)
+                continue
             low[node] = min(low.get(node, 0.0), float(value.min(initial=0)))
             high[node] = max(high.get(node, 0.0), float(value.max(initial=0)))
-    schemes = {node: ranged(low[node], high[node]) for node in low}
+    schemes = {node: ranged(low[node], high[node]) for node in low if node not in masked}
     for name, leaf in source.leaves.items():
         for node in source.graph.nodes:
             if node.op in CHANNELS and node.inputs[1] is leaf:
@@ -53,7 +55,7 @@ def minmax(model, rows=8):
     for layer in layers_of(source):
         if layer.kind in KEPT and layer.inputs[0] in schemes:
             schemes[layer.output] = schemes[layer.inputs[0]]
-        elif layer.kind in PRESCRIBED and low[layer.output] >= -16:
+        elif layer.kind in PRESCRIBED and low.get(layer.output, -99) >= -16:
             scale, zero = PRESCRIBED[layer.kind]
             schemes[layer.output] = Scheme(
                 np.float32(scale).reshape(()), np.int32(zero).reshape(())

@@ -1,6 +1,7 @@
 """The file itself: read back by LiteRT's own generated schema; and files that are not written."""
 
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from tenor import nn
 from tenor.errors import ArgumentError, ExportError
 from tenor.export.source import opened
 from tenor.export.tflite import check, export_tflite, exported, schema
+from tenor.export.tflite.rows import MISSING
 from tests.export import zoo
 from tests.export.tflite import rounding
 
@@ -35,13 +37,13 @@ def test_our_numbers_are_the_published_ones():
     codes = vars(generated.BuiltinOperator)
     assert {k: v for k, (v, _) in schema.CODES.items()} == {k: codes[k] for k in schema.CODES}
     options = vars(generated.BuiltinOptions)
-    assert schema.OPTIONS == {k: options[k] for k in schema.OPTIONS}
+    assert {k: options[k] for k in schema.OPTIONS} == schema.OPTIONS
     types = vars(generated.TensorType)
     names = {"BOOL": "bool"}
     found = {d.name: n for d, n in schema.TYPES.items()}
     assert found == {names.get(k, k.lower()): v for k, v in types.items()
                      if names.get(k, k.lower()) in found}  # fmt: skip
-    assert schema.PADDING == {k: vars(generated.Padding)[k] for k in schema.PADDING}
+    assert {k: vars(generated.Padding)[k] for k in schema.PADDING} == schema.PADDING
     assert schema.ACTIVATION["relu6"] == generated.ActivationFunctionType.RELU6
 
 
@@ -166,7 +168,7 @@ def test_a_dtype_that_cannot_be_written(tmp_path):
 
 
 def test_a_file_that_answers_wrongly_is_not_written(digits, tmp_path, monkeypatch):
-    monkeypatch.setattr(exported, "compared", lambda data, source: (3e-3, 8))
+    monkeypatch.setattr(exported, "compared", lambda *_, **__: (3e-3, 8))
     with pytest.raises(ExportError, match=r"within 0\.0001"):
         export_tflite(digits / "m.tnr", tmp_path / "m.tflite")
     assert not list(tmp_path.iterdir())
@@ -181,12 +183,16 @@ def test_without_litert_the_file_is_written_and_the_report_says_it_was_not_run(
     assert (tmp_path / "m.tflite").read_bytes() == (digits / "m.tflite").read_bytes()
 
 
+def test_without_flatbuffers(digits, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "flatbuffers", None)
+    with pytest.raises(ExportError, match="pip install flatbuffers"):
+        export_tflite(digits / "m.tnr", tmp_path / "m.tflite")
+
+
 def test_another_model_s_quantization(digits, tmp_path):
     path, _ = zoo.bundle("mlp", tmp_path / "m.tnr")
     with pytest.raises(ArgumentError, match="must be of the model"):
-        export_tflite(
-            path, tmp_path / "m.tflite", quantization=rounding.minmax(digits / "m.tnr")
-        )
+        export_tflite(path, tmp_path / "m.tflite", quantization=rounding.minmax(digits / "m.tnr"))
 
 
 def test_arguments(digits, tmp_path):
@@ -204,3 +210,11 @@ def test_a_module(tmp_path):
                          example_inputs=np.ones((2, 3), np.float32))  # fmt: skip
     assert made.operators == {"FULLY_CONNECTED": 1}
     assert made.rows == 2
+
+
+def test_the_page_names_what_is_missing():
+    from pathlib import Path
+
+    page = (Path(__file__).parents[3] / "docs" / "tflite.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", page.split("cannot be written")[1], re.M))
+    assert rows == {name: instead for name, (_, instead) in MISSING.items()}

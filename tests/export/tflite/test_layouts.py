@@ -231,6 +231,26 @@ class Attending(nn.Module):
         return one, q @ k.transpose(-1, -2), F.scaled_dot_product_attention(q, q, q, is_causal=True)
 
 
+class Masked(nn.Module):
+    """A causal product of rows, hidden by -inf."""
+
+    def __init__(self):
+        super().__init__()
+        self.q, self.k = nn.Linear(6, 6), nn.Linear(6, 6)
+
+    def forward(self, x):
+        hidden = tn.tensor(np.triu(np.full((4, 4), -np.inf, np.float32), 1))
+        return ((self.q(x) @ self.k(x).transpose(-1, -2)) + hidden).softmax(-1) @ x
+
+
+def test_a_mask_stays_real(tmp_path):
+    tn.manual_seed(0)
+    exported(Masked(), image(4, 4, 6))
+    made = in_eight_bits(Masked(), image(4, 4, 6), tmp_path)
+    assert made.operators["FULLY_CONNECTED"] == 2
+    assert made.operators["SOFTMAX"] == 1
+
+
 def test_attention():
     exported(Attending(), image(2, 3, 4, 6), image(2, 3, 5, 6, seed=1))
 

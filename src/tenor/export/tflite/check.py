@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tenor.compiler.emit import reference
 from tenor.errors import ExportError
+from tenor.export.tflite.writer import IMAGE, to_last
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,10 +38,10 @@ class Runner:
     images with channels first where the file has them last.
     """
 
-    def __init__(self, data: bytes, source: Source) -> None:
+    def __init__(self, data: bytes, source: Source, *, channels_last: bool = False) -> None:
         module = litert()
         assert module is not None
-        self.source = source
+        self.source, self.channels_last = source, channels_last
         try:
             self._engine = module.Interpreter(model_content=data)
             self._engine.allocate_tensors()
@@ -55,7 +57,10 @@ class Runner:
         """Return the outputs for one batch."""
         details = self._engine.get_input_details()
         for name, detail in zip(self.source.inputs, details, strict=True):
-            self._engine.set_tensor(detail["index"], _entering(given[name], detail))
+            array = given[name]
+            if self.channels_last and array.ndim == IMAGE:
+                array = array.transpose(to_last(IMAGE))
+            self._engine.set_tensor(detail["index"], _entering(array, detail))
         self._engine.invoke()
         found = self._engine.get_output_details()
         return {
@@ -65,8 +70,6 @@ class Runner:
 
 
 def _entering(array: Array, detail: dict[str, Any]) -> Array:
-    if array.ndim == 4 and tuple(detail["shape"]) != array.shape:
-        array = array.transpose(0, 2, 3, 1)
     scale, zero = detail["quantization"]
     if scale:
         array = np.clip(np.rint(array / scale) + zero, -128, 127)
@@ -83,27 +86,40 @@ def batches(source: Source) -> Iterator[tuple[dict[str, Array], dict[str, Array]
 
     The last batch is filled up with rows from the beginning.
     """
-    if not source.rows:
-        return
-    step = source.batch
-    total = max(v.shape[0] for v in source.rows.values()) if step else 1
-    for start in range(0, total, step or 1):
-        places = np.arange(start, start + step) % total if step else np.arange(0)
+    total = max(
+        (n for name, node in source.inputs.items()
+         for n, m in zip(source.rows[name].shape, node.shape, strict=True) if n != m),
+        default=source.batch or 1,
+    )  # fmt: skip
+    step = source.batch or 1
+    for start in range(0, total, step):
+        places = np.arange(start, start + step) % total
         sides = [
             {name: _rows(side[name], node.shape, places) for name, node in nodes.items()}
             for side, nodes in ((source.rows, source.inputs), (source.answers, source.outputs))
         ]
-        yield sides[0], sides[1], min(step, total - start) if step else 1
+        yield sides[0], sides[1], min(step, total - start)
 
 
 def _rows(array: Array, shape: tuple[int, ...], places: Array) -> Array:
-    """Return the rows of an array that a batch has; all of one that has no rows of its own."""
-    same = array.shape[1:] == shape[1:] and len(places)
-    return array[places] if same and array.shape != shape else array.reshape(shape)
+    """Return the rows that a batch has, along each dim that is longer or shorter than there."""
+    for d, (n, m) in enumerate(zip(array.shape, shape, strict=True)):
+        if n != m:
+            array = array.take(places, d)
+    return array
 
 
-def compared(data: bytes, source: Source) -> tuple[float | None, int]:
+def compared(
+    data: bytes, source: Source, *, channels_last: bool = False, allowed: float | None = None
+) -> tuple[float | None, int]:
     """Run a file on its model's example rows.
+
+    Args:
+        data: The file.
+        source: What it was written from.
+        channels_last: Whether the file's images have channels last.
+        allowed: From which difference on a batch's rows may depend on each other, so that the
+            answers to all example rows are no measure, and the interpreter is asked.
 
     Returns:
         The largest difference as a part of the largest magnitude, and the number of rows; None and
@@ -114,16 +130,27 @@ def compared(data: bytes, source: Source) -> tuple[float | None, int]:
     """
     if litert() is None or not source.rows:
         return None, 0
-    run, worst, count = Runner(data, source), 0.0, 0
+    run, worst, count = Runner(data, source, channels_last=channels_last), 0.0, 0
     for given, wanted, rows in batches(source):
         got = run(given)
-        count += rows
-        for name, answer in wanted.items():
-            worst = max(worst, _difference(got[name], answer))
+        far = _difference(got, wanted)
+        if allowed is not None and far > allowed:
+            far = _difference(got, _interpreted(source, given))
+        worst, count = max(worst, far), count + rows
     return worst, count
 
 
-def _difference(got: Array, wanted: Array) -> float:
+def _interpreted(source: Source, given: dict[str, Array]) -> dict[str, Array]:
+    arrays = [*(given[name] for name in source.inputs), *source.weights.values()]
+    return dict(zip(source.outputs, reference.run(source.graph, arrays, []), strict=True))
+
+
+def _difference(got: dict[str, Array], wanted: dict[str, Array]) -> float:
+    return max(_far(got[name], answer) for name, answer in wanted.items())
+
+
+def _far(got: Array, wanted: Array) -> float:
+    """Return a difference as a part of the largest magnitude; of integers, how many differ."""
     if wanted.dtype.kind != "f":
         return float(np.mean(got != wanted)) if wanted.size else 0.0
     finite = np.isfinite(wanted)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tenor.errors import ExportError
 from tenor.export.patterns import layers_of
 from tenor.export.tflite.job import done
 from tenor.export.tflite.rows import GIVEN, row_of
 from tenor.export.tflite.schema import TYPES
-from tenor.export.tflite.writer import Value, Writer, moved, refused
+from tenor.export.tflite.writer import IMAGE, Value, Writer, moved, refused
 from tenor.ir import dtype as dt
 from tenor.ir.node import size
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Form", "converted"]
 
-IMAGE: Final = 4
-"""Dims of an input whose channels may stand last in the file."""
-
 
 class Form(NamedTuple):
     """What the file is to be like.
@@ -31,7 +28,7 @@ class Form(NamedTuple):
     Attributes:
         channels_last: Whether image inputs are [N, H, W, C].
         edges: The dtype of inputs and outputs held in eight bits: "float32" or "int8".
-        weights: How weights are held where nothing is quantised: "float32" or "int8".
+        weights: How the weights of float layers are held: "float32", "float16" or "int8".
     """
 
     channels_last: bool = False
@@ -49,7 +46,7 @@ def converted(
     """
     layers = [layer for layer in layers_of(source) if layer.kind not in GIVEN]
     rows = [(layer, row_of(layer)) for layer in layers]
-    writer = Writer(source, schemes, hybrid=form.weights == "int8" and not schemes)
+    writer = Writer(source, schemes, form.weights)
     inputs = {name: _given(writer, name, node, form) for name, node in source.inputs.items()}
     for layer, row in rows:
         if writer.known(layer.output) is None:

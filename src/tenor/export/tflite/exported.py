@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tenor.errors import ArgumentError, ExportError
 from tenor.export.fold import folded
-from tenor.export.quantize.moving import moved
 from tenor.export.source import opened, source_of
 from tenor.export.tflite.check import compared
 from tenor.export.tflite.convert import Form, converted
@@ -19,13 +18,15 @@ if TYPE_CHECKING:
     import os
 
     from tenor.export.quantize.record import Quantization, Scheme
+    from tenor.export.source import Source
     from tenor.ir.node import Node
 
 __all__ = ["ALLOWED", "Exported", "export_tflite"]
 
 ALLOWED: Final = 1e-4
 """How far a float file may be from the model, as a part of the largest magnitude."""
-KINDS: Final = ("float32", "int8")
+KINDS: Final = {"edges": ("float32", "int8"), "weights": ("float32", "float16", "int8")}
+"""What arguments may be."""
 
 
 @dataclass(frozen=True)
@@ -71,31 +72,36 @@ def export_tflite(
         example_inputs: What a module is recorded on, as for `save`.
         signature: Which signature; the model's own by default.
         batch: The size of dims that may vary.
-        quantization: How values are held in eight bits; None: all is float.
+        quantization: How values are held in eight bits, or weights alone; None: all is float.
         channels_last: Whether inputs of four dims are [N, H, W, C] in the file.
         edges: With a quantization, the dtype of the file's inputs and outputs: "float32" or
             "int8".
-        weights: Without one, how weights of convolutions and products are held: "float32", or
-            "int8", where LiteRT rounds what meets them as it runs.
+        weights: Without one, how weights of convolutions and products are held: "float32",
+            "float16", which LiteRT widens as it loads, or "int8", where it rounds what meets them
+            as it runs.
 
     Raises:
         ExportError: The model has an operation the format has not, or the file does not do what
             the model does. Nothing was written.
-        ArgumentError: `edges` or `weights` is neither; the quantization is another model's.
+        ArgumentError: `edges` or `weights` is none of these; the quantization is another model's.
         SaveError: The file could not be written.
     """
     for name, given in (("edges", edges), ("weights", weights)):
-        if given not in KINDS:
-            raise ArgumentError(f"export: {name} is 'float32' or 'int8'.", came=repr(given))
+        if given not in KINDS[name]:
+            kinds = ", ".join(map(repr, KINDS[name]))
+            raise ArgumentError(f"export: {name} is one of {kinds}.", came=repr(given))
     flatbuffers()
     source = folded(source_of(opened(model, example_inputs), signature, batch=batch))
     schemes: dict[Node, Scheme] = {}
     if quantization is not None:
-        quantization = moved(quantization, source)
-        source, schemes = quantization.source, quantization.schemes
+        source, schemes = _matched(quantization, source)
+        weights = "int8" if quantization.method == "weights" else "float32"
     data, operators = converted(source, schemes, Form(channels_last, edges, weights))
-    difference, rows = compared(data, source)
-    if difference is not None and not schemes and weights == "float32" and difference > ALLOWED:
+    exact = not schemes and weights == "float32"
+    difference, rows = compared(
+        data, source, channels_last=channels_last, allowed=ALLOWED if exact else None
+    )
+    if exact and difference is not None and difference > ALLOWED:
         raise ExportError(
             f"export: LiteRT must answer as the model does, within {ALLOWED:g} of the largest "
             "magnitude.",
@@ -104,3 +110,33 @@ def export_tflite(
         )
     replace_file(path, [data])
     return Exported(Path(path), len(data), operators, difference, rows)
+
+
+def _matched(
+    quantization: Quantization, source: Source
+) -> tuple[Source, dict[Node, Scheme]]:  # fmt: skip
+    """Return what is exported, and the schemes of its nodes.
+
+    A graph of the same operations, perhaps at another batch size, takes the schemes over; a graph
+    that calibrating changed (it took fake quantisation out) is exported as it is.
+    """
+    known = quantization.source
+    old, new = known.graph.nodes, source.graph.nodes
+    if [n.op for n in old] == [n.op for n in new]:
+        place = dict(zip(old, new, strict=True))
+        return source, {place[node]: scheme for node, scheme in quantization.schemes.items()}
+    if _face(known) == _face(source):
+        return known, quantization.schemes
+    raise ArgumentError(
+        "export: the quantization must be of the model that is exported.",
+        came=f"a quantization of {known.name!r} at batch {known.batch} for {source.name!r} at "
+        f"batch {source.batch}",
+        fix="calibrate this model and signature at this batch, and give what came out",
+    )
+
+
+def _face(source: Source) -> tuple[Any, ...]:
+    """Return what a source looks like from outside."""
+    sides = (source.inputs, source.outputs)
+    shapes = [[(k, n.shape, n.dtype) for k, n in side.items()] for side in sides]
+    return source.name, source.signature, shapes

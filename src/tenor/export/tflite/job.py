@@ -21,7 +21,7 @@ __all__ = ["FLOAT", "MANY", "NUMBERS", "Job", "Row", "done"]
 
 FLOAT = (dt.float32,)
 NUMBERS = (dt.float32, dt.int32, dt.int64)
-MANY = (dt.float32, dt.int32, dt.int64, dt.bool_, dt.int8, dt.uint8)
+MANY = (*NUMBERS, dt.bool_, dt.int8, dt.uint8, dt.int16, dt.uint32)
 
 
 class Row(NamedTuple):
@@ -75,7 +75,7 @@ class Job:
         real = [x for x in inputs if x.dtype is dt.float32 and writer.known(x) is None]
         if rule == "table" and writer.known(inputs[0]) is not None:
             return writer.schemes.get(self.node)
-        if not writer.schemes or not rule or not real:
+        if not writer.schemes or not rule or not real or self._endless():
             return None
         if rule in ("same", "table"):
             return writer.in_eight(real[0])
@@ -87,6 +87,11 @@ class Job:
         if isinstance(rule, str) or asked is None:
             return asked
         return rule if lowest(rule) <= lowest(asked) + float(asked.scale.max()) else None
+
+    def _endless(self) -> bool:
+        """Tell whether a known operand is infinite somewhere, as masks are."""
+        known = [self.writer.known(x) for x in self.layer.inputs]
+        return any(a is not None and not np.all(np.isfinite(a)) for a in known)
 
     # -- operands ---------------------------------------------------------------------------
     def x(self, at: int = 0) -> Value:

@@ -12,6 +12,7 @@ from tenor.export.tflite.schema import TYPES
 from tenor.export.tflite.spatial import gathered
 from tenor.export.tflite.writer import to_last
 from tenor.ir import dtype as dt
+from tenor.ir import op as ops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -85,13 +86,29 @@ def _picked(
 
 def _pad(job: Job) -> Value:
     x, value = job.x(), job.attr("value")
-    rows = zip(job.along(job.attr("low")), job.along(job.attr("high")), strict=True)
-    pads = job.writer.constant(np.array(list(rows), np.int32), dt.int32)
+    low, high = job.along(job.attr("low")), job.along(job.attr("high"))
     if job.rank > RANK:
-        raise job.refuse(f"a .tflite file pads up to {RANK} dims.", "reshape to fewer dims first")
-    if value == 0 and job.node.dtype is not dt.bool_:
+        return _surrounded(job, x, low, high)
+    every = np.array(list(zip(low, high, strict=True)), np.int32)
+    pads = job.writer.constant(every, dt.int32)
+    if value == 0:
         return job.out("PAD", [x, pads])
     return job.out("PADV2", [x, pads, job.writer.scalar(value, x.dtype)])
+
+
+def _surrounded(job: Job, x: Value, low: Sequence[int], high: Sequence[int]) -> Value:
+    """Pad dim by dim: constants are joined to it."""
+    writer, value = job.writer, job.attr("value") if x.scheme is None else x.scheme.zero_point
+    for d, counts in enumerate(zip(low, high, strict=True)):
+        shapes = [(*x.shape[:d], n, *x.shape[d + 1 :]) for n in counts]
+        parts = [
+            writer.constant(np.full(s, value), x.dtype, x.scheme) if s[d] else None for s in shapes
+        ]
+        made = [part for part in (parts[0], x, parts[1]) if part is not None]
+        if len(made) > 1:
+            shape = (*x.shape[:d], sum(m.shape[d] for m in made), *x.shape[d + 1 :])
+            x = job.part("CONCATENATION", made, shape, axis=d)
+    return x
 
 
 def _exact(layer: Layer) -> str:
@@ -308,6 +325,11 @@ def _sorted(job: Job) -> Value:
 
 # -- contractions ---------------------------------------------------------------------------------
 def _matmul(job: Job) -> Value:
+    right, rank = job.layer.inputs[1], job.rank
+    turned = (*range(rank - 2), rank - 1, rank - 2)
+    if right.op is ops.PERMUTE and right.attr("dims") == turned:  # left out where nobody reads it
+        b = job.writer.get(right.inputs[0], eight=job.eight)
+        return job.out("BATCH_MATMUL", [job.x(0), b], adj_x=False, adj_y=True)
     return job.out("BATCH_MATMUL", [job.x(0), job.x(1)], adj_x=False, adj_y=False)
 
 

@@ -105,29 +105,51 @@ def _less(name: str, logical: str) -> Callable[[Job], Value]:
 
 
 # -- several operators each -----------------------------------------------------------------------
+def _abs(job: Job) -> Value:
+    f, x = Maths(job), job.operand(0)
+    return f("MAXIMUM", x, f("NEG", x)) if x.dtype is dt.int64 else f("ABS", x)
+
+
+def _sign(job: Job) -> Value:
+    f, x = Maths(job), job.operand(0)
+    if x.dtype is not dt.int64:
+        return f("SIGN", x)
+    return f.where(f("LESS", x, 0), -1, f("MINIMUM", x, 1))
+
+
 def _trunc(job: Job) -> Value:
     f, x = Maths(job), job.operand(0)
     return f.where(f("LESS", x, 0.0), f("CEIL", x), f("FLOOR", x))
 
 
 def _expm1(job: Job) -> Value:
-    """e^x - 1: with u = e^x rounded, (u - 1) x / log u near 0, where u - 1 alone cancels."""
+    """e^x - 1: near 0, where that cancels, x (1 + x/2 (1 + x/3 (1 + ...)))."""
     f, x = Maths(job), job.operand(0)
-    u = f("EXP", x)
-    less = f("SUB", u, 1.0)
-    near = f("DIV", f("MUL", less, x), f("LOG", u))
-    near = f.where(f("EQUAL", u, 1.0), x, near)
-    return f.where(f("LESS", f("ABS", x), 1.0), near, less)
+    near = f("ADD", f("MUL", x, 1 / EXPM1[0]), 1.0)
+    for n in EXPM1[1:]:
+        near = f("ADD", f("MUL", f("MUL", near, x), 1 / n), 1.0)
+    far = f("SUB", f("EXP", x), 1.0)
+    return f.where(f("LESS", f("ABS", x), 0.5), f("MUL", near, x), far)
+
+
+EXPM1: Final = (8, 7, 6, 5, 4, 3, 2)
+"""The series' divisors: x^9 / 9! is below a rounding of x where |x| < 0.5."""
 
 
 def _log1p(job: Job) -> Value:
-    """log(1 + x): with u = 1 + x rounded, x log u / (u - 1) near 0."""
+    """log(1 + x): near 0, where that cancels, 2 s (1 + s^2/3 + s^4/5 + ...), s = x / (2 + x)."""
     f, x = Maths(job), job.operand(0)
-    u = f("ADD", x, 1.0)
-    log = f("LOG", u)
-    near = f("DIV", f("MUL", x, log), f("SUB", u, 1.0))
-    near = f.where(f("EQUAL", u, 1.0), x, near)
-    return f.where(f("LESS", f("ABS", x), 1.0), near, log)
+    s = f("DIV", x, f("ADD", x, 2.0))
+    square = f("MUL", s, s)
+    near = f("ADD", f("MUL", square, 1 / LOG1P[0]), 1 / LOG1P[1])
+    for n in LOG1P[2:]:
+        near = f("ADD", f("MUL", near, square), 1 / n)
+    near = f("MUL", f("MUL", near, s), 2.0)
+    return f.where(f("LESS", f("ABS", x), 0.4), near, f("LOG", f("ADD", x, 1.0)))
+
+
+LOG1P: Final = (11, 9, 7, 5, 3, 1)
+"""The series' divisors: s^12 / 13 is below a rounding of 1 where |x| < 0.4."""
 
 
 ERF: Final = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
@@ -168,7 +190,7 @@ def _cast(job: Job) -> Value:
     if target not in TYPES:
         raise job.refuse(f"a .tflite file has no {target.name} here.", "cast to float32 or int32")
     if target is dt.bool_ and x.dtype is not dt.bool_:  # a cast would look at the integer part
-        if x.dtype in (dt.int8, dt.uint8):  # comparing takes these for quantised numbers
+        if x.dtype not in BOTH:  # comparing takes these for quantised numbers
             x = job.writer.op("CAST", [x], x.shape, dt.int32, in_type=TYPES[x.dtype],
                               out_type=TYPES[dt.int32])  # fmt: skip
         return job.out("NOT_EQUAL", [x, job.writer.scalar(0, x.dtype)])
@@ -199,9 +221,14 @@ def _silu(job: Job) -> Value:
 
 
 def _clamp(job: Job) -> Value:
-    x = job.operand(0)
-    bounds = [job.writer.scalar(job.attr(key), dt.float32) for key in ("low", "high")]
-    return Maths(job)("MINIMUM", Maths(job)("MAXIMUM", x, bounds[0]), bounds[1])
+    x, limits = job.operand(0), [np.float32(job.attr(key)) for key in ("low", "high")]
+    if job.scheme is None:
+        low, high = (job.writer.constant(np.array(n), dt.float32) for n in limits)
+    else:  # the result's scheme may hold a little more than what lies between
+        x = job.writer.rescaled(x, job.scheme)
+        stored = (job.scheme.stored(np.array(n)) for n in limits)
+        low, high = (job.writer.constant(n, dt.int8, job.scheme) for n in stored)
+    return job.out("MINIMUM", [job.out("MAXIMUM", [x, low]), high])
 
 
 def _same(job: Job) -> Value:
@@ -238,8 +265,8 @@ def _row(write: Callable[[Job], Value], dtypes: tuple[dt.DType, ...] = FLOAT, ei
 
 POINTWISE: Final = {
     "neg": _row(_as("NEG"), NUMBERS),
-    "abs": _row(_as("ABS"), (dt.float32, dt.int32)),
-    "sign": _row(_as("SIGN"), (dt.float32, dt.int32)),
+    "abs": _row(_abs, NUMBERS),
+    "sign": _row(_sign, NUMBERS),
     "exp": _row(_as("EXP")),
     "expm1": _row(_expm1),
     "log": _row(_as("LOG")),
@@ -256,7 +283,7 @@ POINTWISE: Final = {
     "trunc": _row(_trunc),
     "round": _row(_as("ROUND")),
     "not": _row(_not, (dt.bool_, *WHOLE)),
-    "cast": _row(_cast, MANY),
+    "cast": _row(_cast, (*MANY, dt.float16)),
     "wrap_index": _row(_wrap_index, (dt.int64,)),
     "add": _row(_arithmetic("ADD", "LOGICAL_OR"), BOTH, "own"),
     "sub": _row(_acting("SUB"), NUMBERS, "own"),
@@ -289,7 +316,7 @@ POINTWISE: Final = {
         lambda job: job.out("GELU", [job.operand(0)], approximate=job.attr("approximate")),
         eight="own",
     ),
-    "clamp": _row(_clamp),
+    "clamp": _row(_clamp, eight="own"),
     "detach": _row(_same, MANY, "same"),
     "variable": _row(_same, MANY, "same"),
     "function": _row(_same, MANY, "same"),

@@ -14,15 +14,12 @@ if TYPE_CHECKING:
     from tenor.export.patterns import Layer
     from tenor.export.tflite.job import Row
 
-__all__ = ["GIVEN", "MISSING", "PATTERNED", "ROWS", "row_of"]
+__all__ = ["GIVEN", "MISSING", "ROWS", "row_of"]
 
 ROWS: Final[dict[str, Row]] = {**SPATIAL, **POINTWISE, **LAST_DIM, **MOVING}
 
 GIVEN: Final = ("leaf", "const", "iota")
 """Primitives that become inputs or constants of the file."""
-
-PATTERNED: Final = {"conv": "conv", "conv_input": "transposed"}
-"""Primitives that a pattern makes a layer of, by the layer's kind."""
 
 MISSING: Final = {
     "scalar": (

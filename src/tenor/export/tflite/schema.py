@@ -114,8 +114,8 @@ CODES: Final[dict[str, tuple[int, str]]] = {
 """Each operator's number, and the table of its options."""
 
 TYPES: Final[dict[DType, int]] = {
-    dt.float32: 0, dt.int32: 2, dt.uint8: 3, dt.int64: 4, dt.bool_: 6, dt.int16: 7, dt.int8: 9,
-    dt.uint32: 15,
+    dt.float32: 0, dt.float16: 1, dt.int32: 2, dt.uint8: 3, dt.int64: 4, dt.bool_: 6,
+    dt.int16: 7, dt.int8: 9, dt.uint32: 15,
 }  # fmt: skip
 """The element types that are exported."""
 

@@ -62,8 +62,9 @@ class _Weight:
         self.bias = writer.known(self.bias_node) if self.bias_node is not None else None
         large = job.layer.kind in HYBRID and job.layer.attrs.get("groups", 1) == 1
         self.hybrid = (
-            writer.hybrid and large and job.rank <= 4 and not job.eight and self.array is not None
-        )
+            writer.weights == "int8" and large and job.rank <= 4 and not job.eight
+            and self.array is not None
+        )  # fmt: skip
         self.come = 1.0
         if job.eight:
             scheme = writer.get(inputs[0], last=job.last, eight=True).scheme
@@ -86,8 +87,7 @@ class _Weight:
             array = change(array)
         name = job.writer.name_of(self.node)
         if not (job.eight or self.hybrid):
-            weight = job.writer.constant(array.transpose(self.dims), dt.float32, name=name)
-            return [weight, self._real_bias(count, first)]
+            return [self._real(array.transpose(self.dims), name), self._real_bias(count, first)]
         bias = None if self.bias is None else self.bias.reshape(-1)[first : first + count]
         scale = _scales(job, array, self.axis, bias if job.eight else None, self.come)
         scheme = Scheme(scale, np.zeros(scale.size, np.int32), self.axis)
@@ -97,6 +97,14 @@ class _Weight:
         if not job.eight:
             return [weight, self._real_bias(count, first)]
         return [weight, self._stored_bias(scale, bias)]
+
+    def _real(self, array: Array, name: str) -> Value:
+        """Return a weight that is used as float32; halves are widened when the file is loaded."""
+        writer = self.job.writer
+        if writer.weights != "float16":
+            return writer.constant(array, dt.float32, name=name)
+        halves = writer.constant(array.astype(np.float16), dt.float16, name=name)
+        return writer.op("DEQUANTIZE", [halves], halves.shape, dt.float32, at_least=3)
 
     def _computed(self) -> Value:
         """Return a weight that is worked out at run time; one of a line gets a height of 1."""

@@ -31,10 +31,22 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-__all__ = ["Value", "Writer", "fitted", "moved", "one_scale", "refused", "to_last", "to_plain"]
+__all__ = [
+    "IMAGE",
+    "Value",
+    "Writer",
+    "fitted",
+    "moved",
+    "one_scale",
+    "refused",
+    "to_last",
+    "to_plain",
+]
 
 WORKED_OUT: Final = 1 << 16
 """Elements up to which a value that is known is worked out here."""
+IMAGE: Final = 4
+"""Dims of an input whose channels may stand last in the file."""
 DEPRECATED: Final = 127
 """Where an operator's number does not fit in the byte older readers look at."""
 
@@ -106,13 +118,13 @@ class Writer:
         schemes: The schemes of values held in eight bits; empty for a float model.
         held: The forms a node's value is there in: by (channels last, eight bits).
         flat: What was flattened from a channels-last value, by the flattened node.
-        hybrid: Whether weights are held in eight bits though everything else is float.
+        weights: How the weights of float layers are held: "float32", "float16" or "int8".
     """
 
     def __init__(
-        self, source: Source, schemes: dict[Node, Scheme], *, hybrid: bool = False
+        self, source: Source, schemes: dict[Node, Scheme], weights: str = "float32"
     ) -> None:
-        self.source, self.schemes, self.hybrid = source, schemes, hybrid
+        self.source, self.schemes, self.weights = source, schemes, weights
         self.held: dict[Node, dict[tuple[bool, bool], Value]] = {}
         self.flat: dict[Node, tuple[Value, Node]] = {}
         self.operators: list[_Operator] = []
