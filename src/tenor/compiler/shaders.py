@@ -15,6 +15,7 @@ from tenor.compiler import simplify
 from tenor.compiler.emit import wgsl
 from tenor.compiler.schedule.fuse import fuse
 from tenor.compiler.schedule.memory import place
+from tenor.compiler.schedule.tail import join_tails
 from tenor.compiler.simplify.attention import open_attention
 from tenor.errors import ArgumentError, DTypeError
 from tenor.ir import op as ops
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tenor.compiler.schedule.fuse import Schedule
-    from tenor.ir.kernel import Kernel
+    from tenor.ir.kernel import Expr, Kernel
     from tenor.ir.node import Graph, Node
     from tenor.ir.program import Pointer
 
@@ -80,7 +81,7 @@ def shaders(graph: Graph, weights: int = 0) -> ShaderProgram:
     for step in PASSES:
         graph = step(graph)
     _accept(graph)
-    plan = _Plan(graph, fuse(graph), weights)
+    plan = _Plan(graph, join_tails(fuse(graph), wgsl.PRODUCTS), weights)
     for kernel, values, label in zip(
         plan.schedule.kernels, plan.schedule.values, plan.schedule.labels, strict=True
     ):
@@ -113,6 +114,12 @@ def _accept(graph: Graph) -> None:
                 fix="use a smaller batch",
                 where=node.site,
             )
+
+
+def _checks(kernel: Kernel) -> list[Expr]:
+    """Return the checks of a kernel, and of what follows in it."""
+    every = [kernel, *(part.kernel for part in kernel.parts)]
+    return [e for k in every for e in k.expressions() if e.op == "wrap_index"]
 
 
 def _bytes(node: Node) -> int:
@@ -184,7 +191,7 @@ class _Plan:
     # -- launches -----------------------------------------------------------------------------
     def launch(self, kernel: Kernel, values: Sequence[Node], label: str) -> None:
         """Append the launch of a kernel."""
-        checks = {e.attrs[2]: e for e in kernel.expressions() if e.op == "wrap_index"}
+        checks = {e.attrs[2]: e for e in _checks(kernel)}
         views = [
             _View(*self._physical(self.where[node]), buffer.start * WORD, _bytes(node),
                   cell(node.dtype), buffer.written)
@@ -232,9 +239,8 @@ def _steady(schedule: Schedule, weights: Sequence[Node]) -> list[Node]:
         both = list(zip(values, kernel.buffers, strict=True))
         made = [node for node, buffer in both if buffer.written]
         alone = all(buffer.written or node in known for node, buffer in both)
-        checked = any(e.op == "wrap_index" for e in kernel.expressions())
         whole = all(writers[n] == 1 and n not in dynamic for n in made)
-        if alone and whole and not checked:
+        if alone and whole and not _checks(kernel):
             steady += made
             known.update(made)
     return steady

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from tenor.errors import ArgumentError, DTypeError
+from tenor.errors import ArgumentError, CompileError, DTypeError, OutOfMemoryError
 from tenor.ir import dtype as dt
 from tenor.ir.node import size
 
@@ -55,7 +55,7 @@ class Device:
             raise _no_adapter(str(error)) from error
         if adapter is None:
             raise _no_adapter("none")
-        self.usage = wgpu.BufferUsage
+        self.usage, self.failed = wgpu.BufferUsage, wgpu.GPUError
         self.name = f"{adapter.info['device']} ({adapter.info['backend_type']})"
         self.software = adapter.info["adapter_type"] == "CPU"
         self.gpu = adapter.request_device_sync()
@@ -76,9 +76,16 @@ class Device:
             ]
             layout = self.gpu.create_bind_group_layout(entries=entries)
             whole = self.gpu.create_pipeline_layout(bind_group_layouts=[layout])
-            module = self.gpu.create_shader_module(code=shader.text)
-            stage = {"module": module, "entry_point": "main"}
-            made = self.gpu.create_compute_pipeline(layout=whole, compute=stage)
+            try:
+                module = self.gpu.create_shader_module(code=shader.text)
+                stage = {"module": module, "entry_point": "main"}
+                made = self.gpu.create_compute_pipeline(layout=whole, compute=stage)
+            except self.failed as error:
+                raise CompileError(
+                    "webgpu: a shader the device takes.",
+                    came=[*str(error).splitlines(), *shader.text.splitlines()],
+                    fix="please report it with this text",
+                ) from error
             found = self.pipelines[shader] = (made, layout)
         return found
 
@@ -140,12 +147,20 @@ class Executable:
         held = {s.buffer for s in program.weights} if sibling else set()
         with device.lock:
             use = device.usage.STORAGE | device.usage.COPY_DST | device.usage.COPY_SRC
-            self.buffers: dict[str, Any] = {
-                name: sibling.buffers[name]
-                if sibling and name in held
-                else device.gpu.create_buffer(size=count, usage=use)
-                for name, count in program.buffers.items()
-            }
+            try:
+                fresh = {
+                    name: device.gpu.create_buffer(size=count, usage=use)
+                    for name, count in program.buffers.items()
+                    if name not in held
+                }
+            except device.failed as error:
+                raise OutOfMemoryError(
+                    "webgpu: room for the program's buffers.",
+                    came=f"{sum(program.buffers.values()):,} bytes wanted: {error}",
+                    fix="use a smaller batch, or run on the CPU",
+                ) from error
+            shared = {name: sibling.buffers[name] for name in held} if sibling else {}
+            self.buffers: dict[str, Any] = fresh | shared
             self.prepared = [self._step(d) for d in program.prepared]
             self.steps = [self._step(d) for d in program.dispatches]
 

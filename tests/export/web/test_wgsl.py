@@ -244,6 +244,47 @@ def test_a_kernel_of_many_buffers_shares_bindings(device):
     check(graph, [rng.integers(0, 2, 9).astype(x.dtype.numpy) for x in leaves])
 
 
+def labels(graph):
+    return [d.label for d in shaders(graph).dispatches]
+
+
+def test_a_map_that_follows_a_product_is_part_of_it(device):
+    rng = np.random.default_rng(0)
+    for m, k, n in ((5, 7, 9), (130, 70, 140)):  # in registers, and in shared tiles
+        b = GraphBuilder()
+        x, w, bias = (
+            b.leaf((m, k), dt.float32),
+            b.leaf((k, n), dt.float32),
+            b.leaf((n,), dt.float32),
+        )
+        other, index = b.leaf((m, n), dt.float32), b.leaf((m, n), dt.int64)
+        y = b.add(b.matmul(x, w), b.expand(bias, (m, n)))
+        y = b.add(b.emit(OPS["sigmoid"], (y,)), other)
+        column = b.cast(b.expand(b.iota(n, dt.int64), (m, n)), dt.float32)
+        taken = b.take(bias, b.emit(OPS["wrap_index"], (index,), (n, "index")), 0)
+        graph = b.graph(b.add(b.mul(y, column), taken), b.le(y, other))
+        assert labels(graph) == ["matmul+add+le"]
+        arrays = [rng.normal(size=s.shape).astype(np.float32) for s in (x, w, bias, other)]
+        check(graph, [*arrays, rng.integers(-n, n, (m, n))])
+
+
+def test_what_others_read_of_a_product_is_stored(device):
+    rng = np.random.default_rng(0)
+    for last in (
+        lambda b, y: (b.exp(y), y),  # wanted for itself
+        lambda b, y: (b.sum(b.exp(y), (0,)), b.exp(y)),  # read by two kernels
+        lambda b, y: (b.transpose(b.exp(y)),),  # fits: read at its own index
+        lambda b, y: (b.exp(b.transpose(y)),),  # read elsewhere
+        lambda b, y: (b.exp(b.slice(y, (0, 0), (4, 4), (1, 1))),),
+        lambda b, y: (b.add(y, b.transpose(y)),),
+    ):
+        b = GraphBuilder()
+        x, w = b.leaf((6, 5), dt.float32), b.leaf((5, 6), dt.float32)
+        graph = b.graph(*last(b, b.matmul(x, w)))
+        check(graph, [rng.normal(size=s.shape).astype(np.float32) for s in (x, w)])
+    assert "matmul" in labels(graph)
+
+
 def test_what_depends_on_weights_alone_is_done_once(device):
     b = GraphBuilder()
     x, w = b.leaf((3, 4), dt.float32), b.leaf((4, 4), dt.float32)

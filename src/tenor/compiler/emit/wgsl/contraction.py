@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tenor.compiler.emit.wgsl.body import THREADS, every, grid
 from tenor.compiler.emit.wgsl.element import cast, register, wrapped
+from tenor.compiler.emit.wgsl.map import write_tail
 from tenor.ir import dtype as dt
 from tenor.ir.node import size
 
@@ -68,6 +69,8 @@ def write_product(body: Body) -> Groups:
         body.function(f"left(z: i32, i: i32, k: i32) -> {kind}", *p.a)
         body.function(f"right(z: i32, k: i32, j: i32) -> {kind}", *p.b)
     body.function("place(z: i32, i: i32, j: i32) -> i32", *p.place)
+    for part in body.kernel.parts:
+        write_tail(body, part)
     grid_fits = max(-(-p.m // BLOCK), -(-p.n // BLOCK), p.batch) <= MOST
     large = min(p.m, p.n) >= BLOCK and p.k >= DEPTH and p.batch * p.m * p.n * p.k >= LARGE
     return _in_blocks(body, p) if large and grid_fits else _in_registers(body, p)
@@ -82,8 +85,8 @@ def _more(p: Product, total: str, a: str, b: str) -> str:
 
 def _result(body: Body, p: Product, total: str) -> str:
     """Return a sum as what is stored."""
-    out = body.kernel.buffers[-1].dtype
-    return wrapped(total, out) if p.dtype.kind != "bool" else total
+    plain = p.dtype.kind in ("float", "bool")
+    return total if plain else wrapped(total, body.kernel.buffers[-1].dtype)
 
 
 # -- tiles in registers ---------------------------------------------------------------------------
@@ -135,6 +138,10 @@ def _inside(text: str, extent: int, tile: int) -> list[str]:
 
 
 def _put(body: Body, at: str, value: str) -> None:
+    """Store an element, or hand it to the map that follows."""
+    if body.kernel.parts:
+        body.line(f"tail({at}, {value});")
+        return
     body.store(len(body.kernel.buffers) - 1, at, value)
 
 

@@ -129,7 +129,8 @@ class Evaluator:
         return cast(args[0], expr.args[0].dtype, expr.dtype)
 
     def _op_reduced(self, expr: Expr, _args: list[str]) -> str:
-        return self.reduced[expr.attrs[0]]
+        number: int = expr.attrs[0]
+        return self.reduced[number]
 
     def _op_iota(self, expr: Expr, _args: list[str]) -> str:
         at = self.affine(expr.attrs[0])
