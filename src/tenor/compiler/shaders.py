@@ -126,8 +126,9 @@ def _bytes(node: Node) -> int:
     return size(node.shape) * WORD
 
 
-def _room(nbytes: int) -> int:
-    return -(-nbytes // ALIGN) * ALIGN
+def _room(node: Node) -> int:
+    """Return the bytes a value takes where others follow it; an empty one is bound as well."""
+    return max(-(-_bytes(node) // ALIGN), 1) * ALIGN
 
 
 class _Plan:
@@ -142,13 +143,13 @@ class _Plan:
         schedule.kept = _steady(schedule, leaves[given:])
         self.where, arena = place(
             schedule,
-            sizes=lambda n: _room(_bytes(n)),
+            sizes=_room,
             starts=lambda n: schedule.home(n)[1] * WORD,
         )
         program = self.program
         program.buffers = {"arena": max(arena, ALIGN)}
         if schedule.kept:
-            program.buffers["kept"] = sum(_room(_bytes(n)) for n in schedule.kept)
+            program.buffers["kept"] = sum(map(_room, schedule.kept))
         program.inputs = self._slots("input", leaves[:given])
         program.weights = self._slots("weights", leaves[given:])
         program.outputs = self._slots("output", graph.outputs)
@@ -159,7 +160,7 @@ class _Plan:
         slots: list[Slot] = []
         buffers, number = self.program.buffers, 0
         for node in nodes:
-            room = max(_room(_bytes(node)), ALIGN)
+            room = _room(node)
             full = f"{name}{number}"
             if buffers.get(full, 0) + room > BUFFER:
                 number += 1
@@ -209,6 +210,8 @@ class _Plan:
             ranges.append(STATUS)
         wires = [_wire(view, groups) for view in views]
         shader, counts = wgsl.write(kernel, wires, access, status)
+        if 0 in counts:
+            return
         number = self.numbers.setdefault(shader, len(self.program.shaders))
         if number == len(self.program.shaders):
             self.program.shaders.append(shader)
@@ -221,7 +224,7 @@ class _Plan:
         checks = self.program.checks
         if found not in checks:
             checks.append(found)
-            self.program.buffers["status"] = _room(2 * WORD * len(checks))
+            self.program.buffers["status"] = 2 * WORD * len(checks)
         return checks.index(found)
 
 

@@ -34,6 +34,10 @@ DEPTH: Final = 16
 """How much of k is shared at a time: two times 64 x 16 elements are 8 of 16 KB."""
 SIDE: Final = 16
 """Invocations along a side of a workgroup's tile."""
+EACH: Final = BLOCK // SIDE
+"""Rows, and columns, of which an invocation has the elements."""
+PITCH: Final = BLOCK + 1
+"""Elements from one k of a to the next: odd, so that neighbours write to different banks."""
 LARGE: Final = 1 << 21
 """Multiplications from which on sharing pays."""
 MOST: Final = 65535
@@ -120,9 +124,8 @@ def _in_registers(body: Body, p: Product) -> Groups:
                     body.line(f"{total[r][c]} = {_more(p, total[r][c], left, right)};")
     for r in range(rows):
         for c in range(columns):
-            test = _inside(f"{row} + {r}", p.m, rows) + _inside(
-                f"{column} + {c * across}", p.n, columns
-            )
+            test = _inside(f"{row} + {r}", p.m, rows)
+            test += _inside(f"{column} + {c * across}", p.n, columns)
             with body.block(f"if ({every(test)})" if test else ""):
                 value = _result(body, p, total[r][c])
                 _put(body, f"place({z}, {at_i[r]}, {at_j[c]})", value)
@@ -149,42 +152,48 @@ def _put(body: Body, at: str, value: str) -> None:
 def _in_blocks(body: Body, p: Product) -> Groups:
     """Write tiles of 64 x 64; an invocation has 4 x 4 elements, 16 apart."""
     kind = register(p.dtype)
-    threads, each = SIDE * SIDE, BLOCK // SIDE
-    left, right = body.shared(kind, BLOCK * DEPTH), body.shared(kind, BLOCK * DEPTH)
     none = "false" if kind == "bool" else f"{kind}(0)"
-    body.line("let z = i32(group.z);")
-    body.line(f"let top = i32(group.y) * {BLOCK};")
-    body.line(f"let first = i32(group.x) * {BLOCK};")
-    body.line("let t = i32(thread);")
-    row, column = body.let(f"t / {SIDE}"), body.let(f"t % {SIDE}")
-    total = [[body.var(kind, none) for _ in range(each)] for _ in range(each)]
+    shared = body.shared(kind, PITCH * DEPTH), body.shared(kind, BLOCK * DEPTH)
+    for name, value in (("z", "group.z"), ("t", "thread")):
+        body.line(f"let {name} = i32({value});")
+    for name, value in (("top", "group.y"), ("first", "group.x")):
+        body.line(f"let {name} = i32({value}) * {BLOCK};")
+    rows = [body.let(f"t / {SIDE} + {r * SIDE}") for r in range(EACH)]
+    columns = [body.let(f"t % {SIDE} + {c * SIDE}") for c in range(EACH)]
+    total = [[body.var(kind, none) for _ in columns] for _ in rows]
     with body.block(body.loop("begin", p.k, "0", str(DEPTH))):
-        with body.block(body.loop("s", BLOCK * DEPTH, "t", str(threads))):
-            body.line(f"let deep = begin + s % {DEPTH};")
-            body.line(f"let across = begin + s / {BLOCK};")
-            body.line(f"let i = top + s / {DEPTH};")
-            body.line(f"let j = first + s % {BLOCK};")
-            body.line(f"var a = {none};")
-            body.line(f"var b = {none};")
-            body.line(f"if (deep < {p.k} && i < {p.m}) {{ a = left(z, i, deep); }}")
-            body.line(f"if (across < {p.k} && j < {p.n}) {{ b = right(z, across, j); }}")
-            body.line(f"{left}[s % {DEPTH} * {BLOCK} + s / {DEPTH}] = a;")
-            body.line(f"{right}[s] = b;")
+        _share(body, p, shared, none)
         body.line("workgroupBarrier();")
         with body.block(body.loop("k", DEPTH)):
-            a = [body.let(f"{left}[k * {BLOCK} + {row} + {r * SIDE}]") for r in range(each)]
-            b = [body.let(f"{right}[k * {BLOCK} + {column} + {c * SIDE}]") for c in range(each)]
-            for r in range(each):
-                for c in range(each):
-                    body.line(f"{total[r][c]} = {_more(p, total[r][c], a[r], b[c])};")
+            a = [body.let(f"{shared[0]}[k * {PITCH} + {row}]") for row in rows]
+            b = [body.let(f"{shared[1]}[k * {BLOCK} + {column}]") for column in columns]
+            for held, left in zip(total, a, strict=True):
+                for name, right in zip(held, b, strict=True):
+                    body.line(f"{name} = {_more(p, name, left, right)};")
         body.line("workgroupBarrier();")
-    for r in range(each):
-        for c in range(each):
-            i, j = f"top + {row} + {r * SIDE}", f"first + {column} + {c * SIDE}"
-            test = every([f"{i} < {p.m}", f"{j} < {p.n}"])
-            with body.block(f"if ({test})"):
-                _put(body, f"place(z, {i}, {j})", _result(body, p, total[r][c]))
-    return threads, (-(-p.n // BLOCK), -(-p.m // BLOCK), p.batch)
+    for row, held in zip(rows, total, strict=True):
+        for column, name in zip(columns, held, strict=True):
+            i, j = f"top + {row}", f"first + {column}"
+            with body.block(f"if ({every([f'{i} < {p.m}', f'{j} < {p.n}'])})"):
+                _put(body, f"place(z, {i}, {j})", _result(body, p, name))
+    return SIDE * SIDE, (-(-p.n // BLOCK), -(-p.m // BLOCK), p.batch)
+
+
+def _share(body: Body, p: Product, shared: tuple[str, str], none: str) -> None:
+    """Write how the invocations put 64 rows and 64 columns of 16 k into shared memory."""
+    left, right = shared
+    with body.block(body.loop("s", BLOCK * DEPTH, "t", str(SIDE * SIDE))):
+        # Neighbours read what lies side by side: a row of a along k, a row of b along columns.
+        body.line(f"let deep = begin + s % {DEPTH};")
+        body.line(f"let across = begin + s / {BLOCK};")
+        body.line(f"let i = top + s / {DEPTH};")
+        body.line(f"let j = first + s % {BLOCK};")
+        body.line(f"var a = {none};")
+        body.line(f"var b = {none};")
+        body.line(f"if (deep < {p.k} && i < {p.m}) {{ a = left(z, i, deep); }}")
+        body.line(f"if (across < {p.k} && j < {p.n}) {{ b = right(z, across, j); }}")
+        body.line(f"{left}[s % {DEPTH} * {PITCH} + s / {DEPTH}] = a;")
+        body.line(f"{right}[s] = b;")
 
 
 # -- what is multiplied ---------------------------------------------------------------------------
