@@ -60,8 +60,6 @@ ALIGN: Final = 256
 BUFFER: Final = 256 << 20
 BOUND: Final = 128 << 20
 """Bytes of a buffer, and of a binding, that every device allows."""
-
-
 STATUS: Final = Range("status", 0, 0)
 """All of the status, however long it will be."""
 
@@ -76,7 +74,8 @@ def shaders(graph: Graph, weights: int = 0) -> ShaderProgram:
     Raises:
         DTypeError: A value has a dtype that shaders cannot hold, or is an integer of more than 32
             bits.
-        ArgumentError: An operation that no shader computes, or a value above 128 MB.
+        ArgumentError: An operation that no shader computes, a value above 128 MB, or more than
+            256 MB of values that are alive at once.
     """
     for step in PASSES:
         graph = step(graph)
@@ -107,13 +106,15 @@ def _accept(graph: Graph) -> None:
                 fix=f"use one of {held}, or run on the CPU",
                 where=node.site,
             )
-        if _bytes(node) > BOUND:
-            raise ArgumentError(
-                f"webgpu: a value may take {BOUND:,} bytes on the device.",
-                came=f"{node.op.name} {node.dtype.name}{list(node.shape)}: {_bytes(node):,}",
-                fix="use a smaller batch",
-                where=node.site,
-            )
+
+
+def _afford(what: str, nbytes: int, most: int, where: str) -> None:
+    if nbytes > most:
+        raise ArgumentError(
+            f"webgpu: {what} may take {most:,} bytes on every device.",
+            came=f"{nbytes:,} for {where}",
+            fix="use a smaller batch, or run on the CPU",
+        )
 
 
 def _checks(kernel: Kernel) -> list[Expr]:
@@ -179,8 +180,14 @@ class _Plan:
         return slot.buffer, slot.offset + pointer.offset
 
     def finished(self) -> ShaderProgram:
-        """Return the program."""
+        """Return the program.
+
+        Raises:
+            ArgumentError: It takes more memory than every device has.
+        """
         program = self.program
+        for name, count in program.buffers.items():
+            _afford("a buffer", count, BUFFER, name)
         whole = Range("status", 0, program.buffers.get("status", 0))
         for launches in (program.prepared, program.dispatches):
             launches[:] = [
@@ -202,6 +209,7 @@ class _Plan:
         written = {v.buffer for v in views if v.written}
         access = ["write" if g.buffer in written else "read" for g in groups]
         ranges = [Range(g.buffer, g.first, g.last - g.first) for g in groups]
+        _afford("what a shader is given of a buffer", max(r.bytes for r in ranges), BOUND, label)
         status = None
         if checks:
             numbers = {code: self._check(code, *e.attrs[:2]) for code, e in checks.items()}

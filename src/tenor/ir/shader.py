@@ -6,7 +6,7 @@ It names no API and holds no address: a runtime in Python and one in JavaScript 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from tenor.ir.dtype import DType
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["BINDINGS", "Check", "Dispatch", "Range", "Shader", "ShaderProgram", "Slot", "Wire",
            "cell"]  # fmt: skip
 
-BINDINGS = 8
+BINDINGS: Final = 8
 """Storage buffers a stage may have on every device."""
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-__all__ = ["Device", "Executable", "default_device", "narrowed"]
+__all__ = ["Device", "Executable", "device", "narrowed"]
 
 CELLS: Final = {"f32": np.float32, "i32": np.int32, "u32": np.uint32}
 """What NumPy calls an element on the device."""
@@ -31,6 +31,9 @@ _devices: Final[dict[str, Device]] = {}
 class Device:
     """An adapter opened for use, and what was compiled for it.
 
+    Args:
+        name: "webgpu", the fastest one, or "webgpu:1" and the like: one by its number.
+
     Attributes:
         name: What the adapter calls itself.
         software: Whether it is a CPU that pretends.
@@ -40,7 +43,7 @@ class Device:
         ArgumentError: `wgpu` is not installed, or there is no adapter.
     """
 
-    def __init__(self, power: str = "high-performance") -> None:
+    def __init__(self, name: str = "webgpu") -> None:
         try:
             import wgpu  # noqa: PLC0415 - of an extra
         except ImportError:
@@ -49,12 +52,7 @@ class Device:
                 came="it is not installed",
                 fix="pip install 'tenor[webgpu]'",
             ) from None
-        try:
-            adapter = wgpu.gpu.request_adapter_sync(power_preference=power)
-        except RuntimeError as error:
-            raise _no_adapter(str(error)) from error
-        if adapter is None:
-            raise _no_adapter("none")
+        adapter = _adapter(wgpu.gpu, name)
         self.usage, self.failed = wgpu.BufferUsage, wgpu.GPUError
         self.name = f"{adapter.info['device']} ({adapter.info['backend_type']})"
         self.software = adapter.info["adapter_type"] == "CPU"
@@ -90,6 +88,24 @@ class Device:
         return found
 
 
+def _adapter(gpu: Any, name: str) -> Any:
+    """Return the adapter of a name."""
+    number = name.partition(":")[2]
+    if number:
+        every = gpu.enumerate_adapters_sync()
+        if int(number) >= len(every):
+            known = ", ".join(f"webgpu:{n} {a.info['device']}" for n, a in enumerate(every))
+            raise _no_adapter(f"{name}; there is {known or 'none'}")
+        return every[int(number)]
+    try:
+        adapter = gpu.request_adapter_sync(power_preference="high-performance")
+    except RuntimeError as error:
+        raise _no_adapter(str(error)) from error
+    if adapter is None:
+        raise _no_adapter("none")
+    return adapter
+
+
 def _no_adapter(came: str) -> ArgumentError:
     return ArgumentError(
         "device: 'webgpu' needs an adapter: a GPU with its driver, or a software one.",
@@ -99,12 +115,16 @@ def _no_adapter(came: str) -> ArgumentError:
     )
 
 
-def default_device() -> Device:
-    """Return the process's device, opened at the first call."""
+def device(name: str = "webgpu") -> Device:
+    """Return the process's device of a name, opened at the first call.
+
+    Raises:
+        ArgumentError: `wgpu` is not installed, or there is no such adapter.
+    """
     with _lock:
-        if "default" not in _devices:
-            _devices["default"] = Device()
-        return _devices["default"]
+        if name not in _devices:
+            _devices[name] = Device(name)
+        return _devices[name]
 
 
 def narrowed(array: Array, slot: Slot) -> Array:
@@ -131,29 +151,30 @@ class Executable:
 
     Args:
         program: The program.
-        device: Where; by default the process's.
+        where: The device; by default the process's.
         sibling: Another of the same weights, to share their memory.
     """
 
     def __init__(
         self,
         program: ShaderProgram,
-        device: Device | None = None,
+        where: Device | None = None,
         sibling: Executable | None = None,
     ) -> None:
         self.program, self.sibling = program, sibling
-        device = sibling.device if sibling else device or default_device()
-        self.device: Device = device
+        self.device: Device = sibling.device if sibling else where or device()
         held = {s.buffer for s in program.weights} if sibling else set()
-        with device.lock:
-            use = device.usage.STORAGE | device.usage.COPY_DST | device.usage.COPY_SRC
+        with self.device.lock:
+            use = (
+                self.device.usage.STORAGE | self.device.usage.COPY_DST | self.device.usage.COPY_SRC
+            )
             try:
                 fresh = {
-                    name: device.gpu.create_buffer(size=count, usage=use)
+                    name: self.device.gpu.create_buffer(size=count, usage=use)
                     for name, count in program.buffers.items()
                     if name not in held
                 }
-            except device.failed as error:
+            except self.device.failed as error:
                 raise OutOfMemoryError(
                     "webgpu: room for the program's buffers.",
                     came=f"{sum(program.buffers.values()):,} bytes wanted: {error}",

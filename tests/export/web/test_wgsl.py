@@ -34,10 +34,10 @@ MODELS = ("digits", "mlp", "residual", "unet", "transformer", "tabular", "keywor
 @pytest.fixture(scope="module")
 def device():
     pytest.importorskip("wgpu", reason="the package wgpu runs shaders")
-    from tenor.runtime.webgpu import default_device
+    from tenor.runtime import webgpu
 
     try:
-        return default_device()
+        return webgpu.device()
     except ArgumentError as error:
         pytest.skip(str(error))
 
@@ -349,6 +349,13 @@ def test_only_models_are_loaded_there(tmp_path):
         tn.load(tmp_path / "w.safetensors", device="webgpu")
     with pytest.raises(ArgumentError, match="device must be one"):
         tn.load(tmp_path / "w.safetensors", device="tpu")
+
+
+def test_adapters_have_numbers(device, tmp_path):
+    path, (images,) = zoo.bundle("digits", tmp_path / "m.tnr")
+    assert tn.load(path, device="webgpu:0")(images[:1]).shape == (1, 10)
+    with pytest.raises(ArgumentError, match="webgpu:99; there is webgpu:0 "):
+        tn.load(path, device="webgpu:99")
 
 
 def test_a_model_it_cannot_run_is_refused_when_it_is_loaded(device, tmp_path):
