@@ -9,6 +9,7 @@ import numpy as np
 
 from tenor.errors import ArgumentError, CompileError, DTypeError, OutOfMemoryError
 from tenor.ir import dtype as dt
+from tenor.ir.bfloat16 import from_bfloat16, to_bfloat16
 from tenor.ir.node import size
 
 if TYPE_CHECKING:
@@ -134,6 +135,8 @@ def narrowed(array: Array, slot: Slot) -> Array:
         DTypeError: It holds an integer of more than 32 bits.
     """
     kind: Any = CELLS[slot.cell]
+    if slot.dtype == dt.bfloat16.text:
+        return np.ascontiguousarray(from_bfloat16(array))
     if array.dtype.itemsize == 8 and array.size:
         low, high = np.iinfo(kind).min, np.iinfo(kind).max
         if array.min() < low or array.max() > high:
@@ -261,4 +264,8 @@ class Executable:
         if not count:
             return np.empty(slot.shape, dtype)
         raw = self.device.gpu.queue.read_buffer(self.buffers[slot.buffer], slot.offset, 4 * count)
-        return np.frombuffer(raw, CELLS[slot.cell]).astype(dtype).reshape(slot.shape)
+        cells = np.frombuffer(raw, CELLS[slot.cell]).reshape(slot.shape)
+        if slot.dtype == dt.bfloat16.text:
+            return to_bfloat16(cells)
+        with np.errstate(invalid="ignore"):
+            return cells.astype(dtype)

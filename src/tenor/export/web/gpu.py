@@ -29,6 +29,8 @@ __all__ = ["RUNTIME", "PagePart", "part_of"]
 RUNTIME: Final = "webgpu.js"
 """The module that runs a part."""
 ALIGN: Final = 64
+ELSEWHERE: Final = ("i64", "f16", "bf16")
+"""Dtypes that JavaScript has no plain arrays of: held as on the device."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,9 @@ def _laid_out(slots: Sequence[Slot], weights: dict[str, Array]) -> tuple[list[Sl
     """Return where each weight is in a file of them all, and the file."""
     parts, placed, at = [], [], 0
     for slot, (name, array) in zip(slots, weights.items(), strict=True):
-        wide = array.dtype.itemsize == 8
-        held = narrowed(array, slot) if wide else np.ascontiguousarray(array)
-        text = slot.cell if wide else slot.dtype
+        other = slot.dtype in ELSEWHERE
+        held = narrowed(array, slot) if other else np.ascontiguousarray(array)
+        text = slot.cell if other else slot.dtype
         placed.append(replace(slot, name=name, at=at, held=text))
         room = -(-held.nbytes // ALIGN) * ALIGN
         parts.append(held.tobytes().ljust(room, b"\0"))

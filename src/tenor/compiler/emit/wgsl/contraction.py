@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from tenor.compiler.emit.wgsl.body import THREADS, every, grid
-from tenor.compiler.emit.wgsl.element import cast, register, wrapped
+from tenor.compiler.emit.wgsl.element import cast, register, rounded, wrapped
 from tenor.compiler.emit.wgsl.map import write_tail
 from tenor.ir import dtype as dt
 from tenor.ir.node import size
@@ -89,8 +89,9 @@ def _more(p: Product, total: str, a: str, b: str) -> str:
 
 def _result(body: Body, p: Product, total: str) -> str:
     """Return a sum as what is stored."""
-    plain = p.dtype.kind in ("float", "bool")
-    return total if plain else wrapped(total, body.kernel.buffers[-1].dtype)
+    if p.dtype.kind == "float":
+        return body.use(rounded(total, p.dtype))
+    return total if p.dtype.kind == "bool" else wrapped(total, body.kernel.buffers[-1].dtype)
 
 
 # -- tiles in registers ---------------------------------------------------------------------------

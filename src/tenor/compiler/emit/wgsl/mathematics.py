@@ -62,6 +62,22 @@ fn is_inf(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) == 0x7f800000
 fn with_sign(x: f32, s: f32) -> f32 {
   return bitcast<f32>((bitcast<u32>(x) & 0x7fffffffu) | (bitcast<u32>(s) & 0x80000000u));
 }"""),
+    "round_f16": ("with_sign", """
+fn round_f16(x: f32) -> f32 {
+  let a = bitcast<u32>(x) & 0x7fffffffu;
+  if (a > 0x7f800000u) { return x; }
+  if (a >= 0x477ff000u) { return bitcast<f32>((bitcast<u32>(x) & 0x80000000u) | 0x7f800000u); }
+  if (a < 0x38800000u) {
+    return with_sign(round(bitcast<f32>(a) * 16777216.0) * 5.960464477539063e-08, x);
+  }
+  return with_sign(bitcast<f32>((a + 0xfffu + ((a >> 13u) & 1u)) & 0xffffe000u), x);
+}"""),
+    "round_bf16": ("is_nan", """
+fn round_bf16(x: f32) -> f32 {
+  if (is_nan(x)) { return x; }
+  let word = bitcast<u32>(x);
+  return bitcast<f32>((word + 0x7fffu + ((word >> 16u) & 1u)) & 0xffff0000u);
+}"""),
     "maximum": ("is_nan", """
 fn maximum(a: f32, b: f32) -> f32 { return select(select(b, a, a > b), a, is_nan(a)); }"""),
     "minimum": ("is_nan", """

@@ -13,7 +13,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.emit.wgsl.body import THREADS, grid
-from tenor.compiler.emit.wgsl.element import ELEMENT, literal, register
+from tenor.compiler.emit.wgsl.element import ELEMENT, literal, register, rounded
 from tenor.compiler.emit.wgsl.expression import Evaluator, axes_of, unravelled
 from tenor.ir.node import size
 
@@ -97,6 +97,12 @@ class Accumulator:
         else:
             self._merge([x, at][: len(self.names)], first=True)
 
+    def result(self) -> str:
+        """Return the name of what it came to: the position, where that is asked."""
+        if self.indexed or self.dtype.compute is self.dtype:
+            return self.names[-1]
+        return self.body.let(rounded(self.names[0], self.dtype))
+
     def settle(self) -> None:
         """Add what a stretch came to."""
         if self.drifts:
@@ -178,7 +184,7 @@ def _join(body: Body, held: Sequence[Accumulator]) -> None:
 
 def _finish(body: Body, held: Sequence[Accumulator], index: dict[int, str]) -> None:
     """Store what depends on the results."""
-    e = Evaluator(body, index, [a.names[-1] for a in held])
+    e = Evaluator(body, index, [a.result() for a in held])
     values = [e.value(store.expr) for store in body.kernel.stores]
     for store, value in zip(body.kernel.stores, values, strict=True):
         body.store(store.buffer, e.affine(store.affine), value)
