@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tenor.compiler import simplify
-from tenor.compiler.emit import wgsl
+from tenor.compiler.emit import reference, wgsl
 from tenor.compiler.schedule.fuse import fuse
 from tenor.compiler.schedule.memory import place
 from tenor.compiler.schedule.tail import join_tails
 from tenor.compiler.simplify.attention import open_attention
+from tenor.compiler.simplify.worked import worked_out
 from tenor.errors import ArgumentError, DTypeError
 from tenor.ir import op as ops
 from tenor.ir.node import size
@@ -34,6 +35,8 @@ from tenor.ir.shader import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
 
     from tenor.compiler.schedule.fuse import Schedule
     from tenor.ir.kernel import Expr, Kernel
@@ -79,8 +82,10 @@ def shaders(graph: Graph, weights: int = 0) -> ShaderProgram:
     """
     for step in PASSES:
         graph = step(graph)
+    graph, known = worked_out(graph, wgsl.CARRIED, reference.run)
+    graph = simplify.dead(graph)
     _accept(graph)
-    plan = _Plan(graph, join_tails(fuse(graph), wgsl.PRODUCTS), weights)
+    plan = _Plan(graph, join_tails(fuse(graph), wgsl.PRODUCTS), weights, known)
     for kernel, values, label in zip(
         plan.schedule.kernels, plan.schedule.values, plan.schedule.labels, strict=True
     ):
@@ -135,12 +140,14 @@ def _room(node: Node) -> int:
 class _Plan:
     """Where values lie, and the program so far."""
 
-    def __init__(self, graph: Graph, schedule: Schedule, weights: int) -> None:
+    def __init__(
+        self, graph: Graph, schedule: Schedule, weights: int, values: list[NDArray[Any]]
+    ) -> None:
         self.graph, self.schedule = graph, schedule
-        self.program = ShaderProgram()
+        self.program = ShaderProgram(values=values)
         self.numbers: dict[Shader, int] = {}
         leaves = [n for n in graph.nodes if n.op is ops.LEAF]
-        given = len(leaves) - weights
+        given, known = len(leaves) - weights - len(values), len(leaves) - len(values)
         schedule.kept = _steady(schedule, leaves[given:])
         self.where, arena = place(
             schedule,
@@ -152,9 +159,10 @@ class _Plan:
         if schedule.kept:
             program.buffers["kept"] = sum(map(_room, schedule.kept))
         program.inputs = self._slots("input", leaves[:given])
-        program.weights = self._slots("weights", leaves[given:])
+        program.weights = self._slots("weights", leaves[given:known])
+        program.constants = self._slots("constants", leaves[known:])
         program.outputs = self._slots("output", graph.outputs)
-        self.leaves = [*program.inputs, *program.weights]
+        self.leaves = [*program.inputs, *program.weights, *program.constants]
 
     def _slots(self, name: str, nodes: Sequence[Node]) -> list[Slot]:
         """Lay tensors out one after another, in as many buffers as it takes."""

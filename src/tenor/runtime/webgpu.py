@@ -212,6 +212,7 @@ class Executable:
         with self.device.lock:
             if self.sibling is None:
                 self._write(self.program.weights, weights)
+            self._write(self.program.constants, self.program.values)
             self._launch(self.prepared)
 
     def _launch(self, steps: Sequence[tuple[Any, Any, tuple[int, int, int]]]) -> None:

@@ -357,6 +357,27 @@ def test_only_models_are_loaded_there(tmp_path):
         tn.load(tmp_path / "w.safetensors", device="tpu")
 
 
+class Positions(nn.Module):
+    """Constants that are counted in float64."""
+
+    def forward(self, x):
+        ramp = tn.linspace(0, 1, 7)
+        return x * ramp + tn.linspace(0, 2, 7).cos() + ramp.sum()
+
+
+def test_constants_made_in_other_dtypes_are_worked_out_before(device, tmp_path):
+    rows = np.random.default_rng(0).normal(size=(4, 7)).astype(np.float32)
+    tn.save(Positions(), tmp_path / "m.tnr", example_inputs=rows)
+    here, there = tn.load(tmp_path / "m.tnr"), tn.load(tmp_path / "m.tnr", device="webgpu")
+    for given in (rows, rows[:1]):
+        np.testing.assert_allclose(there(given).numpy(), here(given).numpy(), rtol=1e-5)
+    part = part_of(source_of(here, batch=2))
+    held = part.program["weights"]
+    assert [w["name"] for w in held] == [f"constant.{n}" for n in range(len(held))]
+    first = np.frombuffer(part.weights, np.float32, 7, held[0]["at"])
+    np.testing.assert_array_equal(first, np.linspace(0, 1, 7, dtype=np.float32))
+
+
 def test_adapters_have_numbers(device, tmp_path):
     path, (images,) = zoo.bundle("digits", tmp_path / "m.tnr")
     assert tn.load(path, device="webgpu:0")(images[:1]).shape == (1, 10)

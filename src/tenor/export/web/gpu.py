@@ -65,7 +65,11 @@ def part_of(source: Source) -> PagePart:
     program = shaders(source.graph, len(source.weights))
     program.inputs = _named(program.inputs, list(source.inputs))
     program.outputs = _named(program.outputs, list(source.outputs))
-    program.weights, weights = _laid_out(program.weights, source.weights)
+    constants = {f"constant.{n}": value for n, value in enumerate(program.values)}
+    slots, weights = _laid_out(
+        [*program.weights, *program.constants], {**source.weights, **constants}
+    )
+    program.weights, program.constants = slots, []
     return PagePart(program.data(), weights)
 
 
