@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tenor.compiler import simplify
-from tenor.compiler.emit import wgsl
+from tenor.compiler.emit import reference, wgsl
 from tenor.compiler.schedule.fuse import fuse
 from tenor.compiler.schedule.memory import place
+from tenor.compiler.schedule.tail import join_tails
 from tenor.compiler.simplify.attention import open_attention
+from tenor.compiler.simplify.worked import worked_out
 from tenor.errors import ArgumentError, DTypeError
 from tenor.ir import op as ops
 from tenor.ir.node import size
@@ -34,8 +36,10 @@ from tenor.ir.shader import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from numpy.typing import NDArray
+
     from tenor.compiler.schedule.fuse import Schedule
-    from tenor.ir.kernel import Kernel
+    from tenor.ir.kernel import Expr, Kernel
     from tenor.ir.node import Graph, Node
     from tenor.ir.program import Pointer
 
@@ -59,8 +63,6 @@ ALIGN: Final = 256
 BUFFER: Final = 256 << 20
 BOUND: Final = 128 << 20
 """Bytes of a buffer, and of a binding, that every device allows."""
-
-
 STATUS: Final = Range("status", 0, 0)
 """All of the status, however long it will be."""
 
@@ -75,12 +77,15 @@ def shaders(graph: Graph, weights: int = 0) -> ShaderProgram:
     Raises:
         DTypeError: A value has a dtype that shaders cannot hold, or is an integer of more than 32
             bits.
-        ArgumentError: An operation that no shader computes, or a value above 128 MB.
+        ArgumentError: An operation that no shader computes, a value above 128 MB, or more than
+            256 MB of values that are alive at once.
     """
     for step in PASSES:
         graph = step(graph)
+    graph, known = worked_out(graph, wgsl.CARRIED, reference.run)
+    graph = simplify.dead(graph)
     _accept(graph)
-    plan = _Plan(graph, fuse(graph), weights)
+    plan = _Plan(graph, join_tails(fuse(graph), wgsl.PRODUCTS), weights, known)
     for kernel, values, label in zip(
         plan.schedule.kernels, plan.schedule.values, plan.schedule.labels, strict=True
     ):
@@ -106,53 +111,65 @@ def _accept(graph: Graph) -> None:
                 fix=f"use one of {held}, or run on the CPU",
                 where=node.site,
             )
-        if _bytes(node) > BOUND:
-            raise ArgumentError(
-                f"webgpu: a value may take {BOUND:,} bytes on the device.",
-                came=f"{node.op.name} {node.dtype.name}{list(node.shape)}: {_bytes(node):,}",
-                fix="use a smaller batch",
-                where=node.site,
-            )
+
+
+def _afford(what: str, nbytes: int, most: int, where: str) -> None:
+    if nbytes > most:
+        raise ArgumentError(
+            f"webgpu: {what} may take {most:,} bytes on every device.",
+            came=f"{nbytes:,} for {where}",
+            fix="use a smaller batch, or run on the CPU",
+        )
+
+
+def _checks(kernel: Kernel) -> list[Expr]:
+    """Return the checks of a kernel, and of what follows in it."""
+    every = [kernel, *(part.kernel for part in kernel.parts)]
+    return [e for k in every for e in k.expressions() if e.op == "wrap_index"]
 
 
 def _bytes(node: Node) -> int:
     return size(node.shape) * WORD
 
 
-def _room(nbytes: int) -> int:
-    return -(-nbytes // ALIGN) * ALIGN
+def _room(node: Node) -> int:
+    """Return the bytes a value takes where others follow it; an empty one is bound as well."""
+    return max(-(-_bytes(node) // ALIGN), 1) * ALIGN
 
 
 class _Plan:
     """Where values lie, and the program so far."""
 
-    def __init__(self, graph: Graph, schedule: Schedule, weights: int) -> None:
+    def __init__(
+        self, graph: Graph, schedule: Schedule, weights: int, values: list[NDArray[Any]]
+    ) -> None:
         self.graph, self.schedule = graph, schedule
-        self.program = ShaderProgram()
+        self.program = ShaderProgram(values=values)
         self.numbers: dict[Shader, int] = {}
         leaves = [n for n in graph.nodes if n.op is ops.LEAF]
-        given = len(leaves) - weights
+        given, known = len(leaves) - weights - len(values), len(leaves) - len(values)
         schedule.kept = _steady(schedule, leaves[given:])
         self.where, arena = place(
             schedule,
-            sizes=lambda n: _room(_bytes(n)),
+            sizes=_room,
             starts=lambda n: schedule.home(n)[1] * WORD,
         )
         program = self.program
         program.buffers = {"arena": max(arena, ALIGN)}
         if schedule.kept:
-            program.buffers["kept"] = sum(_room(_bytes(n)) for n in schedule.kept)
+            program.buffers["kept"] = sum(map(_room, schedule.kept))
         program.inputs = self._slots("input", leaves[:given])
-        program.weights = self._slots("weights", leaves[given:])
+        program.weights = self._slots("weights", leaves[given:known])
+        program.constants = self._slots("constants", leaves[known:])
         program.outputs = self._slots("output", graph.outputs)
-        self.leaves = [*program.inputs, *program.weights]
+        self.leaves = [*program.inputs, *program.weights, *program.constants]
 
     def _slots(self, name: str, nodes: Sequence[Node]) -> list[Slot]:
         """Lay tensors out one after another, in as many buffers as it takes."""
         slots: list[Slot] = []
         buffers, number = self.program.buffers, 0
         for node in nodes:
-            room = max(_room(_bytes(node)), ALIGN)
+            room = _room(node)
             full = f"{name}{number}"
             if buffers.get(full, 0) + room > BUFFER:
                 number += 1
@@ -171,8 +188,14 @@ class _Plan:
         return slot.buffer, slot.offset + pointer.offset
 
     def finished(self) -> ShaderProgram:
-        """Return the program."""
+        """Return the program.
+
+        Raises:
+            ArgumentError: It takes more memory than every device has.
+        """
         program = self.program
+        for name, count in program.buffers.items():
+            _afford("a buffer", count, BUFFER, name)
         whole = Range("status", 0, program.buffers.get("status", 0))
         for launches in (program.prepared, program.dispatches):
             launches[:] = [
@@ -184,7 +207,7 @@ class _Plan:
     # -- launches -----------------------------------------------------------------------------
     def launch(self, kernel: Kernel, values: Sequence[Node], label: str) -> None:
         """Append the launch of a kernel."""
-        checks = {e.attrs[2]: e for e in kernel.expressions() if e.op == "wrap_index"}
+        checks = {e.attrs[2]: e for e in _checks(kernel)}
         views = [
             _View(*self._physical(self.where[node]), buffer.start * WORD, _bytes(node),
                   cell(node.dtype), buffer.written)
@@ -194,6 +217,7 @@ class _Plan:
         written = {v.buffer for v in views if v.written}
         access = ["write" if g.buffer in written else "read" for g in groups]
         ranges = [Range(g.buffer, g.first, g.last - g.first) for g in groups]
+        _afford("what a shader is given of a buffer", max(r.bytes for r in ranges), BOUND, label)
         status = None
         if checks:
             numbers = {code: self._check(code, *e.attrs[:2]) for code, e in checks.items()}
@@ -202,6 +226,8 @@ class _Plan:
             ranges.append(STATUS)
         wires = [_wire(view, groups) for view in views]
         shader, counts = wgsl.write(kernel, wires, access, status)
+        if 0 in counts:
+            return
         number = self.numbers.setdefault(shader, len(self.program.shaders))
         if number == len(self.program.shaders):
             self.program.shaders.append(shader)
@@ -214,7 +240,7 @@ class _Plan:
         checks = self.program.checks
         if found not in checks:
             checks.append(found)
-            self.program.buffers["status"] = _room(2 * WORD * len(checks))
+            self.program.buffers["status"] = 2 * WORD * len(checks)
         return checks.index(found)
 
 
@@ -232,9 +258,8 @@ def _steady(schedule: Schedule, weights: Sequence[Node]) -> list[Node]:
         both = list(zip(values, kernel.buffers, strict=True))
         made = [node for node, buffer in both if buffer.written]
         alone = all(buffer.written or node in known for node, buffer in both)
-        checked = any(e.op == "wrap_index" for e in kernel.expressions())
         whole = all(writers[n] == 1 and n not in dynamic for n in made)
-        if alone and whole and not checked:
+        if alone and whole and not _checks(kernel):
             steady += made
             known.update(made)
     return steady

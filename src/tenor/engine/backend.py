@@ -101,12 +101,15 @@ def load(graph: Graph) -> Runner:
     return runner
 
 
-def load_on_webgpu(graph: Graph, weights: list[Any], sibling: Any = None) -> Runner:
+def load_on_webgpu(
+    graph: Graph, weights: list[Any], device: str = "webgpu", sibling: Any = None
+) -> Runner:
     """Compile a graph for the WebGPU device.
 
     Args:
         graph: What to compute.
         weights: The buffers of its last leaves, which hold the same at every run.
+        device: Which: "webgpu", or "webgpu:1" and the like.
         sibling: What this gave for the same model at other sizes.
 
     Raises:
@@ -116,7 +119,7 @@ def load_on_webgpu(graph: Graph, weights: list[Any], sibling: Any = None) -> Run
     from tenor.engine.webgpu import ShaderRunner  # noqa: PLC0415 - of an extra
 
     with _uncollected():
-        return ShaderRunner(graph, weights, sibling)
+        return ShaderRunner(graph, weights, device, sibling)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tenor.ir import op as ops
 from tenor.runtime.allocator import copy_of
-from tenor.runtime.webgpu import Executable
+from tenor.runtime.webgpu import Executable, device
 
 if TYPE_CHECKING:
     from tenor.ir.node import Graph
@@ -20,6 +20,7 @@ class ShaderRunner:
     Args:
         graph: What to compute.
         weights: The buffers of its last leaves, which hold the same at every run.
+        name: The device's.
         sibling: A runner of the same model at other sizes, to share its weights.
 
     Raises:
@@ -30,7 +31,7 @@ class ShaderRunner:
     donated: tuple[int, ...] = ()
 
     def __init__(
-        self, graph: Graph, weights: list[Any], sibling: ShaderRunner | None = None
+        self, graph: Graph, weights: list[Any], name: str, sibling: ShaderRunner | None = None
     ) -> None:
         from tenor.compiler.shaders import shaders  # noqa: PLC0415 - as the compiler everywhere
 
@@ -38,9 +39,8 @@ class ShaderRunner:
         self.kinds = [(n.dtype.numpy, n.shape) for n in leaves]
         self.given = len(leaves) - len(weights)
         program = shaders(graph, len(weights))
-        self.executable: Executable = Executable(
-            program, sibling=sibling.executable if sibling else None
-        )
+        other = sibling.executable if sibling else None
+        self.executable: Executable = Executable(program, device(name), other)
         self.memory = self.executable.memory
         kinds = self.kinds[self.given :]
         self.executable.keep([b.array(*kind) for b, kind in zip(weights, kinds, strict=True)])

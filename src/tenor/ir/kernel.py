@@ -169,7 +169,8 @@ class Kernel:
         stores: What is written. An affine of a reduce kernel's store has stride 0 at reduced dims.
         buffers: The pointer arguments, in order.
         params: What a template needs to know besides; see the template.
-        parts: The kernels of "rows" and of "finish".
+        parts: The kernels of "rows" and of "finish"; of a product or convolution the map that
+            takes its elements.
     """
 
     kind: str

@@ -5,16 +5,18 @@ It names no API and holds no address: a runtime in Python and one in JavaScript 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from tenor.ir.dtype import DType
 
 __all__ = ["BINDINGS", "Check", "Dispatch", "Range", "Shader", "ShaderProgram", "Slot", "Wire",
            "cell"]  # fmt: skip
 
-BINDINGS = 8
+BINDINGS: Final = 8
 """Storage buffers a stage may have on every device."""
 
 
@@ -122,7 +124,8 @@ class ShaderProgram:
         dispatches: The launches of a run, in order; a launch may rely on all earlier ones.
         buffers: Bytes of each buffer, by name: "input0", "weights0", "output0" and on, "arena",
             "kept" (what is prepared), "status".
-        inputs, weights, outputs: Where each tensor lies.
+        inputs, weights, constants, outputs: Where each tensor lies.
+        values: The constants themselves.
         checks: The indices that are checked.
     """
 
@@ -132,8 +135,10 @@ class ShaderProgram:
     buffers: dict[str, int] = field(default_factory=dict)
     inputs: list[Slot] = field(default_factory=list)
     weights: list[Slot] = field(default_factory=list)
+    constants: list[Slot] = field(default_factory=list)
     outputs: list[Slot] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
+    values: list[NDArray[Any]] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def largest(self) -> int:
@@ -142,5 +147,8 @@ class ShaderProgram:
         return max((r.bytes for d in every for r in d.ranges), default=0)
 
     def data(self) -> dict[str, Any]:
-        """Return the program as what JSON can hold."""
-        return {"version": 1, "largest": self.largest, **asdict(self)}
+        """Return the program as what JSON can hold; constants become weights, after all others."""
+        made = asdict(replace(self, values=[]))
+        del made["values"]
+        made["weights"] += made.pop("constants")
+        return {"version": 1, "largest": self.largest, **made}

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from tenor.errors import ArgumentError, DTypeError
+from tenor.errors import ArgumentError, CompileError, DTypeError, OutOfMemoryError
 from tenor.ir import dtype as dt
+from tenor.ir.bfloat16 import from_bfloat16, to_bfloat16
 from tenor.ir.node import size
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-__all__ = ["Device", "Executable", "default_device", "narrowed"]
+__all__ = ["Device", "Executable", "device", "narrowed"]
 
 CELLS: Final = {"f32": np.float32, "i32": np.int32, "u32": np.uint32}
 """What NumPy calls an element on the device."""
@@ -31,6 +32,9 @@ _devices: Final[dict[str, Device]] = {}
 class Device:
     """An adapter opened for use, and what was compiled for it.
 
+    Args:
+        name: "webgpu", the fastest one, or "webgpu:1" and the like: one by its number.
+
     Attributes:
         name: What the adapter calls itself.
         software: Whether it is a CPU that pretends.
@@ -40,7 +44,7 @@ class Device:
         ArgumentError: `wgpu` is not installed, or there is no adapter.
     """
 
-    def __init__(self, power: str = "high-performance") -> None:
+    def __init__(self, name: str = "webgpu") -> None:
         try:
             import wgpu  # noqa: PLC0415 - of an extra
         except ImportError:
@@ -49,13 +53,8 @@ class Device:
                 came="it is not installed",
                 fix="pip install 'tenor[webgpu]'",
             ) from None
-        try:
-            adapter = wgpu.gpu.request_adapter_sync(power_preference=power)
-        except RuntimeError as error:
-            raise _no_adapter(str(error)) from error
-        if adapter is None:
-            raise _no_adapter("none")
-        self.usage = wgpu.BufferUsage
+        adapter = _adapter(wgpu.gpu, name)
+        self.usage, self.failed = wgpu.BufferUsage, wgpu.GPUError
         self.name = f"{adapter.info['device']} ({adapter.info['backend_type']})"
         self.software = adapter.info["adapter_type"] == "CPU"
         self.gpu = adapter.request_device_sync()
@@ -76,11 +75,36 @@ class Device:
             ]
             layout = self.gpu.create_bind_group_layout(entries=entries)
             whole = self.gpu.create_pipeline_layout(bind_group_layouts=[layout])
-            module = self.gpu.create_shader_module(code=shader.text)
-            stage = {"module": module, "entry_point": "main"}
-            made = self.gpu.create_compute_pipeline(layout=whole, compute=stage)
+            try:
+                module = self.gpu.create_shader_module(code=shader.text)
+                stage = {"module": module, "entry_point": "main"}
+                made = self.gpu.create_compute_pipeline(layout=whole, compute=stage)
+            except self.failed as error:
+                raise CompileError(
+                    "webgpu: a shader the device takes.",
+                    came=[*str(error).splitlines(), *shader.text.splitlines()],
+                    fix="please report it with this text",
+                ) from error
             found = self.pipelines[shader] = (made, layout)
         return found
+
+
+def _adapter(gpu: Any, name: str) -> Any:
+    """Return the adapter of a name."""
+    number = name.partition(":")[2]
+    if number:
+        every = gpu.enumerate_adapters_sync()
+        if int(number) >= len(every):
+            known = ", ".join(f"webgpu:{n} {a.info['device']}" for n, a in enumerate(every))
+            raise _no_adapter(f"{name}; there is {known or 'none'}")
+        return every[int(number)]
+    try:
+        adapter = gpu.request_adapter_sync(power_preference="high-performance")
+    except RuntimeError as error:
+        raise _no_adapter(str(error)) from error
+    if adapter is None:
+        raise _no_adapter("none")
+    return adapter
 
 
 def _no_adapter(came: str) -> ArgumentError:
@@ -92,12 +116,16 @@ def _no_adapter(came: str) -> ArgumentError:
     )
 
 
-def default_device() -> Device:
-    """Return the process's device, opened at the first call."""
+def device(name: str = "webgpu") -> Device:
+    """Return the process's device of a name, opened at the first call.
+
+    Raises:
+        ArgumentError: `wgpu` is not installed, or there is no such adapter.
+    """
     with _lock:
-        if "default" not in _devices:
-            _devices["default"] = Device()
-        return _devices["default"]
+        if name not in _devices:
+            _devices[name] = Device(name)
+        return _devices[name]
 
 
 def narrowed(array: Array, slot: Slot) -> Array:
@@ -107,6 +135,8 @@ def narrowed(array: Array, slot: Slot) -> Array:
         DTypeError: It holds an integer of more than 32 bits.
     """
     kind: Any = CELLS[slot.cell]
+    if slot.dtype == dt.bfloat16.text:
+        return np.ascontiguousarray(from_bfloat16(array))
     if array.dtype.itemsize == 8 and array.size:
         low, high = np.iinfo(kind).min, np.iinfo(kind).max
         if array.min() < low or array.max() > high:
@@ -124,28 +154,37 @@ class Executable:
 
     Args:
         program: The program.
-        device: Where; by default the process's.
+        where: The device; by default the process's.
         sibling: Another of the same weights, to share their memory.
     """
 
     def __init__(
         self,
         program: ShaderProgram,
-        device: Device | None = None,
+        where: Device | None = None,
         sibling: Executable | None = None,
     ) -> None:
         self.program, self.sibling = program, sibling
-        device = sibling.device if sibling else device or default_device()
-        self.device: Device = device
+        self.device: Device = sibling.device if sibling else where or device()
         held = {s.buffer for s in program.weights} if sibling else set()
-        with device.lock:
-            use = device.usage.STORAGE | device.usage.COPY_DST | device.usage.COPY_SRC
-            self.buffers: dict[str, Any] = {
-                name: sibling.buffers[name]
-                if sibling and name in held
-                else device.gpu.create_buffer(size=count, usage=use)
-                for name, count in program.buffers.items()
-            }
+        with self.device.lock:
+            use = (
+                self.device.usage.STORAGE | self.device.usage.COPY_DST | self.device.usage.COPY_SRC
+            )
+            try:
+                fresh = {
+                    name: self.device.gpu.create_buffer(size=count, usage=use)
+                    for name, count in program.buffers.items()
+                    if name not in held
+                }
+            except self.device.failed as error:
+                raise OutOfMemoryError(
+                    "webgpu: room for the program's buffers.",
+                    came=f"{sum(program.buffers.values()):,} bytes wanted: {error}",
+                    fix="use a smaller batch, or run on the CPU",
+                ) from error
+            shared = {name: sibling.buffers[name] for name in held} if sibling else {}
+            self.buffers: dict[str, Any] = fresh | shared
             self.prepared = [self._step(d) for d in program.prepared]
             self.steps = [self._step(d) for d in program.dispatches]
 
@@ -173,6 +212,7 @@ class Executable:
         with self.device.lock:
             if self.sibling is None:
                 self._write(self.program.weights, weights)
+            self._write(self.program.constants, self.program.values)
             self._launch(self.prepared)
 
     def _launch(self, steps: Sequence[tuple[Any, Any, tuple[int, int, int]]]) -> None:
@@ -225,4 +265,8 @@ class Executable:
         if not count:
             return np.empty(slot.shape, dtype)
         raw = self.device.gpu.queue.read_buffer(self.buffers[slot.buffer], slot.offset, 4 * count)
-        return np.frombuffer(raw, CELLS[slot.cell]).astype(dtype).reshape(slot.shape)
+        cells = np.frombuffer(raw, CELLS[slot.cell]).reshape(slot.shape)
+        if slot.dtype == dt.bfloat16.text:
+            return to_bfloat16(cells)
+        with np.errstate(invalid="ignore"):
+            return cells.astype(dtype)

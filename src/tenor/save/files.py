@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tenor.errors import ArgumentError
 from tenor.save import bundle, safetensors
 from tenor.save.elements import restored, stored
-from tenor.save.loaded import LoadedModel
+from tenor.save.loaded import LoadedModel, known_device
 from tenor.save.mapping import mapped
 from tenor.save.model import save_model
 from tenor.save.nest import NEST, is_nested, packed, unpacked
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["load", "save"]
 
 ZIP: Final = b"PK"
-DEVICES: Final = ("cpu", "webgpu")
 
 
 def save(
@@ -115,16 +114,10 @@ def load(
         DTypeError: The model has a dtype the device cannot hold.
     """
     del map_location, weights_only
-    if device not in DEVICES:
-        raise ArgumentError(
-            "load: device must be one a model can run on.",
-            came=repr(device),
-            fix=f"use one of {', '.join(map(repr, DEVICES))}",
-        )
     view = mapped(path)
     if bytes(view[: len(ZIP)]) == ZIP:
         return LoadedModel(bundle.parse(view), max_bytes=max_bytes, device=device)
-    if device != "cpu":
+    if known_device(device) != "cpu":
         raise ArgumentError(
             "load: tensors are loaded to the CPU.",
             came=f"device={device!r} for {Path(path).name!r}",

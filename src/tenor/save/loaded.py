@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.generic]
 
-__all__ = ["LoadedModel", "Mismatch", "Verification", "load_model"]
+__all__ = ["LoadedModel", "Mismatch", "Verification", "known_device", "load_model"]
 
+DEVICE: Final = re.compile(r"cpu|webgpu(:\d{1,3})?")
 PREFERRED: Final = ("serving_default", "predict")
 
 
@@ -93,7 +95,7 @@ class LoadedModel:
         self.description = manifest.description
         self.signatures: Mapping[str, Signature] = manifest.signatures
         self.producer = manifest.producer
-        self.device = device
+        self.device = known_device(device)
         self._assets = {n: v for n, v in opened.members.items() if n.startswith("assets/")}
         self._weights = _weights(opened)
         self._programs = {
@@ -241,7 +243,24 @@ class LoadedModel:
         return found
 
 
-def load_model(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> LoadedModel:
+def known_device(name: str) -> str:
+    """Return the name of a device a model can run on.
+
+    Raises:
+        ArgumentError: It is none.
+    """
+    if not DEVICE.fullmatch(name):
+        raise ArgumentError(
+            "load: device must be one a model can run on.",
+            came=repr(name),
+            fix="use 'cpu', 'webgpu', or 'webgpu:1' and the like for one of several GPUs",
+        )
+    return name
+
+
+def load_model(
+    path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES, device: str = "cpu"
+) -> LoadedModel:
     """Load a `.tnr` file; every byte of it is verified.
 
     The weights are mapped from the file, which is to be replaced (as `save` does), not rewritten
@@ -251,12 +270,15 @@ def load_model(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> L
         path: The file.
         max_bytes: The most memory a run may take: its outputs, the values it stores on the way,
             and workspace.
+        device: Where it runs: "cpu", or "webgpu".
 
     Raises:
         FormatError: It is not a bundle as it was written; says why.
         OSError: It cannot be opened.
+        ArgumentError: No such device, or the model has an operation it cannot do.
+        DTypeError: The model has a dtype the device cannot hold.
     """
-    return LoadedModel(bundle.read(path), max_bytes=max_bytes)
+    return LoadedModel(bundle.read(path), max_bytes=max_bytes, device=device)
 
 
 # -- what is in the bundle --------------------------------------------------------------------

@@ -58,7 +58,7 @@ class Program:
         weights: The arrays it reads after its inputs, by name; shared by all sizes, not copied.
         max_bytes: The most memory a run may take: its outputs, the values it stores on the way,
             and workspace.
-        device: Where it runs: "cpu" or "webgpu".
+        device: Where it runs: "cpu", "webgpu", or "webgpu:1" and the like.
 
     Raises:
         FormatError: The text cannot be a program of this signature.
@@ -128,7 +128,7 @@ class Program:
     def _loaded(self, graph: Graph) -> backend.Runner:
         if self.device == "cpu":
             return backend.load(graph)
-        made = backend.load_on_webgpu(graph, self.buffers, self._first)
+        made = backend.load_on_webgpu(graph, self.buffers, self.device, self._first)
         if self._first is None:  # the weights are on the device once, for all sizes
             self._first = made
         return made

@@ -29,6 +29,8 @@ __all__ = ["RUNTIME", "PagePart", "part_of"]
 RUNTIME: Final = "webgpu.js"
 """The module that runs a part."""
 ALIGN: Final = 64
+ELSEWHERE: Final = ("i64", "f16", "bf16")
+"""Dtypes that JavaScript has no plain arrays of: held as on the device."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,11 @@ def part_of(source: Source) -> PagePart:
     program = shaders(source.graph, len(source.weights))
     program.inputs = _named(program.inputs, list(source.inputs))
     program.outputs = _named(program.outputs, list(source.outputs))
-    program.weights, weights = _laid_out(program.weights, source.weights)
+    constants = {f"constant.{n}": value for n, value in enumerate(program.values)}
+    slots, weights = _laid_out(
+        [*program.weights, *program.constants], {**source.weights, **constants}
+    )
+    program.weights, program.constants = slots, []
     return PagePart(program.data(), weights)
 
 
@@ -75,9 +81,9 @@ def _laid_out(slots: Sequence[Slot], weights: dict[str, Array]) -> tuple[list[Sl
     """Return where each weight is in a file of them all, and the file."""
     parts, placed, at = [], [], 0
     for slot, (name, array) in zip(slots, weights.items(), strict=True):
-        wide = array.dtype.itemsize == 8
-        held = narrowed(array, slot) if wide else np.ascontiguousarray(array)
-        text = slot.cell if wide else slot.dtype
+        other = slot.dtype in ELSEWHERE
+        held = narrowed(array, slot) if other else np.ascontiguousarray(array)
+        text = slot.cell if other else slot.dtype
         placed.append(replace(slot, name=name, at=at, held=text))
         room = -(-held.nbytes // ALIGN) * ALIGN
         parts.append(held.tobytes().ljust(room, b"\0"))

@@ -1,7 +1,8 @@
 // Runs a Tenor program on WebGPU. No dependency; see `src/tenor/ir/shader.py` for the format.
 
 const CELLS = { f32: Float32Array, i32: Int32Array, u32: Uint32Array };
-const HELD = { ...CELLS, i64: Int32Array, b8: Uint8Array, u8: Uint8Array, i8: Int8Array,
+const HELD = { ...CELLS, f16: Float32Array, bf16: Float32Array,
+  i64: Int32Array, b8: Uint8Array, u8: Uint8Array, i8: Int8Array,
   u16: Uint16Array, i16: Int16Array };
 const GROUPS = { read: "read-only-storage", write: "storage" };
 

@@ -9,6 +9,6 @@ workgroup, eight storage buffers. An element takes four bytes whatever its dtype
 """
 
 from tenor.compiler.emit.wgsl.element import CARRIED
-from tenor.compiler.emit.wgsl.kinds import KINDS, MISSING, write
+from tenor.compiler.emit.wgsl.kinds import KINDS, MISSING, PRODUCTS, write
 
-__all__ = ["CARRIED", "KINDS", "MISSING", "write"]
+__all__ = ["CARRIED", "KINDS", "MISSING", "PRODUCTS", "write"]

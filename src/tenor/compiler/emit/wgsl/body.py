@@ -41,14 +41,14 @@ class Body:
 
     Args:
         kernel: What is written.
-        wires: Where each of its buffers is.
+        wires: Where each of its buffers is; None: it is no buffer but the register `x`.
         access: For each binding "read" or "write".
         status: The binding that notes indices out of range, and the number of each check by its
             code; None where nothing is checked.
     """
 
     def __init__(
-        self, kernel: Kernel, wires: Sequence[Wire], access: Sequence[str],
+        self, kernel: Kernel, wires: Sequence[Wire | None], access: Sequence[str],
         status: tuple[int, dict[int, int]] | None = None,
     ) -> None:  # fmt: skip
         self.kernel, self.wires, self.access, self.status = kernel, wires, tuple(access), status
@@ -104,6 +104,15 @@ class Body:
         text = "".join(f"  {line}\n" for line in lines)
         self.declared.append(f"fn {head} {{\n{text}  return {self.use(value)};\n}}")
 
+    def within(self, kernel: Kernel, wires: Sequence[Wire | None]) -> Body:
+        """Return a body for another kernel's code, which is to become a function here."""
+        return Body(kernel, wires, self.access, self.status)
+
+    def define(self, head: str, inner: Body) -> None:
+        """Declare a function of what was written into a body of its own."""
+        self.calls |= inner.calls
+        self.declared.append("\n".join([f"fn {head} {{", *inner.lines, "}"]))
+
     # -- memory -----------------------------------------------------------------------------------
     def buffer(self, number: int) -> Buffer:
         """Return a buffer of the kernel."""
@@ -112,20 +121,24 @@ class Body:
     def element(self, number: int, at: str) -> str:
         """Return the place of an element."""
         wire = self.wires[number]
+        assert wire is not None, "a register is no element of a buffer"
         return f"b{wire.binding}[{at}]" if not wire.base else f"b{wire.binding}[{wire.base} + {at}]"
 
     def load(self, number: int, at: str) -> str:
         """Return an element of a buffer as a register."""
-        dtype, text = self.buffer(number).dtype, self.element(number, at)
-        held = self.wires[number].cell
+        wire, dtype = self.wires[number], self.buffer(number).dtype
+        if wire is None:
+            return "x"
+        text, held = self.element(number, at), wire.cell
         if held != cell(dtype):
             text = f"bitcast<{cell(dtype)}>({text})"
         return f"({text} != 0u)" if dtype.kind == "bool" else text
 
     def store(self, number: int, at: str, value: str) -> None:
         """Write a register to an element of a buffer."""
-        dtype, held = self.buffer(number).dtype, self.wires[number].cell
-        text = self.use(value)
+        wire, dtype = self.wires[number], self.buffer(number).dtype
+        assert wire is not None, "a register is only read"
+        text, held = self.use(value), wire.cell
         if dtype.kind == "bool":
             text = f"select(0u, 1u, {text})"
         if held != cell(dtype):
@@ -151,7 +164,7 @@ class Body:
 
     def shader(self, threads: int = THREADS) -> Shader:
         """Return what was written."""
-        cells = {wire.binding: wire.cell for wire in self.wires}
+        cells = {wire.binding: wire.cell for wire in self.wires if wire is not None}
         if self.status is not None:
             cells[self.status[0]] = "atomic<i32>"
         head = [

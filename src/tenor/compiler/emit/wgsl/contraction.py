@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from tenor.compiler.emit.wgsl.body import THREADS, every, grid
-from tenor.compiler.emit.wgsl.element import cast, register, wrapped
+from tenor.compiler.emit.wgsl.element import cast, register, rounded, wrapped
+from tenor.compiler.emit.wgsl.map import write_tail
 from tenor.ir import dtype as dt
 from tenor.ir.node import size
 
@@ -33,6 +34,10 @@ DEPTH: Final = 16
 """How much of k is shared at a time: two times 64 x 16 elements are 8 of 16 KB."""
 SIDE: Final = 16
 """Invocations along a side of a workgroup's tile."""
+EACH: Final = BLOCK // SIDE
+"""Rows, and columns, of which an invocation has the elements."""
+PITCH: Final = BLOCK + 1
+"""Elements from one k of a to the next: odd, so that neighbours write to different banks."""
 LARGE: Final = 1 << 21
 """Multiplications from which on sharing pays."""
 MOST: Final = 65535
@@ -68,6 +73,8 @@ def write_product(body: Body) -> Groups:
         body.function(f"left(z: i32, i: i32, k: i32) -> {kind}", *p.a)
         body.function(f"right(z: i32, k: i32, j: i32) -> {kind}", *p.b)
     body.function("place(z: i32, i: i32, j: i32) -> i32", *p.place)
+    for part in body.kernel.parts:
+        write_tail(body, part)
     grid_fits = max(-(-p.m // BLOCK), -(-p.n // BLOCK), p.batch) <= MOST
     large = min(p.m, p.n) >= BLOCK and p.k >= DEPTH and p.batch * p.m * p.n * p.k >= LARGE
     return _in_blocks(body, p) if large and grid_fits else _in_registers(body, p)
@@ -82,8 +89,9 @@ def _more(p: Product, total: str, a: str, b: str) -> str:
 
 def _result(body: Body, p: Product, total: str) -> str:
     """Return a sum as what is stored."""
-    out = body.kernel.buffers[-1].dtype
-    return wrapped(total, out) if p.dtype.kind != "bool" else total
+    if p.dtype.kind == "float":
+        return body.use(rounded(total, p.dtype))
+    return total if p.dtype.kind == "bool" else wrapped(total, body.kernel.buffers[-1].dtype)
 
 
 # -- tiles in registers ---------------------------------------------------------------------------
@@ -117,9 +125,8 @@ def _in_registers(body: Body, p: Product) -> Groups:
                     body.line(f"{total[r][c]} = {_more(p, total[r][c], left, right)};")
     for r in range(rows):
         for c in range(columns):
-            test = _inside(f"{row} + {r}", p.m, rows) + _inside(
-                f"{column} + {c * across}", p.n, columns
-            )
+            test = _inside(f"{row} + {r}", p.m, rows)
+            test += _inside(f"{column} + {c * across}", p.n, columns)
             with body.block(f"if ({every(test)})" if test else ""):
                 value = _result(body, p, total[r][c])
                 _put(body, f"place({z}, {at_i[r]}, {at_j[c]})", value)
@@ -135,6 +142,10 @@ def _inside(text: str, extent: int, tile: int) -> list[str]:
 
 
 def _put(body: Body, at: str, value: str) -> None:
+    """Store an element, or hand it to the map that follows."""
+    if body.kernel.parts:
+        body.line(f"tail({at}, {value});")
+        return
     body.store(len(body.kernel.buffers) - 1, at, value)
 
 
@@ -142,42 +153,48 @@ def _put(body: Body, at: str, value: str) -> None:
 def _in_blocks(body: Body, p: Product) -> Groups:
     """Write tiles of 64 x 64; an invocation has 4 x 4 elements, 16 apart."""
     kind = register(p.dtype)
-    threads, each = SIDE * SIDE, BLOCK // SIDE
-    left, right = body.shared(kind, BLOCK * DEPTH), body.shared(kind, BLOCK * DEPTH)
     none = "false" if kind == "bool" else f"{kind}(0)"
-    body.line("let z = i32(group.z);")
-    body.line(f"let top = i32(group.y) * {BLOCK};")
-    body.line(f"let first = i32(group.x) * {BLOCK};")
-    body.line("let t = i32(thread);")
-    row, column = body.let(f"t / {SIDE}"), body.let(f"t % {SIDE}")
-    total = [[body.var(kind, none) for _ in range(each)] for _ in range(each)]
+    shared = body.shared(kind, PITCH * DEPTH), body.shared(kind, BLOCK * DEPTH)
+    for name, value in (("z", "group.z"), ("t", "thread")):
+        body.line(f"let {name} = i32({value});")
+    for name, value in (("top", "group.y"), ("first", "group.x")):
+        body.line(f"let {name} = i32({value}) * {BLOCK};")
+    rows = [body.let(f"t / {SIDE} + {r * SIDE}") for r in range(EACH)]
+    columns = [body.let(f"t % {SIDE} + {c * SIDE}") for c in range(EACH)]
+    total = [[body.var(kind, none) for _ in columns] for _ in rows]
     with body.block(body.loop("begin", p.k, "0", str(DEPTH))):
-        with body.block(body.loop("s", BLOCK * DEPTH, "t", str(threads))):
-            body.line(f"let deep = begin + s % {DEPTH};")
-            body.line(f"let across = begin + s / {BLOCK};")
-            body.line(f"let i = top + s / {DEPTH};")
-            body.line(f"let j = first + s % {BLOCK};")
-            body.line(f"var a = {none};")
-            body.line(f"var b = {none};")
-            body.line(f"if (deep < {p.k} && i < {p.m}) {{ a = left(z, i, deep); }}")
-            body.line(f"if (across < {p.k} && j < {p.n}) {{ b = right(z, across, j); }}")
-            body.line(f"{left}[s % {DEPTH} * {BLOCK} + s / {DEPTH}] = a;")
-            body.line(f"{right}[s] = b;")
+        _share(body, p, shared, none)
         body.line("workgroupBarrier();")
         with body.block(body.loop("k", DEPTH)):
-            a = [body.let(f"{left}[k * {BLOCK} + {row} + {r * SIDE}]") for r in range(each)]
-            b = [body.let(f"{right}[k * {BLOCK} + {column} + {c * SIDE}]") for c in range(each)]
-            for r in range(each):
-                for c in range(each):
-                    body.line(f"{total[r][c]} = {_more(p, total[r][c], a[r], b[c])};")
+            a = [body.let(f"{shared[0]}[k * {PITCH} + {row}]") for row in rows]
+            b = [body.let(f"{shared[1]}[k * {BLOCK} + {column}]") for column in columns]
+            for held, left in zip(total, a, strict=True):
+                for name, right in zip(held, b, strict=True):
+                    body.line(f"{name} = {_more(p, name, left, right)};")
         body.line("workgroupBarrier();")
-    for r in range(each):
-        for c in range(each):
-            i, j = f"top + {row} + {r * SIDE}", f"first + {column} + {c * SIDE}"
-            test = every([f"{i} < {p.m}", f"{j} < {p.n}"])
-            with body.block(f"if ({test})"):
-                _put(body, f"place(z, {i}, {j})", _result(body, p, total[r][c]))
-    return threads, (-(-p.n // BLOCK), -(-p.m // BLOCK), p.batch)
+    for row, held in zip(rows, total, strict=True):
+        for column, name in zip(columns, held, strict=True):
+            i, j = f"top + {row}", f"first + {column}"
+            with body.block(f"if ({every([f'{i} < {p.m}', f'{j} < {p.n}'])})"):
+                _put(body, f"place(z, {i}, {j})", _result(body, p, name))
+    return SIDE * SIDE, (-(-p.n // BLOCK), -(-p.m // BLOCK), p.batch)
+
+
+def _share(body: Body, p: Product, shared: tuple[str, str], none: str) -> None:
+    """Write how the invocations put 64 rows and 64 columns of 16 k into shared memory."""
+    left, right = shared
+    with body.block(body.loop("s", BLOCK * DEPTH, "t", str(SIDE * SIDE))):
+        # Neighbours read what lies side by side: a row of a along k, a row of b along columns.
+        body.line(f"let deep = begin + s % {DEPTH};")
+        body.line(f"let across = begin + s / {BLOCK};")
+        body.line(f"let i = top + s / {DEPTH};")
+        body.line(f"let j = first + s % {BLOCK};")
+        body.line(f"var a = {none};")
+        body.line(f"var b = {none};")
+        body.line(f"if (deep < {p.k} && i < {p.m}) {{ a = left(z, i, deep); }}")
+        body.line(f"if (across < {p.k} && j < {p.n}) {{ b = right(z, across, j); }}")
+        body.line(f"{left}[s % {DEPTH} * {PITCH} + s / {DEPTH}] = a;")
+        body.line(f"{right}[s] = b;")
 
 
 # -- what is multiplied ---------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """Elementwise primitives as WGSL expressions, one row each.
 
-In registers a float is f32, a signed integer i32 (int8 and int16 with their signs spread, int64
-cut to its lower half), an unsigned one u32, a bool bool. In memory a bool is u32.
+In registers a float is f32 (float16 and bfloat16 rounded after every operation, as on the CPU), a
+signed integer i32 (int8 and int16 with their signs spread, int64 cut to its lower half), an
+unsigned one u32, a bool bool. In memory a bool is u32.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 
 from tenor.errors import DTypeError
 from tenor.ir import dtype as dt
+from tenor.ir.bfloat16 import from_bfloat16, to_bfloat16
 from tenor.ir.shader import cell
 
 if TYPE_CHECKING:
@@ -20,10 +22,32 @@ if TYPE_CHECKING:
 
     from tenor.ir.dtype import DType
 
-__all__ = ["CARRIED", "ELEMENT", "Written", "cast", "literal", "register", "wrapped", "zero"]
+__all__ = [
+    "CARRIED",
+    "ELEMENT",
+    "Written",
+    "cast",
+    "literal",
+    "register",
+    "rounded",
+    "wrapped",
+    "zero",
+]
 
 CARRIED: Final = frozenset(
-    (dt.float32, dt.int64, dt.int32, dt.int16, dt.int8, dt.uint32, dt.uint16, dt.uint8, dt.bool_)
+    (
+        dt.float32,
+        dt.float16,
+        dt.bfloat16,
+        dt.int64,
+        dt.int32,
+        dt.int16,
+        dt.int8,
+        dt.uint32,
+        dt.uint16,
+        dt.uint8,
+        dt.bool_,
+    )
 )
 """The dtypes a shader can hold."""
 
@@ -52,6 +76,14 @@ def zero(dtype: DType) -> str:
     return {"float": "0.0", "int": "0i", "uint": "0u", "bool": "false"}[dtype.kind]
 
 
+def rounded(value: str, dtype: DType) -> str:
+    """Return a float expression rounded to its dtype, where that is narrower than f32."""
+    if dtype.compute is dtype:
+        return value
+    name = f"round_{dtype.text}"
+    return Written(f"{name}({value})", name, *getattr(value, "calls", ()))
+
+
 def wrapped(text: str, dtype: DType) -> str:
     """Return an integer expression cut to the width of its dtype."""
     if dtype in (dt.int8, dt.int16):
@@ -71,7 +103,7 @@ def literal(value: Any, dtype: DType) -> Written:
     if dtype.kind == "bool":
         return Written("true" if value else "false")
     if dtype.kind == "float":
-        return _float(value)
+        return _float(value, dtype)
     number = int(np.array(int(value)).astype(dtype.numpy))
     if dtype.kind == "uint":
         return Written(f"{number}u")
@@ -84,9 +116,13 @@ def literal(value: Any, dtype: DType) -> Written:
     return Written(f"{number}i" if number >= 0 else f"bitcast<i32>({number & 0xFFFFFFFF:#x}u)")
 
 
-def _float(value: float) -> Written:
+def _float(value: float, dtype: DType) -> Written:
     with np.errstate(all="ignore"):
         number = np.float32(value)
+        if dtype is dt.float16:
+            number = np.float32(np.float16(number))
+        elif dtype is dt.bfloat16:
+            number = np.float32(from_bfloat16(to_bfloat16(number)))
     if not np.isfinite(number) or (number == 0 and math.copysign(1, number) < 0):
         word = 0x7FC00000 if np.isnan(number) else int(number.view(np.uint32))
         return Written(f"bits({word:#x}u)", "bits")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tenor.compiler.emit.wgsl.body import every
-from tenor.compiler.emit.wgsl.element import ELEMENT, Written, cast, literal, zero
+from tenor.compiler.emit.wgsl.element import ELEMENT, Written, cast, literal, rounded, zero
 from tenor.ir.kernel import Affine, ordered
 
 if TYPE_CHECKING:
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from tenor.ir.kernel import Expr, Guard, Kernel
 
 __all__ = ["Axis", "Evaluator", "affines_of", "axes_of", "unravelled"]
+
+
+EXACT: Final = frozenset(("load", "const", "reduced", "where", "neg", "abs", "maximum", "minimum"))
+"""What gives no number that has to be rounded."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,8 @@ class Evaluator:
                 # What is made of literals alone is worked out, and refused, by the compiler.
                 args = [self.body.let(arg) for arg in args]
             made = self._compute(expr, args)
+            if expr.op not in EXACT:
+                made = rounded(made, expr.dtype)
             simple = expr.op in ("const", "reduced")
             self.known[expr] = self.body.use(made) if simple else self.body.let(made)
         return self.known[root]
@@ -129,7 +135,8 @@ class Evaluator:
         return cast(args[0], expr.args[0].dtype, expr.dtype)
 
     def _op_reduced(self, expr: Expr, _args: list[str]) -> str:
-        return self.reduced[expr.attrs[0]]
+        number: int = expr.attrs[0]
+        return self.reduced[number]
 
     def _op_iota(self, expr: Expr, _args: list[str]) -> str:
         at = self.affine(expr.attrs[0])

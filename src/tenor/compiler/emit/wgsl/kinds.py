@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from tenor.compiler.emit.wgsl import contraction
 from tenor.compiler.emit.wgsl.body import Body
-from tenor.compiler.emit.wgsl.contraction import PRODUCTS, write_product
 from tenor.compiler.emit.wgsl.map import write_map
 from tenor.compiler.emit.wgsl.order import write_cumsum, write_sort
 from tenor.compiler.emit.wgsl.reduce import write_reduce
@@ -17,14 +17,16 @@ if TYPE_CHECKING:
     from tenor.ir.kernel import Kernel
     from tenor.ir.shader import Shader, Wire
 
-__all__ = ["KINDS", "MISSING", "write"]
+__all__ = ["KINDS", "MISSING", "PRODUCTS", "write"]
 
 Groups = tuple[int, int, int]
 
+PRODUCTS: Final = frozenset(contraction.PRODUCTS)
+"""Kernels whose elements a map may take as they are finished: it is their one part."""
 KINDS: Final[dict[str, Callable[[Body], tuple[int, Groups]]]] = {
     "map": write_map,
     "reduce": write_reduce,
-    **dict.fromkeys(PRODUCTS, write_product),
+    **dict.fromkeys(PRODUCTS, contraction.write_product),
     "fold": write_fold,
     "put": write_put,
     "put_along": write_put_along,

@@ -62,6 +62,22 @@ fn is_inf(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) == 0x7f800000
 fn with_sign(x: f32, s: f32) -> f32 {
   return bitcast<f32>((bitcast<u32>(x) & 0x7fffffffu) | (bitcast<u32>(s) & 0x80000000u));
 }"""),
+    "round_f16": ("with_sign", """
+fn round_f16(x: f32) -> f32 {
+  let a = bitcast<u32>(x) & 0x7fffffffu;
+  if (a > 0x7f800000u) { return x; }
+  if (a >= 0x477ff000u) { return bitcast<f32>((bitcast<u32>(x) & 0x80000000u) | 0x7f800000u); }
+  if (a < 0x38800000u) {
+    return with_sign(round(bitcast<f32>(a) * 16777216.0) * 5.960464477539063e-08, x);
+  }
+  return with_sign(bitcast<f32>((a + 0xfffu + ((a >> 13u) & 1u)) & 0xffffe000u), x);
+}"""),
+    "round_bf16": ("is_nan", """
+fn round_bf16(x: f32) -> f32 {
+  if (is_nan(x)) { return x; }
+  let word = bitcast<u32>(x);
+  return bitcast<f32>((word + 0x7fffu + ((word >> 16u) & 1u)) & 0xffff0000u);
+}"""),
     "maximum": ("is_nan", """
 fn maximum(a: f32, b: f32) -> f32 { return select(select(b, a, a > b), a, is_nan(a)); }"""),
     "minimum": ("is_nan", """
@@ -71,8 +87,9 @@ fn sign_of(x: f32) -> f32 { return select(sign(x), x, is_nan(x)); }"""),
     "power_of_two": ("", """
 fn power_of_two(k: i32) -> f32 { return bitcast<f32>((k + 127) << 23u); }"""),
     "exp_rest": ("", f"""
-fn exp_rest(x: f32, n: f32) -> f32 {{
-  let r = fma(n, 2.12194440e-4, fma(n, -0.693359375, x));
+fn exp_rest(x: f32, k: i32) -> f32 {{
+  // Two numbers for one n: its two products would be made one, whose parts are there for a reason.
+  let r = fma(f32(k * 2), 1.06097220e-4, fma(f32(k), -0.693359375, x));
   return fma(r * r, {horner("r", EXP)}, r);
 }}"""),
     "exponential": ("bits is_nan power_of_two exp_rest", """
@@ -80,10 +97,9 @@ fn exponential(x: f32) -> f32 {
   if (is_nan(x)) { return x; }
   if (x > 89.0) { return bits(0x7f800000u); }
   if (x < -104.0) { return 0.0; }
-  let n = floor(fma(x, 1.44269504, 0.5));
-  let k = i32(n);
+  let k = i32(floor(fma(x, 1.44269504, 0.5)));
   let half = k >> 1u;
-  return (1.0 + exp_rest(x, n)) * power_of_two(half) * power_of_two(k - half);
+  return (1.0 + exp_rest(x, k)) * power_of_two(half) * power_of_two(k - half);
 }"""),
     "exponential_less_one": ("bits is_nan power_of_two exp_rest", """
 fn exponential_less_one(x: f32) -> f32 {
@@ -91,9 +107,9 @@ fn exponential_less_one(x: f32) -> f32 {
   if (x > 89.0) { return bits(0x7f800000u); }
   if (x < -18.0) { return -1.0; }
   if (abs(x) < 1e-30) { return x; }
-  let n = floor(fma(x, 1.44269504, 0.5));
-  let half = power_of_two(i32(n) - 1);
-  return 2.0 * fma(half, exp_rest(x, n), half - 0.5);
+  let k = i32(floor(fma(x, 1.44269504, 0.5)));
+  let half = power_of_two(k - 1);
+  return 2.0 * fma(half, exp_rest(x, k), half - 0.5);
 }"""),
     "logistic": ("exponential", """
 fn logistic(x: f32) -> f32 {
@@ -175,14 +191,15 @@ fn far_angle(x: f32) -> vec2<f32> {{
 fn circular(x: f32, quarters: i32) -> f32 {{
   if (is_nan(x) || is_inf(x)) {{ return bits(0x7fc00000u); }}
   let a = abs(x);
-  var n = floor(fma(a, 0.6366197723675814, 0.5));
-  var r = fma(n, -7.549789948768648e-08, fma(n, -4.837512969970703e-04, fma(n, -1.5703125, a)));
+  var k = i32(floor(fma(min(a, 1000.0), 0.6366197723675814, 0.5)));
+  var r = fma(f32(k), -1.5703125, a);  // see exp_rest
+  r = fma(f32(k * 2), -2.4187564849853516e-04, r);
+  r = fma(f32(k * 4), -1.887447487192162e-08, r);
   if (a > 1000.0) {{
     let far = far_angle(a);
-    n = far.x;
+    k = i32(far.x);
     r = far.y;
   }}
-  var k = i32(n);
   if (x < 0.0) {{
     k = -k;
     r = -r;

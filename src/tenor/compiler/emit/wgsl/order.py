@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tenor.compiler.emit.wgsl.body import THREADS, grid
-from tenor.compiler.emit.wgsl.element import ELEMENT, literal, register
+from tenor.compiler.emit.wgsl.element import ELEMENT, literal, register, rounded
 
 if TYPE_CHECKING:
     from tenor.compiler.emit.wgsl.body import Body
@@ -27,7 +27,7 @@ def write_cumsum(body: Body) -> tuple[int, tuple[int, int, int]]:
         at = body.let(f"{first} + ({place}) * {inner}")
         more = body.let(body.load(0, at))
         body.line(f"{total} = {body.use(ELEMENT['add']([total, more], dtype))};")
-        body.store(1, at, total)
+        body.store(1, at, rounded(total, dtype))
     return THREADS, grid(-(-count // THREADS))
 
 

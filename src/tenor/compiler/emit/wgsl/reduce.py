@@ -1,7 +1,8 @@
 """Reduce kernels: some dims of the domain are summed (or the like) away.
 
-The order is fixed by the domain alone. One invocation goes over the reduced elements in row-major
-order where they are few, or much is kept. Where they are many, the 64 invocations of a workgroup
+The order is fixed by what is reduced alone, so a row of a batch has the same bits whatever else is
+in it. One invocation goes over the reduced elements in row-major order where they are few. Where
+they are many, the 64 invocations of a workgroup
 take every 64th each, and their results are joined in a tree: i with i + 32, i with i + 16, down
 to one. A float sum begins at 0 every 32 elements, and these sums are added up.
 """
@@ -12,7 +13,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.emit.wgsl.body import THREADS, grid
-from tenor.compiler.emit.wgsl.element import ELEMENT, literal, register
+from tenor.compiler.emit.wgsl.element import ELEMENT, literal, register, rounded
 from tenor.compiler.emit.wgsl.expression import Evaluator, axes_of, unravelled
 from tenor.ir.node import size
 
@@ -27,8 +28,6 @@ __all__ = ["write_reduce"]
 
 FEW: Final = 256
 """Reduced elements up to which one invocation takes them all."""
-MUCH: Final = 16384
-"""Kept elements from which on one invocation each is enough of them."""
 STRETCH: Final = 32
 ROOM: Final = 48
 """Values an invocation may put into shared memory: 64 times as many take 12 of 16 KB."""
@@ -41,7 +40,7 @@ def write_reduce(body: Body) -> tuple[int, tuple[int, int, int]]:
     count = size(a.extent for a in kept)
     gone = size(body.kernel.domain[d] for d in body.kernel.reduce_dims)
     held = [Accumulator(body, op, expr.dtype) for op, expr in body.kernel.reductions]
-    together = gone > FEW and count < MUCH and sum(len(a.kinds) for a in held) <= ROOM
+    together = gone > FEW and sum(len(a.kinds) for a in held) <= ROOM
     if not together:
         index = unravelled(body, body.index(count), kept)
         _walk(body, held, [a for a in axes if a.reduced], index, "0", 1, gone)
@@ -97,6 +96,12 @@ class Accumulator:
             self.body.line(f"{self.part} += {x};")
         else:
             self._merge([x, at][: len(self.names)], first=True)
+
+    def result(self) -> str:
+        """Return the name of what it came to: the position, where that is asked."""
+        if self.indexed or self.dtype.compute is self.dtype:
+            return self.names[-1]
+        return self.body.let(rounded(self.names[0], self.dtype))
 
     def settle(self) -> None:
         """Add what a stretch came to."""
@@ -179,7 +184,7 @@ def _join(body: Body, held: Sequence[Accumulator]) -> None:
 
 def _finish(body: Body, held: Sequence[Accumulator], index: dict[int, str]) -> None:
     """Store what depends on the results."""
-    e = Evaluator(body, index, [a.names[-1] for a in held])
+    e = Evaluator(body, index, [a.result() for a in held])
     values = [e.value(store.expr) for store in body.kernel.stores]
     for store, value in zip(body.kernel.stores, values, strict=True):
         body.store(store.buffer, e.affine(store.affine), value)

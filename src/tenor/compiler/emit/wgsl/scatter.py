@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tenor.compiler.emit.wgsl.body import THREADS, every, grid
-from tenor.compiler.emit.wgsl.element import ELEMENT, literal, register
+from tenor.compiler.emit.wgsl.element import ELEMENT, literal, register, rounded
 from tenor.ir.node import size
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def write_put(body: Body) -> tuple[int, tuple[int, int, int]]:
         with body.block(body.loop("k", entries)):
             _take(body, body.load(index, "k"), place, source, made,
                   f"({line} * {entries} + k) * {inner} + {column}")  # fmt: skip
-    body.store(len(body.kernel.buffers) - 1, i, made)
+    body.store(len(body.kernel.buffers) - 1, i, rounded(made, body.kernel.buffers[-1].dtype))
     return THREADS, grid(-(-count // THREADS))
 
 
@@ -60,7 +60,7 @@ def write_put_along(body: Body) -> tuple[int, tuple[int, int, int]]:
         ):
             at = body.let(f"{line or '0'} + k * {steps[dim]}")
             _take(body, body.load(index, at), places[dim], source, made, at)
-    body.store(len(body.kernel.buffers) - 1, i, made)
+    body.store(len(body.kernel.buffers) - 1, i, rounded(made, body.kernel.buffers[-1].dtype))
     return THREADS, grid(-(-count // THREADS))
 
 
@@ -105,5 +105,5 @@ def write_fold(body: Body) -> tuple[int, tuple[int, int, int]]:
                 at = f"(({line} * {windows} + {window}) * {inner} + {column}) * {entries} + k"
                 more = body.let(body.load(0, at))
                 body.line(f"{made} = {body.use(ELEMENT['add']([made, more], dtype))};")
-    body.store(1, i, made)
+    body.store(1, i, rounded(made, dtype))
     return THREADS, grid(-(-count // THREADS))
