@@ -170,3 +170,30 @@ def test_models_of_other_widths_are_no_sizes():
             model(tn.ones(5, 4)).sum().backward()
             assert np.array_equal(model.weight.grad.numpy(), np.full(model.weight.shape, 5.0))
         assert family.counts["generic"] == before
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, k: x.softmax(k),
+        lambda x, k: x.sum(k),
+        lambda x, k: x.cumsum(k),
+        lambda x, k: x.argmax(k),
+        lambda x, k: tn.cat([x, x], k),
+        lambda x, k: x.transpose(0, k) * 2,
+        lambda x, k: x.sort(k)[0],
+    ],
+)
+def test_which_dim_is_meant_is_no_size(function):
+    """Programs of one structure over different dims are different programs."""
+    with afresh(symbolic=True):
+        for dims in ((3, 2), (2, 3)):
+            for k in dims:
+                for n in (2, 1, 3, 5):
+                    x = np.random.default_rng(n).random((n, 4, 6, 7), np.float32)
+                    shared = function(tn.tensor(x), k).numpy()
+                    config.symbolic = False
+                    reset_trie()
+                    alone = function(tn.tensor(x), k).numpy()
+                    config.symbolic = True
+                    np.testing.assert_array_equal(shared, alone)

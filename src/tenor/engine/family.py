@@ -32,6 +32,8 @@ KEPT: Final = 512
 """Families remembered; the one that was not met for longest goes first."""
 MOST: Final = 24
 """Programs a family has at most; sizes that fit none of them are compiled for themselves."""
+PLACES: Final = ("dim", "dims")
+"""Attributes that say which dims are meant."""
 SAMPLES: Final = 4
 """Graphs whose numbers are compared to find out what varies with what."""
 counts: Final = {"families": 0, "generic": 0, "filled": 0, "own": 0}
@@ -85,7 +87,7 @@ def _common(graph: Graph, numbers: list[int]) -> Any:
     places = {node: i for i, node in enumerate(graph.nodes)}
     at = places.__getitem__
     nodes = [
-        (n.op, n.dtype, tuple(map(at, n.inputs)), _holes(n.attrs, numbers) if n.attrs else ())
+        (n.op, n.dtype, tuple(map(at, n.inputs)), _pattern(n, numbers) if n.attrs else ())
         if not _is_parameter(n)
         else (n.op, *n.attrs)
         for n in graph.nodes
@@ -97,6 +99,26 @@ def _common(graph: Graph, numbers: list[int]) -> Any:
 def _is_parameter(node: Node) -> bool:
     """Tell whether a node is a leaf that is trained: a model's widths are part of what it is."""
     return node.op is ops.LEAF and getattr(node, "requires_grad", False)
+
+
+def _pattern(node: Node, numbers: list[int]) -> tuple[Any, ...]:
+    """Return a node's attributes with holes for its sizes; which dim is meant is no size."""
+    return tuple(
+        [
+            value if name in PLACES else _holes(value, numbers)
+            for name, value in zip(node.op.attrs, node.attrs, strict=True)
+        ]
+    )
+
+
+def _with(node: Node, numbers: Iterator[Any]) -> tuple[Any, ...]:
+    """Return a node's attributes with the next numbers in place of its sizes."""
+    return tuple(
+        [
+            value if name in PLACES else _filled(value, numbers)
+            for name, value in zip(node.op.attrs, node.attrs, strict=True)
+        ]
+    )
 
 
 def _holes(value: Any, numbers: list[int]) -> Any:
@@ -220,7 +242,7 @@ def _leaf_numbers(graph: Graph) -> set[int]:
     for node in graph.nodes:
         before = len(numbers)
         if not _is_parameter(node):
-            _holes(node.attrs, numbers)
+            _pattern(node, numbers)
         if node.op is ops.LEAF:
             found.update(range(before, len(numbers)))
     return found
@@ -280,7 +302,7 @@ def _symbolic(graph: Graph, exprs: list[Any]) -> Graph:
     numbers = iter(exprs)
     made: dict[Node, Node] = {}
     for node in graph.nodes:
-        attrs = node.attrs if _is_parameter(node) else _filled(node.attrs, numbers)
+        attrs = node.attrs if _is_parameter(node) else _with(node, numbers)
         inputs = tuple(made[i] for i in node.inputs)
         shape, dtype = infer(node.op, inputs, attrs)
         made[node] = copy = Node(node.op, inputs, attrs, shape, dtype)
