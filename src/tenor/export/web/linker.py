@@ -17,7 +17,7 @@ from tenor.errors import CompileError, FormatError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["PAGE", "Linked", "link"]
+__all__ = ["PAGE", "Linked", "lacking", "link"]
 
 PAGE: Final = 65536
 MOST_PAGES: Final = 65536
@@ -271,8 +271,21 @@ def _lay_out(found: _Object) -> None:
     _imported(found)
 
 
+def lacking(data: bytes) -> list[str]:
+    """Return the names of what an object wants from another."""
+    return _missing(_read(data))
+
+
 def _imported(found: _Object) -> None:
     """Refuse what another object would have to give."""
+    missing = _missing(found)
+    if missing:
+        fix = "the computation needs a function that no WebAssembly instruction does"
+        _unsupported("it calls " + ", ".join(missing), fix)
+
+
+def _missing(found: _Object) -> list[str]:
+    """Return what another object would have to give; the stack's pointer is the module's own."""
     body = found.body(IMPORTS)
     reader, missing = _Reader(body), []
     for _ in range(reader.unsigned() if body else 0):
@@ -289,9 +302,7 @@ def _imported(found: _Object) -> None:
             flags = reader.unsigned()
             for _ in range(1 + (flags & 1)):
                 reader.unsigned()
-    if missing:
-        fix = "the computation needs a function that no WebAssembly instruction does"
-        _unsupported("it calls " + ", ".join(missing), fix)
+    return missing
 
 
 def _relocate(found: _Object, known: dict[str, int]) -> None:

@@ -10,14 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tenor.compiler.emit import llvm
 from tenor.compiler.preparing import preparing
 from tenor.compiler.whole import ALIGN, whole
+from tenor.export.objects import object_of
 from tenor.export.training import trainable_of
-from tenor.export.web.linker import link
+from tenor.export.web.linker import lacking, link
 from tenor.ir.node import size
 from tenor.ir.target import Target
-from tenor.runtime import cross
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -178,6 +177,6 @@ def _linked(functions: Mapping[str, Function], heap: int) -> tuple[bytes, bytes]
     made = []
     for relaxed in (False, True):
         target = Target.wasm32(relaxed=relaxed)
-        data = cross.object_file(llvm.emit_all(functions, target), target, level=LEVEL)
+        data = object_of(functions, target, lacking, level=LEVEL)
         made.append(link(data, heap, exports=functions).module)
     return made[0], made[1]
