@@ -114,7 +114,10 @@ def prepare(modules: Path, folder: Path) -> dict[str, Any]:
 
 def code_bytes(folder: Path) -> dict[str, list[int]]:
     """Return the bytes of each peer's code for the digits, plain and by gzip -9."""
-    ort, tfjs = folder / "npm/onnxruntime-web/dist", folder / "npm/@tensorflow/tfjs-backend-wasm/dist"
+    ort, tfjs = (
+        folder / "npm/onnxruntime-web/dist",
+        folder / "npm/@tensorflow/tfjs-backend-wasm/dist",
+    )
     ours = folder / "digits.ours"
     found = {
         "ours": [ours / "model.js", ours / "model.relaxed.wasm"],

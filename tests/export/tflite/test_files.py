@@ -184,9 +184,7 @@ def test_without_litert_the_file_is_written_and_the_report_says_it_was_not_run(
 def test_another_model_s_quantization(digits, tmp_path):
     path, _ = zoo.bundle("mlp", tmp_path / "m.tnr")
     with pytest.raises(ArgumentError, match="must be of the model"):
-        export_tflite(
-            path, tmp_path / "m.tflite", quantization=rounding.minmax(digits / "m.tnr")
-        )
+        export_tflite(path, tmp_path / "m.tflite", quantization=rounding.minmax(digits / "m.tnr"))
 
 
 def test_arguments(digits, tmp_path):

@@ -173,7 +173,10 @@ def _example(machine: Machine, names: Names, weights: str) -> list[str]:
     """Return a whole program that calls the model once."""
     stem, source = names.stem.upper(), machine.source
     array = weights.endswith(".h")
-    lines = [f'#include "{names.stem}.h"', f'#include "{weights}"' if array else "#include <stdio.h>"]
+    lines = [
+        f'#include "{names.stem}.h"',
+        f'#include "{weights}"' if array else "#include <stdio.h>",
+    ]
     if not array:
         lines.append(f"static {stem}_ALIGNED uint8_t {names.stem}_weights[{stem}_WEIGHTS_BYTES];")
     lines.append(f"static {stem}_ALIGNED uint8_t workspace[{stem}_WORKSPACE_BYTES];")
