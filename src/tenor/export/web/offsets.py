@@ -165,8 +165,8 @@ def _read(data: bytes, at: int) -> tuple[_Instr | None, int]:
         return _memory(data, start, at, "load" if op in LOADS else "store", 0)
     if op == WIDE:
         return _wide(data, start, at)
-    end = _end(data, op, at)
-    return (None, at) if end is None else (_Instr(data[start:at], data[at:end]), end)
+    behind = _end(data, op, at)
+    return (None, at) if behind is None else (_Instr(data[start:at], data[at:behind]), behind)
 
 
 def _end(data: bytes, op: int, at: int) -> int | None:
