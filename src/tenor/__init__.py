@@ -25,7 +25,7 @@ from tenor.tensor import __all__ as _tensor_names
 from tenor.tensor import autograd, tensor
 
 if TYPE_CHECKING:
-    from tenor import data, explain, metrics, nn, optim, save, serve, tensorboard, train
+    from tenor import data, explain, export, metrics, nn, optim, save, serve, tensorboard, train
     from tenor.nn.quantized import (
         fake_quantize_per_channel_affine,
         fake_quantize_per_tensor_affine,
@@ -44,7 +44,7 @@ __all__ = [  # noqa: PLE0604 - names of the tensor package follow
 ]  # fmt: skip
 
 PACKAGES: Final = frozenset(
-    ("data", "explain", "metrics", "nn", "optim", "save", "serve", "tensorboard", "train")
+    ("data", "explain", "export", "metrics", "nn", "optim", "save", "serve", "tensorboard", "train")
 )
 ELSEWHERE: Final = {
     "Model": "tenor.train", "load": "tenor.save",
@@ -52,7 +52,8 @@ ELSEWHERE: Final = {
     "fake_quantize_per_tensor_affine": "tenor.nn.quantized",
 }  # fmt: skip
 PYTORCHS: Final[dict[str, dict[str, str]]] = {
-    "tenor.ao": {"quantization": "tenor.quantization"},
+    "tenor.ao": {"quantization": "tenor.ao.quantization"},
+    "tenor.ao.quantization": {"*": "tenor.nn.quantized"},
     "tenor.quantization": {"*": "tenor.nn.quantized"},
     "tenor.utils": {"data": "tenor.data", "checkpoint": "tenor.utils.checkpoint"},
     "tenor.utils.checkpoint": {"checkpoint": "tenor.tensor.autograd:checkpoint"},

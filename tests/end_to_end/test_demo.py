@@ -18,6 +18,7 @@ from tenor.demo.life import ACCURACY, Check, _same
 from tenor.demo.process import free_port, serving, verify_afresh
 from tenor.demo.requests import PROTOCOLS
 from tenor.errors import ArgumentError
+from tests.export.web.engines import in_chromium, jsonable
 
 
 def run(*arguments, cwd, timeout=240, status=0):
@@ -44,7 +45,7 @@ class TestDemo:
     def test_every_check_held(self, made):
         done, _ = made
         assert "FAILED" not in done.stdout
-        assert done.stdout.count("ok: ") == 9
+        assert done.stdout.count("ok: ") == 10
         found = re.search(r"ok: at least 97%.*: ([0-9.]+)% of 360", done.stdout)
         assert float(found[1]) >= 100 * ACCURACY
 
@@ -55,6 +56,7 @@ class TestDemo:
         assert "curl -s http://127.0.0.1:8501/v1/models/digits:predict -d @made/request.json" in (
             done.stdout
         )
+        assert "python3 -m http.server -b 127.0.0.1 -d made/web 8000" in done.stdout
         assert (directory / "request.json").is_file()
 
     def test_the_model_is_as_accurate_where_it_is_loaded(self, made):
@@ -64,6 +66,15 @@ class TestDemo:
         right = np.argmax(model(images).numpy(), 1) == labels
         assert right.mean() >= ACCURACY
         assert model.verify().ok
+
+    def test_the_page_answers_as_python_does(self, made, tmp_path):
+        _, directory = made
+        _, _, images, _ = tn.data.load_digits()
+        body = "const model = await load(); return given.map((x) => model.predict(x));"
+        given = jsonable(images[:, None])
+        came = in_chromium(directory / "web", body, given, tmp_path)
+        wanted = tn.load(directory / "digits.tnr")(images).numpy()
+        np.testing.assert_allclose(np.reshape(came, wanted.shape), wanted, rtol=0, atol=1e-5)
 
     def test_the_request_gets_its_digit(self, made):
         done, directory = made
@@ -206,7 +217,7 @@ def test_other_bits_are_noticed():
 
 
 def test_one_failed_check_is_a_failure(tmp_path):
-    outcome = Outcome(tmp_path, tmp_path, tmp_path, tmp_path)
+    outcome = Outcome(tmp_path, tmp_path, tmp_path, tmp_path, tmp_path)
     assert not outcome.ok
     outcome.checks.append(Check("a", True, ""))
     assert outcome.ok
@@ -220,7 +231,7 @@ def test_a_failed_check_is_status_1_and_says_what(monkeypatch, tmp_path, capsys)
     def live(directory, say, *, epochs):
         say("FAILED: the sky is green: it is blue")
         checks = [Check("the sky is green", False, "it is blue")]
-        return Outcome(directory, tmp_path, tmp_path, tmp_path, checks=checks)
+        return Outcome(directory, tmp_path, tmp_path, tmp_path, tmp_path, checks=checks)
 
     monkeypatch.setattr(demo, "live", live)
     assert demo.demo(tmp_path, None) == 1

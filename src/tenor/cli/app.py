@@ -145,7 +145,8 @@ def verify(model: Path) -> int:
 @click.option("--batch", type=click.IntRange(min=1), help="Rows at a time.")
 @click.option("--target", help="edge: the machine, e.g. aarch64-linux or cortex-m4.")
 @click.option(
-    "--form", type=click.Choice(["object", "c", "shared"]), help="edge: an object file, C99, or a library.",
+    "--form", type=click.Choice(["object", "c", "shared"]),
+    help="edge: an object file, C99, or a library.",
 )  # fmt: skip
 @click.option(
     "--weights", help="web: f32, f16 or int8; edge: bin or array; tflite: float32 or int8."

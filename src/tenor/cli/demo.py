@@ -55,6 +55,7 @@ def _panel(outcome: Outcome) -> RenderableType:
             ("everything", f"{outcome.seconds:.1f} s"),
             ("model", str(outcome.model)),
             ("event files", str(outcome.events)),
+            ("page", str(outcome.web)),
             ("request", f"{outcome.request}, an image of a {outcome.digit}"),
             ("checks", f"{len(outcome.checks)} held"),
         )
@@ -72,13 +73,14 @@ def _panel(outcome: Outcome) -> RenderableType:
 
 
 def _commands(outcome: Outcome) -> tuple[tuple[str, str], ...]:
-    model, events, request = (
-        shlex.quote(str(path)) for path in (outcome.model, outcome.events, outcome.request)
-    )
+    paths = outcome.model, outcome.events, outcome.request, outcome.web
+    model, events, request, web = (shlex.quote(str(path)) for path in paths)
     url = "http://127.0.0.1:8501/v1/models/digits:predict"
     return (
         ("Look at the training", f"tensorboard --logdir {events}"),
         ("Start the server again", f"tenor serve {model}"),
         (f"Ask it; the largest of the ten numbers should be number {outcome.digit}",
          f"curl -s {url} -d @{request}"),
+        ("Draw digits in a browser, at http://127.0.0.1:8000",
+         f"python3 -m http.server -b 127.0.0.1 -d {web} 8000"),
     )  # fmt: skip

@@ -144,7 +144,7 @@ def _quantized(model: LoadedModel, wishes: Wishes) -> Quantization:
     source = folded(source_of(model, signature.name, batch=batch))
     found = quantize.calibrate(source, rows, method=wishes.int8)
     told = quantize.report(found, rows)
-    err.print(told.text(12), markup=False)
+    err.print(told.text(12), markup=False, soft_wrap=True)
     if wishes.report is not None:
         replace_file(wishes.report, [told.html().encode()])
         err.print(f"wrote {wishes.report}", markup=False)

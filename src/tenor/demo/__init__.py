@@ -1,7 +1,8 @@
-"""One model's whole life on real data: trained, saved, loaded, served, and checked on the way.
+"""One model's whole life on real data: trained, saved, served, put into a page, checked throughout.
 
 In:     the digits that come with Tenor, and a directory.
-Out:    a model file, TensorBoard event files and a request to try, in the directory; an Outcome.
+Out:    a model file, TensorBoard event files and a request to try and a folder for
+        browsers, in the directory; an Outcome.
 Never:  prints, or takes a number on trust: every answer is compared bit for bit.
 """
 

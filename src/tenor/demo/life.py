@@ -1,4 +1,4 @@
-"""The six steps of a model's life, each with what has to hold."""
+"""The steps of a model's life, each with what has to hold."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tenor.demo.process import serving, verify_afresh
 from tenor.demo.requests import PROTOCOLS, instances
 from tenor.demo.training import EPOCHS, train
 from tenor.errors import TenorError
+from tenor.export.web import export_web
 from tenor.save import load_model, replace_file, save
 from tenor.tensor import tensor
 from tenor.tensor.modes import no_grad
@@ -40,6 +41,10 @@ ACCURACY: Final = 0.97
 ASKED: Final = 32
 """How many held-out images are sent to the server."""
 
+RATE: Final = 3e-3
+"""The learning rate of the page."""
+WEB: Final = ("index.html", "model.js", "model.relaxed.wasm", "model.simd.wasm", "weights.bin")
+
 
 @dataclass(frozen=True)
 class Check:
@@ -59,6 +64,7 @@ class Outcome:
         model: The model file.
         events: The directory of TensorBoard event files.
         request: A request body to send by hand.
+        web: A folder that runs the model in a browser.
         digit: The digit the request's image shows.
         accuracy: On the held-out images.
         train_seconds: How long training took, compilation included.
@@ -70,6 +76,7 @@ class Outcome:
     model: Path
     events: Path
     request: Path
+    web: Path
     digit: int = 0
     accuracy: float = 0.0
     train_seconds: float = 0.0
@@ -85,7 +92,7 @@ class Outcome:
 def live(
     directory: Path, say: Callable[[str], None], *, epochs: int | None = None, bar: bool = True
 ) -> Outcome:
-    """Train, save, verify, serve and ask a digit classifier; everything is put in a directory.
+    """Train, save, verify, serve, ask and export a digit classifier, all in one directory.
 
     Args:
         directory: Made where it does not exist.
@@ -95,8 +102,9 @@ def live(
     """
     directory.mkdir(parents=True, exist_ok=True)
     outcome = Outcome(
-        directory, directory / "digits.tnr", directory / "tensorboard", directory / "request.json"
-    )
+        directory, directory / "digits.tnr", directory / "tensorboard",
+        directory / "request.json", directory / "web",
+    )  # fmt: skip
     start = time.perf_counter()
     # A step that fails leaves nothing for the next to stand on.
     with _failing(outcome):
@@ -151,6 +159,12 @@ def _all(outcome: Outcome, say: Callable[[str], None], epochs: int, bar: bool) -
 
     say("5  serving it from another process")
     _ask(outcome, network, x_test[-ASKED:], check)
+    say(f"6  writing {outcome.web}, a page that runs the model, and trains it, in a browser")
+    made = export_web(
+        outcome.model, outcome.web, train=True, loss="cross_entropy", optimizer="adam", lr=RATE
+    )
+    check("the page and what it runs are written", set(WEB) <= made.files.keys(),
+          f"{len(made.files)} files of {sum(made.files.values()) / 1000:.0f} kB")  # fmt: skip
     # An image it gets right, so that who sends the request sees the digit.
     right = int(np.argmax(answers.argmax(1) == y_test))
     outcome.digit = int(y_test[right])

@@ -57,6 +57,20 @@ class Source:
         found = [node for node in self.graph.nodes if node.op is ops.LEAF]
         return dict(zip(self.weights, found[len(self.inputs) :], strict=True))
 
+    def where(self, node: Node) -> str:
+        """Return where an operation stands, for people: its number, and the weights before it."""
+        nodes = list(self.graph.nodes)
+        names = {leaf: name for name, leaf in self.leaves.items()}
+        seen, near = {node}, [node]
+        for x in near:  # nearest first: the list grows as it is read
+            if x in names:
+                break
+            near += [y for y in x.inputs if y not in seen]
+            seen.update(x.inputs)
+        weight = next((names[x] for x in near if x in names), None)
+        place = f"operation {nodes.index(node) + 1} of {len(nodes)} in {self.signature!r}"
+        return place if weight is None else f"{place}, after the weight {weight!r}"
+
 
 def opened(model: Any, example_inputs: Any = None, **saving: Any) -> LoadedModel:
     """Return a model as `load` gives it.

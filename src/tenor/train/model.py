@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tenor import export as exporting
 from tenor import save as saving
 from tenor.engine.handle import Handle
 from tenor.errors import ArgumentError
@@ -29,7 +30,7 @@ from tenor.train.loop import (
     test,
     told,
 )
-from tenor.train.objective import configured, optimizer_of
+from tenor.train.objective import configured, like, optimizer_of
 from tenor.train.outputs import losses_of, metrics_of
 from tenor.train.progress import ProgressBar
 from tenor.train.summary import Summary, summarize
@@ -465,6 +466,27 @@ class Model(Module):
         if str(filepath).endswith(".tnr") and self.seen is not None:
             options.setdefault("example_inputs", self.seen)
         saving.save(self.network, filepath, **options)
+
+    def export(self, path: str | os.PathLike[str], to: str, **options: Any) -> Any:
+        """Write the model as files that run without Tenor; see `tn.export`.
+
+        Args:
+            path: The folder or file.
+            to: "web", "edge", "onnx" or "tflite".
+            options: As for `tn.export`; example_inputs is by default what the model was given
+                last. With train=True, the loss and the optimizer are those of `compile`.
+        """
+        if self.seen is not None:
+            options.setdefault("example_inputs", self.seen)
+        setup = self.setup
+        if options.get("train") and setup is not None and setup.optimizer is not None:
+            options.setdefault("loss", setup.loss)
+            options.setdefault("optimizer", partial(like, setup.optimizer))
+        return exporting.export(self.network, path, to, **options)
+
+    def export_web(self, folder: str | os.PathLike[str], **options: Any) -> Any:
+        """Write a folder that runs the model in a browser; see `tn.export`."""
+        return self.export(folder, "web", **options)
 
 
 def _several(callbacks: Any) -> list[Any]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tenor.tensor import Tensor
 
-__all__ = ["LOSSES", "OPTIMIZERS", "Loss", "configured", "loss_of", "optimizer_of"]
+__all__ = ["LOSSES", "OPTIMIZERS", "Loss", "configured", "like", "loss_of", "optimizer_of"]
 
 OPTIMIZERS: Final[dict[str, Callable[[Any], Optimizer]]] = {
     "adam": Adam,
@@ -179,6 +179,10 @@ def _like(preds: Tensor, target: Tensor) -> Tensor:
     return target.to(preds.dtype)
 
 
+OWN: Final = ("params", "param_names", "initial_lr")
+"""What belongs to one group of parameters alone."""
+
+
 def loss_of(loss: Any) -> Loss:
     """Return a loss by name, or from a module or function of predictions and targets.
 
@@ -236,6 +240,15 @@ def _when(schedule: Any) -> tuple[Any, dict[str, Any]]:
     every = "batch" if schedule.get("interval", "epoch") == "step" else "epoch"
     monitor = {"monitor": schedule["monitor"]} if "monitor" in schedule else {}
     return schedule["scheduler"], {"every": every, **monitor}
+
+
+def like(optimizer: Optimizer, parameters: Iterable[Any]) -> Optimizer:
+    """Return an optimizer of the same kind and options for other parameters, at its first step."""
+    options = {k: v for k, v in optimizer.param_groups[0].items() if k not in OWN}
+    made: Any = type(optimizer)(parameters)  # type: ignore[call-arg]
+    for group in made.param_groups:
+        group.update(options)
+    return made  # type: ignore[no-any-return]
 
 
 def optimizer_of(optimizer: Any, parameters: Iterable[Any]) -> Optimizer:

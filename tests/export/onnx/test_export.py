@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
-
 import tenor as tn
 from tenor import nn
-from tenor.errors import ArgumentError, ExportError
+from tenor.errors import ArgumentError, ExportError, SaveError
 from tenor.export.onnx import check, export_onnx, exporting, file
 from tenor.export.onnx.check import session
 from tests.export import zoo
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
 
 F = nn.functional
 
@@ -111,10 +113,12 @@ OPEN = {
     "transposed": lambda x: x.T @ x,
     "itself": lambda x: x,
     "zeros": lambda x: tn.zeros(x.shape[0], 3),
+    "as many of the largest": lambda x: tn.cat([x, x]).topk(x.shape[0], 0).values,
     "largest": lambda x: x.argmax(0),
 }
 FIXED = {
     "mean of rows": lambda x: x - x.mean(0),
+    "padded by as many": lambda x: F.pad(x, (x.shape[0], 0)),
     "windows of rows": lambda x: x.unfold(0, 2, 1).sum(-1),
 }
 
@@ -229,6 +233,21 @@ def test_what_does_not_agree_is_not_written(tmp_path, monkeypatch):
     assert not (tmp_path / "m.onnx").exists()
 
 
+def test_what_the_checker_complains_of_is_not_written(tmp_path, monkeypatch):
+    path, _ = zoo.bundle("digits", tmp_path / "m.tnr")
+    real = file.packed
+
+    def spoilt(written, name, **more):
+        made = real(written, name, **more)
+        made.proto.graph.node[0].op_type = "Convolution"
+        return made
+
+    monkeypatch.setattr(exporting.file, "packed", spoilt)
+    with pytest.raises(ExportError, match=r"onnx\.checker must take 'digits'"):
+        export_onnx(path, tmp_path / "m.onnx")
+    assert not (tmp_path / "m.onnx").exists()
+
+
 def test_without_a_runtime_the_checker_says_what_was_done(tmp_path, monkeypatch):
     path, _ = zoo.bundle("digits", tmp_path / "m.tnr")
     monkeypatch.setattr(check, "available", lambda: False)
@@ -238,13 +257,37 @@ def test_without_a_runtime_the_checker_says_what_was_done(tmp_path, monkeypatch)
 
 def test_without_the_package_its_name_is_said(tmp_path, monkeypatch):
     path, _ = zoo.bundle("digits", tmp_path / "m.tnr")
-    monkeypatch.setitem(__import__("sys").modules, "onnx", None)
+    monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ArgumentError, match="onnx") as caught:
         export_onnx(path, tmp_path / "m.onnx")
     assert "pip install" in str(caught.value)
 
 
+def test_bfloat16_at_the_door_is_looked_at_only(tmp_path):
+    model = nn.Linear(3, 2).to(tn.bfloat16)
+    x = tn.ones(4, 3, dtype=tn.bfloat16)
+    made = export_onnx(model, tmp_path / "m.onnx", example_inputs=x)
+    assert (made.checked, made.rows) == ("onnx.checker", 0)
+
+
+@pytest.mark.parametrize("name", ["digits", "tabular", "transformer", "residual"])
+def test_onnx_own_evaluator_agrees(name, tmp_path):
+    from onnx.reference import ReferenceEvaluator
+
+    path, _ = zoo.bundle(name, tmp_path / "m.tnr")
+    made = export_onnx(path, tmp_path / "m.onnx")
+    example = tn.load(path).examples["predict"]
+    few = {n: x[:2] for n, x in example.inputs.items()}
+    got = ReferenceEvaluator(onnx.load(made.path)).run(list(example.outputs), few)
+    for a, b in zip(got, example.outputs.values(), strict=True):
+        assert relative(a, b[:2]) < 1e-4
+
+
 # -- large models -----------------------------------------------------------------------------
+def refuse(*_):
+    raise OSError(28, "No space left on device")
+
+
 def test_large_weights_go_beside_the_model(tmp_path, monkeypatch):
     path, inputs = zoo.bundle("mlp", tmp_path / "m.tnr")
     small = export_onnx(path, tmp_path / "small.onnx")
@@ -259,5 +302,19 @@ def test_large_weights_go_beside_the_model(tmp_path, monkeypatch):
     for a, b in zip(answers(made.path, inputs).values(), answers(small.path, inputs).values(),
                     strict=True):  # fmt: skip
         np.testing.assert_array_equal(a, b)
+    old = made.path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", refuse)
+        with pytest.raises(SaveError, match="writable"):
+            export_onnx(path, tmp_path / "m.onnx")
+    assert made.path.read_bytes() == old
     loaded = onnx.load(made.path)
     assert {t.data_location for t in loaded.graph.initializer} == {onnx.TensorProto.DEFAULT}
+
+
+def test_nothing_is_imported_before_it_is_needed():
+    code = (
+        "import sys, tenor.export.onnx; print(sorted({'onnx', 'onnxruntime'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-
-onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
 
 import tenor as tn
 from tenor import nn
@@ -17,20 +15,17 @@ from tenor.export.onnx import export_onnx
 from tests.export import zoo
 from tests.export.onnx.test_export import Applied, answers, relative
 
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+
 F = nn.functional
 IMAGE = (2, 4, 9, 11)
 
 
-def layer(make):
-    """Return a function that applies a layer made from a fixed seed."""
+class layer(NamedTuple):
+    """A row of a layer rather than a function."""
 
-    def apply(x, kept=[]):  # noqa: B006 (made once)
-        if not kept:
-            tn.manual_seed(1)
-            kept.append(make())
-        return kept[0](x)
-
-    return apply
+    make: Any
 
 
 # name: (function, input shape, the ONNX operations and nothing else)
@@ -43,6 +38,10 @@ ROWS = {
     "clamp below": (lambda x: x.clamp(min=-0.2), IMAGE, "Clip"),
     "clamp above": (lambda x: x.clamp(max=0.3), IMAGE, "Clip"),
     "hardswish": (F.hardswish, IMAGE, "Add Clip Mul Div"),
+    "softplus": (lambda x: F.softplus(x * 50), IMAGE, "Mul Softplus"),
+    "positive part": (lambda x: tn.where(x > 0, x, tn.zeros(())), IMAGE, "Relu"),
+    "prelu": (lambda x: F.prelu(x, tn.tensor([0.1, 0.2, -0.3, 2.0])), IMAGE, "PRelu"),
+    "mish": (F.mish, IMAGE, "Softplus Tanh Mul"),
     "softmax": (lambda x: x.softmax(1), IMAGE, "Softmax"),
     "log softmax": (lambda x: x.log_softmax(-1), IMAGE, "LogSoftmax"),
     "linear": (layer(lambda: nn.Linear(11, 3)), (5, 11), "Gemm"),
@@ -81,7 +80,8 @@ ROWS = {
 def test_one_operation(name, tmp_path):
     function, shape, wanted = ROWS[name]
     x = zoo.images(*shape) - 0.5
-    model = Applied(function)
+    tn.manual_seed(1)
+    model = function.make() if isinstance(function, layer) else Applied(function)
     made = export_onnx(model, tmp_path / "m.onnx", example_inputs=x)
     kinds = [node.op_type for node in onnx.load(made.path).graph.node]
     assert Counter(kinds) == Counter(wanted.split())
@@ -90,18 +90,26 @@ def test_one_operation(name, tmp_path):
     assert relative(next(iter(answers(made.path, [x]).values())), want) < 2e-6
 
 
-def test_gelu_is_an_operation_from_opset_20(tmp_path):
+def test_gelu_is_an_operation_from_opset_20_and_is_fused_below(tmp_path):
     x = zoo.images(3, 7) * 4 - 2
-    for opset, wanted in ((18, {"Mul", "Erf", "Add"}), (20, {"Gelu"})):
+    for opset, wanted in ((18, {"Div", "Erf", "Add", "Mul"}), (20, {"Gelu"})):
         made = export_onnx(Applied(F.gelu), tmp_path / "m.onnx", example_inputs=x, opset=opset)
         assert {n.op_type for n in onnx.load(made.path).graph.node} == wanted
         assert made.difference < 1e-6
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.optimized_model_filepath = str(tmp_path / "fused.onnx")
+        onnxruntime.InferenceSession(str(made.path), options, providers=["CPUExecutionProvider"])
+        kinds = [n.op_type for n in onnx.load(tmp_path / "fused.onnx").graph.node]
+        assert kinds == ["Gelu"]
 
 
 # -- where they do not fit ----------------------------------------------------------------------
 OTHERS = {
+    "softplus of another slope": lambda x: F.softplus(x, beta=2.0),
+    "softplus cut early": lambda x: F.softplus(x, threshold=0.1),
     "a value inside is an output": lambda x: {"a": (y := x * 2 - 1), "b": y.relu()},
-    "the product is read": lambda x: {"a": (p := x @ x.T), "b": p + tn.ones(3)},
+    "the product is read": lambda x: {"a": (p := x @ tn.ones(5, 4)), "b": p + tn.ones(4)},
     "where with another bound": lambda x: tn.where(x <= 0.5, tn.zeros(()), x),
     "where with another value": lambda x: tn.where(x <= 0, tn.ones(()), x),
     "where with another operand": lambda x: tn.where(x <= 0, tn.zeros(()), x * 2),

@@ -5,9 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
-
 from tenor.compiler.emit import reference
 from tenor.errors import ExportError
 from tenor.export.onnx import file
@@ -23,6 +20,9 @@ from tenor.ir.op import OPS
 from tests.ops.differential import narrow, seed_of, wide
 from tests.ops.test_primitives import CASES
 
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
 QUICK = (dt.float32, dt.bfloat16, dt.int64, dt.uint8, dt.bool_)
 PAIRS = [
     pytest.param(name, dtype, marks=() if dtype in QUICK else pytest.mark.slow)
@@ -36,7 +36,7 @@ LARGEST = 6000
 """Elements of a sample's operands."""
 EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 ROOM = 64
-"""Units in the last place, of the largest magnitude: how other libraries round is their business."""
+"""Units in the last place of the largest magnitude: others may round otherwise."""
 
 
 def source_of(graph, name="sample"):
@@ -181,3 +181,22 @@ def test_a_power_of_integers_that_is_not_written_in_the_model_is_refused():
     with pytest.raises(ExportError, match="power") as caught:
         write_graph(source_of(b.graph(b.pow(x, y))), opset=18)
     assert "operation 3 of 3 in 'predict'" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_a_primitive_without_a_row_is_named_with_its_place(name):
+    case = CASES[name]
+    sample = next(iter(case.samples(case.dtypes[0])))
+    b = GraphBuilder()
+    leaves = [b.leaf(leaf.shape, leaf.dtype) for leaf in sample.leaves]
+    numbers = [b.scalar(dtype) for dtype, _ in sample.scalars]
+    graph = b.graph(sample.build(b, *leaves, *numbers))
+    found = next(node for node in graph.nodes if node.op.name == name)
+    found.site = ("net.py", 12)
+    with pytest.raises(ExportError) as caught:
+        write_graph(source_of(graph, "net"), opset=18)
+    text = str(caught.value)
+    assert f"{name} of {found.dtype.name}" in text
+    assert "in 'predict' at net.py:12: " + MISSING[name][0] in text
+    assert MISSING[name][1] in text
+    assert caught.value.where == ("net.py", 12)

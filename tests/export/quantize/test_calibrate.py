@@ -167,7 +167,7 @@ class Named(nn.Module):
 def test_a_value_that_is_not_finite_is_refused_with_its_layer(function, kind):
     rows = np.ones((4, 3), np.float32)
     made = of(Named(function), rows)
-    with pytest.raises(ArgumentError, match="layer '(log|exp)'") as caught:
+    with pytest.raises(ArgumentError, match=r"layer '(log|exp)'") as caught:
         calibrate(made, rows)
     assert kind in str(caught.value)
 
@@ -281,5 +281,5 @@ def test_the_simulated_graph_rounds_as_the_record_does(tmp_path_factory):
     exact = reference.run(graph, [entered, *weights.values()], [])[0]
     held = found.schemes[first.end]
     small = simulate(found)
-    at = [n for n in small.graph.nodes if n.shape == first.end.shape and n.op is ops.MUL][0]
+    at = next(n for n in small.graph.nodes if n.shape == first.end.shape and n.op is ops.MUL)
     np.testing.assert_array_equal(values(small, batch, [at])[0], held.real(held.stored(exact)))

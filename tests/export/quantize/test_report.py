@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -101,7 +102,7 @@ def test_the_most_harmful_layer_comes_first():
 def test_bytes():
     _, rows, source = network()
     found = report(calibrate(source, rows), rows)
-    weights, outputs = sum(a * b for a, b in zip(SIZES, SIZES[1:], strict=False)), sum(SIZES[1:])
+    weights, outputs = sum(a * b for a, b in pairwise(SIZES)), sum(SIZES[1:])
     assert found.bytes_before == 4 * (weights + outputs)
     assert found.bytes_after == weights + 4 * outputs + 4 * outputs  # scales, and biases
     assert sum(x.bytes_before for x in found.layers) == 4 * weights

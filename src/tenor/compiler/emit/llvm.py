@@ -45,9 +45,22 @@ PAIRS: Final = {
 Never the overloaded partial.reduce.add: for wasm with relaxed SIMD LLVM 22 takes it for an
 instruction whose second operand has seven bits.
 """
+DIVISION: Final = """\
+define internal {{ i64, i64 }} @{name}(i64 %a, i64 %b) noinline #0 {{
+  %q = call i64 @{divide}(i64 %a, i64 %b)
+  %p = mul i64 %q, %b
+  %r = sub i64 %a, %p
+  %x = insertvalue {{ i64, i64 }} poison, i64 %q, 0
+  %y = insertvalue {{ i64, i64 }} %x, i64 %r, 1
+  ret {{ i64, i64 }} %y
+}}"""
+"""ARM's division, which returns both results in registers."""
 
 
-def emit(function: Function, symbol: str, target: Target, attributes: str = "") -> str:
+def emit(
+    function: Function, symbol: str, target: Target, attributes: str = "",
+    beside: Sequence[Function] = (), pairs: Sequence[tuple[str, str]] = (),
+) -> str:  # fmt: skip
     """Return the function and all it calls as one LLVM module.
 
     Args:
@@ -56,13 +69,23 @@ def emit(function: Function, symbol: str, target: Target, attributes: str = "") 
         target: What the text is for; its fma decides how `fma` is printed, its pointers how wide
             indices are.
         attributes: Further attributes of every function, as LLVM writes them.
+        beside: Functions that LLVM calls by their names, for what the target lacks.
+        pairs: Names of such that return a quotient and a remainder, and of the one among `beside`
+            that gives the quotient.
     """
-    return emit_all({symbol: function}, target, attributes)
+    return emit_all({symbol: function}, target, attributes, beside, pairs)
 
 
-def emit_all(functions: Mapping[str, Function], target: Target, attributes: str = "") -> str:
+def emit_all(
+    functions: Mapping[str, Function], target: Target, attributes: str = "",
+    beside: Sequence[Function] = (), pairs: Sequence[tuple[str, str]] = (),
+) -> str:  # fmt: skip
     """Return functions by the names they are exported under, and all they call, as one module."""
     module = Module(target, attributes)
+    for routine in beside:
+        module.define(routine, routine.name, Scope(routine.name), exported=False)
+    module.bodies += [DIVISION.format(name=name, divide=divide) for name, divide in pairs]
+    module.used = [*(f.name for f in beside), *(name for name, _ in pairs)]
     for symbol, function in functions.items():
         module.define(function, symbol, Scope(symbol), exported=True)
     return module.text()
@@ -133,6 +156,7 @@ class Module:
         self.streams = False
         self.symbols: dict[str, str] = {}
         self.in_words: set[Function] = set()
+        self.used: list[str] = []
 
     def text(self) -> str:
         """Return the module."""
@@ -140,6 +164,9 @@ class Module:
         more = f" {self.attributes}" if self.attributes else ""
         attributes = f'attributes #0 = {{ nounwind "prefer-vector-width"="{width}"{more} }}'
         notes = ["!0 = !{i32 1}"] * self.streams
+        kept = ", ".join(f"ptr @{name}" for name in self.used)
+        used = f'@llvm.compiler.used = appending global [{len(self.used)} x ptr] [{kept}]'
+        notes += [used + ', section "llvm.metadata"'] * bool(self.used)
         return "\n".join([*sorted(self.declarations), *self.bodies, attributes, *notes, ""])
 
     def define(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tenor.ir.dtype import DType
-    from tenor.ir.node import Graph, Node
+    from tenor.ir.node import Graph
 
 __all__ = ["TABLE", "philox", "run"]
 
@@ -144,7 +144,7 @@ def _sigmoid(x: NDArray[Any]) -> NDArray[Any]:
 def _quantize(node: Node, x: NDArray[Any]) -> NDArray[Any]:
     zero_point, low, high = node.attrs
     held = np.clip(np.rint(x.astype(np.float64)) + zero_point, low, high)
-    return np.where(np.isnan(x), low, held)
+    return np.asarray(np.where(np.isnan(x), low, held))
 
 
 def _wrap_index(node: Node, x: NDArray[Any]) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower.after import After
 from tenor.compiler.lower.byte_geometry import Cut, Geometry
-from tenor.compiler.lower.byte_window import Rows, padded_rows, words_along
+from tenor.compiler.lower.byte_window import Rows, padded_rows, words_along, words_of_taps
 from tenor.compiler.lower.storage import entry, repeat, strip
 from tenor.compiler.lower.window import flat, nested, unflat
 from tenor.ir.kernel import Affine, Expr, Store, ordered
@@ -48,7 +48,7 @@ def prepared_bytes(kernel: Kernel, target: Target) -> int:
     g = Geometry(kernel.params, target)
     if 0 in (g.n, g.rows, g.groups, prod(g.out)):
         return 0
-    return g.groups * _Panels(g, Cut.of(g, target)).group
+    return int(g.groups * _Panels(g, Cut.of(g, target)).group)
 
 
 def prepare_bytes(kernel: Kernel, target: Target) -> Lowered:
@@ -115,7 +115,7 @@ class _Panels:
         return f
 
     def _place(self, f: Function, k: Value, e: int) -> tuple[Value, Value]:
-        """Return where number e of a step's word lies in a channel's weight, and whether it does."""
+        """Return where number e of a step's word lies in a channel's weight, if it does."""
         g, group = self.g, self.g.words.group
         if g.by_tap:
             rest, last = unflat(f, k, (g.k // g.last, g.last))
@@ -257,14 +257,12 @@ class _Convolution:
         f = Function("words", [("to", "ptr"), ("from", "ptr"), ("channels", "i64")])
         to, from_, left = f.params
         lines, rank = g.lines(cut.chunk), len(g.phases)
-        one, step = (g.words.group, g.dilation[-1]) if g.by_tap else (1, self.channel)
-        if g.direct:
-            step = g.image[0]
+        one = g.words.group if g.by_tap else 1
+        step = g.image[0] if g.direct else self.channel
         last = f.sub(left, 1)
-        numbers = [f.const(e, "i64") for e in range(g.words.group)]
-        if not g.by_tap:  # beyond the last channel is the last again, and the weight is 0
-            numbers = [f.op("smin", e, last) for e in numbers]
-        far = [f.mul(e, step) for e in numbers]
+        # Beyond the last channel is the last again, and its weight is 0.
+        channels = [f.op("smin", f.const(e, "i64"), last) for e in range(g.words.group)]
+        far = [f.mul(channel, step) for channel in channels]
 
         def row(index: list[Value]) -> None:
             tap, phase, place = index[0], index[1 : 1 + rank], index[1 + rank :]
@@ -273,6 +271,10 @@ class _Convolution:
             at = f.mul(flat(f, met, self.extents[:-1]), self.extents[-1])
             at = f.add(at, f.mul(tap, one * g.dilation[-1]))
             target = f.gep(to, f.mul(line, g.out[-1]), g.words.type)
+            if g.by_tap:
+                words_of_taps(f, g.words, target, f.gep(from_, at, "i8"), g.out[-1],
+                              g.stride[-1], g.dilation[-1], g.width)  # fmt: skip
+                return
             words_along(f, g.words, target, [f.gep(from_, f.add(at, e), "i8") for e in far],
                         cut.chunk if g.direct else g.out[-1], g.stride[-1], g.width,
                         exact=g.direct)  # fmt: skip
@@ -288,9 +290,13 @@ class _Convolution:
             weights = f.gep(self.w, f.mul(group, self.panels.group), "i8")
         elif self.pack is not None:
             weights, pack = self.at["panels"], self.pack
-            repeat(f, zero, count, 1, lambda i: f.loop(low, high, 1, lambda j, _: f.call(pack, [
-                self.w, f.gep(weights, self._panel_at(i, j), "i8"), f.add(group, i), j
-            ])))  # fmt: skip
+
+            def write(i: Value) -> None:
+                repeat(f, low, high, 1, lambda j: f.call(pack, [
+                    self.w, f.gep(self.at["panels"], self._panel_at(i, j), "i8"), f.add(group, i), j
+                ]))  # fmt: skip
+
+            repeat(f, zero, count, 1, write)
 
         def panel(j: Value, rows: int) -> None:
             repeat(f, zero, count, 1, lambda i: self._panel(

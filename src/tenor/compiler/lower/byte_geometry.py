@@ -54,7 +54,7 @@ class Geometry:
         self.n, self.groups, self.fill = p["n"], p["groups"], p["fill"]
         self.source, self.rows = p["channels_in"] // self.groups, p["channels_out"] // self.groups
         self.words, self.width = words_of(target), target.lanes(32)
-        dims = [p[name] for name in DIMS]
+        dims: list[tuple[int, ...]] = [p[name] for name in DIMS]
         dims[-1] = tuple(low for low, _ in p["padding"])
         flat_padding = [v for pair in p["padding"] for v in pair]
         self.direct = prod(p["kernel"]) == 1 == max(p["stride"]) and not any(flat_padding)
@@ -75,7 +75,8 @@ class Geometry:
         ways = [(ceil(self.source / group), last), (self.source, ceil(last / group))]
         costs = [(sources * taps * n, sources * n) for sources, n in ways]
         self.by_tap = not self.direct and costs[1] < costs[0]
-        self.sources, self.last = ways[self.by_tap]
+        self.sources: int = ways[self.by_tap][0]
+        self.last: int = ways[self.by_tap][1]
         self.k = self.sources * taps * self.last
 
     @property

@@ -60,7 +60,7 @@ class _Plan:
         self.signed = signed
         self.step = target.lanes(32) * (4 if _whole(target, signed=signed) else 2)
         self.work = m * n * max(1, k) * (FETCHED if m <= 2 else 1)
-        most = (target.registers - 1 - GROUP) // GROUP
+        most = max(1, (target.registers - 1 - GROUP) // GROUP)
         self.rows = min(m, most)
         self.columns = GROUP * (2 if self.rows <= 2 and target.registers >= 32 else 1)
         each = tiles_for(self.work // 4)
@@ -151,9 +151,9 @@ class _Micro:
     def _added(self, at: Value, held: list[Value], mask: Value | None) -> list[Value]:
         """Return the sums with the products at k = at, at + 1, ... added."""
         columns = [self._operand(self.b, j, at, mask, "sext") for j in range(self.width)]
+        shift = self.f.const(-128, columns[0].type)  # of unsigned bytes 128
         if self.shifts:
-            columns = [self.f.op("xor", y, -128) for y in columns]
-            shift = self.f.const(-128, columns[0].type)
+            columns = [self.f.op("xor", y, shift) for y in columns]
         sums, more = [], []
         for i in range(self.height):
             x = self._operand(self.a, i, at, mask, "sext" if self.signed else "zext")
@@ -177,17 +177,24 @@ class _Micro:
             return f.byte_dots(x, y, total)
         if self.target.dots in ("vnni", "pairs", "smlad"):
             return f.pair_dots(x, y, total)
-        wide = vector("i32", self.step)
-        products = f.mul(*(f.convert("sext", v, wide) for v in (x, y)))
-        if self.lanes == 1:
-            return f.add(total, f.add(f.extract(products, 0), f.extract(products, 1)))
-        low = f.shuffle(products, products, range(self.lanes))
-        high = f.shuffle(products, products, range(self.lanes, 2 * self.lanes))
-        return f.add(f.add(low, high), total)
+        for half in range(2):
+            parts = [self._half(v, half) for v in (x, y)]
+            total = f.add(total, f.mul(*parts))
+        return total
+
+    def _half(self, x: Value, half: int) -> Value:
+        """Return one half of a vector's lanes, widened."""
+        f, n = self.f, self.lanes
+        part = f.extract(x, half) if n == 1 else f.shuffle(x, x, range(half * n, half * n + n))
+        return f.convert("sext", part, vector("i32", n))
 
     def _deliver(self, sums: list[Value], at: int) -> None:
         """Add up the lanes of up to four vectors, and store the totals."""
         f = self.f
+        if self.lanes == 1:
+            for j, total in enumerate(sums):
+                f.store(total, self.c, at + j)
+            return
         zero = f.const(0, sums[0].type)
         a, b, c, d = [*sums, *[zero] * (GROUP - len(sums))]
         total = self._paired(self._paired(a, b), self._paired(c, d))

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
     from tenor.compiler.lower.words import Words
 
-__all__ = ["Rows", "padded_rows", "pieces", "words_along"]
+__all__ = ["Rows", "padded_rows", "pieces", "words_along", "words_of_taps"]
 
+FAR: Final = 64
+"""Bytes up to which the taps of a vector of words are picked out of one vector."""
 CLOSE: Final = 4
 """Distance of neighbouring windows up to which what lies between them is loaded too."""
 
@@ -129,5 +131,31 @@ def words_along(
     if exact:
         covered(f, count, width, part)
     else:
-        repeat(f, f.const(0, "i64"), f.const(-(-count // width) * width, "i64"), width,
-               lambda i: part(i, width))  # fmt: skip
+        _whole(f, count, width, lambda i: part(i, width))
+
+
+def words_of_taps(
+    f: Function, words: Words, to: Value, source: Value, count: int, step: int, dilation: int,
+    width: int,
+) -> None:  # fmt: skip
+    """Write a row of words of neighbouring taps: bytes of one row, `dilation` apart.
+
+    Vectors are read and written whole.
+    """
+    picks = [i * step + e * dilation for i in range(width) for e in range(words.group)]
+    room = 1 << picks[-1].bit_length()
+    if width == 1 or room > FAR:
+        rows = [f.gep(source, e * dilation, "i8") for e in range(words.group)]
+        words_along(f, words, to, rows, count, step, width, exact=False)
+        return
+
+    def part(i: Value) -> None:
+        x = f.load(vector("i8", room), source, f.mul(i, step))
+        f.store(words.line(f, f.shuffle(x, x, picks), first=True), to, i)
+
+    _whole(f, count, width, part)
+
+
+def _whole(f: Function, count: int, width: int, part: Callable[[Value], None]) -> None:
+    last = -(-count // width) * width
+    repeat(f, f.const(0, "i64"), f.const(last, "i64"), width, part)

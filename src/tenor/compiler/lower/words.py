@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Words", "words_of"]
 
-SHIFT: Final = 128
-"""What is added to a's bytes where the machine takes them unsigned."""
+HIGH: Final = 0x80808080 - 2**32
+"""The highest bit of each byte: it turned, a signed byte is an unsigned one, larger by 128."""
 
 
 @dataclass(frozen=True)
@@ -56,19 +56,40 @@ class Words:
             bytes_: "i8", or vectors of them.
             first: Whether they are of the first operand.
         """
-        kind = vector(self.type, lanes(bytes_[0].type))
+        count = lanes(bytes_[0].type)
         if self.group == 1:
-            return f.convert("sext", bytes_[0], kind)
-        bits, total = 8 * self.size // self.group, None
+            return f.convert("sext", bytes_[0], vector(self.type, count))
+        if count == 1:
+            return self._one(f, bytes_, first=first)
+        pairs = [
+            f.shuffle(a, b, [x for i in range(count) for x in (i, count + i)])
+            for a, b in zip(bytes_[::2], bytes_[1::2], strict=True)
+        ]
+        if self.half:
+            return self.line(f, pairs[0], first=first)
+        halves = [f.convert("bitcast", x, vector("i16", count)) for x in pairs]
+        low, high = halves
+        whole = f.shuffle(low, high, [x for i in range(count) for x in (i, count + i)])
+        return self.line(f, f.convert("bitcast", whole, vector("i8", 4 * count)), first=first)
+
+    def line(self, f: Function, bytes_: Value, *, first: bool) -> Value:
+        """Return words of the bytes of one vector, in the order they lie there."""
+        count = lanes(bytes_.type) // self.group
+        if self.half:
+            bytes_ = f.convert("sext", bytes_, vector("i16", count * self.group))
+        total = f.convert("bitcast", bytes_, vector(self.type, count))
+        return f.op("xor", total, HIGH) if self.shifted and first else total
+
+    def _one(self, f: Function, bytes_: Sequence[Value], *, first: bool) -> Value:
+        """Return a word of single bytes."""
+        bits, total = 8 * self.size // self.group, f.const(0, self.type)
         for at, x in enumerate(bytes_):
-            last = at == self.group - 1  # what its sign fills is shifted out
-            wide = f.convert("sext" if self.half else "zext", x, kind)
-            if self.half and not last:
+            wide = f.convert("sext" if self.half else "zext", x, self.type)
+            if self.half and at < self.group - 1:  # what the last one's sign fills is shifted out
                 wide = f.op("and", wide, (1 << bits) - 1)
             moved = f.op("shl", wide, at * bits) if at else wide
-            total = moved if total is None else f.op("or", total, moved)
-        assert total is not None
-        return f.op("xor", total, -0x7F7F7F80) if self.shifted and first else total
+            total = f.op("or", total, moved) if at else moved
+        return f.op("xor", total, HIGH) if self.shifted and first else total
 
     def multiply(self, f: Function, a: Value, b: Value, c: Value) -> Value:
         """Return c + the sums of the words' products."""

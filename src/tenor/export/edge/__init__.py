@@ -7,7 +7,8 @@ Never:  allocates, calls or links anything on that machine; writes a file before
         the whole model can be written.
 """
 
+from tenor.export.edge.benchmark import Report, benchmark
 from tenor.export.edge.export import Exported, export_edge
 from tenor.export.edge.targets import TARGETS, Machinery
 
-__all__ = ["TARGETS", "Exported", "Machinery", "export_edge"]
+__all__ = ["TARGETS", "Exported", "Machinery", "Report", "benchmark", "export_edge"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.emit import llvm
+from tenor.compiler.lower.routines import PAIRS, ROUTINES
+from tenor.compiler.lower.soft_double import SOFT_DOUBLE
 from tenor.errors import ArgumentError
 from tenor.export.edge.contents import contents
 from tenor.runtime import cross
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["code_of"]
 
+MADE: Final = ROUTINES | SOFT_DOUBLE
+"""What instructions may lack and the object brings along."""
 SMALL: Final = '"no-builtins" optsize'
 """LLVM's attributes of functions that should be small and call no C library."""
 
@@ -35,8 +39,18 @@ def code_of(machine: Machine, row: Machinery, symbol: str, *, reloc: str = "stat
 
 
 def _compiled(function: Function, symbol: str, target: Target, reloc: str) -> bytes:
-    text = llvm.emit(function, symbol, target, SMALL)
-    return cross.object_file(text, target, reloc=reloc)
+    """Return the object file of a function, and of the routines it calls."""
+    names: set[str] = set()
+    while True:
+        beside = [MADE[name](name) for name in sorted(names) if name in MADE]
+        pairs = [(name, PAIRS[name]) for name in sorted(names) if name in PAIRS]
+        text = llvm.emit(function, symbol, target, SMALL, beside, pairs)
+        data = cross.object_file(text, target, reloc=reloc)
+        more = {n for n in contents(data).undefined if n in MADE or n in PAIRS} - names
+        more |= {PAIRS[n] for n in more if n in PAIRS} - names
+        if not more:
+            return data
+        names |= more
 
 
 def _refusal(machine: Machine, row: Machinery, lacks: tuple[str, ...]) -> ArgumentError:

@@ -19,6 +19,8 @@ from tenor.export.edge.header import Names, array_text, header_text
 from tenor.export.edge.targets import machinery
 from tenor.export.fold import folded
 from tenor.export.machine import machine_of
+from tenor.export.quantize.integer import integer
+from tenor.export.quantize.moving import moved
 from tenor.export.source import opened, source_of
 from tenor.ir.target import Target
 from tenor.save import replace_file
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from tenor.export.edge.targets import Machinery
     from tenor.export.machine import Machine
+    from tenor.export.quantize.record import Quantization
 
 __all__ = ["Exported", "export_edge"]
 
@@ -70,6 +73,7 @@ def export_edge(
     example_inputs: Any = None,
     signature: str | None = None,
     batch: int = 1,
+    quantization: Quantization | None = None,
 ) -> Exported:
     """Write a model as code that needs no library, into a folder.
 
@@ -85,6 +89,8 @@ def export_edge(
         example_inputs: What a module is recorded on, as for `save`.
         signature: The signature; the only one may be left out.
         batch: The size of dims that were left open.
+        quantization: How values are held in eight bits: convolutions and products then compute
+            with bytes; inputs and outputs stay as they are.
 
     Raises:
         ArgumentError: An argument is none of the above, or the machine has no instructions for an
@@ -110,6 +116,8 @@ def export_edge(
             )
     row = machinery(target)
     source = folded(source_of(opened(model, example_inputs), signature, batch=batch))
+    if quantization is not None:
+        source = integer(moved(quantization, source))
     machine = _padded(machine_of(source, PORTABLE if form == "c" else row.target))
     names = Names.of(machine)
     stem = names.stem

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -46,8 +47,7 @@ def available() -> bool:
 
 def session(model: bytes | Path) -> Any:
     """Return a session that runs a model, on one thread."""
-    import onnxruntime  # noqa: PLC0415
-
+    onnxruntime = importlib.import_module("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3

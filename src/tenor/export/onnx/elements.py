@@ -33,7 +33,7 @@ CARRIERS: Final = {
     dt.int16: (dt.int32, dt.int64), dt.uint16: (dt.int32, dt.int64), dt.int32: (dt.int64,),
     dt.uint32: (dt.int64,), dt.uint64: (dt.int64,),
 }  # fmt: skip
-"""What may stand in for a dtype: it holds every value (uint64: every bit), and casting back wraps."""
+"""What may stand in for a dtype: it holds every value (of uint64: every bit); going back wraps."""
 
 REAL: Final = "f64 f32"
 NUMBERS: Final = "f64 f32 i64 i32 i16 i8 u64 u32 u16 u8"
@@ -60,8 +60,9 @@ TAKES: Final = {
     "MatMul": WIDE,
     **dict.fromkeys(("Gemm", "ReduceMean", "Softmax", "LogSoftmax", "LayerNormalization"), REAL),
     **dict.fromkeys(("MaxPool", "Relu", "Clip"), REAL),
-    **dict.fromkeys(("Conv", "ConvTranspose", "AveragePool", "Elu", "LeakyRelu", "Gelu"), "f32"),
-    **dict.fromkeys(("GlobalAveragePool", "InstanceNormalization"), "f32"),
+    **dict.fromkeys(("Conv", "ConvTranspose", "Elu", "LeakyRelu", "Gelu", "Softplus"), "f32"),
+    **dict.fromkeys(("AveragePool", "GlobalAveragePool", "InstanceNormalization"), "f32"),
+    "PRelu": REAL,
 }  # fmt: skip
 """What ONNX Runtime's CPU kernels take (read from their registry); the others take everything."""
 

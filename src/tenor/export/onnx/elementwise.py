@@ -147,7 +147,7 @@ def _real(compose: Callable[[Writer, Any, str], str]) -> Row:
 
 
 def _expm1(w: Writer, dtype: Any, x: str) -> str:
-    """2t / (1 - t) with t = tanh(x / 2), which keeps small x' digits; e to the x - 1 further off."""
+    """2t / (1 - t) with t = tanh(x / 2), which keeps a small x; e to the x - 1 further off."""
     one, half = w.number(1, dtype), w.number(0.5, dtype)
     t = w.op("Tanh", [w.op("Mul", [x, half])])
     near = w.op("Div", [w.op("Add", [t, t]), w.op("Sub", [one, t])])

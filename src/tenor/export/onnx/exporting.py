@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tenor.errors import ArgumentError, ExportError
+from tenor.errors import ArgumentError, ExportError, SaveError
 from tenor.export.fold import folded
 from tenor.export.onnx import file
 from tenor.export.onnx.check import Compared, compared
@@ -19,6 +20,8 @@ from tenor.ir import dtype as dt
 from tenor.save import replace_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tenor.export.onnx.file import Packed
     from tenor.export.quantize.record import Quantization
     from tenor.export.source import Source
@@ -99,10 +102,11 @@ def export_onnx(
     written = _written(loaded, signature, batch, quantization, opset)
     pack = file.packed(written, target.name, largest=file.LARGEST)
     place = _place_two if pack.beside else _place_one
-    found = place(loaded, written, pack, target, exact=quantization is None)
+    with _checked(written.source):
+        found = place(loaded, written, pack, target, exact=quantization is None)
     sizes = written.writer.sizes
     return Exported(
-        path=target,
+        path=Path(path),
         nodes=len(pack.proto.graph.node),
         opset=opset,
         batch=sizes.symbol or written.source.batch,
@@ -161,6 +165,21 @@ def _open(
     return source, aligned(source, other, found.symbols[0])
 
 
+@contextlib.contextmanager
+def _checked(source: Source) -> Iterator[None]:
+    """Say of which model onnx.checker complains."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.split(".")[0] != "onnx":
+            raise
+        raise ExportError(
+            f"onnx: onnx.checker must take {source.name!r} as it was written.",
+            came=str(error)[:500],
+            fix="report this with the model; nothing was written",
+        ) from error
+
+
 # -- the file ---------------------------------------------------------------------------------
 def _place_one(
     loaded: LoadedModel, written: Written, pack: Packed, target: Path, *, exact: bool
@@ -177,7 +196,7 @@ def _place_two(
     loaded: LoadedModel, written: Written, pack: Packed, target: Path, *, exact: bool
 ) -> Compared:
     """Check a model and its weights in a folder beside the target, and put both in place."""
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as folder:
+    with _explained(target), tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as folder:
         model, weights = Path(folder) / target.name, Path(folder) / pack.beside
         replace_file(weights, pack.chunks())
         replace_file(model, [pack.proto.SerializeToString()])
@@ -186,6 +205,20 @@ def _place_two(
         weights.replace(target.with_name(pack.beside))  # before the model that asks for it
         replace_file(target, [model.read_bytes()])
     return found
+
+
+@contextlib.contextmanager
+def _explained(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except SaveError:
+        raise
+    except OSError as error:
+        raise SaveError(
+            f"export_onnx: {str(target)!r} must be writable.",
+            came=error.strerror or str(error),
+            fix="make room or choose another place; what stood there before still stands",
+        ) from error
 
 
 def _agreeing(

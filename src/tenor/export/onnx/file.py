@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -51,9 +52,13 @@ class Packed:
         at = 0
         for offset, value in self.weights:
             yield memoryview(bytes(offset - at))
-            flat = np.ascontiguousarray(value)
-            yield memoryview(flat.reshape(-1).view(np.uint8))
-            at = offset + flat.nbytes
+            yield _bytes(value)
+            at = offset + value.nbytes
+
+
+def _bytes(value: NDArray[Any]) -> memoryview:
+    """Return an array's bytes, in order."""
+    return memoryview(np.ascontiguousarray(value).reshape(-1).view(np.uint8))  # type: ignore[arg-type]
 
 
 def library() -> Any:
@@ -63,14 +68,13 @@ def library() -> Any:
         ArgumentError: It is not installed.
     """
     try:
-        import onnx  # noqa: PLC0415
+        return importlib.import_module("onnx")
     except ImportError:
         raise ArgumentError(
             "onnx: the onnx package writes the file.",
             came="it is not installed",
             fix="pip install 'tenor[onnx]'",
         ) from None
-    return onnx
 
 
 def packed(written: Written, name: str, *, largest: int = LARGEST) -> Packed:
@@ -139,7 +143,7 @@ def _beside(constants: dict[str, NDArray[Any]], name: str, largest: int) -> str:
         return ""
     digest = hashlib.blake2b(digest_size=4)
     for value in constants.values():
-        digest.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8))
+        digest.update(_bytes(value))
     return f"{name}.{digest.hexdigest()}.data"
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tenor.export.onnx import quantized
-from tenor.export.onnx.patterns import ACTIVATIONS, PATTERNS, SINCE, usable
+from tenor.export.onnx.match import usable
+from tenor.export.onnx.patterns import ACTIVATIONS, PATTERNS
 from tenor.export.onnx.sizes import Sizes
 from tenor.export.onnx.table import ROWS, check_operations, refused
 from tenor.export.onnx.writer import Refused, Writer
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tenor.export.onnx.patterns import Match
+    from tenor.export.onnx.match import Match
     from tenor.export.quantize.record import Scheme
     from tenor.export.source import Source
     from tenor.ir.node import Node
@@ -71,7 +72,7 @@ class _Writing:
         self.weights: dict[Node, NDArray[Any]] = {
             leaf: source.weights[name] for name, leaf in source.leaves.items()
         }
-        self.matches, self.order = _plan(source, opset)
+        self.matches, self.order = _plan(source)
         self.readers: dict[Node, list[Node]] = {node: [] for node in self.order}
         for node in self.order:
             for x in self._reads(node):
@@ -97,7 +98,8 @@ class _Writing:
         w.names[leaf], w.types[name] = name, leaf.dtype
         scheme = self.schemes.get(leaf)
         if scheme is not None:
-            w.names[leaf] = quantized.rounded(w, name, scheme)
+            w.rounding = scheme
+            w.names[leaf] = w.rounded(name)
 
     def _weight(self, leaf: Node, name: str) -> None:
         w, value, scheme = self.writer, self.weights[leaf], self.schemes.get(leaf)
@@ -109,16 +111,14 @@ class _Writing:
 
     def _node(self, node: Node) -> None:
         w, match = self.writer, self.matches.get(node)
+        scheme = quantized.scheme_of(node, self.schemes, self.matches)
+        w.rounding = scheme if scheme is None or not self._absorbed(node) else None
         try:
             made = self._matched(match) if match else ROWS[node.op.name](w, node)
         except Refused as why:
             raise refused(self.source, node, why) from None
-        if not made:  # an expanded value, written when it is needed so
-            return
-        scheme = quantized.scheme_of(node, self.schemes, self.matches)
-        if scheme is not None and not self._absorbed(node):
-            made = quantized.rounded(w, made, scheme)
-        w.names[node] = made
+        if made:  # otherwise an expanded value, written when it is needed so
+            w.names[node] = w.rounded(made)
 
     def _matched(self, match: Match) -> str:
         w = self.writer
@@ -151,7 +151,7 @@ class _Writing:
         return values
 
 
-def _plan(source: Source, opset: int) -> tuple[dict[Node, Match], list[Node]]:
+def _plan(source: Source) -> tuple[dict[Node, Match], list[Node]]:
     """Return the patterns that are used, and the nodes that are written, in order."""
     ends = set(source.graph.outputs)
     readers: dict[Node, list[Node]] = {node: [] for node in source.graph.nodes}
@@ -164,11 +164,7 @@ def _plan(source: Source, opset: int) -> tuple[dict[Node, Match], list[Node]]:
         if node not in needed:
             continue
         tried = (pattern(node) for pattern in PATTERNS.get(node.op, ()))
-        match = next(
-            (m for m in tried
-             if m and SINCE.get(m.kind, 0) <= opset and usable(m, node, readers, ends)),
-            None,
-        )  # fmt: skip
+        match = next((m for m in tried if m and usable(m, node, readers, ends)), None)
         if match is not None:
             matches[node] = match
         needed.update(match.inputs if match else node.inputs)

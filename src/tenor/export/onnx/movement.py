@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -31,7 +31,7 @@ def reshaped(w: Writer, x: str, dims: Sequence[Dim]) -> str:
     open_ = [d for d in dims if isinstance(d, Rows)]
     if len(open_) == 1 and 0 not in dims:
         return w.op("Reshape", [x], [w.ints([-1 if isinstance(d, Rows) else d for d in dims])])
-    zeros = {"allowzero": 1} if 0 in dims else {}
+    zeros: dict[str, Any] = {"allowzero": 1} if 0 in dims else {}
     return w.op("Reshape", [x], [w.shape(dims)], **zeros)
 
 

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tenor.export.onnx.patterns import Match
+    from tenor.export.onnx.match import Match
     from tenor.export.onnx.writer import Writer
     from tenor.export.quantize.record import Scheme
     from tenor.ir.node import Node
 
-__all__ = ["bias", "rounded", "scheme_of", "weight"]
+__all__ = ["bias", "scheme_of", "weight"]
 
 MOVED: Final = (ops.RESHAPE, ops.PERMUTE, ops.SLICE)
 """Operations whose values are their operand's, and whose scheme is, where they have none."""
@@ -45,18 +45,11 @@ def scheme_of(
     return schemes[node]
 
 
-def rounded(w: Writer, name: str, scheme: Scheme) -> str:
-    """Append the pair that rounds an activation."""
-    scale, zero = _parameters(w, scheme)
-    stored = w.write("QuantizeLinear", [name, scale, zero], dt.int8)
-    return w.write("DequantizeLinear", [stored, scale, zero], dt.float32)
-
-
 def weight(w: Writer, name: str, value: NDArray[Any], scheme: Scheme) -> str:
     """Write a weight as int8, and what makes it real."""
     stored = w.constant(scheme.stored(value), dt.int8, f"{name}_int8")
     axis = {} if scheme.axis is None else {"axis": scheme.axis}
-    return w.write("DequantizeLinear", [stored, *_parameters(w, scheme)], dt.float32, **axis)
+    return w.write("DequantizeLinear", [stored, *w.parameters(scheme)], dt.float32, **axis)
 
 
 def bias(
@@ -81,10 +74,3 @@ def bias(
     scales = w.constant(scale, dt.float32, "bias_scale")
     along = {} if axis is None else {"axis": 0}
     return w.write("DequantizeLinear", [stored, scales], dt.float32, **along)
-
-
-def _parameters(w: Writer, scheme: Scheme) -> tuple[str, str]:
-    shape = () if scheme.axis is None else (-1,)
-    scale = np.asarray(scheme.scale, np.float32).reshape(shape)
-    zero = np.asarray(scheme.zero_point).astype(np.int8).reshape(shape)
-    return w.constant(scale, dt.float32, "scale"), w.constant(zero, dt.int8, "zero_point")

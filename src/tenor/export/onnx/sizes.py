@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -78,6 +78,7 @@ def aligned(one: Source, two: Source, symbol: str) -> Sizes:
         sizes.attrs[a] = _merged(a.attrs, b.attrs, batches)
     if [numbers[x] for x in one.graph.outputs] != [places[x] for x in two.graph.outputs]:
         raise SizesDiffer
+    _check_attributes(sizes)
     return Sizes(sizes.dims, sizes.attrs, symbol, _batch_of(one, sizes))
 
 
@@ -110,14 +111,14 @@ def _merged(a: Any, b: Any, batches: tuple[int, int]) -> Any:
     raise SizesDiffer
 
 
-VARYING = {
+VARYING: Final = {
     ops.LEAF: (0,), ops.RESHAPE: (0,), ops.EXPAND: (0,), ops.SLICE: (0, 1), ops.IOTA: (0,),
     ops.CONV_INPUT: (0,), ops.WRAP_INDEX: (0,),
 }  # fmt: skip
-"""The attributes that may depend on the batch."""
+"""The attributes whose rows let them depend on the batch."""
 
 
-def check_attributes(sizes: Sizes) -> None:
+def _check_attributes(sizes: Sizes) -> None:
     """Refuse attributes that depend on the batch where no row can say so."""
     for node, attrs in sizes.attrs.items():
         for k, (value, plain) in enumerate(zip(attrs, node.attrs, strict=True)):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tenor.export.onnx.sizes import Dim
+    from tenor.export.quantize.record import Scheme
     from tenor.ir.dtype import DType
     from tenor.ir.node import Node
 
@@ -39,7 +40,7 @@ def broadcast(shapes: Iterable[tuple[Dim, ...]]) -> tuple[Dim, ...]:
     """Return the shape that shapes broadcast to; they are known to fit."""
     result: list[Dim] = []
     for shape in shapes:
-        result = [1] * (len(shape) - len(result)) + result
+        result = [*(1,) * (len(shape) - len(result)), *result]
         head = len(result) - len(shape)
         result = result[:head] + [
             b if a == 1 else a for a, b in zip(result[head:], shape, strict=True)
@@ -57,6 +58,7 @@ class Writer:
         types: The dtype of every value, by name.
         names: The name of every node's value that was written.
         flat: Biases that were written as vectors, in another form than their node's.
+        rounding: How the value being written is held in eight bits; None: it is not.
     """
 
     def __init__(self, opset: int, sizes: Sizes, taken: Iterable[str] = ()) -> None:
@@ -67,6 +69,7 @@ class Writer:
         self.types: dict[str, DType] = {}
         self.names: dict[Node, str] = {}
         self.flat: dict[Node, str] = {}
+        self.rounding: Scheme | None = None
         self._narrow: dict[Node, tuple[str, tuple[Dim, ...]]] = {}
         self._taken = set(taken)
         self._counts: dict[str, int] = {}
@@ -188,6 +191,22 @@ class Writer:
             self._made[key] = self.write(kind, inputs, dt.int64, **attrs)
         return self._made[key]
 
+    # -- eight bits ---------------------------------------------------------------------------
+    def rounded(self, name: str) -> str:
+        """Append the pair that rounds the value being written to eight bits, if it is held so."""
+        if self.rounding is None:
+            return name
+        scale, zero = self.parameters(self.rounding)
+        stored = self.write("QuantizeLinear", [name, scale, zero], dt.int8)
+        return self.write("DequantizeLinear", [stored, scale, zero], dt.float32)
+
+    def parameters(self, scheme: Scheme) -> tuple[str, str]:
+        """Return a scheme's scale and zero point."""
+        shape = () if scheme.axis is None else (-1,)
+        scale = np.asarray(scheme.scale, np.float32).reshape(shape)
+        zero = np.asarray(scheme.zero_point).astype(np.int8).reshape(shape)
+        return self.constant(scale, dt.float32, "scale"), self.constant(zero, dt.int8, "zero_point")
+
     # -- operations ---------------------------------------------------------------------------
     def write(self, kind: str, inputs: Sequence[str], dtype: DType, **attrs: Any) -> str:
         """Append an ONNX node as it is; return its result."""
@@ -205,7 +224,7 @@ class Writer:
 
     def op(
         self, kind: str, data: Sequence[str], more: Sequence[str] = (), *,
-        before: Sequence[str] = (), out: DType | None = None, runs: str = "", **attrs: Any,
+        before: Sequence[str] = (), out: DType | None = None, **attrs: Any,
     ) -> str:  # fmt: skip
         """Append an operation on values of one dtype, by way of a carrier where it needs one.
 
@@ -215,14 +234,13 @@ class Writer:
             more: Operands after them, of other dtypes.
             before: Operands before them.
             out: The result's dtype, where it is not the operands'.
-            runs: The row of `TAKES` that says what it takes, where that is not `kind`.
             attrs: Its attributes.
 
         Raises:
             Refused: ONNX Runtime has no kernel for the dtype, and nothing may stand in.
         """
         dtype = self.types[data[0]]
-        held = self.carried(runs or kind, dtype)
+        held = self.carried(kind, dtype)
         inputs = [*before, *(self.cast(x, held) for x in data), *more]
         made = self.write(kind, inputs, out or held, **attrs)
         return made if out else self.cast(made, dtype)

@@ -62,8 +62,7 @@ def calibrate(
         >>> import tenor as tn
         >>> from tenor.export.fold import folded
         >>> from tenor.export.source import opened, source_of
-        >>> net = tn.nn.Sequential(tn.nn.Linear(3, 2), tn.nn.ReLU())
-        >>> source = folded(source_of(opened(net, tn.ones(4, 3)), batch=4))
+        >>> source = folded(source_of(opened(tn.nn.Linear(3, 2), tn.ones(4, 3)), batch=4))
         >>> record = calibrate(source, source.rows)
         >>> float(record.schemes[source.inputs["input"]].scale) == 1 / 255
         True

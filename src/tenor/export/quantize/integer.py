@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from tenor.errors import ArgumentError
-from tenor.export.quantize.record import Scheme
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
 from tenor.ir.build import GraphBuilder
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tenor.export.quantize.record import Quantization
+    from tenor.export.quantize.record import Quantization, Scheme
     from tenor.export.source import Source
 
     Array = NDArray[Any]
@@ -94,7 +93,7 @@ class _Writer:
         self.source, self.whole = quantization.source, whole
         graph = self.source.graph
         self.schemes = {n: s for n, s in quantization.schemes.items() if s.axis is None}
-        self.scales = {n: s for n, s in quantization.schemes.items()}
+        self.scales = quantization.schemes
         self.b = GraphBuilder()
         self.names: dict[Node, str] = {leaf: name for name, leaf in self.source.leaves.items()}
         self.kept = set(self.names)
@@ -248,9 +247,9 @@ class _Writer:
         scaled = self.b.mul(self._total(sums), self._channels(factors, sums, "factor"))
         zero, low, high = zero_of(scheme), -128, 127
         if sums.low > -np.inf:
-            low = int(scheme.stored(np.float32(sums.low)))
+            low = int(scheme.stored(np.array(sums.low, np.float32)))
         if sums.high < np.inf:
-            high = max(low, int(scheme.stored(np.float32(sums.high))))
+            high = max(low, int(scheme.stored(np.array(sums.high, np.float32))))
         return self.b.emit(ops.QUANTIZE, (scaled,), (zero, low, high))
 
     def _scaled(self, sums: _Sums) -> Node:
@@ -298,7 +297,7 @@ class _Writer:
             return None
         if size(w.shape) > LONGEST * max(1, count):
             return None
-        value = scheme.stored(self.source.weights[self.names[w]])
+        value = scheme.stored(self.source.weights[self.names[w]].astype(np.float32))
         scale = np.broadcast_to(np.asarray(scheme.scale, np.float64).reshape(-1), (count,))
         return value, np.where(scale > 0, scale, 1.0)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tenor.errors import ArgumentError, ExportError
 from tenor.export.fold import folded
+from tenor.export.quantize.moving import moved
 from tenor.export.source import opened, source_of
 from tenor.export.tflite.check import compared
 from tenor.export.tflite.convert import Form, converted
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     import os
 
     from tenor.export.quantize.record import Quantization, Scheme
-    from tenor.export.source import Source
     from tenor.ir.node import Node
 
 __all__ = ["ALLOWED", "Exported", "export_tflite"]
@@ -89,7 +89,10 @@ def export_tflite(
             raise ArgumentError(f"export: {name} is 'float32' or 'int8'.", came=repr(given))
     flatbuffers()
     source = folded(source_of(opened(model, example_inputs), signature, batch=batch))
-    schemes = {} if quantization is None else _moved(quantization, source)
+    schemes: dict[Node, Scheme] = {}
+    if quantization is not None:
+        quantization = moved(quantization, source)
+        source, schemes = quantization.source, quantization.schemes
     data, operators = converted(source, schemes, Form(channels_last, edges, weights))
     difference, rows = compared(data, source)
     if difference is not None and not schemes and weights == "float32" and difference > ALLOWED:
@@ -101,16 +104,3 @@ def export_tflite(
         )
     replace_file(path, [data])
     return Exported(Path(path), len(data), operators, difference, rows)
-
-
-def _moved(quantization: Quantization, source: Source) -> dict[Node, Scheme]:
-    """Return the schemes by the nodes of the same graph, perhaps at another batch size."""
-    old, new = quantization.source.graph.nodes, source.graph.nodes
-    if [n.op for n in old] != [n.op for n in new]:
-        raise ArgumentError(
-            "export: the quantization must be of the model that is exported.",
-            came=f"a quantization of {quantization.source.name!r} for {source.name!r}",
-            fix="calibrate this model and signature, and give what came out",
-        )
-    place = dict(zip(old, new, strict=True))
-    return {place[node]: scheme for node, scheme in quantization.schemes.items()}

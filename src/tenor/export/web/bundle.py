@@ -12,6 +12,8 @@ import numpy as np
 
 from tenor.errors import ArgumentError, CompileError
 from tenor.export.fold import folded
+from tenor.export.quantize.integer import integer
+from tenor.export.quantize.moving import moved
 from tenor.export.source import opened, source_of
 from tenor.export.training import training_of
 from tenor.export.web.folder import check_folder, put_in_place
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
+    from tenor.export.quantize.record import Quantization
     from tenor.export.source import Source
     from tenor.export.web.module import Modules
     from tenor.nn import Module
@@ -64,6 +67,7 @@ def export_web(
     signature: str | None = None,
     batch: int = 1,
     weights: str = "f32",
+    quantization: Quantization | None = None,
     train: bool = False,
     targets: Any = None,
     loss: str | Callable[..., Any] = "cross_entropy",
@@ -85,6 +89,8 @@ def export_web(
         batch: Rows of a call: the size of the symbolic dim.
         weights: "f32"; "f16", half the bytes; or "int8", a quarter: each channel has its scale.
             They are made float32 again when the model is loaded.
+        quantization: How values are held in eight bits: convolutions and products then compute
+            with bytes.
         train: Whether it can be trained there too: `trainStep` and `state`. A module is trained in
             training mode, a saved model as it stands.
         targets: Example targets; by default classes, as cross entropy takes them.
@@ -99,7 +105,7 @@ def export_web(
         SaveError: The folder could not be written; what stood there before still stands.
     """
     path = Path(folder)
-    _check(path, batch, weights, train, train_batch, signature)
+    _check(path, batch, weights, train, train_batch, signature, quantization)
     saved = opened(model, example_inputs)
     source = source_of(saved, signature, batch=1 if train else batch)
     check({**source.inputs, **source.outputs})
@@ -114,6 +120,8 @@ def export_web(
         modules = _compiled(training.step, lambda: trained_modules(saved, training))
     else:
         source = folded(source)
+        if quantization is not None:
+            source = integer(moved(quantization, source))
         modules = _compiled(source, lambda: modules_of(source))
     parts = Parts(saved, source, modules, weights)
     files: dict[str, bytes] = {}
@@ -139,8 +147,9 @@ def _compiled(source: Source, make: Callable[[], Modules]) -> Modules:
 
 
 def _check(
-    folder: Path, batch: int, weights: str, train: bool, train_batch: int, signature: str | None
-) -> None:
+    folder: Path, batch: int, weights: str, train: bool, train_batch: int, signature: str | None,
+    quantization: Quantization | None,
+) -> None:  # fmt: skip
     """Refuse arguments before anything is compiled."""
     if weights not in FORMS:
         raise ArgumentError("export_web: weights are held in one of " + ", ".join(FORMS) + ".",
@@ -149,6 +158,12 @@ def _check(
     for name, value in sizes.items():
         if not isinstance(value, int) or value < 1:
             raise ArgumentError(f"export_web: {name} is a whole number from 1 on.", repr(value))
+    if train and quantization is not None:
+        raise ArgumentError(
+            "export_web: what is trained computes in float32.",
+            came="a quantization",
+            fix="leave one of the two out",
+        )
     if train and batch != 1:
         raise ArgumentError(
             "export_web: what is trained is asked one row at a time.",

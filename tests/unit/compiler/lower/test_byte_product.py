@@ -23,6 +23,7 @@ TARGETS = {
     "VNNI of AVX": (Target(TRIPLE, "alderlake", "", 256, 16, True, byte_dots=True), "+avxvnni"),
     "AVX2": (Target(TRIPLE, "haswell", "", 256, 16), "+avx2"),
     "SSE2": (Target(TRIPLE, "x86-64", "", 128, 16), "+sse2"),
+    "no vectors": (Target(TRIPLE, "x86-64", "", 32, 16), "+sse2"),
 }  # fmt: skip
 """Machine code of a kind, and the feature it needs."""
 SHAPES = ((1, 1, 1), (3, 7, 5), (1, 64, 9), (2, 130, 66), (6, 200, 4), (7, 63, 8), (13, 100, 33),
@@ -31,16 +32,17 @@ SHAPES = ((1, 1, 1), (3, 7, 5), (1, 64, 9), (2, 130, 66), (6, 200, 4), (7, 63, 8
 
 def lowered(a, b, out, target):
     (m, k), n = a.shape, b.shape[0]
-    held = ((dt.uint8, a), (dt.int8, b), (dt.int32, out))
+    first = dt.int8 if a.dtype == np.int8 else dt.uint8
+    held = ((first, a), (dt.int8, b), (dt.int32, out))
     buffers = [Buffer(dtype, x.size) for dtype, x in held]
     kernel = Kernel("matmul_int8", out.shape, buffers, params={"m": m, "n": n, "k": k})
     return TEMPLATES["matmul_int8"](kernel, target)
 
 
-def drawn(m, k, n):
+def drawn(m, k, n, dtype=np.uint8):
     rng = np.random.default_rng(m + k + n)
     a, b = rng.integers(0, 256, (m, k)), rng.integers(-128, 128, (n, k))
-    return a.astype(np.uint8), b.astype(np.int8), np.full((m, n), 7, np.int32)
+    return a.astype(dtype), b.astype(np.int8), np.full((m, n), 7, np.int32)
 
 
 def exact(a, b):
@@ -49,11 +51,12 @@ def exact(a, b):
 
 @pytest.mark.parametrize("name", TARGETS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_product_is_exact_on_every_machine(name, shape):
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+def test_a_product_is_exact_on_every_machine(name, shape, dtype):
     target, needs = TARGETS[name]
     if needs and needs not in HAS:
         pytest.skip(f"this machine has no {needs[1:]}")
-    a, b, out = drawn(*shape)
+    a, b, out = drawn(*shape, dtype)
     run_kernel(lowered(a, b, out, target), [a, b, out], target=target)
     np.testing.assert_array_equal(out, exact(a, b))
 
@@ -64,10 +67,11 @@ def test_nothing_saturates(name):
     if needs and needs not in HAS:
         pytest.skip(f"this machine has no {needs[1:]}")
     for byte in (-128, 127):
-        a, b = np.full((2, 300), 255, np.uint8), np.full((5, 300), byte, np.int8)
-        out = np.zeros((2, 5), np.int32)
-        run_kernel(lowered(a, b, out, target), [a, b, out], target=target)
-        assert (out == 300 * 255 * byte).all()
+        for first, dtype in ((255, np.uint8), (-128, np.int8)):
+            a, b = np.full((2, 300), first, dtype), np.full((5, 300), byte, np.int8)
+            out = np.zeros((2, 5), np.int32)
+            run_kernel(lowered(a, b, out, target), [a, b, out], target=target)
+            assert (out == 300 * first * byte).all()
 
 
 def test_sums_beyond_32_bits_wrap():

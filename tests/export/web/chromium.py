@@ -11,7 +11,6 @@ from pathlib import Path
 CHROMIUM = next(
     (p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None
 )
-ERR = open("/tmp/hw/chr.log", "w")
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -21,7 +20,7 @@ WEBGPU = "--enable-unsafe-webgpu"
 """WebGPU by SwiftShader; with --disable-gpu there would be no adapter."""
 
 
-def answer(files, *flags, seconds=25):
+def answer(files, *flags, seconds=90):
     """Serve files by name, open index.html, and return the JSON it posts to /answer.
 
     The page has to be served: ES modules are not loaded from files.
@@ -52,7 +51,7 @@ def answer(files, *flags, seconds=25):
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         url = f"http://127.0.0.1:{server.server_port}/"
         command = [CHROMIUM, *FLAGS, *flags, f"--user-data-dir={profile}", url]
-        browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=ERR)
+        browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             done.wait(seconds)
         finally:
