@@ -123,8 +123,9 @@ def _onnx(steps: list[dict[str, Any]], shape: tuple[int, ...]) -> bytes:
 
     for i, s in enumerate(steps):
         if s["kind"] == "Conv2d":
-            now = add("Conv", held(s["w"], f"w{i}"), held(s["b"], f"b{i}"), strides=[s["stride"]] * 2,
-                      pads=[s["pad"]] * 4, group=s["groups"])  # fmt: skip
+            now = add("Conv", held(s["w"], f"w{i}"), held(s["b"], f"b{i}"),
+                      strides=[s["stride"]] * 2, pads=[s["pad"]] * 4,
+                      group=s["groups"])  # fmt: skip
         elif s["kind"] == "Linear":
             now = add("Gemm", held(s["w"], f"w{i}"), held(s["b"], f"b{i}"), transB=1)
         elif s["kind"] == "MaxPool2d":

@@ -70,7 +70,8 @@ def ask(folder: Path, body: str, seconds: float = 300) -> Any:
     """Return what a page's script makes, in a browser with a profile of its own."""
     text = f"""<!doctype html><meta charset="utf-8"><script type="module">
 let made;
-try {{ made = await (async () => {{ {body} }})(); }} catch (e) {{ made = {{ failed: `${{e}} ${{e.stack}}` }}; }}
+try {{ made = await (async () => {{ {body} }})(); }}
+catch (e) {{ made = {{ failed: `${{e}} ${{e.stack}}` }}; }}
 await fetch("/done", {{ method: "POST", body: JSON.stringify(made) }});
 </script>"""
     (folder / "page.html").write_text(text)
@@ -158,7 +159,8 @@ def first_answers(folder: Path, spec: Any, repeats: int) -> dict[str, float]:
         for peer, seen in times.items():
             body = "return { first: performance.now() };"
             if peer != "nothing":
-                body = f'return (await import("/page.js")).first("{peer}", "digits", {json.dumps(spec)});'
+                call = f'first("{peer}", "digits", {json.dumps(spec)})'
+                body = f'return (await import("/page.js")).{call};'
             seen.append(ask(folder, body)["first"])
     return {peer: round(statistics.median(seen), 1) for peer, seen in times.items()}
 

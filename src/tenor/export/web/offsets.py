@@ -129,10 +129,11 @@ def _access(found: list[_Instr], at: int, lowest: int) -> _Instr | None:
     elif access.memory != "load":
         return None
     number = const.number or 0
-    return access if 0 <= number and number + access.offset <= lowest else None
+    fits = number >= 0 and number + access.offset <= lowest
+    return access if fits else None
 
 
-# -- reading ----------------------------------------------------------------------------------------
+# -- reading --------------------------------------------------------------------------------------
 def _unsigned(data: bytes, at: int) -> tuple[int, int]:
     value = shift = 0
     while True:
