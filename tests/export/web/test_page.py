@@ -162,8 +162,8 @@ def _line(how, line, above, channels):
 
 def test_it_can_be_seen(folder, tmp_path):
     """The best answer's bar is blue and as long as the room there is."""
-    screenshot(folder / "digits", tmp_path / "page.png", tmp_path, "800,640")
+    screenshot(folder / "digits", tmp_path / "page.png", tmp_path, "760,560")
     seen = pixels(tmp_path / "page.png")
     blue = (seen == (0x1F, 0x5F, 0xBF)).all(-1)
-    assert blue.sum(1).max() > 120
+    assert blue.sum(1).max() > 110
     assert len(np.unique(seen.reshape(-1, 3), axis=0)) > 20

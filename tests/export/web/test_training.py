@@ -121,6 +121,38 @@ def test_targets_that_are_not_classes(tmp_path):
     np.testing.assert_allclose(losses[0], first.item(), atol=1e-6)
 
 
+def test_a_saved_model_of_two_inputs_is_taught(tmp_path):
+    """Inputs keep their order, whatever way examples were given."""
+    path, (numbers, kinds) = zoo.bundle("tabular", tmp_path / "m.tnr")
+    saved = tn.load(path)
+
+    class Scores(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = zoo.Tabular()
+
+        def forward(self, numbers, kinds):
+            return self.inner(numbers, kinds)["probabilities"].log()
+
+    model = Scores()
+    model.inner.load_state_dict(saved.state_dict())
+    given = {"numbers": numbers[:8], "kinds": kinds[:8]}
+    export_web(model, tmp_path / "web", example_inputs=given, train=True, optimizer="sgd", lr=0.1)
+    body = """const m = await load(), [numbers, kinds, y] = given;
+return Array.from({ length: 3 }, () => m.trainStep({ numbers, kinds }, { target_0: y }));"""
+    y = np.arange(8) % 4
+    came = in_node(tmp_path / "web", body, [jsonable(a) for a in (*given.values(), y)])
+    optimizer = tn.optim.SGD(model.parameters(), lr=0.1)
+    for loss in came:
+        optimizer.zero_grad()
+        wanted = nn.functional.cross_entropy(
+            model(tn.tensor(given["numbers"]), tn.tensor(given["kinds"])), tn.tensor(y)
+        )
+        wanted.backward()
+        optimizer.step()
+        np.testing.assert_allclose(loss, wanted.item(), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

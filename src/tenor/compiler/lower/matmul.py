@@ -31,7 +31,7 @@ from tenor.compiler.lower.dot import dot
 from tenor.compiler.lower.finish import Finish
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, stretch, sweep
 from tenor.compiler.lower.packing import Layout, mover
-from tenor.compiler.lower.row import STRIP, Row
+from tenor.compiler.lower.row import Row, strip_of
 from tenor.compiler.lower.storage import compute_type, entry, memory_type, store_element
 from tenor.compiler.lower.turned import turned_kernel
 from tenor.ir.program import Lowered
@@ -188,12 +188,12 @@ class _Plan:
         m, n, k = product.m, product.n, product.k
         width = lanes_of(dtype, target)
         few = turned_tile(m, n, width) if product.b[0] == 1 != product.b[1] else None
-        self.turned = few is not None
+        self.turned, self.stacked = few is not None, target.stacked
         self.shape = few or register_tile(m, n, width, target, product.panel)
         in_line = product.b[1] == product.c[1] == 1 and not product.panel
         self.row = m == 1 and in_line and n > self.shape.columns
         if self.row:
-            self.shape = Shape(1, STRIP, width)
+            self.shape = Shape(1, strip_of(target), width)
         self.depth = k if self.turned else depth_of(k)
         self.blocks = ceil(k / self.depth) if k else 1
         self._cut(prod(extent for extent, *_ in product.batch))
@@ -383,7 +383,7 @@ class _Plan:
         kind = memory_type(self.dtype)
         if self.row:
             Row(f, self.dtype, self.shape.width, columns, p.k, p.a[1], p.b[0], self.space_c,
-                self.c_row).write(a, b, c)  # fmt: skip
+                self.c_row, stacked=self.stacked).write(a, b, c)  # fmt: skip
             return
         out = self.space_c if self.stage_c else c
         if self.blocks == 1:

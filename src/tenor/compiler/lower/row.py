@@ -20,13 +20,21 @@ if TYPE_CHECKING:
 
     from tenor.compiler.lower.microkernel import Extent
     from tenor.ir.dtype import DType
+    from tenor.ir.target import Target
 
-__all__ = ["STRIP", "Row"]
+__all__ = ["Row", "strip_of"]
 
 ROWS: Final = 8
 """Rows of the matrix taken at a time; their factors stay in registers."""
 STRIP: Final = 4
 """Vectors of columns taken at a time."""
+STACKED: Final = (4, 2)
+"""Both, where a chain's loads all come before it: more of them would be put into memory."""
+
+
+def strip_of(target: Target) -> int:
+    """Return how many vectors of columns are taken at a time."""
+    return STACKED[1] if target.stacked else STRIP
 
 
 class Row:
@@ -41,12 +49,14 @@ class Row:
         a_step, b_step: Elements from one k to the next.
         scratch: Where sums wait: two rows of the tile's columns, rounded up to strips.
         pitch: Elements of such a row.
+        stacked: Whether it is for a stack machine.
     """
 
     def __init__(
         self, f: Function, dtype: DType, width: int, columns: Extent, k: int, a_step: int,
-        b_step: int, scratch: Value, pitch: int,
+        b_step: int, scratch: Value, pitch: int, *, stacked: bool = False,
     ) -> None:  # fmt: skip
+        self.most = STACKED[0] if stacked else ROWS
         self.f, self.dtype, self.width, self.columns, self.k = f, dtype, width, columns, k
         self.a_step, self.b_step = a_step, b_step
         self.kind = vector(compute_type(dtype), width)
@@ -89,7 +99,7 @@ class Row:
     def _block(self, q: Value, length: int) -> None:
         """Sum one block of k from zero, and add it to the totals if there are several."""
         f = self.f
-        rows = max(1, min(ROWS, length))
+        rows = max(1, min(self.most, length))
         whole = length // rows * rows
         self._rows(q, min(rows, length), fresh=True)
         f.loop(f.add(q, rows), f.add(q, whole), rows, lambda i, _: self._rows(i, rows))

@@ -110,7 +110,7 @@ def export_web(
     source = source_of(saved, signature, batch=1 if train else batch)
     check({**source.inputs, **source.outputs})
     if train:
-        rows = tuple(source.rows.values()) if example_inputs is None else example_inputs
+        rows = _example_rows(source)
         network: Any = model if hasattr(model, "named_parameters") else saved
         wanted = targets if targets is not None else _classes(source, loss, train_batch)
         training = training_of(
@@ -173,6 +173,17 @@ def _check(
     if train and signature is not None:
         raise ArgumentError("export_web: what is trained is the model's own signature.", signature)
     check_folder(folder)
+
+
+def _example_rows(source: Source) -> tuple[Any, ...]:
+    """Return example inputs as they were saved."""
+    if not source.rows:
+        raise ArgumentError(
+            "export_web: a training step is recorded on example inputs.",
+            came="a model that was saved without",
+            fix="save it again with example_inputs=...",
+        )
+    return tuple(source.rows.values())
 
 
 def _classes(source: Source, loss: Any, rows: int) -> Any:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from tenor.errors import CompileError, FormatError
+from tenor.export.web.offsets import leb, tightened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,6 +27,8 @@ BASE: Final = 1024
 """Where data begins: what a null pointer would reach is left empty."""
 STACK: Final = 1 << 16
 ALIGN: Final = 64
+LOWEST: Final = 1 << 18
+"""The heap begins here at the lowest: constants of up to half of it go into loads and stores."""
 
 TYPES, IMPORTS, FUNCTIONS, MEMORY, GLOBALS, EXPORTS, ELEMENTS, CODE, DATA = (
     1,
@@ -132,7 +135,7 @@ def link(
         if isinstance(problem, FormatError):
             raise
         _malformed(str(problem) or type(problem).__name__)
-    base = -(-(found.data_end + STACK) // ALIGN) * ALIGN
+    base = max(LOWEST, -(-(found.data_end + STACK) // ALIGN) * ALIGN)
     _relocate(found, {"__heap_base": base, "__data_end": found.data_end})
     pages = -(-(base + heap) // PAGE)
     if pages > MOST_PAGES:
@@ -339,15 +342,6 @@ def _relocation(
 
 
 # -- writing --------------------------------------------------------------------------------------
-def _leb(value: int) -> bytes:
-    made = bytearray()
-    while True:
-        byte, value = value & 127, value >> 7
-        made.append(byte | 128 if value else byte)
-        if not value:
-            return bytes(made)
-
-
 def _signed(value: int) -> bytes:
     """Return a number that is not negative as a signed LEB128."""
     made = bytearray()
@@ -365,23 +359,23 @@ def _padded(value: int) -> bytes:
 
 def _name(text: str) -> bytes:
     raw = text.encode()
-    return _leb(len(raw)) + raw
+    return leb(len(raw)) + raw
 
 
 def _vector(items: list[bytes]) -> bytes:
-    return _leb(len(items)) + b"".join(items)
+    return leb(len(items)) + b"".join(items)
 
 
 def _written(found: _Object, base: int, pages: int, exports: tuple[str, ...], memory: str) -> bytes:
     """Return the module's bytes."""
-    limits = _leb(3 if memory == "shared" else 1) + _leb(pages) + _leb(pages)
+    limits = leb(3 if memory == "shared" else 1) + leb(pages) + leb(pages)
     imported = memory != "exported"
     held = found.body(DATA)
     data = []
     for s in found.segments:
         raw = held[s.start : s.start + s.length]
         if any(raw):  # memory is zero when it begins
-            data.append(b"\0" + I32_CONST + _signed(s.address) + END + _leb(len(raw)) + raw)
+            data.append(b"\0" + I32_CONST + _signed(s.address) + END + leb(len(raw)) + raw)
     sections: list[tuple[int, bytes]] = [
         (TYPES, found.body(TYPES)),
         (IMPORTS, _vector([_name("env") + _name("memory") + b"\2" + limits]) if imported else b""),
@@ -389,10 +383,10 @@ def _written(found: _Object, base: int, pages: int, exports: tuple[str, ...], me
         (MEMORY, b"" if imported else _vector([limits])),
         (GLOBALS, _globals(found, base)),
         (EXPORTS, _exports(found, exports, memory)),
-        (CODE, found.body(CODE)),
+        (CODE, tightened(found.body(CODE), BASE if found.has_stack or data else base // 2)),
         (DATA, _vector(data) if data else b""),
     ]
-    return MAGIC + b"".join(bytes([n]) + _leb(len(b)) + b for n, b in sections if b)
+    return MAGIC + b"".join(bytes([n]) + leb(len(b)) + b for n, b in sections if b)
 
 
 def _globals(found: _Object, base: int) -> bytes:
@@ -410,8 +404,8 @@ def _exports(found: _Object, exports: tuple[str, ...], memory: str) -> bytes:
     absent = [name for name in exports if name not in numbers]
     if absent:
         _unsupported(f"no function {', '.join(absent)}", "it has " + ", ".join(numbers))
-    made = [_name(name) + b"\0" + _leb(numbers[name]) for name in exports]
-    made.append(_name("__heap_base") + b"\3" + _leb(int(found.has_stack)))
+    made = [_name(name) + b"\0" + leb(numbers[name]) for name in exports]
+    made.append(_name("__heap_base") + b"\3" + leb(int(found.has_stack)))
     if memory == "exported":
         made.append(_name("memory") + b"\2\0")
     if memory == "shared" and found.has_stack:

@@ -143,7 +143,8 @@ def trained_modules(model: LoadedModel, training: Training) -> Modules:
     source, step = both.predict.source, training.step
     inputs, at = _placed(source.inputs, _rounded(both.train.weights.size))
     outputs, at = _placed(source.outputs, at)
-    rows, at = _placed(step.inputs, at)
+    named = dict(zip([*source.inputs, *training.targets], step.inputs.values(), strict=True))
+    rows, at = _placed(named, at)
     (loss,), numbers = _placed({"loss": step.outputs["loss"]}, at)
     tables = _rounded(numbers + 8 * len(training.numbers))
     asked = (tables, tables + 4 * len(inputs))

@@ -34,6 +34,8 @@ __all__ = ["FORMS", "decoded", "packed"]
 ALIGN: Final = 8
 SMALL: Final = 256
 """Weights of fewer elements, and vectors, stay float32 where others get eight bits."""
+SHARE: Final = 32
+"""Elements that share a scale, at the least: it takes four bytes."""
 HALF_MOST: Final = 65504.0
 
 
@@ -93,7 +95,7 @@ def _candidates(array: Array) -> Iterable[Scheme]:
     """Return a scheme for each dim that does not leave a scale to a few elements."""
     for axis in range(array.ndim):
         count = array.shape[axis]
-        if 8 * count <= array.size:
+        if SHARE * count <= array.size:
             others = tuple(d for d in range(array.ndim) if d != axis)
             scale = (np.abs(array).max(axis=others) / 127).astype(np.float32)
             scale[scale == 0] = 1
