@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["conv_int8", "prepare_bytes", "prepared_bytes"]
 
-BYTES: Final = 16
-"""Bytes copied at once."""
 SLACK: Final = 512
 """Bytes behind a region of scratch that vectors may reach into."""
 
@@ -176,12 +174,13 @@ class _Convolution:
     def _functions(self) -> None:
         """Make the functions tiles call."""
         g = self.g
-        narrow = g.width == 1
         self.pack = None if self.ready else self.panels.pack()
         self.words = self._words()
         if not g.direct:
             rows = Rows(g.image, self.extents, g.low, g.fill)
-            self.padded = padded_rows("padded", rows, 1 if narrow else BYTES)
+            self.padded = padded_rows(
+                "padded", rows, self.target.vector_bits // 8 if g.width > 1 else 1
+            )
 
     def _table(self) -> Function:
         """Return the function that writes where each step's words begin."""
