@@ -16,14 +16,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Cut", "Geometry"]
 
-COPY: Final = 192 * 1024
-"""Bytes of words that a block of windows should stay below."""
-PLACES: Final = 1024
-"""Windows of a block at the most, where there is a choice."""
+LIMITS: Final = {True: (1024, 192 * 1024, 32 * 1024), False: (128, 16 * 1024, 4 * 1024)}
+"""Whether there are vectors -> windows of a block, bytes of its words, and bytes of the words and
+sums of groups that go together, at the most where there is a choice. Without, memory is scarce."""
 BATCH: Final = 16
 """Groups that are written together at the most."""
-TOGETHER: Final = 32 * 1024
-"""Bytes of words and sums of such groups."""
 LEAST: Final = 4
 """Rows of windows of a block at the least, where there is a choice."""
 
@@ -160,19 +157,20 @@ class Cut:
         tile = register_tile(g.rows, max(g.width, prod(g.out)), g.width, target)
         panels = ceil(g.rows / tile.rows)
         wanted = tiles_for(g.n * g.groups * g.rows * prod(g.out) * g.k)
-        most = max(1, PLACES // g.inner)
-        while most > 1 and g.copied(most) * g.words.size > COPY:
+        places, copy, together = LIMITS[g.width > 1]
+        most = max(1, places // g.inner)
+        while most > 1 and g.copied(most) * g.words.size > copy:
             most = most * 3 // 4
         shares = min(g.groups, ceil(wanted / g.n))
         chunks = max(ceil(g.out[0] / most),
-                     min(ceil(wanted / (g.n * shares)), ceil(g.out[0] * g.inner // PLACES),
+                     min(ceil(wanted / (g.n * shares)), ceil(g.out[0] * g.inner // places),
                          ceil(g.out[0] / LEAST)))  # fmt: skip
         chunk = ceil(g.out[0] / max(1, chunks))
         chunks = ceil(g.out[0] / chunk)
         parts = min(panels, ceil(wanted / (g.n * shares * chunks)))
         share, part = ceil(g.groups / shares), ceil(panels / parts)
         each = g.copied(chunk) * g.words.size + 4 * g.rows * chunk * g.inner
-        batch = max(1, min(BATCH, TOGETHER // max(1, each), share)) if panels == 1 else 1
+        batch = max(1, min(BATCH, together // max(1, each), share)) if panels == 1 else 1
         return cls(tile.rows, tile.vectors, panels, chunk, chunks, share,
                    ceil(g.groups / share), part, ceil(panels / part), batch)  # fmt: skip
 
