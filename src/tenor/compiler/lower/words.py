@@ -107,7 +107,7 @@ class Words:
 
 ROWS: Final = {
     "vnni": Words(4, half=False, shifted=True), "sdot": Words(4, half=False, shifted=False),
-    "pairs": Words(2, half=True, shifted=False), "smlad": Words(2, half=True, shifted=False),
+    "pairs": Words(2, half=True, shifted=False), "smlad": Words(4, half=False, shifted=False),
     "": Words(1, half=True, shifted=False),
 }  # fmt: skip
 
