@@ -266,7 +266,11 @@ class _Convolution:
         def row(index: list[Value]) -> None:
             tap, phase, place = index[0], index[1 : 1 + rank], index[1 + rank :]
             line = flat(f, index, (g.last, *g.phases, *lines))
-            met = [f.add(f.mul(h, s), r) for h, s, r in zip(place, g.stride, phase, strict=False)]
+            steps = (1, *g.dilation[1:])
+            met = [
+                f.add(f.mul(h, s), f.mul(r, d))
+                for h, s, r, d in zip(place, g.stride, phase, steps, strict=False)
+            ]
             at = f.mul(flat(f, met, self.extents[:-1]), self.extents[-1])
             at = f.add(at, f.mul(tap, one * g.dilation[-1]))
             target = f.gep(to, f.mul(line, g.out[-1]), g.words.type)

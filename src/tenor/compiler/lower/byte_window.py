@@ -75,7 +75,7 @@ def padded_rows(name: str, rows: Rows, width: int) -> Function:
     *outer, length = rows.extents
     low, extent = rows.low[-1], rows.image[-1]
     inside = max(0, min(extent, length - low))
-    if inside < length or any(a != b for a, b in zip(outer, rows.image, strict=False)):
+    if rows.extents != rows.image or any(rows.low):
         x, whole = f.const(rows.fill, vector("i8", width)), prod(rows.extents)
         _whole(f, whole, width, lambda i: f.store(x, to, i))
 
