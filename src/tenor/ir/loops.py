@@ -192,7 +192,7 @@ class Function:
         """Return c + the sums of 4 neighbours of a * b: bytes, b's signed.
 
         Only for a target that has the instruction: a's are unsigned where `Target.dots` is "vnni",
-        and signed where it is "sdot".
+        and signed where it is "sdot" or "smlad".
         """
         return self._emit("byte_dots", (a, b, c), c.type)
 

@@ -66,7 +66,8 @@ class Target:
 
         "vnni": four unsigned and four signed bytes an instruction (x86); "sdot": four signed bytes
         (aarch64 with dotprod); "pairs": two 16-bit numbers, in vectors (x86's pmaddwd and wasm's
-        i32x4.dot_i16x8_s); "smlad": the same in a general register (ARM with dsp); "": one.
+        i32x4.dot_i16x8_s); "smlad": four signed bytes of general registers, by two instructions
+        (ARM with dsp); "": one.
         """
         family = self.triple.partition("-")[0]
         if family in ("x86_64", "i686", "i386"):

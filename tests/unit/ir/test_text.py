@@ -119,6 +119,8 @@ def every_primitive(b):
     image, weight = b.leaf((1, 2, 5), dt.float32), b.leaf((2, 1, 3), dt.float32)
     attrs = ((1,), ((1, 0),), (1,), 2)
     y = b.emit(ops.CONV, (image, weight), attrs)
+    stored = b.emit(ops.QUANTIZE, (image,), (-3, -128, 127))
+    b.emit(ops.CONV_INT8, (stored, b.leaf((2, 1, 3), dt.int8)), (*attrs, -3))
     b.emit(ops.CONV_INPUT, (y, weight), ((1, 2, 5), *attrs))
     b.emit(ops.CONV_WEIGHT, (image, y), ((2, 1, 3), *attrs))
     q = b.leaf((1, 2, 3, 4), dt.float32)

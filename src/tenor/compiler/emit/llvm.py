@@ -359,25 +359,43 @@ class Printer:
         return f"fptrunc {wide} {total} to {self.type(kind)}"
 
     def byte_dots(self, instr: Instr) -> str:
-        """Add products of four bytes each to 32-bit sums, by x86's VNNI or aarch64's sdot."""
+        """Add products of four bytes each to 32-bit sums, by VNNI, sdot or smlad."""
         a, b, c = instr.args
         bytes_, sums = self.type(a.type), self.type(c.type)
         full = f"llvm.x86.avx512.vpdpbusd.{32 * lanes(c.type)}"
+        if self.module.target.dots == "smlad":
+            return self._two_pairs(a, b, c)
         if self.module.target.dots == "sdot":
             full = f"llvm.aarch64.neon.sdot.{suffix(c.type)}.{suffix(a.type)}"
         self.declare(sums, full, sums, bytes_, bytes_)
         return f"call {sums} @{full}({self.typed(c)}, {self.typed(a)}, {self.typed(b)})"
 
+    def _two_pairs(self, a: Value, b: Value, c: Value) -> str:
+        """Add products of four bytes by ARM's smlad: first bytes 0 and 2, then 1 and 3."""
+        self.declare("i32", "llvm.arm.smlad", "i32", "i32", "i32")
+        self.declare("i32", "llvm.arm.sxtb16", "i32")
+        self.declare("i32", "llvm.fshr.i32", "i32", "i32", "i32")
+        words = [self.fresh(), self.fresh()]
+        for word, x in zip(words, (a, b), strict=True):
+            self.line(f"{word} = bitcast {self.typed(x)} to i32")
+        first = self.fresh()
+        self.line(f"{first} = {self._smlad(words, self.name(c))}")
+        turned = [self.fresh(), self.fresh()]
+        for to, word in zip(turned, words, strict=True):
+            self.line(f"{to} = call i32 @llvm.fshr.i32(i32 {word}, i32 {word}, i32 8)")
+        return self._smlad(turned, first)
+
+    def _smlad(self, words: Sequence[str], total: str) -> str:
+        """Return a call that adds the products of bytes 0 and 2 of two words."""
+        wide = [self.fresh(), self.fresh()]
+        for to, word in zip(wide, words, strict=True):
+            self.line(f"{to} = call i32 @llvm.arm.sxtb16(i32 {word})")
+        return f"call i32 @llvm.arm.smlad(i32 {wide[0]}, i32 {wide[1]}, i32 {total})"
+
     def pair_dots(self, instr: Instr) -> str:
         """Add products of two 16-bit numbers each to 32-bit sums, by what the target has for it."""
         a, b, c = instr.args
         target, sums, halves = self.module.target, type_name(c.type), type_name(a.type)
-        if target.dots == "smlad" and lanes(c.type) == 1:
-            words = [self.fresh(), self.fresh()]
-            for word, x in zip(words, (a, b), strict=True):
-                self.line(f"{word} = bitcast {self.typed(x)} to i32")
-            self.declare("i32", "llvm.arm.smlad", "i32", "i32", "i32")
-            return f"call i32 @llvm.arm.smlad(i32 {words[0]}, i32 {words[1]}, {self.typed(c)})"
         made, name = self.fresh(), PAIRS.get((target.triple[:4], lanes(c.type)))
         if name is not None and target.dots in ("pairs", "vnni"):
             self.declare(sums, name, halves, halves)

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["conv_int8", "prepare_bytes", "prepared_bytes"]
 
-BYTES: Final = 16
-"""Bytes copied at once."""
 SLACK: Final = 512
 """Bytes behind a region of scratch that vectors may reach into."""
 
@@ -176,12 +174,13 @@ class _Convolution:
     def _functions(self) -> None:
         """Make the functions tiles call."""
         g = self.g
-        narrow = g.width == 1
         self.pack = None if self.ready else self.panels.pack()
         self.words = self._words()
         if not g.direct:
             rows = Rows(g.image, self.extents, g.low, g.fill)
-            self.padded = padded_rows("padded", rows, 1 if narrow else BYTES)
+            self.padded = padded_rows(
+                "padded", rows, self.target.vector_bits // 8 if g.width > 1 else 1
+            )
 
     def _table(self) -> Function:
         """Return the function that writes where each step's words begin."""
@@ -267,7 +266,11 @@ class _Convolution:
         def row(index: list[Value]) -> None:
             tap, phase, place = index[0], index[1 : 1 + rank], index[1 + rank :]
             line = flat(f, index, (g.last, *g.phases, *lines))
-            met = [f.add(f.mul(h, s), r) for h, s, r in zip(place, g.stride, phase, strict=False)]
+            steps = (1, *g.dilation[1:])
+            met = [
+                f.add(f.mul(h, s), f.mul(r, d))
+                for h, s, r, d in zip(place, g.stride, phase, steps, strict=False)
+            ]
             at = f.mul(flat(f, met, self.extents[:-1]), self.extents[-1])
             at = f.add(at, f.mul(tap, one * g.dilation[-1]))
             target = f.gep(to, f.mul(line, g.out[-1]), g.words.type)

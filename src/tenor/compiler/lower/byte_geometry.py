@@ -16,14 +16,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Cut", "Geometry"]
 
-COPY: Final = 192 * 1024
-"""Bytes of words that a block of windows should stay below."""
-PLACES: Final = 1024
-"""Windows of a block at the most, where there is a choice."""
+LIMITS: Final = {True: (1024, 192 * 1024, 32 * 1024), False: (128, 16 * 1024, 4 * 1024)}
+"""Whether there are vectors -> windows of a block, bytes of its words, and bytes of the words and
+sums of groups that go together, at the most where there is a choice. Without, memory is scarce."""
 BATCH: Final = 16
 """Groups that are written together at the most."""
-TOGETHER: Final = 32 * 1024
-"""Bytes of words and sums of such groups."""
 LEAST: Final = 4
 """Rows of windows of a block at the least, where there is a choice."""
 
@@ -65,9 +62,9 @@ class Geometry:
         self.image, self.out, self.kernel, self.stride, self.dilation, self.low = dims
         self._grouped()
         self.reach = [(t - 1) * d for t, d in zip(self.kernel, self.dilation, strict=True)]
-        self.phases = tuple(
-            min(s, r + 1) for s, r in zip(self.stride[:-1], self.reach[:-1], strict=True)
-        )
+        # Neighbouring windows of all dims lie without a gap: only taps of the first share words.
+        first = min(self.stride[0], self.reach[0] + 1)
+        self.phases = (first, *self.kernel[1:-1]) if len(self.out) > 1 else ()
 
     def _grouped(self) -> None:
         """Choose what a word holds."""
@@ -91,10 +88,8 @@ class Geometry:
 
     def lines(self, chunk: int) -> tuple[int, ...]:
         """Return the extents, but for the last, of a plane of words for some windows."""
-        sizes = (chunk, *self.out[1:-1]) if len(self.out) > 1 else ()
-        return tuple(
-            n + r // s for n, r, s in zip(sizes, self.reach, self.stride, strict=False)
-        )  # fmt: skip
+        first = chunk + self.reach[0] // self.stride[0]
+        return (first, *self.out[1:-1]) if len(self.out) > 1 else ()
 
     def plane(self, chunk: int) -> int:
         """Return the words of a plane: one source, one residue, one `last`."""
@@ -106,7 +101,9 @@ class Geometry:
 
     def extents(self, chunk: int) -> tuple[int, ...]:
         """Return the extents of a channel's padded copy."""
-        outer = [n * s for n, s in zip(self.lines(chunk), self.stride, strict=False)]
+        outer = [self.lines(chunk)[0] * self.stride[0]]
+        every = zip(self.out, self.stride, self.reach, strict=True)
+        outer += [(n - 1) * s + r + 1 for n, s, r in list(every)[1:-1]]
         taps = self.last * self.words.group if self.by_tap else self.last
         span = (taps - 1) * self.dilation[-1]
         return (*outer, (self.out[-1] - 1) * self.stride[-1] + span + 1)
@@ -114,12 +111,12 @@ class Geometry:
     def offset(self, f: Function, chunk: int, step: Value) -> Value:
         """Return where a step's words begin, in words."""
         source, *taps = unflat(f, step, (self.sources, *self.taps))
-        lines, at = self.lines(chunk), f.const(0, "i64")
-        phase, place = [], []
-        for tap, d, s in zip(taps[:-1], self.dilation, self.stride, strict=False):
-            far = f.mul(tap, d)
-            phase.append(f.op("urem", far, s) if s > 1 else f.const(0, "i64"))
-            place.append(f.op("udiv", far, s) if s > 1 else far)
+        lines, phase = self.lines(chunk), taps[:-1]
+        place = [f.const(0, "i64") for _ in lines]
+        if phase:
+            far = f.mul(taps[0], self.dilation[0])
+            phase[0] = f.op("urem", far, self.stride[0])
+            place[0] = f.op("udiv", far, self.stride[0])
         at = flat(f, [source, taps[-1], *phase], (self.sources, self.last, *self.phases))
         return f.add(f.mul(at, self.plane(chunk)), f.mul(flat(f, place, lines), self.out[-1]))
 
@@ -160,19 +157,20 @@ class Cut:
         tile = register_tile(g.rows, max(g.width, prod(g.out)), g.width, target)
         panels = ceil(g.rows / tile.rows)
         wanted = tiles_for(g.n * g.groups * g.rows * prod(g.out) * g.k)
-        most = max(1, PLACES // g.inner)
-        while most > 1 and g.copied(most) * g.words.size > COPY:
+        places, copy, together = LIMITS[g.width > 1]
+        most = max(1, places // g.inner)
+        while most > 1 and g.copied(most) * g.words.size > copy:
             most = most * 3 // 4
         shares = min(g.groups, ceil(wanted / g.n))
         chunks = max(ceil(g.out[0] / most),
-                     min(ceil(wanted / (g.n * shares)), ceil(g.out[0] * g.inner // PLACES),
+                     min(ceil(wanted / (g.n * shares)), ceil(g.out[0] * g.inner // places),
                          ceil(g.out[0] / LEAST)))  # fmt: skip
         chunk = ceil(g.out[0] / max(1, chunks))
         chunks = ceil(g.out[0] / chunk)
         parts = min(panels, ceil(wanted / (g.n * shares * chunks)))
         share, part = ceil(g.groups / shares), ceil(panels / parts)
         each = g.copied(chunk) * g.words.size + 4 * g.rows * chunk * g.inner
-        batch = max(1, min(BATCH, TOGETHER // max(1, each), share)) if panels == 1 else 1
+        batch = max(1, min(BATCH, together // max(1, each), share)) if panels == 1 else 1
         return cls(tile.rows, tile.vectors, panels, chunk, chunks, share,
                    ceil(g.groups / share), part, ceil(panels / part), batch)  # fmt: skip
 

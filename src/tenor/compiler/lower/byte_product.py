@@ -112,7 +112,7 @@ class _Plan:
 
 def _whole(target: Target, *, signed: bool) -> bool:
     """Tell whether one instruction multiplies four bytes of a and of b."""
-    return target.dots == "vnni" or (target.dots == "sdot" and signed)
+    return target.dots == "vnni" or (target.dots in ("sdot", "smlad") and signed)
 
 
 class _Micro:
@@ -167,6 +167,9 @@ class _Micro:
     def _operand(self, base: Value, row: int, at: Value, mask: Value | None, wider: str) -> Value:
         f = self.f
         where = f.add(at, row * self.k)
+        if self.whole and self.lanes == 1 and mask is None:
+            word = f.load("i32", f.gep(base, where, "i8"), align=1)
+            return f.convert("bitcast", word, vector("i8", self.step))
         x = f.load(vector("i8", self.step), base, where, mask=mask)
         return x if self.whole else f.convert(wider, x, vector("i16", self.step))
 
@@ -175,7 +178,7 @@ class _Micro:
         f = self.f
         if self.whole:
             return f.byte_dots(x, y, total)
-        if self.target.dots in ("vnni", "pairs", "smlad"):
+        if self.target.dots in ("vnni", "pairs"):
             return f.pair_dots(x, y, total)
         for half in range(2):
             parts = [self._half(v, half) for v in (x, y)]

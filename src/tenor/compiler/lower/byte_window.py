@@ -7,6 +7,7 @@ from one row of windows to the next.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower.storage import repeat
@@ -66,23 +67,20 @@ def covered(f: Function, count: int, width: int, step: Callable[[Value, int], No
 def padded_rows(name: str, rows: Rows, width: int) -> Function:
     """Return the function (from, to, first) that copies a channel, padded.
 
-    `first` is the position of the first dim the copy begins at. Rows are written in order and
-    vectors whole: the next row overwrites what is too much.
+    `first` is the position of the first dim the copy begins at. All of it is filled before the
+    image's rows are written, by vectors of `width` bytes: the last may reach beyond it.
     """
     f = Function(name, [("from", "ptr"), ("to", "ptr"), ("first", "i64")])
     from_, to, first = f.params
     *outer, length = rows.extents
     low, extent = rows.low[-1], rows.image[-1]
     inside = max(0, min(extent, length - low))
-
-    def fill(pointer: Value, start: int, end: int) -> None:
-        x = f.const(rows.fill, vector("i8", width))
-        whole = start + -(-(end - start) // width) * width
-        repeat(f, f.const(start, "i64"), f.const(whole, "i64"), width,
-               lambda i: f.store(x, pointer, i))  # fmt: skip
+    if rows.extents != rows.image or any(rows.low):
+        x, whole = f.const(rows.fill, vector("i8", width)), prod(rows.extents)
+        _whole(f, whole, width, lambda i: f.store(x, to, i))
 
     def row(index: list[Value]) -> None:
-        target = f.gep(to, f.mul(flat(f, index, outer), length), "i8")
+        target = f.gep(to, f.add(f.mul(flat(f, index, outer), length), low), "i8")
         met = [f.sub(i, before) for i, before in zip(index, rows.low, strict=False)]
         met[0] = f.add(met[0], first)
         good: Value = f.const(1, "i1")
@@ -91,13 +89,10 @@ def padded_rows(name: str, rows: Rows, width: int) -> Function:
 
         def copy() -> None:
             source = f.gep(from_, f.mul(flat(f, met, rows.image[:-1]), extent), "i8")
-            fill(target, 0, min(low, length))
-            fill(target, low + inside, length)
-            kind = f.gep(target, low, "i8")
             covered(f, inside, width, lambda i, n: f.store(
-                f.load(vector("i8", n), source, i), kind, i))  # fmt: skip
+                f.load(vector("i8", n), source, i), target, i))  # fmt: skip
 
-        f.if_(good, copy, lambda: fill(target, 0, length))
+        f.if_(good, copy)
 
     nested(f, outer, row)
     return f

@@ -134,7 +134,8 @@ def quantized(f: Function, x: Value, zero_point: int, low: int, high: int) -> Va
     """Return float32 as int8: rounded to nearest, ties to even, plus zero_point, in [low, high].
 
     Clamped first, x + 1.5 * 2^23 rounds to a whole number that stands in the lowest bits: no
-    machine needs a function for that. NaN becomes low.
+    machine needs a function for that. NaN becomes low (where LLVM takes minima for WebAssembly's
+    relaxed ones, some number in the range).
     """
     count = lanes(x.type)
     inside = f.op("fmin", f.op("fmax", x, float(low - zero_point)), float(high - zero_point))

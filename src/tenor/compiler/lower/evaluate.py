@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tenor.ir.dtype import DType
     from tenor.ir.kernel import Affine, Expr, Guard, Kernel
 
-__all__ = ["Axis", "Evaluator", "expr_cost"]
+__all__ = ["WORD", "Axis", "Evaluator", "expr_cost"]
 
 
 @dataclass
@@ -63,6 +63,7 @@ class Evaluator:
         apart: Operations that are functions of their own.
         even: Whether unmasked vectors begin at a multiple of the width.
         streams: Whether something was written past the caches.
+        masks: Bytes of an element from which on a load of some lanes is an instruction.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Evaluator:
         self.depths: dict[Expr, int] = {}
         self.even = False
         self.streams = False
+        self.masks = WORD
 
     # -- levels -------------------------------------------------------------------------------
     def enter(self, level: int) -> None:
@@ -329,7 +331,8 @@ class Evaluator:
             mask = self.f.splat(mask, count)
         if not vary and abs(affine.strides[self.vector_dim]) == 1:
             return self._load_run(dtype, pointer, affine, args, strides, mask)
-        if not vary and affine.strides[self.vector_dim] in STEPS and dtype.itemsize >= 4:
+        steps = not vary and affine.strides[self.vector_dim] in STEPS
+        if steps and (mask is None or dtype.itemsize >= self.masks):
             return self._load_steps(dtype, pointer, affine, args, strides, mask)
         return self._load_lanes(dtype, pointer, affine, args, strides, mask)
 
@@ -366,6 +369,19 @@ class Evaluator:
         raw = f.load(kind, base, f.sub(1 - self.width, index), mask=mask)
         return from_bits(f, dtype, f.shuffle(raw, raw, backwards))
 
+    def _between(self, kind: str, base: Value, step: int) -> Value:
+        """Load elements a few apart, with what lies between the first and the last."""
+        f, width = self.f, self.width
+        last = (width - 1) * step + 1 - width
+        raw = f_zero(kind)
+        for start in (*range(0, last, width), last):
+            piece = f.load(kind, base, start)
+            raw = f.shuffle(raw, piece, [
+                width + n * step - start if 0 <= n * step - start < width else n
+                for n in range(width)
+            ])  # fmt: skip
+        return raw
+
     def _load_steps(
         self, dtype: DType, pointer: Value, affine: Affine, args: list[Value],
         strides: tuple[int, ...], mask: Value | None,
@@ -378,6 +394,8 @@ class Evaluator:
         index = f.add(self.axes[self.vector_dim].index, self.shift)
         base = f.gep(pointer, f.add(at, f.mul(index, step)), memory_type(dtype))
         kind = vector(memory_type(dtype), width)
+        if mask is None and dtype.itemsize < max(WORD, self.masks):
+            return from_bits(f, dtype, self._between(kind, base, step))
         lane = f.iota(vector("i32", width))
         raw = f_zero(kind)
         for part in range(step):
@@ -461,6 +479,8 @@ def f_zero(type_: str) -> Value:
 
 STEPS: Final = (2, 3, 4)
 """Distances between elements at which loading what lies between is the faster way."""
+WORD: Final = 4
+"""Bytes of an element of which every vector machine loads some lanes by an instruction."""
 LONG: Final = 40
 """Instructions of all uses of an operation together from which on it is a function of its own."""
 

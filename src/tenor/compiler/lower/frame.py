@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tenor.compiler.lower.evaluate import Axis, Evaluator
+from tenor.compiler.lower.evaluate import WORD, Axis, Evaluator
 from tenor.ir.loops import Function, Value, vector
 from tenor.ir.program import ABI
 from tenor.ir.symbolic import free
@@ -13,19 +13,33 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tenor.ir.kernel import Kernel
+    from tenor.ir.target import Target
 
 __all__ = ["GRAIN", "begin", "over_rows", "over_vectors"]
 
+MASKED: Final = 512
+"""Bits of x86's vectors that come with masks for bytes; half as wide ones have those for words."""
+NEVER: Final = 16
+"""Bytes that no element has."""
 GRAIN: Final = 8192
 """Elements a tile holds, about: enough to be worth handing to another thread."""
 
 
-def begin(kernel: Kernel) -> tuple[Evaluator, Value, Value]:
+def begin(kernel: Kernel, target: Target) -> tuple[Evaluator, Value, Value]:
     """Start a kernel's function; return its evaluator, and the range of tiles."""
     f = Function(kernel.kind, ABI, exported=True)
     args, low, high, scratch, status = f.params
     buffers = [f.load("ptr", args, i) for i in range(len(kernel.buffers))]
-    return Evaluator(f, kernel, buffers, scratch, status), low, high
+    e = Evaluator(f, kernel, buffers, scratch, status)
+    e.masks = _masks(target)
+    return e, low, high
+
+
+def _masks(target: Target) -> int:
+    """Return the bytes of an element from which on a load of some lanes is an instruction."""
+    if not target.triple.startswith("x86") or target.vector_bits < MASKED // 2:
+        return NEVER
+    return 1 if target.vector_bits >= MASKED else WORD
 
 
 def over_rows(

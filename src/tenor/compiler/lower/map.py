@@ -35,7 +35,7 @@ WRITTEN: Final = 64
 def runs(kernel: Kernel, target: Target) -> bool:
     """Tell whether `lower_run` is as good as `lower_map`: nothing is read across the rows."""
     kernel = simplify(kernel)
-    e, *_ = begin(kernel)
+    e, *_ = begin(kernel, target)
     return plan(kernel, target.lanes(32) * abreast(kernel, e.apart, target)) is None
 
 
@@ -45,7 +45,7 @@ def lower_run(kernel: Kernel, target: Target) -> Lowered:
     A row is one of the last dim after neighbouring dims were merged (`simplify`).
     """
     kernel = simplify(kernel)
-    e, low, high = begin(kernel)
+    e, low, high = begin(kernel, target)
     *outer, n = kernel.domain
     weight = _weight(kernel)
     total = size(kernel.domain)
@@ -93,7 +93,7 @@ def lower_map(kernel: Kernel, target: Target) -> Lowered:
     tile is some rows; a long row is cut.
     """
     kernel = simplify(kernel)
-    e, low, high = begin(kernel)
+    e, low, high = begin(kernel, target)
     made = _written(kernel, target, e, low, high)
     if e.streams:
         e.f.fence()

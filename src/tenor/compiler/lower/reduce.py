@@ -57,7 +57,7 @@ def lower_reduce(kernel: Kernel, target: Target) -> Lowered:
     last_reduced = bool(real) and real[-1] in dims
     inner = last_reduced and count > SHORT
     kernel = simplify(kernel)
-    e, low, high = begin(kernel)
+    e, low, high = begin(kernel, target)
     if size(kept) == 0:
         return Lowered(e.f, 0)
     seen: set[Expr] = set()

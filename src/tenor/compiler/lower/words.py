@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Words", "words_of"]
 
+MANY: Final = 16
+"""Words of a vector from which on merging them by shifts is faster than by shuffles."""
 HIGH: Final = 0x80808080 - 2**32
 """The highest bit of each byte: it turned, a signed byte is an unsigned one, larger by 128."""
 
@@ -59,8 +61,8 @@ class Words:
         count = lanes(bytes_[0].type)
         if self.group == 1:
             return f.convert("sext", bytes_[0], vector(self.type, count))
-        if count == 1:
-            return self._one(f, bytes_, first=first)
+        if count == 1 or (count >= MANY and not self.half):
+            return self._merged(f, bytes_, first=first)
         pairs = [
             f.shuffle(a, b, [x for i in range(count) for x in (i, count + i)])
             for a, b in zip(bytes_[::2], bytes_[1::2], strict=True)
@@ -80,11 +82,12 @@ class Words:
         total = f.convert("bitcast", bytes_, vector(self.type, count))
         return f.op("xor", total, HIGH) if self.shifted and first else total
 
-    def _one(self, f: Function, bytes_: Sequence[Value], *, first: bool) -> Value:
-        """Return a word of single bytes."""
-        bits, total = 8 * self.size // self.group, f.const(0, self.type)
+    def _merged(self, f: Function, bytes_: Sequence[Value], *, first: bool) -> Value:
+        """Return words by shifts: of single bytes, and of so many that shuffles cross a lot."""
+        kind = vector(self.type, lanes(bytes_[0].type))
+        bits, total = 8 * self.size // self.group, f.const(0, kind)
         for at, x in enumerate(bytes_):
-            wide = f.convert("sext" if self.half else "zext", x, self.type)
+            wide = f.convert("sext" if self.half else "zext", x, kind)
             if self.half and at < self.group - 1:  # what the last one's sign fills is shifted out
                 wide = f.op("and", wide, (1 << bits) - 1)
             moved = f.op("shl", wide, at * bits) if at else wide
@@ -104,7 +107,7 @@ class Words:
 
 ROWS: Final = {
     "vnni": Words(4, half=False, shifted=True), "sdot": Words(4, half=False, shifted=False),
-    "pairs": Words(2, half=True, shifted=False), "smlad": Words(2, half=True, shifted=False),
+    "pairs": Words(2, half=True, shifted=False), "smlad": Words(4, half=False, shifted=False),
     "": Words(1, half=True, shifted=False),
 }  # fmt: skip
 

@@ -270,6 +270,13 @@ class _Writer:
         self.weights[leaf], self.names[leaf] = value, name
         return leaf
 
+    def _shown(self, node: Node, value: Array) -> Node:
+        """Return a layer's weight in bytes, one for all that use it in this shape."""
+        leaf = node.inputs[1]
+        return self._once(
+            ("weight", leaf, value.shape), lambda: self._weight(value, self.names[leaf])
+        )
+
     def _kept(self, leaf: Node) -> Node:
         """Return a weight that stays as it is."""
 
@@ -313,10 +320,10 @@ class _Writer:
         single = groups == 1 and q.shape[2:] == weight.shape[2:] and not np.any(padding)
         if single:
             rows = self.b.reshape(q, (q.shape[0], size(q.shape[1:])))
-            leaf = self._weight(weight.reshape(len(weight), -1), name)
+            leaf = self._shown(node, weight.reshape(len(weight), -1))
             made = self.b.reshape(self.b.emit(ops.MATMUL_INT8, (rows, leaf)), node.shape)
         else:
-            leaf = self._weight(weight, name)
+            leaf = self._shown(node, weight)
             made = self.b.emit(ops.CONV_INT8, (q, leaf), (*node.attrs, zero))
         bias = -zero * weight.astype(np.int64).reshape(len(weight), -1).sum(1)
         self.sums[node] = _Sums(made, name, bias, scale * scale_of(scheme), 1)
@@ -332,7 +339,7 @@ class _Writer:
         weight, scale = found
         q, scheme = self._taken(node.inputs[0])
         name = self.names[node.inputs[1]]
-        leaf = self._weight(np.ascontiguousarray(weight.T), name)
+        leaf = self._shown(node, np.ascontiguousarray(weight.T))
         made = self.b.emit(ops.MATMUL_INT8, (q, leaf))
         bias = -zero_of(scheme) * weight.astype(np.int64).sum(0)
         self.sums[node] = _Sums(made, name, bias, scale * scale_of(scheme), 1)
