@@ -62,3 +62,50 @@ def test_what_is_written_over_or_computed_is_not_kept():
 
 def test_a_weight_that_is_read_as_it_is_stays():
     assert [launch.label for launch in program(SMALL).launches] == ["conv"]
+
+
+LINEAR = """
+    %0 = leaf f32[1,96]
+    %1 = leaf f32[128,96]
+    %2 = permute f32[96,128] (%1) dims=[1,0]
+    %3 = matmul f32[1,128] (%0, %2)
+    return %3
+"""
+TWICE = """
+    %0 = leaf f32[1,96]
+    %1 = leaf f32[128,96]
+    %2 = permute f32[96,128] (%1) dims=[1,0]
+    %3 = matmul f32[1,128] (%0, %2)
+    %4 = matmul f32[1,96] (%3, %1)
+    return %4
+"""
+COMPUTED = """
+    %0 = leaf f32[1,96]
+    %1 = leaf f32[128,96]
+    %2 = add f32[128,96] (%1, %1)
+    %3 = permute f32[96,128] (%2) dims=[1,0]
+    %4 = matmul f32[1,128] (%0, %3)
+    return %4
+"""
+TRAINED = """
+    %0 = leaf f32[1,96]
+    %1 = leaf f32[128,96]
+    %2 = permute f32[96,128] (%1) dims=[1,0]
+    %3 = matmul f32[1,128] (%0, %2)
+    %4 = permute f32[128,1] (%3) dims=[1,0]
+    %5 = matmul f32[128,96] (%4, %0)
+    return %3, %5
+"""
+
+
+def test_the_matrix_of_a_few_rows_is_transposed_once():
+    made = program(LINEAR)
+    assert [launch.label for launch in made.launches] == ["prepare", "matmul"]
+    assert (made.preparations, made.prepared_from) == (1, (1,))
+    for rows in (12, 96):
+        assert not program(LINEAR.replace("f32[1,", f"f32[{rows},")).preparations
+
+
+def test_a_matrix_that_may_change_or_is_read_elsewhere_too_is_read_as_it_lies():
+    for body in (TWICE, COMPUTED, TRAINED):
+        assert "prepare" not in [launch.label for launch in program(body).launches]

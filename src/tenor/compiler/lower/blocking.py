@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from tenor.ir.dtype import DType
     from tenor.ir.target import Target
 
-__all__ = ["DEPTH", "MANY", "TILES", "Shape", "cycles_of", "depth_of", "lanes_of", "parted",
-           "register_tile",
-           "tiles_for", "turned_tile", "usual"]  # fmt: skip
+__all__ = ["DEPTH", "FETCHED", "MANY", "PIECE", "TILES", "Shape", "cycles_of", "depth_of",
+           "lanes_of", "parted", "register_tile", "tiles_for", "turned_tile", "upright_panel",
+           "usual"]  # fmt: skip
 
 DEPTH: Final = 512
 """Longest run of k that goes through one accumulator before it is added to C."""
@@ -32,6 +32,10 @@ MANY: Final = 4096
 """Stands for an extent that is not known."""
 USUAL: Final = 32
 """Stands for a batch that is not known."""
+FETCHED: Final = 8
+"""How much longer a multiply-add takes where each element of b is used once or twice."""
+PIECE: Final = 64
+"""Columns that are whole strips of vectors on every machine."""
 TILES: Final = 8
 """Tiles a large contraction has at least."""
 
@@ -129,6 +133,16 @@ def tiles_for(work: int) -> int:
         return TILES if work >= 2 * GRAIN else 1
     tiles = min(TILES, work // GRAIN)
     return tiles + tiles % 2 if tiles > 1 else 1
+
+
+def upright_panel(m: int, n: int, k: int) -> int:
+    """Return the columns of a prepared matrix that lie in line: those of a tile, of one row."""
+    parts = tiles_for(FETCHED * n * k) if m == 1 else 1
+    while n % (PIECE * parts):
+        parts -= 1
+        if parts < 2:
+            return n
+    return n // parts
 
 
 def parted(count: int, piece: int, most: int, at_least: int = 1) -> int:

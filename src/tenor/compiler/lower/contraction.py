@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from tenor.compiler.lower import convolution
 from tenor.compiler.lower.attention import attention
 from tenor.compiler.lower.attention_gradient import attention_gradient
 from tenor.compiler.lower.byte_convolution import conv_int8, prepare_bytes, prepared_bytes
 from tenor.compiler.lower.byte_product import matmul_int8
-from tenor.compiler.lower.convolution import (
-    conv,
-    conv_input,
-    packed_elements,
-)
-from tenor.compiler.lower.convolution import prepare as prepare_numbers
+from tenor.compiler.lower.convolution import conv, conv_input
 from tenor.compiler.lower.convolution import takes_epilogue as takes_numbers
 from tenor.compiler.lower.matmul import finished, matmul
+from tenor.compiler.lower.upright import upright, upright_elements
 from tenor.compiler.lower.weight_gradient import conv_weight
 
 if TYPE_CHECKING:
@@ -27,16 +24,22 @@ if TYPE_CHECKING:
 
 __all__ = ["TEMPLATES", "prepared_elements", "takes_epilogue"]
 
+PREPARED: Final[dict[str, tuple[Callable[[Kernel, Target], int], Callable[..., Lowered]]]] = {
+    "conv": (convolution.packed_elements, convolution.prepare),
+    "conv_input": (convolution.packed_elements, convolution.prepare),
+    "conv_int8": (prepared_bytes, prepare_bytes),
+    "matmul": (upright_elements, upright),
+}
+"""Elements of the prepared form of a template's second operand, and what brings it into it."""
+
 
 def takes_epilogue(kernel: Kernel) -> bool:
     """Tell whether a map may follow a kernel piece by piece."""
     return kernel.kind == "conv_int8" or takes_numbers(kernel)
 
 
-def prepare(kernel: Kernel, target: Target) -> Lowered:
-    """Lower the kernel that brings an operand into the form a template reads."""
-    of_bytes = kernel.params["of"] == "conv_int8"
-    return (prepare_bytes if of_bytes else prepare_numbers)(kernel, target)
+def _prepare(kernel: Kernel, target: Target) -> Lowered:
+    return PREPARED[kernel.params["of"]][1](kernel, target)
 
 
 TEMPLATES: Final[dict[str, Callable[[Kernel, Target], Lowered]]] = {
@@ -49,13 +52,11 @@ TEMPLATES: Final[dict[str, Callable[[Kernel, Target], Lowered]]] = {
     "conv_weight": conv_weight,
     "attention": attention,
     "attention_gradient": attention_gradient,
-    "prepare": prepare,
+    "prepare": _prepare,
 }
 """The lowering of each contraction."""
 
 
 def prepared_elements(kernel: Kernel, target: Target) -> int:
     """Return the elements of the prepared form of a kernel's second operand; 0: it has none."""
-    if kernel.kind == "conv_int8":
-        return prepared_bytes(kernel, target)
-    return packed_elements(kernel, target) if kernel.kind in ("conv", "conv_input") else 0
+    return PREPARED[kernel.kind][0](kernel, target) if kernel.kind in PREPARED else 0

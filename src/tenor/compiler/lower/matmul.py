@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tenor.compiler.lower.blocking import (
     DEPTH,
+    FETCHED,
     MANY,
     TILES,
     WAYS,
@@ -26,6 +27,7 @@ from tenor.compiler.lower.blocking import (
     register_tile,
     tiles_for,
     turned_tile,
+    upright_panel,
 )
 from tenor.compiler.lower.dot import dot
 from tenor.compiler.lower.finish import Finish
@@ -47,14 +49,12 @@ if TYPE_CHECKING:
 
     Piece = Callable[[Function, list[Value], Value, tuple[Value, Value], tuple[Value, Value]], None]
 
-__all__ = ["Product", "finished", "matmul", "multiply"]
+__all__ = ["Product", "finished", "matmul", "multiply", "product_of"]
 
 PANELS: Final = 256 * 1024
 """Bytes of B packed at a time: half of a small second-level cache."""
 LONG: Final = 2048
 """Columns of a large matrix that are worth reading at a time."""
-FETCHED: Final = 8
-"""How much longer a multiply-add takes where each element of b is used once or twice."""
 SEEN: Final = 4
 """How often rows of b are read where they lie: oftener, and packing them pays."""
 NEAR: Final = 16 * 1024
@@ -109,12 +109,22 @@ def matmul(
     """Lower a batch of matrix products; see `multiply` for what may follow it.
 
     Params: batch, a tuple of (extent, stride of a, of b, of c); m, n, k; a, b, c: (row stride,
-    column stride) of each operand; offsets of each; panel.
+    column stride) of each operand; offsets of each; panel; prepared: b is `upright`.
     Buffers: a, b, c; one dtype.
     """
-    p: dict[str, Any] = kernel.params
-    product = Product(**p)
+    product = product_of(kernel.params)
     return multiply(kernel, product, target, (0, 1, 2), finish, whole)
+
+
+def product_of(params: dict[str, Any]) -> Product:
+    """Return the product a kernel's params describe."""
+    given = {name: value for name, value in params.items() if name not in ("prepared", "of")}
+    product = Product(**given)
+    if "prepared" not in params:
+        return product
+    flat = product.flattened()
+    panel = upright_panel(flat.m, flat.n, flat.k)
+    return replace(product, b=(panel, 1), panel=panel if panel < flat.n else 0)
 
 
 def finished(kernel: Kernel, target: Target) -> Lowered:
@@ -190,7 +200,7 @@ class _Plan:
         few = turned_tile(m, n, width) if product.b[0] == 1 != product.b[1] else None
         self.turned, self.stacked = few is not None, target.stacked
         self.shape = few or register_tile(m, n, width, target, product.panel)
-        in_line = product.b[1] == product.c[1] == 1 and not product.panel
+        in_line = product.b[1] == product.c[1] == 1
         self.row = m == 1 and in_line and n > self.shape.columns
         if self.row:
             self.shape = Shape(1, strip_of(target), width)
@@ -212,6 +222,8 @@ class _Plan:
         each = ceil(tiles_for(self.work) / max(1, batch))
         if self.turned or self.row:
             down, across, most = 1, min(each, ceil(n / LONG)) if self.row else each, n
+            if self.p.panel:
+                across = n // self.p.panel
         else:
             down, across, most = self._parts(each, most)
         self.nc = parted(n, self.shape.columns, most, min(across, ceil(n / self.shape.columns)))

@@ -3,11 +3,13 @@
 A convolution packs and transforms its weight before it uses it. Where the weight is an input of
 the program, and the program does not write over it, the packed form is *kept*: it lies in memory
 that outlives a run, and the kernels that make it come first, so that a run on the same weight
-begins after them.
+begins after them. A product of few rows reads its matrix once as it lies, so that only what can
+be kept is prepared for it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +26,9 @@ __all__ = ["prepare"]
 
 OPERAND: Final = 1
 """The number of the buffer a template may want prepared."""
+LASTING: Final = frozenset(("matmul",))
+"""Templates whose operand is prepared only where it stays the same: an input that nothing else
+reads, and no output has the shape of, as a weight's gradient has."""
 
 
 def prepare(schedule: Schedule, elements_of: Callable[[Kernel], int]) -> Schedule:
@@ -40,37 +45,42 @@ def prepare(schedule: Schedule, elements_of: Callable[[Kernel], int]) -> Schedul
     first: list[tuple[Kernel, list[Node]]] = []
     made: dict[object, Node] = {}
     stored = list(schedule.stored)
+    readers = Counter(node for nodes in schedule.values for node in set(nodes))
+    made_for = {output.shape for output in schedule.graph.outputs}
     for kernel, nodes, label in zip(
         schedule.kernels, schedule.values, schedule.labels, strict=True
     ):
-        count = elements_of(kernel)
+        template, operand = _template(kernel)
+        count = elements_of(template)
+        source, buffer = nodes[operand], kernel.buffers[operand]
+        lasts = source.op is ops.LEAF and source not in written
+        if count and template.kind in LASTING:
+            alone = readers[source] == 1 and source.shape not in made_for
+            count *= lasts and alone and not buffer.start
         if not count:
             kernels.append(kernel)
             values.append(nodes)
             labels.append(label)
             continue
-        source, buffer = nodes[OPERAND], kernel.buffers[OPERAND]
-        key = (source, kernel.kind, repr(sorted(kernel.params.items())))
+        key = (source, template.kind, repr(sorted(template.params.items())))
         form = made.get(key)
         dtype = buffer.dtype.compute
         packed = Buffer(dtype, count)
         if form is None:
             form = made[key] = Node(ops.BARRIER, (source,), (), (count,), dtype)
             form.site = nodes[-1].site
-            params = kernel.params | {"of": kernel.kind}
+            params = template.params | {"of": template.kind}
             maker = Kernel("prepare", (count,), [buffer, replace(packed, written=True)],
                            params=params)  # fmt: skip
-            if source.op is ops.LEAF and source not in written:
+            if lasts:
                 first.append((maker, [source, form]))
             else:
                 kernels.append(maker)
                 values.append([source, form])
                 labels.append("prepare")
                 stored.append(form)
-        buffers = list(kernel.buffers)
-        buffers[OPERAND] = packed
-        kernels.append(replace(kernel, buffers=buffers, params=kernel.params | {"prepared": True}))
-        values.append([*nodes[:OPERAND], form, *nodes[OPERAND + 1 :]])
+        kernels.append(_reading(kernel, operand, packed))
+        values.append([*nodes[:operand], form, *nodes[operand + 1 :]])
         labels.append(label)
     return replace(
         schedule,
@@ -80,3 +90,22 @@ def prepare(schedule: Schedule, elements_of: Callable[[Kernel], int]) -> Schedul
         stored=stored,
         kept=[nodes[1] for _, nodes in first],
     )
+
+
+def _template(kernel: Kernel) -> tuple[Kernel, int]:
+    """Return the template of a kernel, and the number of the buffer it may want prepared."""
+    if kernel.kind != "finish":
+        return kernel, OPERAND if len(kernel.buffers) > OPERAND else 0
+    first = kernel.parts[0]
+    return first.kernel, first.wires[OPERAND]
+
+
+def _reading(kernel: Kernel, operand: int, packed: Buffer) -> Kernel:
+    """Return a kernel that reads a prepared operand."""
+    buffers = list(kernel.buffers)
+    buffers[operand] = packed
+    if kernel.kind != "finish":
+        return replace(kernel, buffers=buffers, params=kernel.params | {"prepared": True})
+    first, *others = kernel.parts
+    inner = _reading(first.kernel, OPERAND, packed)
+    return replace(kernel, buffers=buffers, parts=(replace(first, kernel=inner), *others))

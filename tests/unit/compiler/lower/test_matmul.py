@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tenor.compiler.emit.llvm import emit
-from tenor.compiler.lower.contraction import TEMPLATES
+from tenor.compiler.lower.contraction import TEMPLATES, prepared_elements
 from tenor.ir import dtype as dt
 from tenor.ir.bfloat16 import from_bfloat16, to_bfloat16
 from tenor.ir.kernel import Buffer, Kernel
@@ -274,3 +274,44 @@ def test_a_dot_product_has_the_bits_it_has_in_a_larger_product(dtype, k):
 def test_a_dot_product_keeps_the_sign_of_zero():
     a, b = np.full((1, 600), -1e-30, np.float32), np.full((600, 1), 1e-30, np.float32)
     assert np.signbit(product(a, b, dt.float32)[0, 0])
+
+
+@pytest.mark.skipif(host().vector_bits < 256, reason="needs AVX2")
+@FAST
+@pytest.mark.parametrize(
+    ("m", "k", "n"), [(1, 784, 512), (1, 70, 129), (5, 33, 100), (1, 1100, 320)]
+)
+def test_a_matrix_transposed_beforehand_gives_the_same_bits(dtype, m, k, n):
+    a, b = some(dtype, (m, k)), some(dtype, (n, k), 1)
+    params = {
+        "batch": (), "m": m, "n": n, "k": k, "a": (k, 1), "b": (1, k), "c": (n, 1),
+        "offsets": (0, 0, 0),
+    }  # fmt: skip
+    found = []
+    for target in (host(), replace(host(), vector_bits=256, registers=16)):
+        buffers = [Buffer(dtype, size) for size in (m * k, n * k, m * n)]
+        kernel = Kernel("matmul", (m, n), buffers, params=params)
+        assert prepared_elements(kernel, target) == n * k
+        upright, out = np.full(n * k, 7, dtype.numpy), np.full((m, n), 7, dtype.numpy)
+        maker = Kernel("prepare", (n * k,), [buffers[1], Buffer(dtype, n * k, written=True)],
+                       params=params | {"of": "matmul"})  # fmt: skip
+        run_kernel(TEMPLATES["prepare"](maker, target), [b, upright], target=target)
+        main = replace(kernel, params=params | {"prepared": True})
+        run_kernel(TEMPLATES["matmul"](main, target), [a, upright, out], target=target)
+        found.append(out)
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], product(a, b.T, dtype))
+
+
+@FAST
+def test_only_what_few_rows_meet_whole_is_transposed_beforehand(dtype):
+    params = {
+        "batch": (), "m": 4, "n": 64, "k": 32, "a": (32, 1), "b": (1, 32), "c": (64, 1),
+        "offsets": (0, 0, 0),
+    }  # fmt: skip
+    kernel = Kernel("matmul", (4, 64), [Buffer(dtype, 4096)] * 3, params=params)
+    assert prepared_elements(kernel, host())
+    others = ({"m": 40}, {"b": (64, 1)}, {"b": (1, 33)}, {"offsets": (0, 5, 0)},
+              {"batch": ((3, 128, 2048, 256),)})  # fmt: skip
+    for other in others:
+        assert not prepared_elements(replace(kernel, params=params | other), host())
