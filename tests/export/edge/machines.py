@@ -38,12 +38,11 @@ def defines(made, source):
     """Return what the programs call the model's parts."""
     stem, upper = made.name, made.name.upper()
     (given,), (answer,) = source.inputs.values(), source.outputs.values()
-    names = {
+    return {
         "HEADER": f'"{stem}.h"', "RUN": f"{stem}_run", "ALIGNED": f"{upper}_ALIGNED",
         "WORKSPACE": f"{upper}_WORKSPACE_BYTES", "GIVEN": str(int(np.prod(given.shape))),
         "COUNT": str(int(np.prod(answer.shape))),
     }  # fmt: skip
-    return names
 
 
 def flags(names):

@@ -67,6 +67,7 @@ def emit(
     module = Module(target, attributes)
     for routine in beside:
         module.define(routine, routine.name, Scope(routine.name), exported=False)
+        module.symbols.clear()  # two that are equal have two names all the same
     module.bodies += [PAIR.format(name=name, divide=divide) for name, divide in pairs]
     module.used = [*(f.name for f in beside), *(name for name, _ in pairs)]
     module.define(function, symbol, Scope(symbol), exported=True)
@@ -147,7 +148,7 @@ class Module:
         attributes = f'attributes #0 = {{ nounwind "prefer-vector-width"="{width}"{more} }}'
         notes = ["!0 = !{i32 1}"] * self.streams
         kept = ", ".join(f"ptr @{name}" for name in self.used)
-        used = f'@llvm.compiler.used = appending global [{len(self.used)} x ptr] [{kept}]'
+        used = f"@llvm.compiler.used = appending global [{len(self.used)} x ptr] [{kept}]"
         notes += [used + ', section "llvm.metadata"'] * bool(self.used)
         return "\n".join([*sorted(self.declarations), *self.bodies, attributes, *notes, ""])
 
@@ -196,7 +197,9 @@ class Printer:
         """Return the definition."""
         function = self.function
         alias = " noalias" if function.noalias else ""
-        cut = [p for p in function.params if self.exported and self.type(p.type) != type_name(p.type)]
+        cut = [
+            p for p in function.params if self.exported and self.type(p.type) != type_name(p.type)
+        ]
         params = ", ".join(
             f"{type_name(p.type) if self.exported else self.type(p.type)}"
             f"{alias if p.type == 'ptr' else ''} %v{p.number}{'.wide' if p in cut else ''}"

@@ -52,7 +52,7 @@ class _Plan:
         self.f, self.m, self.n, self.k, self.target = f, m, n, k, target
         self.step = target.lanes(32) * (4 if target.byte_dots else 2)
         self.work = m * n * max(1, k) * (FETCHED if m <= 2 else 1)
-        most = (target.registers - 1 - GROUP) // GROUP
+        most = max(1, (target.registers - 1 - GROUP) // GROUP)
         self.rows = min(m, most)
         self.columns = GROUP * (2 if self.rows <= 2 and target.registers >= 32 else 1)
         each = tiles_for(self.work // 4)

@@ -56,7 +56,9 @@ def _compiled(function: Function, symbol: str, target: Target, reloc: str) -> by
 def _refusal(machine: Machine, row: Machinery, lacks: tuple[str, ...]) -> ArgumentError:
     """Return the error that names the operations a machine has no instructions for."""
     whole = machine.whole
-    labels = dict(zip(map(id, whole.kernels[whole.program.preparations :]), whole.labels, strict=True))
+    labels = dict(
+        zip(map(id, whole.kernels[whole.program.preparations :]), whole.labels, strict=True)
+    )
     found = {}
     for kernel in whole.kernels[whole.program.preparations :]:
         missing = contents(_compiled(kernel, "kernel", row.target, "static")).undefined

@@ -48,7 +48,9 @@ def _text(data: bytes, at: int) -> str:
 
 def _elf(data: bytes) -> Contents:
     wide = data[4] == 2
-    at, entry, count = struct.unpack_from("<Q10xHH" if wide else "<I10xHH", data, 40 if wide else 32)
+    at, entry, count = struct.unpack_from(
+        "<Q10xHH" if wide else "<I10xHH", data, 40 if wide else 32
+    )
     # (sh_name, type, flags, addr, offset, size, link, info, align, entry size)
     kind = "<IIQQQQIIQQ" if wide else "<IIIIIIIIII"
     heads = [struct.unpack_from(kind, data, at + entry * i) for i in range(count)]
