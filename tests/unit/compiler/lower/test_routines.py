@@ -148,11 +148,13 @@ def test_division(name, library):
 FROM = {"__aeabi_l2f": ("i8", "f4"), "__aeabi_ul2f": ("u8", "f4"), "__aeabi_l2d": ("i8", "f8"),
         "__aeabi_ul2d": ("u8", "f8"), "__floatdisf": ("i8", "f4"), "__floatundisf": ("u8", "f4"),
         "__floatdidf": ("i8", "f8"), "__floatundidf": ("u8", "f8"), "__aeabi_i2d": ("i4", "f8"),
-        "__aeabi_ui2d": ("u4", "f8"), "__floatsidf": ("i4", "f8"), "__floatunsidf": ("u4", "f8")}  # fmt: skip
+        "__aeabi_ui2d": ("u4", "f8"), "__floatsidf": ("i4", "f8"),
+        "__floatunsidf": ("u4", "f8")}  # fmt: skip
 TO = {"__aeabi_f2lz": ("f4", "i8"), "__aeabi_f2ulz": ("f4", "u8"), "__aeabi_d2lz": ("f8", "i8"),
       "__aeabi_d2ulz": ("f8", "u8"), "__fixsfdi": ("f4", "i8"), "__fixunssfdi": ("f4", "u8"),
       "__fixdfdi": ("f8", "i8"), "__fixunsdfdi": ("f8", "u8"), "__aeabi_d2iz": ("f8", "i4"),
-      "__aeabi_d2uiz": ("f8", "u4"), "__fixdfsi": ("f8", "i4"), "__fixunsdfsi": ("f8", "u4")}  # fmt: skip
+      "__aeabi_d2uiz": ("f8", "u4"), "__fixdfsi": ("f8", "i4"),
+      "__fixunsdfsi": ("f8", "u4")}  # fmt: skip
 BETWEEN = {"__aeabi_d2f": ("f8", "f4"), "__truncdfsf2": ("f8", "f4"), "__aeabi_f2d": ("f4", "f8"),
            "__extendsfdf2": ("f4", "f8")}  # fmt: skip
 
