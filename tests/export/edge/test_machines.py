@@ -11,7 +11,9 @@ from tests.export import zoo
 from tests.export.edge import machines
 
 MODELS = ("digits", "keywords", "mobilenet")
-RUN = ("x86_64-linux", "aarch64-linux", "armv7-linux", "cortex-m4", "cortex-m55")
+RUN = (
+    "x86_64-linux", "aarch64-linux", "armv7-linux", "riscv64-linux", "cortex-m4", "cortex-m55",
+)  # fmt: skip
 LARGEST = 20_000
 """Bytes of code that each of the models takes at most."""
 
@@ -60,7 +62,7 @@ class Wide(tn.nn.Module):
         }
 
 
-@pytest.mark.parametrize("target", ["armv7-linux", "aarch64-linux", "cortex-m4", "cortex-m55"])
+@pytest.mark.parametrize("target", ["armv7-linux", "riscv64-linux", "cortex-m4", "cortex-m55"])
 def test_what_instructions_lack_comes_along(target, tmp_path):
     x = np.array([[0.25, -1.75, 0.1, 2.5, -0.333]])
     i = np.array([[3, -(10**13), 2**40 + 1, 7_000_000_000, -5]])
