@@ -3,6 +3,7 @@
 import ctypes
 import re
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -157,7 +158,7 @@ def test_what_there_is_not_is_refused(wrong, said, bundles, tmp_path):
 def test_what_a_machine_cannot_compute_is_named_and_nothing_written(tmp_path):
     class Half(tn.nn.Module):
         def forward(self, x):
-            return (x.half() * 2).float()
+            return (x.half() * x.half()).float()
 
     x = zoo.images(1, 3)
     assert "float16" in unsupported("riscv32-bare")["mul"]
@@ -168,6 +169,24 @@ def test_what_a_machine_cannot_compute_is_named_and_nothing_written(tmp_path):
     assert "form='c'" in str(caught.value)
     assert not (tmp_path / "new").exists()
     export_edge(Half(), tmp_path / "c", target="riscv32-bare", form="c", example_inputs=x)
+
+
+def test_what_nobody_foresaw_is_named_all_the_same(tmp_path, monkeypatch):
+    """A routine that is missing after all is found in the object, before anything is written."""
+
+    class Half(tn.nn.Module):
+        def forward(self, x):
+            return (x.half() * x.half()).float()
+
+    row = replace(TARGETS["riscv32-bare"], lacks=())
+    monkeypatch.setitem(TARGETS, "riscv32-bare", row)
+    with pytest.raises(ArgumentError) as caught:
+        export_edge(
+            Half(), tmp_path / "new", target="riscv32-bare", example_inputs=zoo.images(1, 3)
+        )
+    assert "cast" in str(caught.value)
+    assert "__truncsfhf2" in str(caught.value)
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_folder_that_is_a_file_is_refused(bundles, tmp_path):
