@@ -119,7 +119,7 @@ def test_the_header_is_one_of_cpp_too(bundles, tmp_path):
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize(
-    "name", [n if n in ("tabular", "transformer") else pytest.param(n, marks=pytest.mark.slow)
+    "name", [n if n == "tabular" else pytest.param(n, marks=pytest.mark.slow)
              for n in zoo.ZOO],
 )  # fmt: skip
 def test_an_object_lacks_nothing(name, target, bundles, tmp_path):

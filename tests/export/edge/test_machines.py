@@ -24,8 +24,17 @@ def bundles(tmp_path_factory):
     return {name: zoo.bundle(name, folder / f"{name}.tnr")[0] for name in MODELS}
 
 
-@pytest.mark.parametrize("target", RUN)
-@pytest.mark.parametrize("name", MODELS)
+def pairs(names, targets, quick):
+    """Return names with targets, those that `quick` does not choose marked as slow."""
+    return [
+        pytest.param(n, t, marks=() if quick(n, t) else pytest.mark.slow)
+        for n in names for t in targets
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "target"), pairs(MODELS, RUN, lambda n, t: n == "digits" or t == "x86_64-linux")
+)
 def test_a_model_answers_on_its_machine(name, target, bundles, tmp_path):
     source = folded(source_of(opened(bundles[name])))
     weights = "array" if target in machines.BARE else "bin"
@@ -34,8 +43,11 @@ def test_a_model_answers_on_its_machine(name, target, bundles, tmp_path):
     right(made, source)
 
 
-@pytest.mark.parametrize("target", ["armv7-linux", "cortex-m4", "cortex-m55"])
-@pytest.mark.parametrize("name", ["tabular", "recurrent", "transformer"])
+@pytest.mark.parametrize(
+    ("name", "target"),
+    pairs(("tabular", "recurrent", "transformer"), ("armv7-linux", "cortex-m4", "cortex-m55"),
+          lambda n, t: n == "recurrent" and t != "cortex-m55"),
+)  # fmt: skip
 def test_64_bit_integers_on_machines_of_32(name, target, tmp_path):
     path, _ = zoo.bundle(name, tmp_path / f"{name}.tnr")
     source = folded(source_of(opened(path)))
