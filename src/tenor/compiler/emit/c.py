@@ -452,12 +452,7 @@ class _Printer:
     def _place(self, pointer: str, type_: str, lane: int) -> str:
         scalar = element(type_)
         at = pointer if lane == 0 else f"({pointer} + {lane} * {SIZES[scalar]})"
-        name = (
-            "t_ptr"
-            if scalar == "ptr"
-            else f"t_{scalar.replace('i1', 'i8') if scalar == 'i1' else scalar}"
-        )
-        return f"*({name} *){at}"
+        return f"*(t_{'i8' if scalar == 'i1' else scalar} *){at}"
 
     def load(self, instr: Instr) -> list[str]:
         """Load, perhaps under a mask."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import keyword
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -36,7 +35,7 @@ RESERVED: Final = frozenset((
 def identifier(name: str) -> str:
     """Return a name as one of C: lower case, what C does not allow as _."""
     made = re.sub(r"[^0-9a-z]+", "_", name.lower()).strip("_") or "model"
-    bad = made[0].isdigit() or made in RESERVED or keyword.iskeyword(made)
+    bad = made[0].isdigit() or made in RESERVED
     return f"model_{made}" if bad else made
 
 
