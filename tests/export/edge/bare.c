@@ -5,7 +5,7 @@
 
 extern uint32_t stack_top;
 static ALIGNED uint8_t workspace[WORKSPACE];
-static float answer[COUNT];
+static ALIGNED uint8_t answer[ANSWER];
 
 static void host(uint32_t operation, const void *argument)
 {
@@ -37,11 +37,14 @@ static void fault(void)
 
 __attribute__((noinline)) static void work(void)
 {
-    const void *inputs[] = {given};
-    void *outputs[] = {answer};
+    const void *inputs[] = INPUTS;
+    void *outputs[] = OUTPUTS;
     for (uint32_t i = 0; i < sizeof workspace; i++) workspace[i] = 0xff;
     say((uint32_t)RUN(STEM_weights, inputs, outputs, workspace));
-    for (uint32_t i = 0; i < COUNT; i++) say(((volatile uint32_t *)answer)[i]);
+    for (uint32_t i = 0; i < ANSWER; i += 4) {
+        const uint8_t *at = answer + i;
+        say(at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24);
+    }
     stop();
 }
 

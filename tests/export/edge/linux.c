@@ -5,8 +5,8 @@
 
 static ALIGNED uint8_t weights[WEIGHTS];
 static ALIGNED uint8_t workspace[WORKSPACE];
-static float given[GIVEN];
-static float answer[COUNT];
+static ALIGNED uint8_t given[GIVEN];
+static ALIGNED uint8_t answer[ANSWER];
 
 static int read_all(const char *name, void *to, size_t size)
 {
@@ -18,8 +18,8 @@ static int read_all(const char *name, void *to, size_t size)
 
 int main(int count, char **names)
 {
-    const void *inputs[] = {given};
-    void *outputs[] = {answer};
+    const void *inputs[] = INPUTS;
+    void *outputs[] = OUTPUTS;
     FILE *file;
     if (count != 4 || !read_all(names[1], weights, WEIGHTS) || !read_all(names[2], given, sizeof given))
         return 2;

@@ -34,16 +34,43 @@ def done(command, **more):
     return made.stdout
 
 
+def places(nodes):
+    """Return where values lie in one block, each at a multiple of 64 bytes; and its bytes."""
+    sizes = [-(-int(np.prod(n.shape)) * n.dtype.itemsize // 64) * 64 for n in nodes]
+    return [sum(sizes[:i]) for i in range(len(sizes))], sum(sizes)
+
+
 def defines(made, source):
     """Return what the programs call the model's parts."""
     stem, upper = made.name, made.name.upper()
-    (given,), (answer,) = source.inputs.values(), source.outputs.values()
-    names = {
+    inputs, given = places(source.inputs.values())
+    outputs, answer = places(source.outputs.values())
+    return {
         "HEADER": f'"{stem}.h"', "RUN": f"{stem}_run", "ALIGNED": f"{upper}_ALIGNED",
-        "WORKSPACE": f"{upper}_WORKSPACE_BYTES", "GIVEN": str(int(np.prod(given.shape))),
-        "COUNT": str(int(np.prod(answer.shape))),
+        "WORKSPACE": f"{upper}_WORKSPACE_BYTES", "GIVEN": given, "ANSWER": answer,
+        "INPUTS": "{" + ",".join(f"(const uint8_t *)given+{at}" for at in inputs) + "}",
+        "OUTPUTS": "{" + ",".join(f"answer+{at}" for at in outputs) + "}",
     }  # fmt: skip
-    return names
+
+
+def block(source, given):
+    """Return inputs as the one block the programs are given."""
+    starts, nbytes = places(source.inputs.values())
+    made = np.zeros(nbytes, np.uint8)
+    for at, array in zip(starts, given, strict=True):
+        raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        made[at : at + raw.size] = raw
+    return made
+
+
+def parted(source, raw):
+    """Return outputs from the block the programs write."""
+    starts, _ = places(source.outputs.values())
+    found = []
+    for at, node in zip(starts, source.outputs.values(), strict=True):
+        size = int(np.prod(node.shape)) * node.dtype.itemsize
+        found.append(raw[at : at + size].view(node.dtype.numpy).reshape(node.shape))
+    return found
 
 
 def flags(names):
@@ -51,11 +78,10 @@ def flags(names):
     return [f"-D{name}={value}" for name, value in names.items()]
 
 
-def answered(made, source, x):
+def answered(made, source, given):
     """Return what an exported model answers, on the machine it is for."""
-    if made.target in BARE:
-        return _bare(made, source, x)
-    return _linux(made, source, x)
+    run = _bare if made.target in BARE else _linux
+    return parted(source, run(made, source, block(source, given)))
 
 
 def _linux(made, source, x):
@@ -72,16 +98,15 @@ def _linux(made, source, x):
     x.tofile(folder / "x.bin")
     weights = next(f for f in made.files if f.suffix == ".bin")
     done([*emulator, folder / "program", weights, folder / "x.bin", folder / "y.bin"])
-    (node,) = source.outputs.values()
-    return np.fromfile(folder / "y.bin", np.float32).reshape(node.shape)
+    return np.fromfile(folder / "y.bin", np.uint8)
 
 
 def _bare(made, source, x):
     board, processor, code, data = BARE[made.target]
     compiler, emulator = needs("arm-none-eabi-gcc"), needs("qemu-system-arm")
     folder, stem = made.files[0].parent, made.name
-    words = ",".join(map(hex, x.view(np.uint32).ravel().tolist()))
-    (folder / "given.h").write_text(f"static const uint32_t given[] = {{{words}}};\n")
+    words = ",".join(map(hex, x.view(np.uint32).tolist()))
+    (folder / "given.h").write_text(f"static const ALIGNED uint32_t given[] = {{{words}}};\n")
     names = defines(made, source)
     names |= {"WEIGHTS": f'"{stem}_weights.h"', "STEM_weights": f"{stem}_weights"}
     run = done([
@@ -99,5 +124,4 @@ def _bare(made, source, x):
     ], stdin=subprocess.DEVNULL)  # fmt: skip
     status, *rest = said.split()
     assert status == "0" * 8, said
-    (node,) = source.outputs.values()
-    return np.array([int(w, 16) for w in rest], np.uint32).view(np.float32).reshape(node.shape)
+    return np.array([int(w, 16) for w in rest], np.uint32).view(np.uint8)

@@ -35,7 +35,8 @@ TESTS: Final = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": 
 ORDERED: Final = {"oeq": "{} == {}", "une": "{} != {}", "olt": "{} < {}", "ole": "{} <= {}",
                   "ogt": "{} > {}", "oge": "{} >= {}", "uno": "{0} != {0} || {1} != {1}",
                   "ugt": "!({} <= {})", "uge": "!({} < {})", "ult": "!({} >= {})",
-                  "ule": "!({} > {})", "ord": "{0} == {0} && {1} == {1}", "one": "{0} < {1} || {0} > {1}"}  # fmt: skip
+                  "ule": "!({} > {})", "ord": "{0} == {0} && {1} == {1}",
+                  "one": "{0} < {1} || {0} > {1}"}  # fmt: skip
 SILENT: Final = ("fence", "prefetch")
 """Instructions that change no result."""
 
@@ -246,8 +247,10 @@ class _Printer:
                 continue
             names = self.known[result.number] = self._names(result)
             for name, text in zip(names, made, strict=True):
-                self.line(f"const {self.declared(result.type, name)} = {text};"
-                          if result.type != "ptr" else f"t_byte *const {name} = {text};")  # fmt: skip
+                kind = (
+                    "t_byte *const" if result.type == "ptr" else f"const {self.type(result.type)}"
+                )
+                self.line(f"{kind} {name} = {text};")
 
     def _lanewise(self, instr: Instr) -> list[str]:
         """Return a value whose lanes are made of the operands' lanes."""
@@ -309,7 +312,7 @@ class _Printer:
             return self._called("fma", instr.args[0].type, a, b, c)
         return f"{a} * {b} + {c}"
 
-    def negate(self, instr: Instr, a: str) -> str:
+    def negate(self, _instr: Instr, a: str) -> str:
         """Negate a float."""
         return f"-{a}"
 
@@ -384,7 +387,7 @@ class _Printer:
         come, go = instr.args[0].type, instr.results[0].type
         given = self.each(instr.args[0])
         if lanes(come) != lanes(go):
-            assert element(come) == "i1" and lanes(go) == 1, "lanes of another width"
+            assert (element(come), lanes(go)) == ("i1", 1), "lanes of another width"
             kind = self.type(go)
             return [" | ".join(f"({kind})(({kind}){x} << {i})" for i, x in enumerate(given))]
         floats = [element(t) in ("f32", "f64") for t in (come, go)]
@@ -411,7 +414,7 @@ class _Printer:
         vector, lane = instr.args
         names = self.each(vector)
         if lane.const is not None:
-            return [names[int(lane.const)]]  # type: ignore[arg-type]
+            return [names[int(lane.const)]]
         at, text = self.each(lane)[0], names[-1]
         for i, name in reversed([*enumerate(names[:-1])]):
             text = f"({at} == {i} ? {name} : {text})"
@@ -449,12 +452,7 @@ class _Printer:
     def _place(self, pointer: str, type_: str, lane: int) -> str:
         scalar = element(type_)
         at = pointer if lane == 0 else f"({pointer} + {lane} * {SIZES[scalar]})"
-        name = (
-            "t_ptr"
-            if scalar == "ptr"
-            else f"t_{scalar.replace('i1', 'i8') if scalar == 'i1' else scalar}"
-        )
-        return f"*({name} *){at}"
+        return f"*(t_{'i8' if scalar == 'i1' else scalar} *){at}"
 
     def load(self, instr: Instr) -> list[str]:
         """Load, perhaps under a mask."""

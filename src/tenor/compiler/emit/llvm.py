@@ -84,6 +84,7 @@ def emit_all(
     module = Module(target, attributes)
     for routine in beside:
         module.define(routine, routine.name, Scope(routine.name), exported=False)
+        module.symbols.clear()  # two that are equal have two names all the same
     module.bodies += [DIVISION.format(name=name, divide=divide) for name, divide in pairs]
     module.used = [*(f.name for f in beside), *(name for name, _ in pairs)]
     for symbol, function in functions.items():
@@ -165,7 +166,7 @@ class Module:
         attributes = f'attributes #0 = {{ nounwind "prefer-vector-width"="{width}"{more} }}'
         notes = ["!0 = !{i32 1}"] * self.streams
         kept = ", ".join(f"ptr @{name}" for name in self.used)
-        used = f'@llvm.compiler.used = appending global [{len(self.used)} x ptr] [{kept}]'
+        used = f"@llvm.compiler.used = appending global [{len(self.used)} x ptr] [{kept}]"
         notes += [used + ', section "llvm.metadata"'] * bool(self.used)
         return "\n".join([*sorted(self.declarations), *self.bodies, attributes, *notes, ""])
 

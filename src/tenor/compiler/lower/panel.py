@@ -52,7 +52,7 @@ def pack_panel(
     """
     taps = prod(g.taps)
     padded = ceil(size / tile.width) * tile.width
-    if taps == 1 or g.column == taps:
+    if taps == 1 or (g.column == taps and numbers is None):
         move = mover(f"pack{size}", Layout(dtype, g.column // taps, g.row),
                      Layout(dtype.compute, tile.columns, 1), size, tile.width,
                      padded=padded)  # fmt: skip

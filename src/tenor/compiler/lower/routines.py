@@ -140,7 +140,9 @@ def packed(f: Function, sign: Value, exponent: Value, m: Value, size: int) -> Va
     return f.op("or", f.op("shl", sign, size - 1), made)
 
 
-def from_integer(size: int, *, signed: bool, given: int = 64, result: str) -> Callable[[str], Function]:
+def from_integer(
+    size: int, *, signed: bool, given: int = 64, result: str
+) -> Callable[[str], Function]:
     """Return the maker of a conversion of an integer."""
 
     def body(f: Function, x: Value) -> Value:
@@ -181,7 +183,9 @@ def to_integer(given: str, *, signed: bool) -> Callable[[str], Function]:
         made = f.select(f.compare("slt", exponent, 0), f.const(0, "i64"), made)
         if not signed:
             return made
-        negative = f.compare("ne", f.op("and", bits, 1 << (size - 1) if size == 32 else -(1 << 63)), 0)
+        negative = f.compare(
+            "ne", f.op("and", bits, 1 << (size - 1) if size == 32 else -(1 << 63)), 0
+        )
         return f.select(negative, f.sub(0, made), made)
 
     return lambda name: routine(name, (given,), body)

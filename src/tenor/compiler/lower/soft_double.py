@@ -108,7 +108,8 @@ class Wide(NamedTuple):
 
 def _sum(f: Function, a: Wide, b: Wide) -> Value:
     """Return the sum of two finite numbers, rounded once."""
-    a, b = (x._replace(exponent=f.select(f.compare("eq", x.high, 0), f.const(-9999, "i64"), x.exponent))
+    far = f.const(-9999, "i64")
+    a, b = (x._replace(exponent=f.select(f.compare("eq", x.high, 0), far, x.exponent))
             for x in (a, b))  # fmt: skip
     level = f.compare("eq", a.exponent, b.exponent)
     alike = f.op("and", level, f.compare("eq", a.high, b.high))
@@ -150,7 +151,9 @@ def _product(f: Function, a: Parts, b: Parts) -> Wide:
     ll, lh, hl, hh = f.mul(al, bl), f.mul(al, bh), f.mul(ah, bl), f.mul(ah, bh)
     middle = f.add(f.op("lshr", ll, 32), f.add(f.op("and", lh, LOW), f.op("and", hl, LOW)))
     low = f.op("or", f.op("shl", middle, 32), f.op("and", ll, LOW))
-    high = f.add(f.add(hh, f.op("lshr", middle, 32)), f.add(f.op("lshr", lh, 32), f.op("lshr", hl, 32)))
+    high = f.add(
+        f.add(hh, f.op("lshr", middle, 32)), f.add(f.op("lshr", lh, 32), f.op("lshr", hl, 32))
+    )
     by = f.op("umin", f.sub(f.unary("ctlz", high), 1), 2)
     high, low = _left(f, high, low, by)
     exponent = f.sub(f.add(f.add(a.exponent, b.exponent), 2 - BIAS[64]), by)

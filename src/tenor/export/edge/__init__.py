@@ -9,6 +9,8 @@ Never:  allocates, calls or links anything on that machine; writes a file before
 
 from tenor.export.edge.benchmark import Report, benchmark
 from tenor.export.edge.export import Exported, export_edge
+from tenor.export.edge.support import unsupported
 from tenor.export.edge.targets import TARGETS, Machinery
 
-__all__ = ["TARGETS", "Exported", "Machinery", "Report", "benchmark", "export_edge"]
+__all__ = ["TARGETS", "Exported", "Machinery", "Report", "benchmark", "export_edge",
+           "unsupported"]  # fmt: skip

@@ -16,6 +16,7 @@ from tenor.export.edge import library
 from tenor.export.edge.code import code_of
 from tenor.export.edge.contents import contents
 from tenor.export.edge.header import Names, array_text, header_text
+from tenor.export.edge.support import refuse
 from tenor.export.edge.targets import machinery
 from tenor.export.fold import folded
 from tenor.export.machine import machine_of
@@ -103,9 +104,9 @@ def export_edge(
         >>> import tenor as tn
         >>> from tenor.export.edge import export_edge
         >>> folder = tempfile.mkdtemp()
-        >>> made = export_edge(
-        ...     tn.nn.Linear(4, 2), folder, target="cortex-m4", example_inputs=np.zeros((1, 4), "f4")
-        ... )
+        >>> x = np.zeros((1, 4), np.float32)
+        >>> model = tn.nn.Linear(4, 2)
+        >>> made = export_edge(model, folder, target="cortex-m4", example_inputs=x)
         >>> [file.name for file in made.files]
         ['linear.h', 'linear.o', 'linear_weights.bin']
     """
@@ -118,6 +119,8 @@ def export_edge(
     source = folded(source_of(opened(model, example_inputs), signature, batch=batch))
     if quantization is not None:
         source = integer(moved(quantization, source))
+    if form != "c":
+        refuse(source, row)
     machine = _padded(machine_of(source, PORTABLE if form == "c" else row.target))
     names = Names.of(machine)
     stem = names.stem

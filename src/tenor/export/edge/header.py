@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import keyword
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -25,17 +24,18 @@ C_TYPES: Final = {
     "float64": "double",
 }  # fmt: skip
 """C's types of elements; integers have their own names. 16-bit floats are their bits."""
-RESERVED: Final = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if "
-    "inline int long register restrict return short signed sizeof static struct switch typedef "
-    "union unsigned void volatile while main".split()
-)
+RESERVED: Final = frozenset((
+    "auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else",
+    "enum", "extern", "float", "for", "goto", "if", "inline", "int", "long", "main", "register",
+    "restrict", "return", "short", "signed", "sizeof", "static", "struct", "switch", "typedef",
+    "union", "unsigned", "void", "volatile", "while",
+))  # fmt: skip
 
 
 def identifier(name: str) -> str:
     """Return a name as one of C: lower case, what C does not allow as _."""
     made = re.sub(r"[^0-9a-z]+", "_", name.lower()).strip("_") or "model"
-    bad = made[0].isdigit() or made in RESERVED or keyword.iskeyword(made)
+    bad = made[0].isdigit() or made in RESERVED
     return f"model_{made}" if bad else made
 
 
@@ -117,17 +117,17 @@ def header_text(machine: Machine, names: Names, about: str, weights: str) -> str
         " *",
         f" * For {about}.",
         " *",
-        f" * {names.symbol} computes the outputs from the inputs. It allocates nothing, calls nothing",
-        " * and keeps nothing: calls with workspaces of their own may run at once. It returns 0; another",
-        " * number where an index into a table was out of range, and the outputs are of no use then.",
+        f" * {names.symbol} computes the outputs from the inputs. It allocates nothing and keeps",
+        " * nothing: calls with workspaces of their own may run at once. It returns 0; another",
+        " * number where an index into a table was out of range, and the outputs are of no use.",
         " *",
         f" * weights    {stem}_WEIGHTS_BYTES bytes, only read: {weights}",
         " * inputs     the address of each input, in the order below",
         " * outputs    the address of each output, in the order below",
         f" * workspace  {stem}_WORKSPACE_BYTES bytes to work in, of any contents",
         " *",
-        f" * Weights and workspace begin at multiples of {ALIGN} bytes. Elements lie row by row, little-",
-        " * endian; 16-bit floats are held as their bits.",
+        f" * Weights and workspace begin at multiples of {ALIGN} bytes. Elements lie row by row,",
+        " * little-endian; 16-bit floats are held as their bits.",
         " *",
         " * Example:",
         *_commented(_example(machine, names, weights)),
@@ -190,7 +190,8 @@ def _example(machine: Machine, names: Names, weights: str) -> list[str]:
     if not array:
         lines += [
             f'    FILE *file = fopen("{weights}", "rb");',
-            f"    if (!file || fread({names.stem}_weights, {stem}_WEIGHTS_BYTES, 1, file) != 1) return 1;",
+            f"    if (!file || fread({names.stem}_weights, {stem}_WEIGHTS_BYTES, 1, file) != 1)",
+            "        return 1;",
             "    fclose(file);",
         ]
     lines += [f"    return {names.symbol}({names.stem}_weights, inputs, outputs, workspace);", "}"]
@@ -208,6 +209,7 @@ def array_text(names: Names, weights: NDArray[np.uint8]) -> str:
     return (
         f"#ifndef {stem}_WEIGHTS_H\n#define {stem}_WEIGHTS_H\n\n"
         f'#include "{names.stem}.h"\n\n'
-        f"static const {stem}_ALIGNED uint32_t {names.stem}_weights[{len(words)}] = {{\n{body}}};\n\n"
+        f"static const {stem}_ALIGNED uint32_t {names.stem}_weights[{len(words)}] = {{\n"
+        f"{body}}};\n\n"
         "#endif\n"
     )

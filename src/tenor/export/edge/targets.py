@@ -25,6 +25,7 @@ class Machinery:
         reloc: "pic" where an object may go into a shared library, else "static".
         compiler: The prefix of GCC's names for it; "" for the host's own.
         emulator: The program of QEMU that runs its Linux programs here; "" where there is none.
+        lacks: Names of dtypes that nothing can be computed with.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Machinery:
     reloc: str = "static"
     compiler: str = ""
     emulator: str = ""
+    lacks: tuple[str, ...] = ()
 
 
 def _x86_64(cpu: str, bits: int, registers: int, triple: str, *, fma: bool = True) -> Target:
@@ -58,7 +60,8 @@ ROWS: Final = (
     Machinery("x86_64-windows", "x86-64 with AVX2, COFF",
               _x86_64("haswell", 256, 16, "x86_64-pc-windows-gnu"), "pic"),
     Machinery("aarch64-linux", "64-bit ARM",
-              _arm64("aarch64-unknown-linux-gnu"), "pic", "aarch64-linux-gnu-", "qemu-aarch64-static"),
+              _arm64("aarch64-unknown-linux-gnu"), "pic", "aarch64-linux-gnu-",
+              "qemu-aarch64-static"),
     Machinery("aarch64-android", "64-bit ARM, Android 5 and later",
               _arm64("aarch64-unknown-linux-android21"), "pic"),
     Machinery("aarch64-macos", "Apple silicon, Mach-O",
@@ -85,7 +88,7 @@ ROWS: Final = (
               "riscv64-linux-gnu-", "qemu-riscv64-static"),
     Machinery("riscv32-bare", "32-bit RISC-V with an FPU (RV32IMAFC), bare metal",
               Target("riscv32-unknown-none-elf", "generic-rv32", "+m,+a,+f,+c", 32, 16),
-              compiler="riscv64-unknown-elf-"),
+              compiler="riscv64-unknown-elf-", lacks=("float16",)),
 )  # fmt: skip
 TARGETS: Final = {row.name: row for row in ROWS}
 """Each machine by its name."""

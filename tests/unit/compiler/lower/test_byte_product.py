@@ -24,6 +24,7 @@ TARGETS = {
     "AVX2": (Target(TRIPLE, "haswell", "", 256, 16), "+avx2"),
     "SSE2": (Target(TRIPLE, "x86-64", "", 128, 16), "+sse2"),
     "no vectors": (Target(TRIPLE, "x86-64", "", 32, 16), "+sse2"),
+    "eight registers": (Target(TRIPLE, "x86-64", "", 128, 8), "+sse2"),
 }  # fmt: skip
 """Machine code of a kind, and the feature it needs."""
 SHAPES = ((1, 1, 1), (3, 7, 5), (1, 64, 9), (2, 130, 66), (6, 200, 4), (7, 63, 8), (13, 100, 33),
