@@ -37,7 +37,7 @@ __version__ = "0.1.0"
 
 __all__ = [  # noqa: PLE0604 - names of the tensor package follow
     "Compiled", "Model", "TenorError", "ao", "autograd", "compile", "config", "data", "errors",
-    "explain", "e", "fake_quantize_per_channel_affine", "fake_quantize_per_tensor_affine",
+    "explain", "export", "e", "fake_quantize_per_channel_affine", "fake_quantize_per_tensor_affine",
     "get_num_threads", "inf", "load", "memory_allocated", "memory_reserved",
     "metrics", "nan", "newaxis", "nn", "optim", "pi", "quantization", "save", "serve",
     "set_num_threads", "tensor", "tensorboard", "train", "utils", *_tensor_names,

@@ -21,7 +21,6 @@ Never:  decides what is wrong; that is known where the error is raised.
     ├── FormatError        (ValueError)    a file that is not what it says it is
     ├── ExportError        (ValueError)    a model that another format cannot hold
     ├── SaveError          (OSError)       a file that could not be written; the old one stands
-    ├── ExportError        (ValueError)    a model that a format or target cannot hold
     ├── RequestError       (ValueError)    a malformed request to a served model
     └── CompileError                       our own mistake, with the graph that shows it
 """
@@ -176,15 +175,11 @@ class FormatError(TenorError, ValueError):
 
 
 class ExportError(TenorError, ValueError):
-    """A model that another format cannot hold."""
+    """A model that a format or target cannot hold; nothing was written."""
 
 
 class SaveError(TenorError, OSError):
     """A file that could not be written; what stood there before still stands."""
-
-
-class ExportError(TenorError, ValueError):
-    """A model that a format or target cannot hold; nothing was written."""
 
 
 class RequestError(TenorError, ValueError):

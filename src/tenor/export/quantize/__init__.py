@@ -6,14 +6,14 @@ Never:  quantises a layer silently worse than asked: the report names each layer
 """
 
 from tenor.export.quantize.calibrate import calibrate, weights_only
-from tenor.export.quantize.layers import Layer, layers
 from tenor.export.quantize.integer import integer
+from tenor.export.quantize.layers import Layer, layers
 from tenor.export.quantize.moving import moved
 from tenor.export.quantize.record import Quantization, Scheme
 from tenor.export.quantize.report import Report, report
 from tenor.export.quantize.simulate import simulate
 
 __all__ = [
-    "Layer", "Quantization", "Report", "Scheme", "calibrate", "integer", "layers", "moved", "report", "simulate",
-    "weights_only",
+    "Layer", "Quantization", "Report", "Scheme", "calibrate", "integer", "layers", "moved",
+    "report", "simulate", "weights_only",
 ]  # fmt: skip
