@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 from tenor.compiler.emit import llvm
 from tenor.compiler.lower.routines import PAIRS, ROUTINES
 from tenor.compiler.lower.soft_double import SOFT_DOUBLE
-from tenor.compiler.lower.soft_half import SOFT_HALF
 from tenor.runtime import cross
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["object_of"]
 
-MADE: Final = ROUTINES | SOFT_DOUBLE | SOFT_HALF
+MADE: Final = ROUTINES | SOFT_DOUBLE
 """Functions that LLVM calls by their names where there is no instruction."""
 
 

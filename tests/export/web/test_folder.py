@@ -10,7 +10,7 @@ import pytest
 
 import tenor as tn
 from tenor import nn
-from tenor.errors import ArgumentError, SaveError
+from tenor.errors import ArgumentError, ExportError, SaveError
 from tenor.export.web import export_web
 from tests.export import zoo
 from tests.export.web.engines import in_node
@@ -218,7 +218,7 @@ REFUSED = [
     (linear, {"example_inputs": None}, ArgumentError, "example_inputs"),
     (linear, {"train": True, "optimizer": "lion"}, ArgumentError, "optimizer's name"),
     (Half, {}, ArgumentError, "an array for"),
-    (HalfInside, {}, ArgumentError, "float16 in the model"),
+    (HalfInside, {}, ExportError, "float16 in the model"),
 ]
 
 

@@ -14,18 +14,19 @@ from tests.ops.test_primitives import CASES
 
 wasmtime = pytest.importorskip("wasmtime", reason="pip install wasmtime")
 SAMPLES = 4
-QUICK = (dt.float32, dt.int64, dt.float16)
+QUICK = (dt.float32, dt.int64)
 PAIRS = [
     pytest.param(name, dtype, marks=() if dtype in QUICK else pytest.mark.slow)
     for name, case in CASES.items()
     for dtype in case.dtypes
+    if dtype is not dt.float16  # refused: see test_folder.py
 ]
 
 
 def run(graph, arrays, scalars, relaxed):
     """Compile a graph, link it, and run it in wasmtime."""
     target = Target.wasm32(relaxed=relaxed)
-    made = whole(graph, target, len(arrays))
+    made = whole(graph, target, len(arrays), skip=frozenset(("prepare",)))
     data = object_of({"run": made.function}, target, lacking)
     given = [np.ascontiguousarray(a) for a in arrays]
     if scalars:

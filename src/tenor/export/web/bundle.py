@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from tenor.errors import ArgumentError, CompileError
+from tenor.errors import ArgumentError, ExportError
 from tenor.export.fold import folded
 from tenor.export.quantize.integer import integer
 from tenor.export.quantize.moving import moved
@@ -101,7 +101,7 @@ def export_web(
 
     Raises:
         ArgumentError: An argument, or a model that cannot be exported; says why.
-        CompileError: The model computes what WebAssembly has no instruction for.
+        ExportError: The model computes what WebAssembly has no instruction for.
         SaveError: The folder could not be written; what stood there before still stands.
     """
     path = Path(folder)
@@ -117,12 +117,14 @@ def export_web(
             network, rows, wanted, loss=loss, optimizer=optimizer, lr=lr, batch=train_batch
         )
         check(training.step.inputs)
-        modules = _compiled(training.step, lambda: trained_modules(saved, training))
+        _refuse_halves(training.step)
+        modules = trained_modules(saved, training)
     else:
         source = folded(source)
         if quantization is not None:
             source = integer(moved(quantization, source))
-        modules = _compiled(source, lambda: modules_of(source))
+        _refuse_halves(source)
+        modules = modules_of(source)
     parts = Parts(saved, source, modules, weights)
     files: dict[str, bytes] = {}
     for part in PARTS:
@@ -131,19 +133,16 @@ def export_web(
     return Exported(path, {name: len(data) for name, data in files.items()})
 
 
-def _compiled(source: Source, make: Callable[[], Modules]) -> Modules:
-    """Return modules; where half precision is why there are none, say so."""
-    try:
-        return make()
-    except CompileError as problem:
-        halves = [n for n in source.graph.nodes if n.dtype in (dt.float16, dt.bfloat16)]
-        if not halves:
-            raise
-        raise ArgumentError(
+def _refuse_halves(source: Source) -> None:
+    """Refuse half precision: WebAssembly has none, and LLVM finds no end where vectors have it."""
+    halves = [node for node in source.graph.nodes if node.dtype is dt.float16]
+    if halves:
+        raise ExportError(
             "export_web: WebAssembly computes in float32 and float64.",
-            came=f"{halves[0].dtype.name} in the model",
+            came=f"float16 in the model: {halves[0].op.name}, {source.where(halves[0])}",
             fix='export model.float(); weights="f16" halves the file',
-        ) from problem
+            where=halves[0].site,
+        )
 
 
 def _check(
