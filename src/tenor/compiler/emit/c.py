@@ -312,6 +312,21 @@ class _Printer:
             return self._called("fma", instr.args[0].type, a, b, c)
         return f"{a} * {b} + {c}"
 
+    def dots(self, instr: Instr) -> list[str]:
+        """Add products of neighbours, two 16-bit numbers or four bytes, to 32-bit sums."""
+        a, b, sums = map(self.each, instr.args)
+        near = len(a) // len(sums)
+        narrow = f"int{element(instr.args[0].type)[1:]}_t"
+        made = []
+        for i, total in enumerate(sums):
+            parts = [
+                f"(uint32_t)((int32_t)({narrow}){x} * (int32_t)({narrow}){y})"
+                for x, y in zip(a, b, strict=True)
+            ][i * near : (i + 1) * near]
+            kind = self.type(instr.args[2].type)
+            made.append(f"({kind})({' + '.join([f'(uint32_t){total}', *parts])})")
+        return made
+
     def negate(self, _instr: Instr, a: str) -> str:
         """Negate a float."""
         return f"-{a}"
@@ -605,6 +620,7 @@ VALUES: Final[dict[str, Callable[[_Printer, Instr], list[str]]]] = {
     "bitcast": _Printer.bitcast, "select": _Printer.select, "splat": _Printer.splat,
     "extract": _Printer.extract, "insert": _Printer.insert, "shuffle": _Printer.shuffle,
     "iota": _Printer.iota, "gep": _Printer.gep, "load": _Printer.load,
+    "pair_dots": _Printer.dots,
 }  # fmt: skip
 RENAMED: Final = ("splat", "extract", "insert", "shuffle", "iota")
 """Instructions whose lanes are others' lanes: nothing is written for them."""

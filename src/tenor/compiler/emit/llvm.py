@@ -7,11 +7,11 @@ Function alone, so that equal kernels have equal text.
 
 from __future__ import annotations
 
-import functools
-import struct
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from tenor.compiler.emit.dots import byte_dots, pair_dots
 from tenor.compiler.emit.numbers import arguments, computed, needs
+from tenor.compiler.emit.types import BYTES, SCALARS, literal, suffix, type_name
 from tenor.compiler.emit.width import counts_in_words
 from tenor.ir.loops import Value, element, lanes, vector
 from tenor.ir.symbolic import Sym
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["emit", "emit_all"]
 
-SCALARS: Final = {"f32": "float", "f64": "double", "f16": "half", "bf16": "bfloat", "ptr": "ptr"}
-BYTES: Final = {"f32": 4, "f64": 8, "f16": 2, "bf16": 2, "i1": 1, "i8": 1, "i16": 2, "i32": 4,
-                "i64": 8}  # fmt: skip
 FLOAT_OPS: Final = {"add": "fadd", "sub": "fsub", "mul": "fmul", "fdiv": "fdiv", "frem": "frem"}
 INTRINSICS: Final = {"smin": "smin", "smax": "smax", "umin": "umin", "umax": "umax"}
 UNARY: Final = {"fabs": "fabs", "sqrt": "sqrt", "floor": "floor", "ceil": "ceil",
@@ -36,15 +33,6 @@ CASTS: Final = {"sext": "sext", "zext": "zext", "trunc_int": "trunc", "sitofp": 
                 "bitcast": "bitcast", "fptosi_inside": "fptosi"}  # fmt: skip
 
 
-PAIRS: Final = {
-    ("x86_", 4): "llvm.x86.sse2.pmadd.wd", ("x86_", 8): "llvm.x86.avx2.pmadd.wd",
-    ("x86_", 16): "llvm.x86.avx512.pmaddw.d.512", ("wasm", 4): "llvm.wasm.dot",
-}  # fmt: skip
-"""Triple's beginning and lanes of the sums -> the intrinsic that adds up pairs of products.
-
-Never the overloaded partial.reduce.add: for wasm with relaxed SIMD LLVM 22 takes it for an
-instruction whose second operand has seven bits.
-"""
 DIVISION: Final = """\
 define internal {{ i64, i64 }} @{name}(i64 %a, i64 %b) noinline #0 {{
   %q = call i64 @{divide}(i64 %a, i64 %b)
@@ -90,45 +78,6 @@ def emit_all(
     for symbol, function in functions.items():
         module.define(function, symbol, Scope(symbol), exported=True)
     return module.text()
-
-
-@functools.cache
-def type_name(type_: str) -> str:
-    """Return LLVM's name of a type."""
-    scalar, count = element(type_), lanes(type_)
-    name = SCALARS.get(scalar, scalar)
-    return name if count == 1 else f"<{count} x {name}>"
-
-
-@functools.cache
-def suffix(type_: str) -> str:
-    """Return the type's part of an intrinsic's name."""
-    count = lanes(type_)
-    return element(type_) if count == 1 else f"v{count}{element(type_)}"
-
-
-def literal(value: Any, scalar: str) -> str:
-    """Return a scalar literal."""
-    if scalar in ("f32", "f64", "f16", "bf16"):
-        return _float(float(value), scalar)
-    if scalar == "i1":
-        return "true" if value else "false"
-    if scalar == "ptr":
-        return "null"
-    return str(int(value))
-
-
-def _float(value: float, scalar: str) -> str:
-    if scalar == "f16":
-        return "0xH" + struct.pack(">e", value).hex().upper()
-    if scalar == "bf16":
-        return "0xR" + struct.pack(">f", value)[:2].hex().upper()
-    if scalar == "f32":
-        try:
-            value = struct.unpack("f", struct.pack("f", value))[0]
-        except OverflowError:
-            value = float("inf") if value > 0 else float("-inf")
-    return "0x" + struct.pack(">d", value).hex().upper()
 
 
 class Scope:
@@ -358,68 +307,6 @@ class Printer:
         self.line(f"{product} = fmul {wide} {a}, {b}")
         self.line(f"{total} = fadd {wide} {product}, {c}")
         return f"fptrunc {wide} {total} to {self.type(kind)}"
-
-    def byte_dots(self, instr: Instr) -> str:
-        """Add products of four bytes each to 32-bit sums, by VNNI, sdot or smlad."""
-        a, b, c = instr.args
-        bytes_, sums = self.type(a.type), self.type(c.type)
-        full = f"llvm.x86.avx512.vpdpbusd.{32 * lanes(c.type)}"
-        if self.module.target.dots == "smlad":
-            return self._two_pairs(a, b, c)
-        if self.module.target.dots == "sdot":
-            full = f"llvm.aarch64.neon.sdot.{suffix(c.type)}.{suffix(a.type)}"
-        self.declare(sums, full, sums, bytes_, bytes_)
-        return f"call {sums} @{full}({self.typed(c)}, {self.typed(a)}, {self.typed(b)})"
-
-    def _two_pairs(self, a: Value, b: Value, c: Value) -> str:
-        """Add products of four bytes by ARM's smlad: first bytes 0 and 2, then 1 and 3."""
-        self.declare("i32", "llvm.arm.smlad", "i32", "i32", "i32")
-        self.declare("i32", "llvm.arm.sxtb16", "i32")
-        self.declare("i32", "llvm.fshr.i32", "i32", "i32", "i32")
-        words = [self.fresh(), self.fresh()]
-        for word, x in zip(words, (a, b), strict=True):
-            self.line(f"{word} = bitcast {self.typed(x)} to i32")
-        first = self.fresh()
-        self.line(f"{first} = {self._smlad(words, self.name(c))}")
-        turned = [self.fresh(), self.fresh()]
-        for to, word in zip(turned, words, strict=True):
-            self.line(f"{to} = call i32 @llvm.fshr.i32(i32 {word}, i32 {word}, i32 8)")
-        return self._smlad(turned, first)
-
-    def _smlad(self, words: Sequence[str], total: str) -> str:
-        """Return a call that adds the products of bytes 0 and 2 of two words."""
-        wide = [self.fresh(), self.fresh()]
-        for to, word in zip(wide, words, strict=True):
-            self.line(f"{to} = call i32 @llvm.arm.sxtb16(i32 {word})")
-        return f"call i32 @llvm.arm.smlad(i32 {wide[0]}, i32 {wide[1]}, i32 {total})"
-
-    def pair_dots(self, instr: Instr) -> str:
-        """Add products of two 16-bit numbers each to 32-bit sums, by what the target has for it."""
-        a, b, c = instr.args
-        target, sums, halves = self.module.target, type_name(c.type), type_name(a.type)
-        made, name = self.fresh(), PAIRS.get((target.triple[:4], lanes(c.type)))
-        if name is not None and target.dots in ("pairs", "vnni"):
-            self.declare(sums, name, halves, halves)
-            self.line(f"{made} = call {sums} @{name}({self.typed(a)}, {self.typed(b)})")
-        else:
-            self._pairs(made, a, b, sums)
-        return f"add {sums} {made}, {self.name(c)}"
-
-    def _pairs(self, made: str, a: Value, b: Value, sums: str) -> None:
-        """Write the sums of neighbours' products in plain instructions."""
-        n = lanes(a.type)
-        wide, parts = f"<{n} x i32>", [self.fresh() for _ in range(5)]
-        for part, x in zip(parts, (a, b), strict=False):
-            self.line(f"{part} = sext {self.typed(x)} to {wide}")
-        self.line(f"{parts[2]} = mul {wide} {parts[0]}, {parts[1]}")
-        for part, first in zip(parts[3:], (0, 1), strict=True):
-            if n == 2:
-                self.line(f"{part} = extractelement {wide} {parts[2]}, i64 {first}")
-                continue
-            picks = ", ".join(f"i32 {i}" for i in range(first, n, 2))
-            self.line(f"{part} = shufflevector {wide} {parts[2]}, {wide} poison, "
-                      f"<{n // 2} x i32> <{picks}>")  # fmt: skip
-        self.line(f"{made} = add {sums} {parts[3]}, {parts[4]}")
 
     def bits(self, instr: Instr) -> str:
         """Count leading or trailing zeros."""
@@ -694,7 +581,7 @@ VALUES: Final[dict[str, Callable[[Printer, Instr], str]]] = {
     "fptosi": Printer.saturating, "fptoui": Printer.saturating, "splat": Printer.splat,
     "extract": Printer.extract, "insert": Printer.insert, "shuffle": Printer.shuffle,
     "iota": Printer.iota, "gep": Printer.gep, "load": Printer.load,
-    "byte_dots": Printer.byte_dots, "pair_dots": Printer.pair_dots,
+    "byte_dots": byte_dots, "pair_dots": pair_dots,
     **dict.fromkeys(COMPARISONS, Printer.compare),
 }  # fmt: skip
 STATEMENTS: Final[dict[str, Callable[[Printer, Instr], None]]] = {

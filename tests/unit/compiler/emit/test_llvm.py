@@ -7,7 +7,8 @@ import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
-from tenor.compiler.emit.llvm import emit, literal, suffix, type_name
+from tenor.compiler.emit.llvm import emit
+from tenor.compiler.emit.types import literal, suffix, type_name
 from tenor.ir.loops import Function, Value, lanes, vector
 from tenor.ir.program import ABI, Lowered
 from tests.jit import host, run_kernel
