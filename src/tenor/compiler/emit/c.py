@@ -358,6 +358,23 @@ class _Printer:
         return f"({self.type(instr.args[0].type)}){name}({a}, {width})"
 
     # -- conversions --------------------------------------------------------------------------
+    def _regrouped(self, given: list[str], come: str, go: str) -> list[str]:
+        """Return integers taken apart into narrower ones, or put together, the first lowest."""
+        narrow, wide = sorted((come, go), key=lambda t: int(element(t)[1:]))
+        size, ratio = int(element(narrow)[1:]), lanes(narrow) // lanes(wide)
+        small, large = f"uint{size}_t", f"uint{size * ratio}_t"
+        kind = self.type(go)
+        if wide == come:
+            return [
+                f"({kind})(({large}){given[i // ratio]} >> {size * (i % ratio)})"
+                for i in range(lanes(go))
+            ]
+        parts = [
+            f"({large})(({large})({small}){x} << {size * (i % ratio)})" for i, x in enumerate(given)
+        ]
+        rows = (parts[i : i + ratio] for i in range(0, len(parts), ratio))
+        return [f"({kind})({' | '.join(row)})" for row in rows]
+
     def resized(self, instr: Instr, a: str) -> str:
         """Widen or narrow an integer."""
         come, go = instr.args[0].type, instr.results[0].type
@@ -402,7 +419,9 @@ class _Printer:
         come, go = instr.args[0].type, instr.results[0].type
         given = self.each(instr.args[0])
         if lanes(come) != lanes(go):
-            assert (element(come), lanes(go)) == ("i1", 1), "lanes of another width"
+            if element(come) != "i1":
+                return self._regrouped(given, come, go)
+            assert lanes(go) == 1, "flags become one number"
             kind = self.type(go)
             return [" | ".join(f"({kind})(({kind}){x} << {i})" for i, x in enumerate(given))]
         floats = [element(t) in ("f32", "f64") for t in (come, go)]
