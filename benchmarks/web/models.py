@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 import tenor as tn
 from tenor import nn
+from tenor.export.onnx import export_onnx
 from tenor.export.web import export_web
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["MODELS", "make"]
+__all__ = ["MODELS", "make", "make_trained"]
+
+ROWS, RATE = 32, 0.1
 
 
 def digits() -> nn.Sequential:
@@ -77,10 +78,28 @@ def make(name: str, folder: Path) -> dict[str, Any]:
     model.eval()
     export_web(model, folder / f"{name}.ours", example_inputs=rows)
     steps = _steps(model)
-    (folder / f"{name}.onnx").write_bytes(_onnx(steps, shape))
+    export_onnx(model, folder / f"{name}.onnx", example_inputs=rows)
     _layers(steps, shape, folder / name)
     answer = model(tn.tensor(rows[:1])).detach().numpy()
     return {"shape": list(shape), "x": rows[0].ravel().tolist(), "y": answer.ravel().tolist()}
+
+
+def make_trained(folder: Path) -> dict[str, Any]:
+    """Write a network that is trained there; return what TF.js makes the same one of."""
+    tn.manual_seed(0)
+    model = nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
+    rng = np.random.default_rng(0)
+    x, y = rng.random((ROWS, 784), np.float32), rng.integers(0, 10, ROWS)
+    export_web(
+        model, folder / "trained.ours", example_inputs=x, train=True, optimizer="sgd", lr=RATE,
+        train_batch=ROWS,
+    )  # fmt: skip
+    weights = [p.detach().numpy() for p in model.parameters()]
+    turned = [w.T if w.ndim == 2 else w for w in weights]
+    return {
+        "x": x.ravel().tolist(), "y": y.tolist(), "lr": RATE,
+        "weights": [w.ravel().tolist() for w in turned], "shapes": [list(w.shape) for w in turned],
+    }  # fmt: skip
 
 
 # -- a common list of steps -----------------------------------------------------------------------
@@ -108,42 +127,6 @@ def _fold(conv: dict[str, Any], norm: Any) -> None:
     scale = norm.weight.detach().numpy() / np.sqrt(norm.running_var.numpy() + norm.eps)
     conv["w"] = conv["w"] * scale[:, None, None, None]
     conv["b"] = (conv["b"] - norm.running_mean.numpy()) * scale + norm.bias.detach().numpy()
-
-
-def _onnx(steps: list[dict[str, Any]], shape: tuple[int, ...]) -> bytes:
-    nodes, weights, now = [], [], "x"
-
-    def held(array: Any, name: str) -> str:
-        weights.append(numpy_helper.from_array(np.ascontiguousarray(array, np.float32), name))
-        return name
-
-    def add(op: str, *more: str, **attrs: Any) -> str:
-        nodes.append(helper.make_node(op, [now, *more], [f"v{len(nodes)}"], **attrs))
-        return f"v{len(nodes) - 1}"
-
-    for i, s in enumerate(steps):
-        if s["kind"] == "Conv2d":
-            now = add("Conv", held(s["w"], f"w{i}"), held(s["b"], f"b{i}"),
-                      strides=[s["stride"]] * 2, pads=[s["pad"]] * 4,
-                      group=s["groups"])  # fmt: skip
-        elif s["kind"] == "Linear":
-            now = add("Gemm", held(s["w"], f"w{i}"), held(s["b"], f"b{i}"), transB=1)
-        elif s["kind"] == "MaxPool2d":
-            now = add("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
-        elif s["kind"] == "AdaptiveAvgPool2d":
-            now = add("GlobalAveragePool")
-        else:
-            now = add("Flatten")
-        if s.get("relu"):
-            now = add("Relu")
-    value = helper.make_tensor_value_info
-    made = helper.make_graph(
-        nodes, "model", [value("x", TensorProto.FLOAT, [1, *shape])],
-        [value(now, TensorProto.FLOAT, [1, len(steps[-1]["b"])])], weights,
-    )  # fmt: skip
-    found = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(found)
-    return found.SerializeToString()
 
 
 def _layers(steps: list[dict[str, Any]], shape: tuple[int, ...], path: Path) -> None:

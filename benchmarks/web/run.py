@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from models import MODELS, make
+from models import MODELS, make, make_trained
 
 HERE = Path(__file__).parent
 FLAGS = (
@@ -101,7 +101,7 @@ await fetch("/done", {{ method: "POST", body: JSON.stringify(made) }});
 def prepare(modules: Path, folder: Path) -> dict[str, Any]:
     """Write all that pages fetch; return each model's row and answer."""
     (folder / "npm").symlink_to(modules.resolve())
-    for name in ("peers.js", "page.js"):
+    for name in ("peers.js", "page.js", "training.js"):
         shutil.copy(HERE / name, folder)
     (folder / "entry.js").write_text(ENTRY)
     (folder / "bundle.js").write_text(BUNDLE.replace("@tensorflow/tfjs-layers-entry", "./entry.js"))
@@ -152,6 +152,21 @@ def latency(folder: Path, name: str, spec: Any, rounds: int) -> dict[str, Any]:
     }
 
 
+def training(folder: Path, rounds: int) -> dict[str, Any]:
+    """Compare a whole training step with TF.js'."""
+    spec = make_trained(folder)
+    body = f'return (await import("/training.js")).train({json.dumps(spec)}, {rounds}, 40);'
+    found = ask(folder, body)
+    ours, theirs = found["times"]["ours"], found["times"]["tfjs"]
+    first, second = found["losses"]["ours"], found["losses"]["tfjs"]
+    return {
+        "best_ms": {p: round(min(t), 3) for p, t in found["times"].items()},
+        "ratio": round(statistics.median(b / a for a, b in zip(ours, theirs, strict=True)), 2),
+        "losses_apart": max(abs(a - b) for a, b in zip(first, second, strict=True)),
+        "losses": [first[0], first[-1]],
+    }
+
+
 def first_answers(folder: Path, spec: Any, repeats: int) -> dict[str, float]:
     """Return the median time to the first answer, and of a page that does nothing."""
     times: dict[str, list[float]] = {"nothing": [], "ours": [], "ort": [], "tfjs": []}
@@ -182,6 +197,8 @@ def main() -> None:
         for name in given.only:
             found[name] = latency(folder, name, specs[name], given.rounds)
             print(name, json.dumps(found[name]), flush=True)
+        found["training"] = training(folder, given.rounds)
+        print("training step:", json.dumps(found["training"]), flush=True)
         if given.repeats:
             found["first_ms"] = first_answers(folder, specs["digits"], given.repeats)
             print("first answer, ms:", found["first_ms"], flush=True)
