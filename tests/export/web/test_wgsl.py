@@ -166,7 +166,7 @@ def test_what_shaders_cannot_hold_is_named():
 def few(name):
     """Yield graphs of a primitive over dtypes and ways to read operands."""
     case = CASES[name]
-    for dtype in (d for d in TRIED if d in case.dtypes):
+    for dtype in [d for d in TRIED if d in case.dtypes] or case.dtypes:
         samples = [s for s in case.samples(dtype) if not s.scalars]
         samples = [s for s in samples if max([math.prod(x.shape) for x in s.leaves] or [0]) <= 3000]
         step = max(1, len(samples) // (4 if dtype is dt.float32 else 1))
@@ -201,6 +201,36 @@ def test_a_primitive_gives_what_the_reference_gives(name, device):
             check(graph, arrays, label, loose, 1e-6 if sums else 0)
             tried += 1
     assert tried
+
+
+@pytest.mark.parametrize("name", ["matmul_int8", "conv_int8"])
+def test_sums_of_products_of_bytes_are_exact(name, device):
+    case = CASES[name]
+    tried = [s for s in case.samples(case.dtypes[0]) if all(math.prod(x.shape) for x in s.leaves)]
+    for sample in tried:
+        graph, leaves = graph_of(sample, "plain")
+        check(graph, drawn(leaves, seed_of(name, sample.label)), f"{name} {sample.label}")
+
+
+def test_a_number_is_held_in_a_byte_as_the_reference_says(device):
+    b = GraphBuilder()
+    ties = np.arange(-300, 300, dtype=np.float32) + 0.5
+    odd = [math.nan, -math.nan, math.inf, -math.inf, -0.0, 3e38, -3e38, 0.49999997, -0.5]
+    values = np.concatenate([ties, ties.astype(int) / 3, np.array(odd)]).astype(np.float32)
+    x = b.leaf(values.shape, dt.float32)
+    how = [(0, -128, 127), (3, -128, 127), (-128, -128, 127), (127, 0, 127), (-7, -100, 5)]
+    check(b.graph(*(b.emit(OPS["quantize"], (x,), attrs) for attrs in how)), [values])
+
+
+def test_eight_bits_follow_a_product_of_bytes_in_one_launch(device):
+    b = GraphBuilder()
+    x, w = b.leaf((2, 3, 9, 7), dt.int8), b.leaf((5, 3, 3, 3), dt.int8)
+    y = b.emit(OPS["conv_int8"], (x, w), ((1, 1), ((1, 1), (1, 1)), (1, 1), 1, 9))
+    real = b.mul(b.cast(y, dt.float32), b.full(y.shape, 3e-4, dt.float32))
+    graph = b.graph(b.emit(OPS["quantize"], (real,), (-3, -100, 127)))
+    assert len(shaders(graph).dispatches) == 1
+    rng = np.random.default_rng(0)
+    check(graph, [rng.integers(-128, 128, n.shape).astype(np.int8) for n in (x, w)])
 
 
 RANGES = {
