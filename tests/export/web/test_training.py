@@ -11,7 +11,8 @@ from tenor.errors import ArgumentError
 from tenor.export.numbers import Number
 from tenor.export.web import export_web
 from tests.export import zoo
-from tests.export.web.engines import InWasmtime, in_chromium, in_node, jsonable
+from tests.export.web.chromium import in_chromium
+from tests.export.web.engines import InWasmtime, constant, in_node, jsonable
 
 STEPS = 20
 
@@ -64,9 +65,9 @@ def check_state(path, model):
 @pytest.mark.parametrize("kind", ["relaxed", "simd"])
 def test_wasmtime(folder, kind):
     engine, (losses, model) = InWasmtime(folder, kind), in_python(3e-3)
-    train = engine.meta["train"]
+    train = constant(folder / "training.js", "STEP")
     engine.bind(train, train["numbers"])
-    text = (folder / "model.js").read_text()
+    text = (folder / "training.js").read_text()
     found = text.partition("const NUMBERS = (lr, t) => [")[2].partition("];")[0]
     for i, (x, y) in enumerate(batches()):
         values = [
