@@ -145,17 +145,28 @@ def test_an_index_out_of_range(folder, tmp_path):
 
 
 BROKEN = """
-GPUAdapter.prototype.requestDevice = () => Promise.reject(new Error("none to be had"));
+HOW
 const there = Boolean(await navigator.gpu?.requestAdapter());
 const m = await load({ gpu: true });
 return { there, kind: m.kind, made: await m.predict(Object.values(given)[0]) };
 """
 
 
-def test_a_device_that_cannot_be_had_is_a_reason_to_fall_back(folder, tmp_path):
+@pytest.mark.parametrize(
+    "how",
+    [
+        "GPUAdapter.prototype.requestDevice = () => Promise.reject(new Error('none to be had'));",
+        """const create = GPUDevice.prototype.createBuffer;
+GPUDevice.prototype.createBuffer = function (d) {
+  return create.call(this, { ...d, size: 2 ** 44 }); };""",
+    ],
+    ids=["no device", "no memory"],
+)
+def test_what_a_device_refuses_is_a_reason_to_fall_back(how, folder, tmp_path):
     given, answers = asked("digits", folder)
     given = {k: jsonable(v) for k, v in given.items()}
-    came = in_chromium(folder, BROKEN, given, tmp_path, script="/digits/model.js", gpu=WEBGPU)
+    body = BROKEN.replace("HOW", how)
+    came = in_chromium(folder, body, given, tmp_path, script="/digits/model.js", gpu=WEBGPU)
     if not came["there"]:
         pytest.skip("this Chromium has no WebGPU adapter")
     assert came["kind"] == "relaxed"
