@@ -18,7 +18,8 @@ from tenor.demo.life import ACCURACY, Check, _same
 from tenor.demo.process import free_port, serving, verify_afresh
 from tenor.demo.requests import PROTOCOLS
 from tenor.errors import ArgumentError
-from tests.export.web.engines import in_chromium, jsonable
+from tests.export.web.chromium import in_chromium
+from tests.export.web.engines import jsonable
 
 
 def run(*arguments, cwd, timeout=240, status=0):

@@ -151,6 +151,7 @@ def verify(model: Path) -> int:
 @click.option(
     "--weights", help="web: f32, f16 or int8; edge: bin or array; tflite: float32 or int8."
 )
+@click.option("--gpu", is_flag=True, default=None, help="web: for WebGPU too.")
 @click.option("--train", is_flag=True, default=None, help="web: with the training step.")
 @click.option("--loss", help="With --train: a loss by name, e.g. cross_entropy.")
 @click.option("--optimizer", help="With --train: sgd, adam, adamw or rmsprop.")

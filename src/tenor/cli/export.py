@@ -41,6 +41,7 @@ class Wishes:
         signature, batch: What of the model, for how many rows at a time.
         target, form: The machine, and "object", "c" or "shared".
         weights: How weights are held, in the words of each form.
+        gpu: Whether it runs on WebGPU too.
         train, loss, optimizer, lr: Whether the training step goes with it, and how it trains.
         int8: How ranges are found for eight bits.
         rows: A file of rows to find them with; by default the model's own examples.
@@ -53,6 +54,7 @@ class Wishes:
     target: str | None = None
     form: str | None = None
     weights: str | None = None
+    gpu: bool | None = None
     train: bool | None = None
     loss: str | None = None
     optimizer: str | None = None
@@ -102,7 +104,7 @@ ASIDE: Final = ("to", "int8", "rows", "report")
 EIGHT: Final = ("int8", "rows", "report")
 TRAINING: Final = ("train", "loss", "optimizer", "lr")
 WRITERS: Final = {
-    "web": Writer(web.export_web, "_web", (*ALL, "weights", *TRAINING, *EIGHT)),
+    "web": Writer(web.export_web, "_web", (*ALL, "weights", "gpu", *TRAINING, *EIGHT)),
     "edge": Writer(edge.export_edge, "_edge", (*ALL, "target", "form", "weights", *EIGHT)),
     "onnx": Writer(onnx.export_onnx, ".onnx", (*ALL, *EIGHT)),
     "tflite": Writer(tflite.export_tflite, ".tflite", (*ALL, "weights", *EIGHT)),

@@ -10,7 +10,8 @@ import tenor as tn
 from tenor import nn
 from tenor.export.web import export_web
 from tests.export import zoo
-from tests.export.web.engines import in_chromium, jsonable, screenshot
+from tests.export.web.chromium import in_chromium, screenshot
+from tests.export.web.engines import jsonable
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,9 @@
 """A training step in the browser does what the same step does in Python."""
 
+import json
+import shutil
 import struct
+import subprocess
 
 import numpy as np
 import pytest
@@ -11,7 +14,8 @@ from tenor.errors import ArgumentError
 from tenor.export.numbers import Number
 from tenor.export.web import export_web
 from tests.export import zoo
-from tests.export.web.engines import InWasmtime, in_chromium, in_node, jsonable
+from tests.export.web.chromium import in_chromium
+from tests.export.web.engines import InWasmtime, constant, in_node, jsonable
 
 STEPS = 20
 
@@ -64,9 +68,9 @@ def check_state(path, model):
 @pytest.mark.parametrize("kind", ["relaxed", "simd"])
 def test_wasmtime(folder, kind):
     engine, (losses, model) = InWasmtime(folder, kind), in_python(3e-3)
-    train = engine.meta["train"]
+    train = constant(folder / "training.js", "STEP")
     engine.bind(train, train["numbers"])
-    text = (folder / "model.js").read_text()
+    text = (folder / "training.js").read_text()
     found = text.partition("const NUMBERS = (lr, t) => [")[2].partition("];")[0]
     for i, (x, y) in enumerate(batches()):
         values = [
@@ -103,6 +107,32 @@ def test_script(folder, engine, tmp_path):
     answer = model(tn.tensor(batches()[0][0][:1])).detach().numpy()
     np.testing.assert_allclose(came["answer"], answer.ravel(), atol=1e-5)
     assert came["batch"] == 8
+
+
+def test_the_step_is_a_script_of_its_own(folder):
+    assert (folder / "model.js").stat().st_size < 8192
+    assert "training.js" in json.loads((folder / "package.json").read_text())["files"]
+    assert "trainStep" not in (folder / "model.js").read_text()
+
+
+@pytest.mark.parametrize("way", ["npm", "bundled"])
+def test_the_step_comes_along(folder, way, tmp_path):
+    shutil.copytree(folder, tmp_path / "node_modules" / "taught")
+    module, esbuild = "taught", shutil.which("esbuild")
+    if way == "bundled":
+        if esbuild is None:
+            pytest.skip("esbuild is not here (npm install -g esbuild)")
+        (tmp_path / "app.mjs").write_text('export { load } from "taught";\n')
+        how = ["--bundle", "--format=esm", "--minify", "--platform=neutral"]
+        command = [esbuild, "app.mjs", *how, "--outfile=out/app.mjs"]
+        subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+        for name in ("model.relaxed.wasm", "model.simd.wasm", "weights.bin"):
+            shutil.copy(folder / name, tmp_path / "out")
+        module = (tmp_path / "out" / "app.mjs").as_uri()
+    x, y = batches()[0]
+    body = "return (await load()).trainStep(...given);"
+    loss = in_node(None, body, [jsonable(x), jsonable(y)], cwd=tmp_path, module=module)
+    np.testing.assert_allclose(loss, in_python(3e-3)[0][0], atol=1e-5)
 
 
 def test_targets_that_are_not_classes(tmp_path):

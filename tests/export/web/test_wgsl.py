@@ -23,7 +23,7 @@ from tenor.ir.build import GraphBuilder
 from tenor.ir.op import OPS
 from tenor.ir.shader import BINDINGS
 from tests.export import zoo
-from tests.export.web.chromium import CHROMIUM, WEBGPU, answer
+from tests.export.web.chromium import WEBGPU, in_chromium
 from tests.ops.differential import drawn, graph_of, seed_of, wide
 from tests.ops.test_primitives import CASES
 
@@ -166,7 +166,7 @@ def test_what_shaders_cannot_hold_is_named():
 def few(name):
     """Yield graphs of a primitive over dtypes and ways to read operands."""
     case = CASES[name]
-    for dtype in (d for d in TRIED if d in case.dtypes):
+    for dtype in [d for d in TRIED if d in case.dtypes] or case.dtypes:
         samples = [s for s in case.samples(dtype) if not s.scalars]
         samples = [s for s in samples if max([math.prod(x.shape) for x in s.leaves] or [0]) <= 3000]
         step = max(1, len(samples) // (4 if dtype is dt.float32 else 1))
@@ -201,6 +201,36 @@ def test_a_primitive_gives_what_the_reference_gives(name, device):
             check(graph, arrays, label, loose, 1e-6 if sums else 0)
             tried += 1
     assert tried
+
+
+@pytest.mark.parametrize("name", ["matmul_int8", "conv_int8"])
+def test_sums_of_products_of_bytes_are_exact(name, device):
+    case = CASES[name]
+    tried = [s for s in case.samples(case.dtypes[0]) if all(math.prod(x.shape) for x in s.leaves)]
+    for sample in tried:
+        graph, leaves = graph_of(sample, "plain")
+        check(graph, drawn(leaves, seed_of(name, sample.label)), f"{name} {sample.label}")
+
+
+def test_a_number_is_held_in_a_byte_as_the_reference_says(device):
+    b = GraphBuilder()
+    ties = np.arange(-300, 300, dtype=np.float32) + 0.5
+    odd = [math.nan, -math.nan, math.inf, -math.inf, -0.0, 3e38, -3e38, 0.49999997, -0.5]
+    values = np.concatenate([ties, ties.astype(int) / 3, np.array(odd)]).astype(np.float32)
+    x = b.leaf(values.shape, dt.float32)
+    how = [(0, -128, 127), (3, -128, 127), (-128, -128, 127), (127, 0, 127), (-7, -100, 5)]
+    check(b.graph(*(b.emit(OPS["quantize"], (x,), attrs) for attrs in how)), [values])
+
+
+def test_eight_bits_follow_a_product_of_bytes_in_one_launch(device):
+    b = GraphBuilder()
+    x, w = b.leaf((2, 3, 9, 7), dt.int8), b.leaf((5, 3, 3, 3), dt.int8)
+    y = b.emit(OPS["conv_int8"], (x, w), ((1, 1), ((1, 1), (1, 1)), (1, 1), 1, 9))
+    real = b.mul(b.cast(y, dt.float32), b.full(y.shape, 3e-4, dt.float32))
+    graph = b.graph(b.emit(OPS["quantize"], (real,), (-3, -100, 127)))
+    assert len(shaders(graph).dispatches) == 1
+    rng = np.random.default_rng(0)
+    check(graph, [rng.integers(-128, 128, n.shape).astype(np.int8) for n in (x, w)])
 
 
 RANGES = {
@@ -396,27 +426,21 @@ def test_a_model_it_cannot_run_is_refused_when_it_is_loaded(device, tmp_path):
 
 
 # -- in a page ------------------------------------------------------------------------------------
-PAGE = """<!doctype html><script type="module">
-const post = (x) => fetch("/answer", { method: "POST", body: JSON.stringify(x) });
-const plain = (out) => Object.fromEntries(Object.entries(out).map(([k, v]) => [k, [...v]]));
-try {
-  const { createGPU } = await import("./webgpu.js");
-  const got = {};
-  for (const name of NAMES) {
-    const program = await (await fetch(`${name}.json`)).json();
-    const weights = await (await fetch(`${name}.bin`)).arrayBuffer();
-    const inputs = await (await fetch(`${name}.inputs`)).json();
-    const model = await createGPU(program, weights);
-    if (!model) { got.none = true; break; }
-    const [first, second] = await Promise.all([model.run(inputs), model.run(inputs)]);
-    got[name] = [plain(first), plain(second)];
-    const wrong = Object.fromEntries(Object.keys(inputs).map((k) => [k, [1, 2, 3]]));
-    got[name].push(await model.run(wrong).catch(String));
-    model.destroy();
-  }
-  await post(got);
-} catch (error) { await post({ error: String(error) }); }
-</script>"""
+PAGE = """
+const { createGPU } = await import("/webgpu.js");
+const got = {};
+for (const name of given) {
+  const read = (end) => fetch(`/${name}.${end}`);
+  const program = await (await read("json")).json(), inputs = await (await read("inputs")).json();
+  const model = await createGPU(program, await (await read("bin")).arrayBuffer());
+  if (!model) return { none: true };
+  const [first, second] = await Promise.all([model.run(inputs), model.run(inputs)]);
+  const wrong = Object.fromEntries(Object.keys(inputs).map((k) => [k, [1, 2, 3]]));
+  got[name] = [first, second, await model.run(wrong).catch(String)];
+  model.destroy();
+}
+return got;
+"""
 
 
 class Functions(nn.Module):
@@ -457,13 +481,11 @@ def page_source(name, path):
     return folded(source_of(opened(path / f"{name}.tnr"), batch=2))
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to open a page with")
 def test_models_run_in_a_page(tmp_path):
     names = ("digits", "tabular", *together())
-    files = {
-        "index.html": PAGE.replace("NAMES", json.dumps(names)),
-        "webgpu.js": PagePart.runtime(),
-    }
+    files = tmp_path / "served"
+    files.mkdir()
+    (files / "webgpu.js").write_text(PagePart.runtime())
     wanted = {}
     for name in names:
         model = page_source(name, tmp_path)
@@ -471,12 +493,13 @@ def test_models_run_in_a_page(tmp_path):
         barriers = sum("workgroupBarrier" in s["text"] for s in part.program["shaders"])
         assert barriers == (3 if name == "workgroups" else 0)
         given = {n: model.rows[n][:2] for n in model.inputs}
-        files[f"{name}.json"], files[f"{name}.bin"] = json.dumps(part.program), part.weights
-        files[f"{name}.inputs"] = json.dumps({n: a.ravel().tolist() for n, a in given.items()})
+        (files / f"{name}.json").write_text(json.dumps(part.program))
+        (files / f"{name}.bin").write_bytes(part.weights)
+        inputs = {n: a.ravel().tolist() for n, a in given.items()}
+        (files / f"{name}.inputs").write_text(json.dumps(inputs))
         made = reference.run(model.graph, [*given.values(), *model.weights.values()], [])
         wanted[name] = dict(zip(model.outputs, made, strict=True))
-    got = answer(files, WEBGPU)
-    assert "error" not in got, got["error"]
+    got = in_chromium(files, PAGE, names, tmp_path, script="", gpu=WEBGPU)
     if got.get("none"):
         pytest.skip("this Chromium has no WebGPU adapter")
     for name, outputs in wanted.items():

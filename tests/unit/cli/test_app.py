@@ -399,3 +399,16 @@ def test_help_imports_no_heavy_module():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# -- export ---------------------------------------------------------------------------------------
+def test_export_for_browsers_with_webgpu(tenor, small, tmp_path):
+    path, _, _ = small
+    status, said, _ = tenor("export", path, "--to", "web", "--gpu", "--out", tmp_path / "web")
+    assert status == 0
+    assert {"program.json", "gpu.js"} <= {p.name for p in (tmp_path / "web").iterdir()}
+    assert "program.json" in said
+    status, _, said = tenor("export", path, "--to", "onnx", "--gpu", "--out", tmp_path / "m.onnx")
+    assert status == 1
+    assert "options that --to onnx knows" in said
+    assert not (tmp_path / "m.onnx").exists()

@@ -42,7 +42,7 @@ def join_tails(schedule: Schedule, kinds: AbstractSet[str]) -> Schedule:
     joined: dict[int, int] = {}
     for number, kernel in enumerate(schedule.kernels):
         made = schedule.values[number][-1]
-        if kernel.kind not in kinds or made.dtype.kind != "float" or made in stays:
+        if kernel.kind not in kinds or made in stays:
             continue
         others = [k for k in readers[made] if k != number]
         if len(others) == 1 and others[0] > number and others[0] not in joined:

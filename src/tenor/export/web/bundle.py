@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from dataclasses import dataclass
@@ -10,16 +11,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from tenor.errors import ArgumentError, ExportError
+from tenor.errors import ArgumentError, DTypeError, ExportError
 from tenor.export.fold import folded
 from tenor.export.quantize.integer import integer
 from tenor.export.quantize.moving import moved
 from tenor.export.source import opened, source_of
 from tenor.export.training import training_of
 from tenor.export.web.folder import check_folder, put_in_place
+from tenor.export.web.gpu import part_of
 from tenor.export.web.module import modules_of, trained_modules
 from tenor.export.web.page import page, readme
-from tenor.export.web.script import check, declarations, script
+from tenor.export.web.script import check, declarations, gpu_script, script, training_script
 from tenor.export.web.weights import FORMS, packed
 from tenor.ir import dtype as dt
 
@@ -57,6 +59,7 @@ class Parts:
     source: Source
     modules: Modules
     form: str
+    gpu: bool = False
 
 
 def export_web(
@@ -68,6 +71,7 @@ def export_web(
     batch: int = 1,
     weights: str = "f32",
     quantization: Quantization | None = None,
+    gpu: bool = False,
     train: bool = False,
     targets: Any = None,
     loss: str | Callable[..., Any] = "cross_entropy",
@@ -91,6 +95,7 @@ def export_web(
             They are made float32 again when the model is loaded.
         quantization: How values are held in eight bits: convolutions and products then compute
             with bytes.
+        gpu: Whether it runs on WebGPU too: `load({ gpu: true })`, which falls back to WebAssembly.
         train: Whether it can be trained there too: `trainStep` and `state`. A module is trained in
             training mode, a saved model as it stands.
         targets: Example targets; by default classes, as cross entropy takes them.
@@ -101,11 +106,11 @@ def export_web(
 
     Raises:
         ArgumentError: An argument, or a model that cannot be exported; says why.
-        ExportError: The model computes what WebAssembly has no instruction for.
+        ExportError: The model computes what WebAssembly or, with `gpu`, shaders cannot.
         SaveError: The folder could not be written; what stood there before still stands.
     """
     path = Path(folder)
-    _check(path, batch, weights, train, train_batch, signature, quantization)
+    _check(path, batch, weights, train, train_batch, signature, quantization, gpu)
     saved = opened(model, example_inputs)
     source = source_of(saved, signature, batch=1 if train else batch)
     check({**source.inputs, **source.outputs})
@@ -125,7 +130,7 @@ def export_web(
             source = integer(moved(quantization, source))
         _refuse_halves(source)
         modules = modules_of(source)
-    parts = Parts(saved, source, modules, weights)
+    parts = Parts(saved, source, modules, weights, gpu)
     files: dict[str, bytes] = {}
     for part in PARTS:
         files |= part(parts)
@@ -147,7 +152,7 @@ def _refuse_halves(source: Source) -> None:
 
 def _check(
     folder: Path, batch: int, weights: str, train: bool, train_batch: int, signature: str | None,
-    quantization: Quantization | None,
+    quantization: Quantization | None, gpu: bool,
 ) -> None:  # fmt: skip
     """Refuse arguments before anything is compiled."""
     if weights not in FORMS:
@@ -161,6 +166,12 @@ def _check(
         raise ArgumentError(
             "export_web: what is trained computes in float32.",
             came="a quantization",
+            fix="leave one of the two out",
+        )
+    if train and gpu:
+        raise ArgumentError(
+            "export_web: what is trained runs on WebAssembly, where its weights are written.",
+            came="gpu=True",
             fix="leave one of the two out",
         )
     if train and batch != 1:
@@ -196,13 +207,41 @@ def _classes(source: Source, loss: Any, rows: int) -> Any:
 
 
 # -- the files ------------------------------------------------------------------------------------
+TRAINING: Final = "training.js"
+GPU: Final = ("program.json", "gpu.js", "webgpu.js")
+
+
 def _runtime(parts: Parts) -> dict[str, bytes]:
     return {
-        "model.js": script(parts.model.name, parts.modules).encode(),
-        "model.d.ts": declarations(parts.modules).encode(),
+        "model.js": script(parts.model.name, parts.modules, gpu=parts.gpu).encode(),
+        "model.d.ts": declarations(parts.modules, gpu=parts.gpu).encode(),
         "model.relaxed.wasm": parts.modules.relaxed,
         "model.simd.wasm": parts.modules.simd,
     }
+
+
+def _training(parts: Parts) -> dict[str, bytes]:
+    step = parts.modules.step
+    return {TRAINING: training_script(parts.model.name, step).encode()} if step else {}
+
+
+def _gpu(parts: Parts) -> dict[str, bytes]:
+    """Return the WebGPU program, which reads weights.bin, and what runs it."""
+    if not parts.gpu:
+        return {}
+    try:
+        part = part_of(parts.source, {name: at for name, _, at in parts.modules.weights})
+    except (ArgumentError, DTypeError) as problem:
+        raise ExportError(
+            "export_web: with gpu=True, a model that shaders can compute.",
+            came=[problem.wanted, *problem.came],
+            fix="leave gpu=True out: WebAssembly runs it",
+            where=problem.where,
+        ) from problem
+    own = base64.b64encode(part.weights).decode()
+    program = {**part.program, "begins": part.begins, "own": own}
+    made = json.dumps(program, separators=(",", ":")), gpu_script(parts.model.name), part.runtime()
+    return {name: text.encode() for name, text in zip(GPU, made, strict=True)}
 
 
 def _weights(parts: Parts) -> dict[str, bytes]:
@@ -212,6 +251,7 @@ def _weights(parts: Parts) -> dict[str, bytes]:
 def _package(parts: Parts) -> dict[str, bytes]:
     """Return package.json: a bundler or Node imports the folder by its name."""
     name = re.sub(r"[^a-z0-9._-]", "-", parts.model.name.lower()).strip("._-") or "model"
+    more = [TRAINING] if parts.modules.step else GPU if parts.gpu else ()
     made = {
         "name": name,
         "version": _version(parts.model.version),
@@ -223,7 +263,7 @@ def _package(parts: Parts) -> dict[str, bytes]:
             ".": {"types": "./model.d.ts", "default": "./model.js"},
             "./*": "./*",
         },
-        "files": ["model.js", "model.d.ts", "*.wasm", "weights.bin", "index.html"],
+        "files": ["model.js", "model.d.ts", "*.wasm", "weights.bin", "index.html", *more],
         "sideEffects": False,
     }
     return {"package.json": (json.dumps(made, indent=2) + "\n").encode()}
@@ -237,12 +277,12 @@ def _version(version: str) -> str:
 
 def _page(parts: Parts) -> dict[str, bytes]:
     return {
-        "index.html": page(parts.model, parts.source, parts.modules).encode(),
-        "README.md": readme(parts.model, parts.modules).encode(),
+        "index.html": page(parts.model, parts.source, parts.modules, gpu=parts.gpu).encode(),
+        "README.md": readme(parts.model, parts.modules, gpu=parts.gpu).encode(),
     }
 
 
 PARTS: Final[tuple[Callable[[Parts], dict[str, bytes]], ...]] = (
-    _runtime, _weights, _package, _page,
+    _runtime, _training, _gpu, _weights, _package, _page,
 )  # fmt: skip
 """What makes the files; a further runtime is a further row."""

@@ -15,7 +15,7 @@ from tenor.compiler.shaders import shaders
 from tenor.runtime.webgpu import narrowed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -40,10 +40,13 @@ class PagePart:
     Attributes:
         program: The program, as what JSON can hold.
         weights: The weights, one after another; a weight of bytes takes a byte an element.
+            Where the page has some of them anyway, the others alone.
+        begins: The byte that these begin at, behind those that the page has.
     """
 
     program: dict[str, Any]
     weights: bytes
+    begins: int = 0
 
     @staticmethod
     def runtime() -> str:
@@ -51,11 +54,12 @@ class PagePart:
         return (resources.files(__package__) / RUNTIME).read_text("utf-8")
 
 
-def part_of(source: Source) -> PagePart:
+def part_of(source: Source, laid: Mapping[str, int] | None = None) -> PagePart:
     """Return a model's WebGPU program and weights.
 
     Args:
         source: The model; best one that is folded.
+        laid: The first byte of each weight that the page has anyway, by name.
 
     Raises:
         DTypeError: A value has a dtype that shaders cannot hold, or is an integer of more than 32
@@ -66,26 +70,35 @@ def part_of(source: Source) -> PagePart:
     program.inputs = _named(program.inputs, list(source.inputs))
     program.outputs = _named(program.outputs, list(source.outputs))
     constants = {f"constant.{n}": value for n, value in enumerate(program.values)}
-    slots, weights = _laid_out(
-        [*program.weights, *program.constants], {**source.weights, **constants}
-    )
+    values, laid = {**source.weights, **constants}, laid or {}
+    begins = max((_rounded(at + values[name].nbytes) for name, at in laid.items()), default=0)
+    slots, weights = _laid_out([*program.weights, *program.constants], values, laid, begins)
     program.weights, program.constants = slots, []
-    return PagePart(program.data(), weights)
+    return PagePart(program.data(), weights, begins)
 
 
 def _named(slots: Sequence[Slot], names: Sequence[str]) -> list[Slot]:
     return [replace(slot, name=name) for slot, name in zip(slots, names, strict=True)]
 
 
-def _laid_out(slots: Sequence[Slot], weights: dict[str, Array]) -> tuple[list[Slot], bytes]:
-    """Return where each weight is in a file of them all, and the file."""
-    parts, placed, at = [], [], 0
+def _rounded(nbytes: int) -> int:
+    return -(-nbytes // ALIGN) * ALIGN
+
+
+def _laid_out(
+    slots: Sequence[Slot], weights: dict[str, Array], laid: Mapping[str, int], at: int
+) -> tuple[list[Slot], bytes]:
+    """Return where each weight is, and those that do not lie anywhere as a file."""
+    parts, placed = [], []
     for slot, (name, array) in zip(slots, weights.items(), strict=True):
         other = slot.dtype in ELSEWHERE
+        if name in laid and not other:
+            placed.append(replace(slot, name=name, at=laid[name], held=slot.dtype))
+            continue
         held = narrowed(array, slot) if other else np.ascontiguousarray(array)
         text = slot.cell if other else slot.dtype
         placed.append(replace(slot, name=name, at=at, held=text))
-        room = -(-held.nbytes // ALIGN) * ALIGN
+        room = _rounded(held.nbytes)
         parts.append(held.tobytes().ljust(room, b"\0"))
         at += room
     return placed, b"".join(parts)

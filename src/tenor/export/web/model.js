@@ -1,9 +1,9 @@
 // __TITLE__, made by Tenor. No dependency: browsers, workers, Node, Deno, Bun.
-const META = __META__;
+__IMPORT__const META = __META__;
 const FILES = {
   "model.relaxed.wasm": new URL("./model.relaxed.wasm", import.meta.url),
   "model.simd.wasm": new URL("./model.simd.wasm", import.meta.url),
-  "weights.bin": new URL("./weights.bin", import.meta.url),
+  "weights.bin": new URL("./weights.bin", import.meta.url),__FILES__
 };
 // A function of one relaxed_madd: an engine that takes it runs the faster module.
 const PROBE = Uint8Array.from(atob("__PROBE__"), (c) => c.charCodeAt(0));
@@ -99,7 +99,7 @@ function given(views, specs, values) {
 }
 
 /** Load the model; `base` is the address of the folder where its files lie, if not beside this. */
-export async function load(base) {
+export async function load(base) {__GPU__
   const kind = WebAssembly.validate(PROBE) ? "relaxed" : "simd";
   const [code, file] = await Promise.all([
     bytes(`model.${kind}.wasm`, base), bytes("weights.bin", base),
@@ -133,5 +133,5 @@ export async function load(base) {
     return outputs.length === 1 ? made[outputs[0].name] : made;
   }
   const model = { name: META.name, kind, inputs, outputs, run, predict };
-  return META.train ? { ...model, ...training(exports, memory, heap, bind, spec) } : model;
+  return __MODEL__;
 }

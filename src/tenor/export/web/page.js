@@ -210,11 +210,16 @@ function answer(spec, given) {
 }
 
 // -- the page ---------------------------------------------------------------------------------------
-let model, pending = false, expected = null;
+let model, used, pending = false, again = false, expected = null, asked = 0, shown = 0;
 const failed = (message) => (find("error").textContent = message);
 const widgets = PAGE.inputs.map((spec) => ({ spec, ...WIDGETS[spec.widget](spec, () => { expected = null; soon(); }) }));
 widgets.forEach(({ spec, parts }) => find("inputs").append(make("fieldset", {}, make("legend", { textContent: `${spec.name}: ${spec.dtype} [${spec.shape.join(", ")}]` }), ...parts)));
-const soon = () => { if (!pending) { pending = true; requestAnimationFrame(() => { pending = false; ask(); }); } };
+function soon() {
+  again = true;
+  if (pending) return;
+  pending = true;
+  requestAnimationFrame(async () => { again = false; await ask(); pending = false; if (again) soon(); });
+}
 const read = () => Object.fromEntries(widgets.map((w) => [w.spec.name, w.read()]));
 
 // A clock may tick in tenths of a millisecond: a stretch of calls is measured, the best of several.
@@ -232,21 +237,41 @@ function timed(inputs) {
   return best;
 }
 
+// On WebGPU a call is over when its answer is back.
+async function timedLater(engine, inputs) {
+  let best = Infinity;
+  const end = performance.now() + 200;
+  for (let round = 0; round < 40 && performance.now() < end; round++) {
+    const start = performance.now();
+    await engine.run(inputs);
+    best = Math.min(best, performance.now() - start);
+  }
+  return best;
+}
+const duration = (ms) => (ms < 1 ? `${(1000 * ms).toFixed(0)} µs` : `${ms.toFixed(2)} ms`);
+
 function fact(name, value) { return make("span", {}, `${name} `, make("b", { textContent: value })); }
 
-let called = null;
-function ask(measure = false) {
+const BUILDS = { relaxed: "relaxed SIMD", simd: "SIMD", webgpu: "WebGPU" };
+const called = {}; // how long a call takes, by build
+async function ask(measure = false) {
   if (!model) return;
+  const mine = ++asked, engine = used, wanted = expected;
   try {
-    const inputs = read(), made = model.run(inputs);
+    const inputs = read(), made = await engine.run(inputs);
+    if (mine < shown) return; // a later one was answered before
+    shown = mine;
     failed("");
     find("outputs").replaceChildren(...model.outputs.flatMap((spec) => [
       ...(model.outputs.length > 1 ? [make("p", { className: "name", textContent: spec.name })] : []), answer(spec, made[spec.name])]));
-    if (measure || called === null) called = timed(inputs);
-    const facts = [...(called < Infinity ? [fact("a call", called < 1 ? `${(1000 * called).toFixed(0)} µs` : `${called.toFixed(2)} ms`)] : []), fact("loaded in", `${PAGE.loaded.toFixed(0)} ms`),
-      fact("build", model.kind === "relaxed" ? "relaxed SIMD" : "SIMD")];
-    if (expected) {
-      const gaps = model.outputs.flatMap((s) => Array.from(expected[s.name] ?? [], (v, i) => Math.abs(Number(v) - Number(made[s.name][i]))));
+    if (measure || !(engine.kind in called)) called[engine.kind] = engine === model ? timed(inputs) : await timedLater(engine, inputs);
+    if (mine < shown) return;
+    const took = called[engine.kind];
+    const facts = [...(took < Infinity ? [fact("a call", duration(took))] : []), fact("loaded in", `${PAGE.loaded.toFixed(0)} ms`),
+      fact("build", BUILDS[engine.kind])];
+    for (const kind of Object.keys(called)) find(kind)?.replaceChildren(called[kind] < Infinity ? ` ${duration(called[kind])}` : "");
+    if (wanted) {
+      const gaps = model.outputs.flatMap((s) => Array.from(wanted[s.name] ?? [], (v, i) => Math.abs(Number(v) - Number(made[s.name][i]))));
       facts.push(fact("off Python's answer by", short(Math.max(0, ...gaps))));
     }
     find("facts").replaceChildren(...facts);
@@ -261,7 +286,7 @@ const examples = PAGE.examples.map(({ given, made }) => [given, made].map((part)
 function choose(i) {
   widgets.forEach((w) => w.show(examples[i][0][w.spec.name]));
   expected = PAGE.taught ? null : examples[i][1];
-  ask(true);
+  return ask(true);
 }
 if (examples.length) {
   const pictured = widgets.find((w) => ["drawing", "picture"].includes(w.spec.widget));
@@ -271,6 +296,28 @@ if (examples.length) {
     else { button.className = "text"; button.textContent = String(i + 1); }
     return button;
   })));
+}
+
+// -- where it runs --------------------------------------------------------------------------------------
+async function switched() {
+  const other = await load({ gpu: true });
+  if (other.kind !== "webgpu") {
+    find("facts").before(make("p", { id: "nogpu", className: "note", textContent: "No WebGPU here: it runs on WebAssembly." }));
+    return;
+  }
+  const choice = (name, engine) => {
+    const button = make("input", { type: "radio", name: "engine", checked: engine === used, onchange: () => { used = engine; ask(true); } });
+    return make("label", {}, button, ` ${name}`, make("b", { id: engine.kind }));
+  };
+  const both = make("div", { className: "switch", id: "switch" }, choice("WebAssembly", model), choice("WebGPU", other));
+  both.setAttribute("role", "radiogroup");
+  both.setAttribute("aria-label", "Where it runs");
+  find("facts").before(both);
+  // Both are timed on what is given now; the first call after loading is none to go by.
+  used = other;
+  await ask(true);
+  used = model;
+  await ask(true);
 }
 
 // -- teaching -------------------------------------------------------------------------------------------
@@ -331,11 +378,11 @@ function teaching() {
 
 const began = performance.now();
 try {
-  model = await load();
+  model = used = await load();
   PAGE.loaded = performance.now() - began;
   if (find("teach")) teaching();
-  if (examples.length) choose(0);
-  else ask(true);
+  await (examples.length ? choose(0) : ask(true));
+  if (PAGE.gpu) await switched();
 } catch (problem) {
   find("wait")?.remove();
   failed(problem instanceof WebAssembly.CompileError ? "This browser has no WebAssembly SIMD: one of 2023 or later is needed." : problem.message);

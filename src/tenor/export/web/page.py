@@ -38,7 +38,7 @@ EXAMPLE_BYTES: Final = 200_000
 """How many examples the page holds, and their bytes at most."""
 
 
-def page(model: LoadedModel, source: Source, modules: Modules) -> str:
+def page(model: LoadedModel, source: Source, modules: Modules, *, gpu: bool = False) -> str:
     """Return index.html."""
     here = files("tenor.export.web")
     read = {name: here.joinpath(name).read_text("utf-8") for name in
@@ -50,6 +50,7 @@ def page(model: LoadedModel, source: Source, modules: Modules) -> str:
         "classes": bool(labels) or _learns_classes(modules),
         "vocabulary": vocabulary,
         "examples": _examples(source, modules),
+        "gpu": gpu,
     }
     made = {
         "POLICY": escape(POLICY),
@@ -161,7 +162,7 @@ def _packed(place: Place, array: Array) -> tuple[str, str]:
 
 
 # -- for people -----------------------------------------------------------------------------------
-def readme(model: LoadedModel, modules: Modules) -> str:
+def readme(model: LoadedModel, modules: Modules, *, gpu: bool = False) -> str:
     """Return README.md."""
     asked = ", ".join(f"{p.name}: {_value(p)}" for p in modules.inputs)
     given = "\n".join(f"| in | `{p.name}` | `{_value(p)}` |" for p in modules.inputs)
@@ -179,11 +180,15 @@ def readme(model: LoadedModel, modules: Modules) -> str:
         "| `model.js`, `model.d.ts` | an ES module and its types |\n"
         "| `model.relaxed.wasm`, `model.simd.wasm` | the model; the script takes the better one |\n"
         "| `weights.bin` | the weights |\n"
+        + ("| `training.js` | its training step |\n" if modules.step else "")
+        + (_PROGRAM if gpu else "") +
         "| `package.json` | `npm install ./this-folder`, then `import` it by its name |\n",
     ]  # fmt: skip
     if modules.step:
         names = ", ".join(p.name for p in modules.step.inputs)
         parts.append(_TRAINING.format(names=names, rows=modules.step.training.step.batch))
+    if gpu:
+        parts.append(_GPU)
     return "\n".join(parts)
 
 
@@ -191,6 +196,11 @@ def _value(place: Place) -> str:
     return f"{place.node.dtype.name} [{', '.join(map(str, place.node.shape))}]"
 
 
+_PROGRAM: Final = "| `program.json`, `gpu.js`, `webgpu.js` | the model for WebGPU |\n"
+_GPU: Final = (
+    "`load({ gpu: true })` runs it on WebGPU where the browser has an adapter, and on WebAssembly"
+    " otherwise; `run` and `predict` then give promises. `model.kind` says where it runs.\n"
+)
 _TRAINING: Final = (
     "It can be trained here: `model.trainStep(inputs, targets, {{ lr }})` takes one step on {rows}"
     " rows ({names}) and returns the loss; `model.state()` gives the weights as a `.safetensors`"

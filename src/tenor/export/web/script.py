@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tenor.export.web.module import Modules, Place, Step
     from tenor.ir.node import Node
 
-__all__ = ["ARRAYS", "check", "declarations", "script"]
+__all__ = ["ARRAYS", "check", "declarations", "gpu_script", "script", "training_script"]
 
 ARRAYS: Final = {
     dt.float32: "Float32Array", dt.float64: "Float64Array", dt.int64: "BigInt64Array",
@@ -62,10 +62,56 @@ def _probe() -> str:
     return base64.b64encode(made).decode()
 
 
-def script(name: str, modules: Modules) -> str:
-    """Return model.js."""
-    here = files("tenor.export.web")
-    text = here.joinpath("model.js").read_text("utf-8")
+def script(name: str, modules: Modules, *, gpu: bool = False) -> str:
+    """Return model.js; with `gpu` it can load the model for WebGPU too."""
+    trained = modules.step is not None
+    made = {
+        "TITLE": _comment(name),
+        "META": _json(_meta(name, modules)),
+        "PROBE": _probe(),
+        "IMPORT": IMPORT if trained else "",
+        "MODEL": TRAINED if trained else "model",
+        "FILES": PROGRAM if gpu else "",
+        "GPU": ON_GPU if gpu else "",
+    }
+    return _filled("model.js", made)
+
+
+def training_script(name: str, step: Step) -> str:
+    """Return training.js, which model.js imports where there is a training step."""
+    numbers = ", ".join(n.text for n in step.training.numbers)
+    made = {"TITLE": _comment(name), "STEP": _json(_step(step)), "NUMBERS": f"[{numbers}]"}
+    return _filled("training.js", made)
+
+
+def gpu_script(name: str) -> str:
+    """Return gpu.js, which model.js imports where it is asked for WebGPU."""
+    return _filled("gpu.js", {"TITLE": _comment(name)})
+
+
+IMPORT: Final = 'import { training } from "./training.js";\n'
+TRAINED: Final = "{ ...model, ...training({ exports, memory, heap, bind, spec, given }) }"
+PROGRAM: Final = """
+  "program.json": new URL("./program.json", import.meta.url),"""
+ON_GPU: Final = """
+  if (typeof base === "object" && !(base instanceof URL)) {
+    const how = base;
+    base = how.base;
+    if (how.gpu) {
+      const { onGPU } = await import("./gpu.js");
+      return onGPU(META, { TYPES, bytes, decode, given }, base, () => load(base));
+    }
+  }"""
+
+
+def _filled(file: str, made: Mapping[str, str]) -> str:
+    """Return a script of ours with what is particular to a model put in."""
+    text = files("tenor.export.web").joinpath(file).read_text("utf-8")
+    return re.sub(f"__({'|'.join(made)})__", lambda m: made[m[1]], text)
+
+
+def _meta(name: str, modules: Modules) -> dict[str, Any]:
+    """Return what the script knows of the model."""
     meta: dict[str, Any] = {
         "name": name,
         "inputs": _rows(modules.inputs),
@@ -75,21 +121,7 @@ def script(name: str, modules: Modules) -> str:
     }
     if modules.preparing is not None:
         meta["prepare"] = modules.preparing
-    if modules.step is not None:
-        meta["train"] = _step(modules.step)
-        numbers = ", ".join(n.text for n in modules.step.training.numbers)
-        more = here.joinpath("training.js").read_text("utf-8")
-        text += more.replace("__NUMBERS__", f"[{numbers}]")
-    else:
-        text = _without_training(text)
-    found = {"TITLE": _comment(name), "META": _json(meta), "PROBE": _probe()}
-    return re.sub("__(TITLE|META|PROBE)__", lambda m: found[m[1]], text)
-
-
-def _without_training(text: str) -> str:
-    """Return the script without its last choice: whether there is a training step."""
-    head, _, _ = text.partition("  return META.train ?")
-    return head + "  return model;\n}\n"
+    return meta
 
 
 def _comment(name: str) -> str:
@@ -130,7 +162,7 @@ def _step(step: Step) -> dict[str, Any]:
 
 
 # -- types --------------------------------------------------------------------------------------
-def declarations(modules: Modules) -> str:
+def declarations(modules: Modules, *, gpu: bool = False) -> str:
     """Return model.d.ts."""
     given = "; ".join(f"{_key(p.name)}: Values" for p in modules.inputs)
     made = "; ".join(f"{_key(p.name)}: {ARRAYS[p.node.dtype]}" for p in modules.outputs)
@@ -165,8 +197,30 @@ def declarations(modules: Modules) -> str:
             "  /** The weights now, as a .safetensors file. */",
             "  state(): ArrayBuffer;",
         ]
-    end = ["}", "export function load(base?: string | URL): Promise<Model>;", ""]
-    return "\n".join([*lines, *end])
+    lines.append("}")
+    if gpu:
+        lines += _asynchronous(values, one)
+    return "\n".join([*lines, "export function load(base?: string | URL): Promise<Model>;", ""])
+
+
+def _asynchronous(values: str, one: str) -> list[str]:
+    """Return the declarations of a model that is asked on WebGPU."""
+    return [
+        "export interface AsyncModel {",
+        "  name: string;",
+        "  /** Where it runs: without an adapter in one of the WebAssembly modules. */",
+        '  kind: "webgpu" | "relaxed" | "simd";',
+        "  inputs: Spec[];",
+        "  outputs: Spec[];",
+        "  run(inputs: Inputs): Promise<Outputs>;",
+        f"  predict({values}): Promise<{one}>;",
+        "  /** Free what it holds on the device. */",
+        "  destroy(): void;",
+        "}",
+        "export interface Place { base?: string | URL }",
+        "export function load(how: Place & { gpu: true }): Promise<AsyncModel>;",
+        "export function load(how: Place & { gpu?: false }): Promise<Model>;",
+    ]
 
 
 def _key(name: str) -> str:

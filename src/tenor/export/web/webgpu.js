@@ -24,7 +24,8 @@ function cells(slot, values) {
 }
 
 /**
- * Prepare a program; null where this browser or machine has no adapter.
+ * Prepare a program; null where this browser or machine has no adapter. Rejects where the device
+ * refuses it.
  *
  * @param program  The JSON of `export.web.gpu`.
  * @param weights  The ArrayBuffer that goes with it.
@@ -40,6 +41,9 @@ export async function createGPU(program, weights, adapter) {
   const device = await adapter.requestDevice();
   const queue = device.queue;
   const STORAGE = 0x80, COPY_SRC = 4, COPY_DST = 8, MAP_READ = 1;
+  // What a device refuses is said to those who ask for it, and by no exception.
+  const SCOPES = ["validation", "out-of-memory", "internal"];
+  for (const scope of SCOPES) device.pushErrorScope(scope);
 
   const buffers = {};
   for (const [name, size] of Object.entries(program.buffers)) {
@@ -79,6 +83,11 @@ export async function createGPU(program, weights, adapter) {
   launch(first, program.prepared.map(step));
   queue.submit([first.finish()]);
   const steps = program.dispatches.map(step);
+  const refused = (await Promise.all(SCOPES.map(() => device.popErrorScope()))).find(Boolean);
+  if (refused) {
+    device.destroy();
+    throw new Error(`this device does not take the program: ${refused.message}`);
+  }
 
   // What is read back after a run: the status, and every output.
   const checks = program.checks.length * 8;

@@ -91,7 +91,7 @@ def _result(body: Body, p: Product, total: str) -> str:
     """Return a sum as what is stored."""
     if p.dtype.kind == "float":
         return body.use(rounded(total, p.dtype))
-    return total if p.dtype.kind == "bool" else wrapped(total, body.kernel.buffers[-1].dtype)
+    return total if p.dtype.kind == "bool" else wrapped(total, p.dtype)
 
 
 # -- tiles in registers ---------------------------------------------------------------------------
@@ -226,7 +226,7 @@ def _matmul(body: Body) -> Product:
 def _matmul_int8(body: Body) -> Product:
     p = body.kernel.params
     m, n, k = p["m"], p["n"], p["k"]
-    left = cast(body.load(0, f"i * {k} + k"), dt.uint8, dt.int32)
+    left = cast(body.load(0, f"i * {k} + k"), body.buffer(0).dtype, dt.int32)
     return Product(
         1, m, n, k, dt.int32, ([], left), ([], body.load(1, f"j * {k} + k")),
         ([], f"i * {n} + j"),
@@ -274,11 +274,11 @@ def _flat(head: str, values: list[str], extents: tuple[int, ...]) -> str:
 
 
 def _guarded(
-    body: Body, number: int, at: str, test: str, lines: list[str]
+    body: Body, number: int, at: str, test: str, lines: list[str], fill: int = 0
 ) -> tuple[list[str], str]:
-    """Return lines and an element that is 0 where a test fails."""
+    """Return lines and an element that is `fill` where a test fails."""
     dtype = body.buffer(number).dtype
-    none = "false" if dtype.kind == "bool" else f"{register(dtype)}(0)"
+    none = "false" if dtype.kind == "bool" else f"{register(dtype)}({fill})"
     lines = [*lines, f"let inside = {test};", f"let at = select(0, {at}, inside);"]
     return lines, f"select({none}, {body.load(number, 'at')}, inside)"
 
@@ -307,10 +307,11 @@ def _conv(body: Body) -> Product:
     lines += _met(w, "o", "k")
     places = [f"s{d}" for d in range(rank)]
     at = _flat(f"o0 * {p['channels_in']} + z * {w.inputs} + k0", places, image)
-    source = _guarded(body, 0, at, w.tested(places, image, []), lines)
+    source = _guarded(body, 0, at, w.tested(places, image, []), lines, p.get("fill", 0))
     made = f"(j / {spots} * {p['channels_out']} + z * {w.outputs} + i) * {spots} + j % {spots}"
+    summed = dt.int32 if body.kernel.kind == "conv_int8" else body.buffer(0).dtype
     return Product(
-        p["groups"], w.outputs, p["n"] * spots, w.inputs * size(taps), body.buffer(0).dtype,
+        p["groups"], w.outputs, p["n"] * spots, w.inputs * size(taps), summed,
         ([], body.load(1, weight)), source, ([], made),
     )  # fmt: skip
 
@@ -365,6 +366,7 @@ PRODUCTS: Final[dict[str, Callable[[Body], Product]]] = {
     "matmul": _matmul,
     "matmul_int8": _matmul_int8,
     "conv": _conv,
+    "conv_int8": _conv,
     "conv_input": _conv_input,
     "conv_weight": _conv_weight,
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tenor.compiler.emit.wgsl.body import every
 from tenor.compiler.emit.wgsl.element import ELEMENT, Written, cast, literal, rounded, zero
+from tenor.ir import dtype as dt
 from tenor.ir.kernel import Affine, ordered
 
 if TYPE_CHECKING:
@@ -133,6 +134,12 @@ class Evaluator:
 
     def _op_cast(self, expr: Expr, args: list[str]) -> str:
         return cast(args[0], expr.args[0].dtype, expr.dtype)
+
+    def _op_quantize(self, expr: Expr, args: list[str]) -> str:
+        """Clamp before the zero point is added: what is too large for an integer is none then."""
+        zero_point, low, high = expr.attrs
+        least, most = (literal(v - zero_point, dt.float32) for v in (low, high))
+        return Written(f"quantized({args[0]}, {least}, {most}) + {zero_point}", "quantized")
 
     def _op_reduced(self, expr: Expr, _args: list[str]) -> str:
         number: int = expr.attrs[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tenor.compiler.emit.wgsl.body import THREADS, grid
+from tenor.compiler.emit.wgsl.element import register
 from tenor.compiler.emit.wgsl.expression import Evaluator, axes_of, unravelled
 from tenor.ir.node import size
 
@@ -21,9 +22,10 @@ def write_tail(body: Body, part: Part) -> None:
     It is given the element's row-major index in the map's domain, and the element.
     """
     wires = [None if wire < 0 else body.wires[wire] for wire in part.wires]
+    taken = part.kernel.buffers[wires.index(None)].dtype
     inner = body.within(part.kernel, wires)
     _write(inner, "i")
-    body.define("tail(i: i32, x: f32)", inner)
+    body.define(f"tail(i: i32, x: {register(taken)})", inner)
 
 
 def write_map(body: Body) -> tuple[int, tuple[int, int, int]]:

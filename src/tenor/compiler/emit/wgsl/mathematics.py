@@ -56,6 +56,11 @@ FUNCTIONS: Final[dict[str, tuple[str, str]]] = {
 fn bits(x: u32) -> f32 { return bitcast<f32>(x); }"""),
     "is_nan": ("", """
 fn is_nan(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u; }"""),
+    "quantized": ("is_nan", """
+fn quantized(x: f32, low: f32, high: f32) -> i32 {
+  let whole = i32(round(clamp(x, low, high)));
+  return select(whole, i32(low), is_nan(x));
+}"""),
     "is_inf": ("", """
 fn is_inf(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) == 0x7f800000u; }"""),
     "with_sign": ("", """
