@@ -97,7 +97,7 @@ def benchmark(
         example_inputs, signature, batch, quantization: As for `export_edge`.
 
     Raises:
-        ArgumentError: As `export_edge` does.
+        ArgumentError, ExportError: As `export_edge` does.
     """
     loaded = opened(model, example_inputs)
     row = machinery(target)

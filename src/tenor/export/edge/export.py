@@ -94,8 +94,8 @@ def export_edge(
             with bytes; inputs and outputs stay as they are.
 
     Raises:
-        ArgumentError: An argument is none of the above, or the machine has no instructions for an
-            operation. Nothing is written.
+        ArgumentError: An argument is none of the above.
+        ExportError: The machine has no instructions for an operation. Nothing is written.
         SaveError: A file could not be written.
 
     Example:
