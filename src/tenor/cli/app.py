@@ -55,6 +55,16 @@ def model(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("model", metavar="MODEL.tnr", type=PATH)(function)
 
 
+def eight_bits(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that ask for eight bits."""
+    methods = click.Choice(["minmax", "percentile", "entropy"])
+    rows = click.option("--rows", metavar="FILE", help="With --int8: rows to find ranges with.")
+    return click.option(
+        "--int8", type=methods, flag_value="minmax", is_flag=False,
+        help="In eight bits, ranges found so.",
+    )(rows(function))  # fmt: skip
+
+
 @command
 @click.option(
     "--out", "out_dir", metavar="DIR", type=PATH, default=Path("demo_out"), show_default=True,
@@ -156,11 +166,7 @@ def verify(model: Path) -> int:
 @click.option("--loss", help="With --train: a loss by name, e.g. cross_entropy.")
 @click.option("--optimizer", help="With --train: sgd, adam, adamw or rmsprop.")
 @click.option("--lr", type=float, help="With --train: the learning rate.")
-@click.option(
-    "--int8", type=click.Choice(["minmax", "percentile", "entropy"]), flag_value="minmax",
-    is_flag=False, help="In eight bits, ranges found so.",
-)  # fmt: skip
-@click.option("--rows", metavar="FILE", help="With --int8: rows to find ranges with.")
+@eight_bits
 @click.option("--report", metavar="PAGE.html", type=PATH, help="With --int8: what it costs.")
 def export(model: Path, out: Path | None, **wishes: Any) -> int:
     """Write a saved model as files that run without Tenor."""
@@ -168,6 +174,28 @@ def export(model: Path, out: Path | None, **wishes: Any) -> int:
     from tenor.cli.export import export as run  # noqa: PLC0415
 
     return run(model, out, Wishes(**wishes))
+
+
+@command
+@model
+@click.option(
+    "--target", "targets", multiple=True, default=["x86_64-linux"], show_default=True,
+    help="A machine, e.g. aarch64-linux or cortex-m4; may be given several times.",
+)  # fmt: skip
+@eight_bits
+@click.option("--signature", help="What of the model; by default predict, or the only one.")
+@click.option(
+    "--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Rows at a time."
+)
+def benchmark(model: Path, targets: tuple[str, ...], **wishes: Any) -> int:
+    """Show what a saved model takes on machines: code, weights, memory, and time if it runs here.
+
+    Time is of one thread, and is taken on this machine, or in QEMU's user mode where that is
+    installed.
+    """
+    from tenor.cli.benchmark import benchmark as run  # noqa: PLC0415
+
+    return run(model, targets, **wishes)
 
 
 @command

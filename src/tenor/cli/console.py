@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import shlex
 import sys
 from typing import TYPE_CHECKING, Final, ParamSpec
@@ -18,7 +19,9 @@ from tenor.errors import TenorError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["EXTRAS", "complain", "err", "guarded", "not_installed", "out", "settings", "spelt"]
+__all__ = [
+    "EXTRAS", "complain", "err", "guarded", "missing", "not_installed", "out", "settings", "spelt",
+]  # fmt: skip
 
 P = ParamSpec("P")
 
@@ -26,9 +29,13 @@ out: Final = Console(soft_wrap=False, highlight=False)
 err: Final = Console(stderr=True, highlight=False)
 
 EXTRAS: Final = {
-    "uvicorn": "serve", "starlette": "serve", "msgspec": "serve", "tensorboard": "tensorboard",
-}  # fmt: skip
-"""Modules that come with an extra, and its name."""
+    "serve": ("uvicorn", "starlette", "msgspec"),
+    "tensorboard": ("tensorboard",),
+    "onnx": ("onnx",),
+    "tflite": ("flatbuffers",),
+    "webgpu": ("wgpu",),
+}
+"""Each extra, and the modules that come with it."""
 
 
 class Settings:
@@ -103,7 +110,7 @@ def _explain(error: TenorError | OSError | ModuleNotFoundError) -> None:
         complain(error.wanted, error.came, error.fix, type(error).__name__)
     elif isinstance(error, ModuleNotFoundError):
         module = (error.name or "").partition(".")[0]
-        if module not in EXTRAS:
+        if module not in _extras():
             raise error
         not_installed([module])
     else:
@@ -116,9 +123,21 @@ def _explain(error: TenorError | OSError | ModuleNotFoundError) -> None:
         )
 
 
+def _extras() -> dict[str, str]:
+    """Return the extra that brings each module."""
+    return {module: extra for extra, modules in EXTRAS.items() for module in modules}
+
+
+def missing(extras: Iterable[str]) -> list[str]:
+    """Return the modules of extras that are not installed."""
+    wanted = [module for extra in extras for module in EXTRAS[extra]]
+    return [module for module in wanted if importlib.util.find_spec(module) is None]
+
+
 def not_installed(modules: Sequence[str]) -> None:
     """Write which extras bring modules that are missing."""
-    extras = ",".join(sorted({EXTRAS[module] for module in modules}))
+    brought = _extras()
+    extras = ",".join(sorted({brought[module] for module in modules}))
     complain(
         f"this command needs tenor[{extras}].",
         [f"no module named {module!r}" for module in modules],

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Group
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from tenor.cli.console import EXTRAS, not_installed, out
+from tenor.cli.console import missing, not_installed, out
 from tenor.demo import live
 
 if TYPE_CHECKING:
@@ -21,14 +20,17 @@ if TYPE_CHECKING:
 
     from tenor.demo import Outcome
 
-__all__ = ["demo"]
+__all__ = ["NEEDS", "demo"]
+
+NEEDS: Final = ("serve", "tensorboard")
+"""The extras that it uses."""
 
 
 def demo(directory: Path, epochs: int | None) -> int:
     """Run the demo; 1 where anything that had to hold did not."""
-    missing = [module for module in EXTRAS if importlib.util.find_spec(module) is None]
-    if missing:  # said now, not after the training
-        not_installed(missing)
+    lacking = missing(NEEDS)
+    if lacking:  # said now, not after the training
+        not_installed(lacking)
         return 1
     outcome = live(directory, _say, epochs=epochs)
     out.print(_panel(outcome))

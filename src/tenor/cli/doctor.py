@@ -12,7 +12,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from tenor.cli.console import out
+from tenor.cli.console import EXTRAS, missing, out
 from tenor.compiler import compile as compile_graph
 from tenor.compiler.emit import reference
 from tenor.config import config
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CHECKS", "Check", "doctor", "self_test"]
 
-EXTRAS: Final = {
-    "serve": ("uvicorn", "starlette", "msgspec"),
-    "tensorboard": ("tensorboard",),
-}
 INTERESTING: Final = (
     "avx512f",
     "avx512bf16",
@@ -106,8 +102,7 @@ def _cache() -> Check:
 
 def _extra(name: str) -> Callable[[], Check]:
     def check() -> Check:
-        missing = [m for m in EXTRAS[name] if importlib.util.find_spec(m) is None]
-        if missing:
+        if missing([name]):
             return True, f'not installed: pip install "tenor[{name}]"'
         return True, ", ".join(f"{m} {version(m)}" for m in EXTRAS[name])
 

@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.table import Table
 from rich.text import Text
 
-from tenor.cli.console import err, out, spelt
-from tenor.cli.predict import choose
-from tenor.cli.values import read_values
+from tenor.cli.console import err, missing, not_installed, out, spelt
+from tenor.cli.eight_bits import calibrated
 from tenor.errors import ArgumentError
 from tenor.explain.units import bytes_text
 from tenor.export import edge, onnx, quantize, tflite, web
-from tenor.export.fold import folded
-from tenor.export.source import source_of
 from tenor.save import load_model, replace_file
 from tenor.train.objective import loss_of
 
@@ -27,9 +24,6 @@ if TYPE_CHECKING:
     from tenor.save import LoadedModel
 
 __all__ = ["Wishes", "export"]
-
-ROWS: Final = 32
-"""How many rows are run at a time to find ranges."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +61,12 @@ class Wishes:
 def export(path: Path, to: Path | None, wishes: Wishes) -> int:
     """Write a model's files, and say what they are."""
     _check(wishes)
-    model = load_model(path)
     writer = WRITERS[wishes.to]
+    lacking = missing(writer.needs)
+    if lacking:
+        not_installed(lacking)
+        return 1
+    model = load_model(path)
     options = {
         name: getattr(wishes, name)
         for name in writer.takes
@@ -92,11 +90,13 @@ class Writer:
         write: The function.
         suffix: What its file or folder is called after the model's name.
         takes: The options it knows.
+        needs: The extras it uses.
     """
 
     write: Callable[..., Any]
     suffix: str
     takes: tuple[str, ...]
+    needs: tuple[str, ...] = ()
 
 
 ALL: Final = ("to", "signature", "batch")
@@ -106,8 +106,8 @@ TRAINING: Final = ("train", "loss", "optimizer", "lr")
 WRITERS: Final = {
     "web": Writer(web.export_web, "_web", (*ALL, "weights", "gpu", *TRAINING, *EIGHT)),
     "edge": Writer(edge.export_edge, "_edge", (*ALL, "target", "form", "weights", *EIGHT)),
-    "onnx": Writer(onnx.export_onnx, ".onnx", (*ALL, *EIGHT)),
-    "tflite": Writer(tflite.export_tflite, ".tflite", (*ALL, "weights", *EIGHT)),
+    "onnx": Writer(onnx.export_onnx, ".onnx", (*ALL, *EIGHT), ("onnx",)),
+    "tflite": Writer(tflite.export_tflite, ".tflite", (*ALL, "weights", *EIGHT), ("tflite",)),
 }
 """Each kind of export."""
 
@@ -127,30 +127,15 @@ def _check(wishes: Wishes) -> None:
 
 
 def _quantized(model: LoadedModel, wishes: Wishes) -> Quantization:
-    """Find the ranges of a model's values on rows; write the report that was asked for."""
+    """Find the ranges of a model's values on rows; say and write what eight bits cost."""
     assert wishes.int8 is not None
-    signature = choose(model, wishes.signature)
-    example = model.examples.get(signature.name)
-    if wishes.rows is not None:
-        rows: Any = read_values(wishes.rows, signature)[0]
-    elif example is not None:
-        rows = example.inputs
-    else:
-        raise ArgumentError(
-            "export: eight bits need rows to find ranges with.",
-            came="a model saved without examples",
-            fix="give --rows FILE, a few hundred rows of what the model will meet",
-        )
-    count = min((len(a) for a in rows.values() if a.ndim), default=1)
-    batch = min(ROWS, max(count, 1)) if signature.symbols else 1
-    source = folded(source_of(model, signature.name, batch=batch))
-    found = quantize.calibrate(source, rows, method=wishes.int8)
-    told = quantize.report(found, rows)
+    found = calibrated(model, wishes.int8, signature=wishes.signature, rows=wishes.rows)
+    told = quantize.report(found.quantization, found.rows)
     err.print(told.text(12), markup=False, soft_wrap=True)
     if wishes.report is not None:
         replace_file(wishes.report, [told.html().encode()])
         err.print(f"wrote {wishes.report}", markup=False)
-    return found
+    return found.quantization
 
 
 # -- what is said -------------------------------------------------------------------------------

@@ -67,12 +67,15 @@ STATUS: Final = Range("status", 0, 0)
 """All of the status, however long it will be."""
 
 
-def shaders(graph: Graph, weights: int = 0) -> ShaderProgram:
+def shaders(
+    graph: Graph, weights: int = 0, where: Callable[[Node], str] | None = None
+) -> ShaderProgram:
     """Return the program that computes a graph on a WebGPU device.
 
     Args:
         graph: What to compute.
         weights: How many of its leaves, the last ones, never change.
+        where: What tells people where an operation of the graph stands.
 
     Raises:
         DTypeError: A value has a dtype that shaders cannot hold, or is an integer of more than 32
@@ -80,11 +83,12 @@ def shaders(graph: Graph, weights: int = 0) -> ShaderProgram:
         ArgumentError: An operation that no shader computes, a value above 128 MB, or more than
             256 MB of values that are alive at once.
     """
+    given = graph
     for step in PASSES:
         graph = step(graph)
     graph, known = worked_out(graph, wgsl.CARRIED, reference.run)
     graph = simplify.dead(graph)
-    _accept(graph)
+    _accept(graph, lambda node: _place(node, given, where))
     plan = _Plan(graph, join_tails(fuse(graph), wgsl.PRODUCTS), weights, known)
     for kernel, values, label in zip(
         plan.schedule.kernels, plan.schedule.values, plan.schedule.labels, strict=True
@@ -93,21 +97,28 @@ def shaders(graph: Graph, weights: int = 0) -> ShaderProgram:
     return plan.finished()
 
 
-def _accept(graph: Graph) -> None:
+def _place(node: Node, given: Graph, where: Callable[[Node], str] | None) -> str:
+    """Return where an operation stands: the first of its kind and dtype in what was given."""
+    first = next((n for n in given.nodes if (n.op, n.dtype) == (node.op, node.dtype)), None)
+    return f", {where(first)}" if where is not None and first is not None else ""
+
+
+def _accept(graph: Graph, place: Callable[[Node], str]) -> None:
     """Refuse what cannot be said, before anything is written."""
     for node in graph.nodes:
         if node.op.name in wgsl.MISSING:
+            why, instead = wgsl.MISSING[node.op.name]
             raise ArgumentError(
                 f"webgpu: no shader computes {node.op.name!r}.",
-                came=wgsl.MISSING[node.op.name],
-                fix="run it on the CPU",
+                came=f"{node.op.name} of {node.dtype.name}{place(node)}: {why}",
+                fix=f"{instead}; or run it on the CPU",
                 where=node.site,
             )
         if node.dtype not in wgsl.CARRIED:
             held = ", ".join(sorted(d.name for d in wgsl.CARRIED))
             raise DTypeError(
                 f"webgpu: {node.op.name!r} must have a dtype that shaders hold.",
-                came=node.dtype.name,
+                came=f"{node.dtype.name}{place(node)}",
                 fix=f"use one of {held}, or run on the CPU",
                 where=node.site,
             )

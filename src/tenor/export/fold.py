@@ -46,6 +46,7 @@ class _Rewrite:
         self.new: dict[Node, Node] = {}
         self.known: dict[Node, Array] = {}
         self.names: dict[Node, str] = {}
+        self.added: set[Node] = set()
         self.nodes: list[Node] = []
         for name, leaf in source.leaves.items():
             self.known[leaf], self.names[leaf] = source.weights[name], name
@@ -57,12 +58,24 @@ class _Rewrite:
         return node
 
     def weight(self, value: Array, like: Node, name: str) -> Node:
-        """Return a new weight."""
-        while name in self.names.values():
-            name += "_"
+        """Return a new weight, called like the one it is made of if that is gone in the end."""
         leaf = Node(ops.LEAF, (), (like.shape, like.dtype), like.shape, like.dtype)
         self.known[leaf], self.names[leaf] = value, name
+        self.added.add(leaf)
         return leaf
+
+    def called(self, kept: list[Node]) -> dict[Node, str]:
+        """Return names for the weights that are kept, each another."""
+        found = {leaf: self.names[leaf] for leaf in kept if leaf not in self.added}
+        taken = set(found.values())
+        for leaf in kept:
+            if leaf in self.added:
+                name = self.names[leaf]
+                while name in taken:
+                    name += "_"
+                found[leaf] = name
+                taken.add(name)
+        return found
 
     def copy(self, node: Node) -> None:
         """Append a node of the old graph as it is."""
@@ -80,7 +93,8 @@ class _Rewrite:
         read |= set(ends)
         kept = [leaf for leaf in self.names if leaf in read]
         graph = Graph([*inputs, *kept, *self.nodes], ends)
-        weights = {self.names[leaf]: self.known[leaf] for leaf in kept}
+        names = self.called(kept)
+        weights = {names[leaf]: self.known[leaf] for leaf in kept}
         return replace(
             source, graph=graph, weights=weights,
             outputs=dict(zip(source.outputs, ends, strict=True)),

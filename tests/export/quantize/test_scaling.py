@@ -131,7 +131,7 @@ def test_which_dim_is_a_weights_output():
     images = tn.randn(3, 4, 6, 6)
     assert held(nn.Conv2d(4, 6, 3, groups=2), images) == {"weight": (0, False)}
     assert held(nn.ConvTranspose2d(4, 6, 3), images) == {"weight": (1, False)}
-    assert held(nn.Linear(6, 2), images) == {"weight_": (1, False)}
+    assert held(nn.Linear(6, 2), images) == {"weight": (1, False)}
     assert turned(nn.Linear(6, 2), images) == {"weight": (0, False)}
     words = tn.tensor([[1], [2], [3]])
     assert held(nn.Embedding(9, 4), words) == {"weight": (None, True)}

@@ -23,6 +23,7 @@ from tenor.runtime import cpu
 
 if TYPE_CHECKING:
     from tenor.export.edge.export import Exported
+    from tenor.export.quantize.record import Quantization
     from tenor.export.source import Source
 
 __all__ = ["Report", "benchmark"]
@@ -86,16 +87,17 @@ def benchmark(
     example_inputs: Any = None,
     signature: str | None = None,
     batch: int = 1,
+    quantization: Quantization | None = None,
 ) -> Report:
     """Return how large a model is on a machine, and how fast where that can be tried here.
 
     Args:
         model: A bundle's path, a loaded model, or a module.
         target: A name in `tenor.export.edge.TARGETS`.
-        example_inputs, signature, batch: As for `export_edge`.
+        example_inputs, signature, batch, quantization: As for `export_edge`.
 
     Raises:
-        ArgumentError: As `export_edge` does.
+        ArgumentError, ExportError: As `export_edge` does.
     """
     loaded = opened(model, example_inputs)
     row = machinery(target)
@@ -107,8 +109,9 @@ def benchmark(
     with tempfile.TemporaryDirectory() as folder:
         form = "shared" if native else "object"
         made = export_edge(
-            loaded, folder, target=target, form=form, signature=signature, batch=batch
-        )
+            loaded, folder, target=target, form=form, signature=signature, batch=batch,
+            quantization=quantization,
+        )  # fmt: skip
         source = folded(source_of(loaded, signature, batch=batch))
         seconds, how = None, ""
         if native:

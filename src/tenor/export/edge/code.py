@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tenor.errors import ArgumentError
+from tenor.errors import ExportError
 from tenor.export.edge.contents import contents
 from tenor.export.objects import object_of
 
@@ -24,7 +24,7 @@ def code_of(machine: Machine, row: Machinery, symbol: str, *, reloc: str = "stat
     """Return the object file of a machine.
 
     Raises:
-        ArgumentError: The machine has no instructions for an operation.
+        ExportError: The machine has no instructions for an operation.
     """
     data = _compiled(machine.whole.function, symbol, row.target, reloc)
     lacks = contents(data).undefined
@@ -41,7 +41,7 @@ def _compiled(function: Function, symbol: str, target: Target, reloc: str) -> by
     )  # fmt: skip
 
 
-def _refusal(machine: Machine, row: Machinery, lacks: tuple[str, ...]) -> ArgumentError:
+def _refusal(machine: Machine, row: Machinery, lacks: tuple[str, ...]) -> ExportError:
     """Return the error that names the operations a machine has no instructions for."""
     whole = machine.whole
     labels = dict(
@@ -53,7 +53,7 @@ def _refusal(machine: Machine, row: Machinery, lacks: tuple[str, ...]) -> Argume
         if missing:
             found[labels[id(kernel)]] = missing
     came = [f"{label}: {', '.join(missing)}" for label, missing in found.items()]
-    return ArgumentError(
+    return ExportError(
         f"export: {row.name} must have instructions for all that the model computes.",
         came=came or [", ".join(lacks)],
         fix="compute it in float32 and 32-bit integers, or choose form='c', where the machine's C "

@@ -37,8 +37,8 @@ __all__ = ["Exported", "export_edge"]
 
 FORMS: Final = ("object", "c", "shared")
 WEIGHTS: Final = ("bin", "array")
-PORTABLE: Final = Target("x86_64-unknown-none-elf", "", "", 32, 16, has_fma=False)
-"""What C99 is lowered for: no vectors, and pointers of at most 8 bytes."""
+PORTABLE: Final = Target("riscv64-unknown-none-elf", "", "", 32, 16, has_fma=False)
+"""What C99 is lowered for: no vectors, no dot products, and pointers of at most 8 bytes."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ def export_edge(
             with bytes; inputs and outputs stay as they are.
 
     Raises:
-        ArgumentError: An argument is none of the above, or the machine has no instructions for an
-            operation. Nothing is written.
+        ArgumentError: An argument is none of the above.
+        ExportError: The machine has no instructions for an operation. Nothing is written.
         SaveError: A file could not be written.
 
     Example:

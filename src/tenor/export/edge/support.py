@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tenor.errors import ArgumentError
+from tenor.errors import ExportError
 from tenor.export.edge.targets import machinery
 from tenor.ir.op import OPS
 
@@ -34,15 +34,16 @@ def refuse(source: Source, row: Machinery) -> None:
     """Raise if a source computes what a machine cannot.
 
     Raises:
-        ArgumentError: It does; every such operation is named.
+        ExportError: It does; every such operation is named.
     """
     found = []
-    for i, node in enumerate(source.graph.nodes):
+    for node in source.graph.nodes:
         dtypes = {node.dtype.name, *(x.dtype.name for x in node.inputs)} & set(row.lacks)
         if dtypes and node.op.family in COMPUTING:
-            found.append(f"%{i} {node.op.name} in {', '.join(sorted(dtypes))}")
+            held = ", ".join(sorted(dtypes))
+            found.append(f"{node.op.name} in {held}, {source.where(node)}")
     if found:
-        raise ArgumentError(
+        raise ExportError(
             f"export: {row.name} must be able to compute all that the model does.",
             came=found,
             fix="cast to float32 in the model, or choose form='c'",

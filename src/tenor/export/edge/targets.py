@@ -41,8 +41,8 @@ def _x86_64(cpu: str, bits: int, registers: int, triple: str, *, fma: bool = Tru
     return Target(triple, cpu, "", bits, registers, has_fma=fma)
 
 
-def _arm64(triple: str, cpu: str = "generic") -> Target:
-    return Target(triple, cpu, "+neon", 128, 32)
+def _arm64(triple: str, cpu: str = "generic", features: str = "+neon") -> Target:
+    return Target(triple, cpu, features, 128, 32)
 
 
 def _cortex(triple: str, cpu: str, features: str, bits: int = 32, registers: int = 16) -> Target:
@@ -62,6 +62,9 @@ ROWS: Final = (
     Machinery("aarch64-linux", "64-bit ARM",
               _arm64("aarch64-unknown-linux-gnu"), "pic", "aarch64-linux-gnu-",
               "qemu-aarch64-static"),
+    Machinery("aarch64-linux-dotprod", "64-bit ARM with sdot (Cortex-A55, A76 and later)",
+              _arm64("aarch64-unknown-linux-gnu", features="+neon,+dotprod"), "pic",
+              "aarch64-linux-gnu-", "qemu-aarch64-static"),
     Machinery("aarch64-android", "64-bit ARM, Android 5 and later",
               _arm64("aarch64-unknown-linux-android21"), "pic"),
     Machinery("aarch64-macos", "Apple silicon, Mach-O",

@@ -14,7 +14,8 @@ from tenor.export.fold import folded
 from tenor.export.onnx import file
 from tenor.export.onnx.check import Compared, compared
 from tenor.export.onnx.model import Written, write_graph
-from tenor.export.onnx.sizes import Sizes, SizesDiffer, aligned
+from tenor.export.onnx.sizes import SizesDiffer, aligned
+from tenor.export.quantize.moving import moved
 from tenor.export.source import opened, source_of
 from tenor.ir import dtype as dt
 from tenor.save import replace_file
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tenor.export.onnx.file import Packed
-    from tenor.export.quantize.record import Quantization
+    from tenor.export.quantize.record import Quantization, Scheme
     from tenor.export.source import Source
+    from tenor.ir.node import Node
     from tenor.save.loaded import LoadedModel
 
 __all__ = ["OPSETS", "Exported", "export_onnx"]
@@ -139,30 +141,40 @@ def _written(
     opset: int,
 ) -> Written:  # fmt: skip
     """Return the graph with its batch left open, or at a fixed one."""
-    schemes = quantization.schemes if quantization else None
-    given = quantization.source if quantization else None
+    if quantization is not None:
+        signature = signature or quantization.source.signature
     try:
-        source, sizes = _open(loaded, given, signature, max(batch, 3))
+        symbol = _symbol(loaded, signature)
+        source, schemes = _source(loaded, signature, max(batch, 3), quantization)
+        other, _ = _source(loaded, signature, source.batch + 2, quantization)
+        sizes = aligned(source, other, symbol)
         return write_graph(source, opset=opset, sizes=sizes, schemes=schemes)
     except SizesDiffer:
-        source = given or folded(source_of(loaded, signature, batch=batch))
+        source, schemes = _source(loaded, signature, batch, quantization)
         return write_graph(source, opset=opset, schemes=schemes)
 
 
-def _open(
-    loaded: LoadedModel, given: Source | None, signature: str | None, batch: int
-) -> tuple[Source, Sizes]:
-    """Return a source and its sizes with the batch left open.
+def _source(
+    loaded: LoadedModel, signature: str | None, batch: int, quantization: Quantization | None
+) -> tuple[Source, dict[Node, Scheme] | None]:
+    """Return what is written at a batch size, and how its values are held in eight bits."""
+    source = folded(source_of(loaded, signature, batch=batch))
+    if quantization is None:
+        return source, None
+    found = moved(quantization, source)
+    return found.source, found.schemes
+
+
+def _symbol(loaded: LoadedModel, signature: str | None) -> str:
+    """Return the name of the size that varies.
 
     Raises:
-        SizesDiffer: It has no batch, or several sizes that may vary, or depends on it otherwise.
+        SizesDiffer: There is none, or there are several.
     """
-    found = loaded.signature(given.signature if given else signature)
-    if len(found.symbols) != 1:
+    symbols = loaded.signature(signature).symbols
+    if len(symbols) != 1:
         raise SizesDiffer
-    source = given or folded(source_of(loaded, found.name, batch=batch))
-    other = folded(source_of(loaded, found.name, batch=source.batch + 2))
-    return source, aligned(source, other, found.symbols[0])
+    return symbols[0]
 
 
 @contextlib.contextmanager

@@ -57,10 +57,9 @@ MISSING: Final = {
 
 def _refusal(source: Source, found: dict[Node, tuple[str, str]]) -> ExportError:
     """Return the error that names operations that cannot be written, where they are, and why."""
-    places = {node: i for i, node in enumerate(source.graph.nodes)}
     came = [
-        f"{node.op.name} of {node.dtype.name} {list(node.shape)}, operation {places[node] + 1} of "
-        f"{len(places)} in {source.signature!r}{_site(node)}: {why}"
+        f"{node.op.name} of {node.dtype.name} {list(node.shape)}, "
+        f"{source.where(node)}{_site(node)}: {why}"
         for node, (why, _) in found.items()
     ]
     fixes = dict.fromkeys(instead for _, instead in found.values())

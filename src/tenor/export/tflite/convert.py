@@ -45,21 +45,21 @@ def converted(
         ExportError: The model has something the format has not; names it.
     """
     layers = [layer for layer in layers_of(source) if layer.kind not in GIVEN]
-    rows = [(layer, row_of(layer)) for layer in layers]
+    rows = [(layer, row_of(source, layer)) for layer in layers]
     writer = Writer(source, schemes, form.weights)
     inputs = {name: _given(writer, name, node, form) for name, node in source.inputs.items()}
     for layer, row in rows:
         if writer.known(layer.output) is None:
-            _sized(layer.output)
+            _sized(source, layer.output)
             done(writer, layer, row)
     outputs = {name: _wanted(writer, node, form) for name, node in source.outputs.items()}
     data = writer.file(inputs, outputs)
     return data, dict(Counter(operator.name for operator in writer.operators))
 
 
-def _sized(node: Node) -> None:
+def _sized(source: Source, node: Node) -> None:
     if not size(node.shape):
-        raise refused(node, "a .tflite file has no tensors without elements.",
+        raise refused(source, node, "a .tflite file has no tensors without elements.",
                       "export at a size that leaves something")  # fmt: skip
 
 
@@ -71,7 +71,7 @@ def _given(writer: Writer, name: str, node: Node, form: Form) -> Value:
             came=f"input {name!r} is {node.dtype.name}",
             fix="take float32 in the model's forward()",
         )
-    _sized(node)
+    _sized(writer.source, node)
     last = form.channels_last and len(node.shape) == IMAGE
     eight = form.edges == "int8" and node.dtype is dt.float32 and node in writer.schemes
     scheme = writer.schemes[node] if eight else None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tenor.errors import ArgumentError, ExportError
 from tenor.export.fold import folded
+from tenor.export.quantize.moving import moved
 from tenor.export.source import opened, source_of
 from tenor.export.tflite.check import compared
 from tenor.export.tflite.convert import Form, converted
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     import os
 
     from tenor.export.quantize.record import Quantization, Scheme
-    from tenor.export.source import Source
     from tenor.ir.node import Node
 
 __all__ = ["ALLOWED", "Exported", "export_tflite"]
@@ -94,7 +94,8 @@ def export_tflite(
     source = folded(source_of(opened(model, example_inputs), signature, batch=batch))
     schemes: dict[Node, Scheme] = {}
     if quantization is not None:
-        source, schemes = _matched(quantization, source)
+        quantization = moved(quantization, source)
+        source, schemes = quantization.source, quantization.schemes
         weights = "int8" if quantization.method == "weights" else "float32"
     data, operators = converted(source, schemes, Form(channels_last, edges, weights))
     exact = not schemes and weights == "float32"
@@ -110,33 +111,3 @@ def export_tflite(
         )
     replace_file(path, [data])
     return Exported(Path(path), len(data), operators, difference, rows)
-
-
-def _matched(
-    quantization: Quantization, source: Source
-) -> tuple[Source, dict[Node, Scheme]]:  # fmt: skip
-    """Return what is exported, and the schemes of its nodes.
-
-    A graph of the same operations, perhaps at another batch size, takes the schemes over; a graph
-    that calibrating changed (it took fake quantisation out) is exported as it is.
-    """
-    known = quantization.source
-    old, new = known.graph.nodes, source.graph.nodes
-    if [n.op for n in old] == [n.op for n in new]:
-        place = dict(zip(old, new, strict=True))
-        return source, {place[node]: scheme for node, scheme in quantization.schemes.items()}
-    if _face(known) == _face(source):
-        return known, quantization.schemes
-    raise ArgumentError(
-        "export: the quantization must be of the model that is exported.",
-        came=f"a quantization of {known.name!r} at batch {known.batch} for {source.name!r} at "
-        f"batch {source.batch}",
-        fix="calibrate this model and signature at this batch, and give what came out",
-    )
-
-
-def _face(source: Source) -> tuple[Any, ...]:
-    """Return what a source looks like from outside."""
-    sides = (source.inputs, source.outputs)
-    shapes = [[(k, n.shape, n.dtype) for k, n in side.items()] for side in sides]
-    return source.name, source.signature, shapes

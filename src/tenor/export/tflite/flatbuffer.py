@@ -37,7 +37,7 @@ def flatbuffers() -> Any:
         raise ExportError(
             "export: a .tflite file is written with the flatbuffers package.",
             came="flatbuffers is not installed",
-            fix="pip install flatbuffers",
+            fix="pip install 'tenor[tflite]'",
         ) from None
 
 

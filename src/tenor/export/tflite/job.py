@@ -154,7 +154,7 @@ class Job:
 
     def refuse(self, why: str, instead: str) -> Exception:
         """Return the error for a layer that cannot be written."""
-        return refused(self.node, why, instead)
+        return refused(self.writer.source, self.node, why, instead)
 
 
 def lowest(scheme: Scheme) -> float:
@@ -171,7 +171,7 @@ def done(writer: Writer, layer: Layer, row: Row) -> None:
     looked: Node = layer.inputs[row.data] if layer.inputs else layer.output
     if looked.dtype not in row.dtypes:
         known = ", ".join(d.name for d in row.dtypes)
-        raise refused(looked, f"a .tflite file has {layer.kind} for {known}.",
+        raise refused(writer.source, looked, f"a .tflite file has {layer.kind} for {known}.",
                       f"convert with .to() before; this one is {looked.dtype.name}")  # fmt: skip
     job = Job(writer, layer, row)
     value = row.write(job)

@@ -12,6 +12,7 @@ from tenor.export.tflite.writer import refused
 if TYPE_CHECKING:
     from tenor.errors import ExportError
     from tenor.export.patterns import Layer
+    from tenor.export.source import Source
     from tenor.export.tflite.job import Row
 
 __all__ = ["GIVEN", "MISSING", "ROWS", "row_of"]
@@ -42,21 +43,21 @@ MISSING: Final = {
 """Primitives without a row: why, and what to do instead."""
 
 
-def row_of(layer: Layer) -> Row:
-    """Return how a layer is written.
+def row_of(source: Source, layer: Layer) -> Row:
+    """Return how a layer of a source is written.
 
     Raises:
         ExportError: It cannot be.
     """
     if layer.kind in ROWS:
         return ROWS[layer.kind]
-    raise _without(layer)
+    raise _without(source, layer)
 
 
-def _without(layer: Layer) -> ExportError:
+def _without(source: Source, layer: Layer) -> ExportError:
     why, instead = MISSING.get(
         layer.kind,
         (f"a .tflite file has no {layer.kind} of {layer.output.dtype.name}.",
          "convert with .to(float32) first"),
     )  # fmt: skip
-    return refused(layer.output, why, instead)
+    return refused(source, layer.output, why, instead)

@@ -51,11 +51,11 @@ DEPRECATED: Final = 127
 """Where an operator's number does not fit in the byte older readers look at."""
 
 
-def refused(node: Node, why: str, instead: str) -> ExportError:
+def refused(source: Source, node: Node, why: str, instead: str) -> ExportError:
     """Return the error for a node the format has no operators for."""
     return ExportError(
         f"export: {why}",
-        came=f"{node.op.name} of shape {node.shape}, {node.dtype.name}",
+        came=f"{node.op.name} of {node.dtype.name} {list(node.shape)}, {source.where(node)}",
         fix=instead,
         where=node.site,
     )

@@ -35,7 +35,10 @@ if TYPE_CHECKING:
     from tenor.nn import Module
     from tenor.save import LoadedModel
 
-__all__ = ["Exported", "Parts", "export_web"]
+__all__ = ["LACKS", "Exported", "Parts", "export_web"]
+
+LACKS: Final = (dt.float16,)
+"""Dtypes that WebAssembly cannot compute with."""
 
 
 @dataclass(frozen=True)
@@ -140,13 +143,14 @@ def export_web(
 
 def _refuse_halves(source: Source) -> None:
     """Refuse half precision: WebAssembly has none, and LLVM finds no end where vectors have it."""
-    halves = [node for node in source.graph.nodes if node.dtype is dt.float16]
+    halves = [node for node in source.graph.nodes if node.dtype in LACKS]
     if halves:
+        first = halves[0]
         raise ExportError(
             "export_web: WebAssembly computes in float32 and float64.",
-            came=f"float16 in the model: {halves[0].op.name}, {source.where(halves[0])}",
+            came=f"{first.dtype.name} in the model: {first.op.name}, {source.where(first)}",
             fix='export model.float(); weights="f16" halves the file',
-            where=halves[0].site,
+            where=first.site,
         )
 
 

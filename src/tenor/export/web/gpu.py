@@ -66,7 +66,7 @@ def part_of(source: Source, laid: Mapping[str, int] | None = None) -> PagePart:
             bits.
         ArgumentError: An operation that no shader computes, or a value too large for a device.
     """
-    program = shaders(source.graph, len(source.weights))
+    program = shaders(source.graph, len(source.weights), source.where)
     program.inputs = _named(program.inputs, list(source.inputs))
     program.outputs = _named(program.outputs, list(source.outputs))
     constants = {f"constant.{n}": value for n, value in enumerate(program.values)}

@@ -35,12 +35,21 @@ KINDS: Final[dict[str, Callable[[Body], tuple[int, Groups]]]] = {
     "topk": write_sort,
 }
 
-MISSING: Final[dict[str, str]] = {
-    "scalar": "a run-time number has 64 bits, and a device has none of those",
-    "random_bits": "it counts with 64 bits, and a saved model draws no random numbers",
-    "attention_gradient": "models are run on a device, not trained",
+MISSING: Final[dict[str, tuple[str, str]]] = {
+    "scalar": (
+        "a run-time number has 64 bits, and a device has none of those",
+        "make the number a tensor input of the model",
+    ),
+    "random_bits": (
+        "it counts with 64 bits, and a saved model draws no random numbers",
+        "save the model in eval() mode, or make the random numbers an input",
+    ),
+    "attention_gradient": (
+        "models are run on a device, not trained",
+        "use a signature that predicts; train on the CPU",
+    ),
 }
-"""Primitives that no shader computes, and why."""
+"""Primitives that no shader computes: why, and what to use instead."""
 
 
 def write(
