@@ -10,6 +10,7 @@ from tenor.compiler.lower.after import after_of
 from tenor.compiler.lower.channel_vectors import ChannelVectors
 from tenor.compiler.lower.correlation import Correlation
 from tenor.compiler.lower.depthwise import Depthwise, lines_of
+from tenor.compiler.lower.depthwise_lanes import DepthwiseLanes, lanes_beside
 from tenor.compiler.lower.matmul import Product, multiply
 from tenor.compiler.lower.storage import entry
 from tenor.compiler.lower.window import Padded, flat, unflat
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from tenor.ir.loops import Function, Value
     from tenor.ir.target import Target
 
-    _Writer = Winograd | ChannelVectors | WindowVectors | Depthwise
+    _Writer = Winograd | ChannelVectors | WindowVectors | Depthwise | DepthwiseLanes
 
 __all__ = ["conv", "conv_input", "packed_elements", "prepare", "takes_epilogue"]
 
@@ -35,6 +36,8 @@ ALONE: Final = 1024
 """The same where at most half as many come out, of one image."""
 FEW: Final = 64
 """Channels from which on."""
+PREPARING: Final = (Winograd, ChannelVectors, DepthwiseLanes)
+"""What reads a weight in a form of its own."""
 
 
 def conv(kernel: Kernel, target: Target) -> Lowered:
@@ -50,7 +53,7 @@ def conv_input(kernel: Kernel, target: Target) -> Lowered:
 def packed_elements(kernel: Kernel, target: Target) -> int:
     """Return the elements of a convolution's prepared weight; 0 where it is read as it is."""
     writer = _writer(_prepared(kernel), target)
-    return writer.packed if isinstance(writer, Winograd | ChannelVectors) else 0
+    return writer.packed if isinstance(writer, PREPARING) else 0
 
 
 def prepare(kernel: Kernel, target: Target) -> Lowered:
@@ -60,7 +63,7 @@ def prepare(kernel: Kernel, target: Target) -> Lowered:
     """
     params = kernel.params
     writer = _writer(_prepared(replace(kernel, kind=params["of"])), target)
-    assert isinstance(writer, Winograd | ChannelVectors), "this weight is read as it is"
+    assert isinstance(writer, PREPARING), "this weight is read as it is"
     return writer.prepare(kernel)
 
 
@@ -126,6 +129,9 @@ def _writer(
         return None
     lines = lines_of(p, forward=forward)
     if lines is not None:
+        lanes = lanes_beside(kernel, target, lines)
+        if lanes:
+            return DepthwiseLanes(kernel, target, lines, lanes)
         return Depthwise(kernel, target, lines)
     if suits(g, kernel.buffers[0].dtype) and p["dilation"] == (1, 1):
         return Winograd(kernel, target, g, flipped=not forward)

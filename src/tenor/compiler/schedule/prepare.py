@@ -3,8 +3,8 @@
 A convolution packs and transforms its weight before it uses it. Where the weight is an input of
 the program, and the program does not write over it, the packed form is *kept*: it lies in memory
 that outlives a run, and the kernels that make it come first, so that a run on the same weight
-begins after them. A product of few rows reads its matrix once as it lies, so that only what can
-be kept is prepared for it.
+begins after them. A product of few rows, or a convolution of one channel each, reads its weight
+once as it lies, so that only what can be kept is prepared for it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def prepare(schedule: Schedule, elements_of: Callable[[Kernel], int]) -> Schedul
         count = elements_of(template)
         source, buffer = nodes[operand], kernel.buffers[operand]
         lasts = source.op is ops.LEAF and source not in written
-        if count and template.kind in LASTING:
+        if count and (template.kind in LASTING or _of_single_channels(template)):
             alone = readers[source] == 1 and source.shape not in made_for
             count *= lasts and alone and not buffer.start
         if not count:
@@ -90,6 +90,12 @@ def prepare(schedule: Schedule, elements_of: Callable[[Kernel], int]) -> Schedul
         stored=stored,
         kept=[nodes[1] for _, nodes in first],
     )
+
+
+def _of_single_channels(template: Kernel) -> bool:
+    """Tell whether a convolution's windows are of one channel each: its weight is small."""
+    p = template.params
+    return p.get("groups", 1) > 1 and p["groups"] == p["channels_in"] == p["channels_out"]
 
 
 def _template(kernel: Kernel) -> tuple[Kernel, int]:

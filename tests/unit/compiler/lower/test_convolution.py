@@ -12,6 +12,7 @@ from tenor.compiler.emit.llvm import emit
 from tenor.compiler.lower import convolution, weight_gradient
 from tenor.compiler.lower.channel_vectors import ChannelVectors
 from tenor.compiler.lower.contraction import TEMPLATES
+from tenor.compiler.lower.depthwise_lanes import DepthwiseLanes
 from tenor.compiler.lower.window_vectors import WindowVectors
 from tenor.config import config
 from tenor.ir import dtype as dt
@@ -213,6 +214,15 @@ LARGE = {
     "neighbouring taps in several rows": Case(2, (33, 70), (39, 25), (3, 3), padding=1),
     "depthwise": Case(5, (37, 37), (9, 11), (3, 3), padding=1, groups=37),
     "depthwise, strided": Case(2, (33, 66), (30, 41), (5, 3), stride=(2, 3), padding=2, groups=33),
+    "depthwise, few places": Case(3, (32, 32), (7, 6), (3, 3), padding=1, groups=32),
+    "depthwise, few places, strided": Case(
+        2, (24, 24), (9, 12), (3, 2), stride=2, padding=((0, 1), (1, 2)), groups=24
+    ),
+    "depthwise, few places, dilated": Case(
+        2, (20, 20), (11, 7), (3, 3), dilation=(1, 2), padding=2, groups=20
+    ),
+    "depthwise, least places": Case(4, (48, 48), (3, 3), (3, 3), padding=1, groups=48),
+    "depthwise, last column unread": Case(2, (16, 16), (8, 8), (3, 3), stride=2, groups=16),
     "depthwise in a line": Case(3, (20, 20), (1300,), (40,), dilation=2, groups=20),
     "many channels in a line": Case(2, (20, 40), (90,), (20,), stride=2, padding=3),
 }
@@ -321,6 +331,34 @@ def test_whatever_lies_in_vectors_the_bits_are_the_same(kind, dtype, monkeypatch
             monkeypatch.setattr(convolution, "WindowVectors", writer)
             found.append(result(kind, LARGE[name], arrays, dtype))
         np.testing.assert_array_equal(*found, err_msg=name)
+
+
+SMALL = [name for name in LARGE if "few places" in name or "least places" in name]
+
+
+@pytest.mark.parametrize("kind", ["conv", "conv_input"])
+@pytest.mark.parametrize("dtype", [dt.float32, dt.float64, dt.bfloat16, dt.int32],
+                         ids=lambda d: d.name)  # fmt: skip
+def test_channels_beside_each_other_give_the_bits_of_each_alone(kind, dtype, monkeypatch):
+    for name in SMALL:
+        arrays = operands(kind, LARGE[name], dtype)
+        beside = result(kind, LARGE[name], arrays, dtype)
+        with monkeypatch.context() as patch:
+            patch.setattr(convolution, "lanes_beside", lambda *_: 0)
+            alone = result(kind, LARGE[name], arrays, dtype)
+        np.testing.assert_array_equal(beside, alone, err_msg=name)
+
+
+def test_small_images_have_their_channels_side_by_side(monkeypatch):
+    written = []
+    write = DepthwiseLanes.write
+    monkeypatch.setattr(DepthwiseLanes, "write", lambda self: written.append(1) or write(self))
+    for name in SMALL:
+        result("conv", LARGE[name], operands("conv", LARGE[name], dt.float32), dt.float32)
+    assert len(written) == len(SMALL)
+    case = LARGE["depthwise"]  # 37 channels fill no vectors
+    result("conv", case, operands("conv", case, dt.float32), dt.float32)
+    assert len(written) == len(SMALL)
 
 
 @pytest.mark.parametrize("dtype", dt.ALL, ids=lambda d: d.name)

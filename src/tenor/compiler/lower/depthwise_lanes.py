@@ -1,0 +1,252 @@
+"""Convolutions of one channel each over small images: channels side by side in vectors.
+
+A row of a small image fills no vector, and a handful of rows is over before it has begun. So the
+places of some channels are transposed, with zeros around them, until a vector holds one place of
+each; windows then differ by whole vectors, whatever the stride. What comes out is transposed back.
+Each element is one chain of fused steps over its taps in order.
+"""
+
+from __future__ import annotations
+
+from math import ceil, prod
+from typing import TYPE_CHECKING, Final
+
+from tenor.compiler.lower.after import after_of
+from tenor.compiler.lower.blocking import lanes_of
+from tenor.compiler.lower.lane import transposed
+from tenor.compiler.lower.microkernel import multiply_add
+from tenor.compiler.lower.storage import (
+    compute_type,
+    entry,
+    load_element,
+    memory_type,
+    repeat,
+    store_element,
+)
+from tenor.compiler.lower.window import unflat
+from tenor.ir.loops import Function, Value, vector
+from tenor.ir.program import Lowered
+
+if TYPE_CHECKING:
+    from tenor.compiler.lower.depthwise import Lines
+    from tenor.ir.kernel import Kernel
+    from tenor.ir.target import Target
+
+__all__ = ["DepthwiseLanes", "lanes_beside"]
+
+NEAR: Final = 32 * 1024
+"""Bytes of the transposed places, read and written, that the first-level cache still serves."""
+LEAST: Final = 4
+"""Lanes that are worth transposing for."""
+REGISTERS: Final = 16
+"""Vector registers that hold the taps of 3 x 3 and some sums."""
+
+
+def lanes_beside(kernel: Kernel, target: Target, lines: Lines) -> int:
+    """Return how many channels lie side by side; 0 where rows of one channel do better."""
+    dtype, groups = kernel.buffers[0].dtype, kernel.params["groups"]
+    lanes = lanes_of(dtype, target)
+    fewest = min(prod(lines.image), prod(lines.out))
+    while lanes >= LEAST and (groups % lanes or fewest < lanes):
+        lanes //= 2
+    if lanes < LEAST or target.registers < REGISTERS or dtype.kind == "bool":
+        return 0
+    places = prod(_extents(lines)) + prod(lines.out)
+    return lanes if places * lanes * dtype.compute.itemsize <= NEAR else 0
+
+
+def _extents(lines: Lines) -> tuple[int, int]:
+    """Return the extents of an image with the zeros its windows meet."""
+    rows, columns = (
+        max((out - 1) * stride + max(offsets) + 1, low + image)
+        for out, stride, offsets, low, image in zip(
+            lines.out, lines.stride, lines.offsets, lines.low, lines.image, strict=True
+        )
+    )
+    return rows, columns
+
+
+class DepthwiseLanes:
+    """A convolution being written.
+
+    Args:
+        kernel: What it is.
+        target: The target.
+        lines: Its windows.
+        lanes: Channels side by side; they divide all channels.
+    """
+
+    def __init__(self, kernel: Kernel, target: Target, lines: Lines, lanes: int) -> None:
+        self.kernel, self.lines, self.lanes = kernel, lines, lanes
+        self.after = after_of(kernel, target)
+        self.n, self.groups = kernel.params["n"], kernel.params["groups"]
+        self.ready = "prepared" in kernel.params
+        self.dtype = kernel.buffers[0].dtype
+        self.compute = self.dtype.compute
+        self.kind = vector(compute_type(self.dtype), lanes)
+        self.taps = prod(map(len, lines.offsets))
+        self.extents = _extents(lines)
+        self.parts = self.groups // lanes
+        self.tiles = self.n * self.parts
+        self.together = self._together(8 if target.registers > REGISTERS else 5)
+
+    def _together(self, most: int) -> int:
+        """Return how many windows of a row are summed at once."""
+        columns = self.lines.out[1]
+        return min(range(1, min(most, columns) + 1), key=lambda j: ceil(columns / j) * (2 * j + 1))
+
+    # -- writing ------------------------------------------------------------------------------
+    @property
+    def packed(self) -> int:
+        """Elements of the prepared weight: a vector for each tap of some channels."""
+        return self.groups * self.taps
+
+    def prepare(self, kernel: Kernel) -> Lowered:
+        """Write the function that transposes the weight: a tile is some channels."""
+        f, (w, packed), begin, end, _ = entry(kernel)
+        f.loop(begin, end, 1, lambda t, _: self._pack(f, w, packed, t, t))
+        return Lowered(f, self.parts, 0, self.packed)
+
+    def _pack(self, f: Function, w: Value, to: Value, part: Value, at: Value) -> None:
+        """Write the transpose of the weights of channels number `part` to place `at`."""
+        size = self.lanes * self.taps
+        from_ = f.gep(w, f.mul(part, size), memory_type(self.dtype))
+        near = f.gep(to, f.mul(at, size), compute_type(self.dtype))
+
+        def lane(c: Value) -> None:
+            def tap(t: Value) -> None:
+                x = load_element(f, self.dtype, from_, f.add(f.mul(c, self.taps), t))
+                store_element(f, self.compute, x, near, f.add(f.mul(t, self.lanes), c))
+
+            repeat(f, f.const(0, "i64"), f.const(self.taps, "i64"), 1, tap)
+
+        repeat(f, f.const(0, "i64"), f.const(self.lanes, "i64"), 1, lane)
+
+    def write(self) -> Lowered:
+        """Write the function."""
+        f, self.buffers, begin, end, scratch = entry(self.kernel)
+        self.f = f
+        size = self.lanes * self.compute.itemsize
+        counts = (prod(self.extents), prod(self.lines.out), 0 if self.ready else self.taps)
+        self.copy = scratch
+        self.sums = f.gep(scratch, counts[0] * size, "i8")
+        self.weights = f.gep(scratch, (counts[0] + counts[1]) * size, "i8")
+        self.table = f.gep(scratch, sum(counts) * size, "i8")
+        (rows, columns), (_, pitch), low = self.lines.image, self.extents, self.lines.low
+        numbers = (rows, columns, pitch, low[0] * pitch + low[1], counts[0])
+        f.call(self._around(), [self.copy, self.table, *(f.const(n, "i64") for n in numbers)])
+        self.turn_in, self.turn_out = self._turn_in(), self._turn_out()
+        f.loop(begin, end, 1, self._tile)
+        work = self.tiles * prod(self.lines.out) * self.taps
+        used = ceil((sum(counts) * size + 4 * rows * columns) / 64) * 64
+        return Lowered(f, self.tiles, used, work * 8 // 25 + self.tiles * 50)
+
+    def _tile(self, t: Value, _: list[Value]) -> None:
+        f, lines = self.f, self.lines
+        x, w, y = self.buffers[:3]
+        kind = memory_type(self.dtype)
+        image, part = unflat(f, t, (self.n, self.parts))
+        places = f.const(prod(lines.image), "i64")
+        source = f.gep(x, f.mul(t, self.lanes * prod(lines.image)), kind)
+        f.call(self.turn_in, [source, self.copy, self.table, places])
+        if self.ready:
+            weights = f.gep(w, f.mul(part, self.lanes * self.taps), compute_type(self.dtype))
+        else:
+            weights = self.weights
+            self._pack(f, w, weights, part, f.const(0, "i64"))
+        self._windows([f.load(self.kind, weights, i * self.lanes) for i in range(self.taps)])
+        to = f.gep(y, f.mul(t, self.lanes * prod(lines.out)), kind)
+        f.call(self.turn_out, [self.sums, to, f.const(prod(lines.out), "i64")])
+        if self.after is not None:
+            first = f.mul(part, self.lanes)
+            run = (f.const(0, "i64"), f.const(prod(lines.out), "i64"))
+            self.after.call(f, self.buffers, (image, first, f.const(self.lanes, "i64")), run)
+
+    def _windows(self, weights: list[Value]) -> None:
+        """Write the sums of all windows: some neighbours of a row at a time."""
+        f, lines, lanes = self.f, self.lines, self.lanes
+        (rows, columns), (down, across) = lines.out, lines.stride
+        pitch, many = self.extents[1], self.together
+        wide = len(lines.offsets[1])
+        # Columns of the copy in the order of the taps, and the windows that meet them.
+        met: dict[int, list[tuple[int, int]]] = {}
+        for j in range(many):
+            for u, offset in enumerate(lines.offsets[1]):
+                met.setdefault(j * across + offset, []).append((j, u))
+        order = sorted(met, reverse=lines.offsets[1][0] > lines.offsets[1][-1])
+
+        def row(i: Value) -> None:
+            def some(at: Value) -> None:
+                # The last piece ends where all end.
+                j = f.op("smin", at, columns - many) if columns % many else at
+                sums = [f.const(0, self.kind)] * many
+                near = f.add(f.mul(i, down * pitch), f.mul(j, across))
+                for t, line in enumerate(lines.offsets[0]):
+                    for column in order:
+                        where = f.mul(f.add(near, line * pitch + column), lanes)
+                        x = f.load(self.kind, self.copy, where)
+                        for k, u in met[column]:
+                            sums[k] = multiply_add(f, self.compute, weights[t * wide + u], x,
+                                                   sums[k])  # fmt: skip
+                to = f.mul(f.add(f.mul(i, columns), j), lanes)
+                for k, total in enumerate(sums):
+                    f.store(total, self.sums, f.add(to, k * lanes))
+
+            repeat(f, f.const(0, "i64"), f.const(columns, "i64"), many, some)
+
+        repeat(f, f.const(0, "i64"), f.const(rows, "i64"), 1, row)
+
+    # Extents are given, not written in, so that convolutions of one program share these three.
+    def _around(self) -> Function:
+        """Return the function that writes zeros, and for each place of the image where it goes."""
+        names = ("rows", "columns", "pitch", "low", "count")
+        f = Function("around", [("copy", "ptr"), ("table", "ptr"), *((n, "i64") for n in names)])
+        copy, table, rows, columns, pitch, low, count = f.params
+        zero = f.const(0, self.kind)
+        f.loop(0, count, 1, lambda i, _: f.store(zero, copy, f.mul(i, self.lanes)))
+
+        def row(h: Value, _: list[Value]) -> None:
+            at = f.add(low, f.mul(h, pitch))
+
+            def place(x: Value, _: list[Value]) -> None:
+                where = f.convert("trunc_int", f.mul(f.add(at, x), self.lanes), "i32")
+                f.store(where, table, f.add(f.mul(h, columns), x))
+
+            f.loop(0, columns, 1, place)
+
+        f.loop(0, rows, 1, row)
+        return f
+
+    def _turn_in(self) -> Function:
+        """Return the function that transposes some channels to where their places go."""
+        names = [("from", "ptr"), ("to", "ptr"), ("table", "ptr"), ("places", "i64")]
+        f, lanes = Function("in", names), self.lanes
+        from_, to, table, places = f.params
+        last = f.sub(places, lanes)
+
+        def block(i: Value, _: list[Value]) -> None:
+            first = f.op("smin", i, last)
+            rows = [load_element(f, self.dtype, from_, f.add(first, f.mul(places, c)), lanes)
+                    for c in range(lanes)]  # fmt: skip
+            for d, v in enumerate(transposed(f, rows)):
+                at = f.load("i32", table, f.add(first, d))
+                f.store(v, to, f.convert("sext", at, "i64"))
+
+        f.loop(0, places, lanes, block)
+        return f
+
+    def _turn_out(self) -> Function:
+        """Return the function that transposes sums to where they belong."""
+        f, lanes = Function("out", [("from", "ptr"), ("to", "ptr"), ("places", "i64")]), self.lanes
+        from_, to, places = f.params
+        last = f.sub(places, lanes)
+
+        def block(i: Value, _: list[Value]) -> None:
+            first = f.op("smin", i, last)
+            at = f.mul(first, lanes)
+            rows = [f.load(self.kind, from_, f.add(at, d * lanes)) for d in range(lanes)]
+            for c, v in enumerate(transposed(f, rows)):
+                store_element(f, self.dtype, v, to, f.add(first, f.mul(places, c)))
+
+        f.loop(0, places, lanes, block)
+        return f
