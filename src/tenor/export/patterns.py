@@ -341,17 +341,22 @@ def _approximately(match: Match, node: Node) -> Attrs:
 
 # -- the table ------------------------------------------------------------------------------------
 _where, _lt, _le, _mul, _add, _sub = ops.WHERE, ops.LT, ops.LE, ops.MUL, ops.ADD, ops.SUB
-_CLAMPED = T(_lt, "x", "#low")
-_LOW = T(_where, _CLAMPED, "#low", "x", name="lower")
-_CLAMP = T(_where, T(_lt, "#high", _LOW), "#high", _LOW)
+
+
+def _clamped(low: Any, high: Any, x: Any = "x") -> T:
+    """Return clamping to two numbers."""
+    lower = T(_where, T(_lt, x, low), low, x, name="lower")
+    return T(_where, T(_lt, high, lower), high, lower)
 
 
 def _between(low: Any, high: Any, x: Any = "x") -> T:
-    """Return clamping as hardtanh writes it: x where it lies between, else clamped."""
-    lower = T(_where, T(_lt, x, low), low, x, name="lower")
-    clamped = T(_where, T(_lt, high, lower), high, lower)
+    """Return clamping as a hardtanh that is trained writes it: x where it lies between."""
     inside = T(OPS["and"], T(_lt, low, x), T(_lt, x, high))
-    return T(_where, inside, x, clamped)
+    return T(_where, inside, x, _clamped(low, high, x))
+
+
+def _bounds(match: Match, _node: Node) -> Attrs:
+    return {"low": match.number("#low"), "high": match.number("#high")}
 
 
 _SHIFTED = T(_add, "x", 3.0, name="shifted")
@@ -375,8 +380,8 @@ PATTERNS: Final[dict[Op, list[tuple[str, Callable[[Node, Match], Attrs | None]]]
         ("mean", _global(ops.SUM)),
         ("mean", _mean),
         ("softmax", template(T(ops.DIV, _EXP, T(ops.SUM, _EXP, name="sum")), _one_dim)),
-        ("hard_swish", template(
-            T(ops.DIV, T(_mul, "x", _between(0.0, 6.0, _SHIFTED)), 6.0))),
+        *(("hard_swish", template(T(ops.DIV, T(_mul, "x", form(0.0, 6.0, _SHIFTED)), 6.0)))
+          for form in (_between, _clamped)),
     ],
     ops.SUB: [
         ("log_softmax", template(
@@ -393,11 +398,8 @@ PATTERNS: Final[dict[Op, list[tuple[str, Callable[[Node, Match], Attrs | None]]]
     ops.WHERE: [
         ("relu", template(T(_where, T(_le, "x", 0.0), 0.0, "x"))),
         ("relu", template(T(_where, T(_lt, "x", 0.0), 0.0, "x"))),
-        ("relu6", template(_between(0.0, 6.0))),
-        ("clamp", template(_between("#low", "#high"),
-                            lambda m, _n: {"low": m.number("#low"), "high": m.number("#high")})),
-        ("clamp", template(_CLAMP,
-                            lambda m, _n: {"low": m.number("#low"), "high": m.number("#high")})),
+        *(("relu6", template(form(0.0, 6.0))) for form in (_between, _clamped)),
+        *(("clamp", template(form("#low", "#high"), _bounds)) for form in (_between, _clamped)),
         ("leaky_relu", template(T(_where, _NEGATIVE, "x", T(_mul, "x", "#alpha")),
                                  lambda m, _n: {"alpha": m.number("#alpha")})),
         ("elu", template(T(

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from tenor.export.edge import TARGETS, export_edge
+from tenor.export.edge import TARGETS, benchmark, export_edge
 from tenor.export.fold import folded
 from tenor.export.quantize import calibrate, integer, moved, report
 from tenor.export.quantize.running import Running
@@ -77,6 +77,15 @@ def test_dot_products_of_bytes_take_one_instruction(eight, tmp_path):
     assert "sdot" in listed["aarch64-linux-dotprod"]
     assert sizes["aarch64-linux-dotprod"] < sizes["aarch64-linux"]
     assert "+dotprod" in TARGETS["aarch64-linux-dotprod"].target.features
+
+
+def test_a_report_is_of_what_is_exported(eight, tmp_path):
+    path, found, _ = eight("digits")
+    told = benchmark(path, "cortex-m4", quantization=found)
+    made = export_edge(path, tmp_path, target="cortex-m4", quantization=found)
+    assert (told.code, told.weights, told.workspace) == (made.code, made.weights, made.workspace)
+    plain = benchmark(path, "cortex-m4")
+    assert told.weights < plain.weights / 3
 
 
 def right(made, path, found, told):
