@@ -17,8 +17,8 @@ from tenor.export.edge import benchmark  # noqa: E402
 from tests.export import zoo  # noqa: E402
 
 MODELS = ("digits", "keywords", "mobilenet")
-TARGETS = ("x86_64-linux", "x86_64-avx512", "aarch64-linux", "armv7-linux", "cortex-m4",
-           "cortex-m55", "riscv32-bare")  # fmt: skip
+TARGETS = ("x86_64-linux", "x86_64-avx512", "x86_64-vnni", "aarch64-linux", "armv7-linux",
+           "cortex-m4", "cortex-m55", "riscv32-bare")  # fmt: skip
 
 
 def main() -> None:

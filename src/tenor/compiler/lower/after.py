@@ -38,7 +38,7 @@ class After:
     def __init__(self, part: Part, target: Target) -> None:
         self.wires, self.target = part.wires, target
         self.kernel = _in_line(part.kernel)
-        self.function: Function | None = None
+        self.functions: dict[tuple[int, bool], Function] = {}
 
     def call(
         self, f: Function, buffers: Sequence[Value], where: tuple[Value, Value, Value],
@@ -52,37 +52,72 @@ class After:
             where: The image, the first channel, and how many channels.
             run: The first place, and the one after the last.
         """
-        if self.function is None:
-            self.function = self._write()
+        count, width = f.sub(run[1], run[0]).const, self.target.lanes(32)
+        # Vectors without a mask: how many at a time, and whether one more ends with the run.
+        form = (0, False)
+        if isinstance(count, int) and count >= width > 1:
+            form = (1 if count % (2 * width) else 2, count % width > 0)
+        if form not in self.functions:
+            self.functions[form] = self._write(*form)
         given = [buffers[wire] for wire in self.wires]
         status = f.params[4]
-        f.call(self.function, [*given, *where, *run, status])
+        f.call(self.functions[form], [*given, *where, *run, status])
 
-    def _write(self) -> Function:
+    def _write(self, vectors: int, ragged: bool) -> Function:
         kernel = self.kernel
         names = [(f"b{i}", "ptr") for i in range(len(kernel.buffers))]
         extents = [(n, "i64") for n in ("image", "first", "channels", "low", "high")]
-        f = Function("after", [*names, *extents, ("status", "ptr")])
+        f = Function(f"after{vectors}{'r' * ragged}", [*names, *extents, ("status", "ptr")])
         *buffers, image, first, channels, low, high, status = f.params
         e = Evaluator(f, kernel, buffers, status, status)
         e.width = self.target.lanes(32)
         seen: set[Expr] = set()
         weight = sum(expr_cost(s.expr, seen) + 1 for s in kernel.stores)
+        most = 2 if weight <= 16 else 1
 
         def channel(i: Value, _: object) -> None:
             e.enter(1)
             e.axes[0], e.axes[1] = Axis(image, 0), Axis(f.add(first, i), 1)
-            over_vectors(e, 2, low, high, 2 if weight <= 16 else 1, 2, store)
-
-        def store() -> None:
-            # The result stands where one of them is written: all have read it before.
-            for s in kernel.stores:
-                e.value(s.expr)
-            for s in kernel.stores:
-                e.store(s.buffer, s.affine, s.expr)
+            if vectors:
+                self._vectors(e, low, high, min(vectors, most), ragged)
+            else:
+                over_vectors(e, 2, low, high, most, 2, lambda: self._store(e))
 
         f.loop(0, channels, 1, channel)
         return f
+
+    def _store(self, e: Evaluator) -> None:
+        """Write a vector of results."""
+        # The result stands where one of them is written: all have read it before.
+        for s in self.kernel.stores:
+            e.value(s.expr)
+        for s in self.kernel.stores:
+            e.store(s.buffer, s.affine, s.expr)
+
+    def _vectors(self, e: Evaluator, low: Value, high: Value, unroll: int, ragged: bool) -> None:
+        """Write the results of a run of a vector or more.
+
+        What is left over goes with the run's last vector: that is worked out first, for it reads
+        what others write over, and written last.
+        """
+        f, stores = e.f, self.kernel.stores
+        e.vector_dim = 2
+        last = f.sub(high, e.width)
+
+        def begin() -> None:
+            e.axes[2] = Axis(last, 2)
+            e.enter(2)
+
+        held: list[Value] = []
+        if ragged:
+            begin()
+            held = [e.value(s.expr) for s in stores]
+            high = f.sub(high, f.op("urem", f.sub(high, low), e.width))
+        over_vectors(e, 2, low, high, unroll, 2, lambda: self._store(e), whole=True)
+        if ragged:
+            begin()
+            for s, value in zip(stores, held, strict=True):
+                e.put(s.buffer, s.affine, s.expr.dtype, value)
 
 
 def _in_line(kernel: Kernel) -> Kernel:

@@ -23,7 +23,7 @@ from tenor.compiler.lower.blocking import (
 )
 from tenor.compiler.lower.correlation import taps_met
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
-from tenor.compiler.lower.packing import Layout, mover
+from tenor.compiler.lower.packing import Layout, lanes_out, mover
 from tenor.compiler.lower.panel import each_panel, pack_panel
 from tenor.compiler.lower.storage import compute_type, entry, memory_type, plus
 from tenor.compiler.lower.window import Spread, flat, nested, padded_copy, spread_out, unflat
@@ -126,6 +126,9 @@ class ChannelVectors:
         f, self.buffers, begin, end, scratch = entry(self.kernel)
         self.x, self.w, self.y = self.buffers[:3]
         self.f = f
+        # Whole images of whole vectors of channels are transposed to where they belong.
+        self.whole = self.phases == self.chunks == 1 and g.rows % self.tile.width == 0
+        self.whole &= self.places >= self.tile.width > 1
         self.pitch = ceil(self.places / self.tile.width) * self.tile.width
         panels = ceil(self.oc / self.tile.columns) * self.tile.columns
         sizes = {
@@ -134,7 +137,7 @@ class ChannelVectors:
             "copy": 0 if self.plain else (g.source * self.shape.channel + 2 * self.width) * size,
             "sums": self.pitch * self.c_row * size,
             "more": self.pitch * self.c_row * size if g.k > self.depth else 0,
-            "turned": (self.pitch * self.c_row + 2 * self.width) * size,
+            "turned": 0 if self.whole else (self.pitch * self.c_row + 2 * self.width) * size,
         }  # fmt: skip
         self.at, used = {}, 0
         for name, count in sizes.items():
@@ -145,14 +148,37 @@ class ChannelVectors:
             tables, [self.at[n] for n in ("offsets", "numbers", "starts")]))  # fmt: skip
         self.add = self._add()
         self.copier = padded_copy("copy", self.shape, self.dtype, self.width)
+        self._leaving()
+        f.loop(begin, end, 1, self._tile)
+        return Lowered(f, self.tiles, used, self.work * 8 // (self.width * 25) + self.tiles * 200)
+
+    def _leaving(self) -> None:
+        """Make what brings sums to where they belong."""
+        g, width = self.g, self.tile.width
+        if self.whole:
+            self.out = lanes_out(self.dtype, width)
+            return
         pitches = tuple(prod(self.windows[d + 1 :]) for d in range(len(self.windows)))
         spread = Spread(self.windows, pitches, self.pitch, g.out, g.steps)
         self.deliver = spread_out("deliver", spread, self.dtype, self.width)
         self.turn = mover("turn", Layout(self.compute, self.c_row, 1),
-                          Layout(self.compute, 1, self.pitch), self.c_row,
-                          self.tile.width)  # fmt: skip
-        f.loop(begin, end, 1, self._tile)
-        return Lowered(f, self.tiles, used, self.work * 8 // (self.width * 25) + self.tiles * 200)
+                          Layout(self.compute, 1, self.pitch), self.c_row, width)  # fmt: skip
+
+    def _leave(self, to: Value, channels: Value, begin: Value, r: Value) -> None:
+        """Bring the sums of one residue to where they belong."""
+        f, g, width = self.f, self.g, self.tile.width
+        if not self.whole:
+            f.call(self.turn, [self.at["sums"], self.at["turned"], f.const(self.pitch, "i64")])
+            f.call(self.deliver, [self.at["turned"], to, channels, begin, *unflat(f, r, g.steps)])
+            return
+        extents = [f.const(n, "i64") for n in (self.places, self.c_row)]
+
+        def lanes(c: Value, _: list[Value]) -> None:
+            sums = f.gep(self.at["sums"], c, compute_type(self.dtype))
+            f.call(self.out, [sums, f.gep(to, f.mul(c, self.places), memory_type(self.dtype)),
+                              *extents])  # fmt: skip
+
+        f.loop(0, channels, width, lanes)
 
     @property
     def packed(self) -> int:
@@ -239,8 +265,7 @@ class ChannelVectors:
                 start = f.load("i64", self.at["starts"], r, index=True)
                 stop = f.load("i64", self.at["starts"], f.add(r, 1), index=True)
                 self._sums(start, stop)
-                f.call(self.turn, [self.at["sums"], self.at["turned"], f.const(self.pitch, "i64")])
-                f.call(self.deliver, [self.at["turned"], to, left, begin, *unflat(f, r, g.steps)])
+                self._leave(to, left, begin, r)
 
             f.loop(0, self.phases, 1, phase)
             if self.after is not None:

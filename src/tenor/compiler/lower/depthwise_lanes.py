@@ -15,6 +15,7 @@ from tenor.compiler.lower.after import after_of
 from tenor.compiler.lower.blocking import lanes_of
 from tenor.compiler.lower.lane import transposed
 from tenor.compiler.lower.microkernel import multiply_add
+from tenor.compiler.lower.packing import lanes_out
 from tenor.compiler.lower.storage import (
     compute_type,
     entry,
@@ -79,7 +80,8 @@ class DepthwiseLanes:
     def __init__(self, kernel: Kernel, target: Target, lines: Lines, lanes: int) -> None:
         self.kernel, self.lines, self.lanes = kernel, lines, lanes
         self.after = after_of(kernel, target)
-        self.n, self.groups = kernel.params["n"], kernel.params["groups"]
+        self.n: int = kernel.params["n"]
+        self.groups: int = kernel.params["groups"]
         self.ready = "prepared" in kernel.params
         self.dtype = kernel.buffers[0].dtype
         self.compute = self.dtype.compute
@@ -135,7 +137,7 @@ class DepthwiseLanes:
         (rows, columns), (_, pitch), low = self.lines.image, self.extents, self.lines.low
         numbers = (rows, columns, pitch, low[0] * pitch + low[1], counts[0])
         f.call(self._around(), [self.copy, self.table, *(f.const(n, "i64") for n in numbers)])
-        self.turn_in, self.turn_out = self._turn_in(), self._turn_out()
+        self.turn_in, self.turn_out = self._turn_in(), lanes_out(self.dtype, self.lanes)
         f.loop(begin, end, 1, self._tile)
         work = self.tiles * prod(self.lines.out) * self.taps
         used = ceil((sum(counts) * size + 4 * rows * columns) / 64) * 64
@@ -156,7 +158,8 @@ class DepthwiseLanes:
             self._pack(f, w, weights, part, f.const(0, "i64"))
         self._windows([f.load(self.kind, weights, i * self.lanes) for i in range(self.taps)])
         to = f.gep(y, f.mul(t, self.lanes * prod(lines.out)), kind)
-        f.call(self.turn_out, [self.sums, to, f.const(prod(lines.out), "i64")])
+        places = f.const(prod(lines.out), "i64")
+        f.call(self.turn_out, [self.sums, to, places, f.const(self.lanes, "i64")])
         if self.after is not None:
             first = f.mul(part, self.lanes)
             run = (f.const(0, "i64"), f.const(prod(lines.out), "i64"))
@@ -196,7 +199,7 @@ class DepthwiseLanes:
 
         repeat(f, f.const(0, "i64"), f.const(rows, "i64"), 1, row)
 
-    # Extents are given, not written in, so that convolutions of one program share these three.
+    # Extents are given, not written in, so that convolutions of one program share these two.
     def _around(self) -> Function:
         """Return the function that writes zeros, and for each place of the image where it goes."""
         names = ("rows", "columns", "pitch", "low", "count")
@@ -231,22 +234,6 @@ class DepthwiseLanes:
             for d, v in enumerate(transposed(f, rows)):
                 at = f.load("i32", table, f.add(first, d))
                 f.store(v, to, f.convert("sext", at, "i64"))
-
-        f.loop(0, places, lanes, block)
-        return f
-
-    def _turn_out(self) -> Function:
-        """Return the function that transposes sums to where they belong."""
-        f, lanes = Function("out", [("from", "ptr"), ("to", "ptr"), ("places", "i64")]), self.lanes
-        from_, to, places = f.params
-        last = f.sub(places, lanes)
-
-        def block(i: Value, _: list[Value]) -> None:
-            first = f.op("smin", i, last)
-            at = f.mul(first, lanes)
-            rows = [f.load(self.kind, from_, f.add(at, d * lanes)) for d in range(lanes)]
-            for c, v in enumerate(transposed(f, rows)):
-                store_element(f, self.dtype, v, to, f.add(first, f.mul(places, c)))
 
         f.loop(0, places, lanes, block)
         return f

@@ -431,8 +431,11 @@ class Evaluator:
     # -- stores ---------------------------------------------------------------------------------
     def store(self, number: int, affine: Affine, expr: Expr) -> None:
         """Store an expression at an affine of the domain."""
-        f, dtype = self.f, expr.dtype
-        value = self.value(expr)
+        self.put(number, affine, expr.dtype, self.value(expr))
+
+    def put(self, number: int, affine: Affine, dtype: DType, value: Value) -> None:
+        """Store a value that is known at an affine of the domain."""
+        f = self.f
         pointer = self.buffers[number]
         wide = self.width > 1 and self._varies(affine)
         if not wide:

@@ -84,8 +84,12 @@ def over_vectors(
     unroll: int,
     level: int,
     body: Callable[[], None],
+    *,
+    whole: bool = False,
 ) -> None:
     """Run `body()` over [low, high) of the vector dim: whole vectors first, masked ones after.
+
+    Where it is `whole`, steps of so many vectors end with it, and there are none.
 
     The masked vectors compute by the same formula, so an element's bits do not depend on where it
     stands.
@@ -94,7 +98,7 @@ def over_vectors(
     step = width * unroll
     e.vector_dim = dim
     count = f.sub(high, low)
-    whole = f.add(low, f.sub(count, f.op("srem", count, step)))
+    full = high if whole else f.add(low, f.sub(count, f.op("srem", count, step)))
     fixed = count.const if isinstance(count.const, int) else None
 
     def main(i: Value, _: object) -> None:
@@ -108,7 +112,7 @@ def over_vectors(
         e.shift = 0
 
     if fixed is None or fixed >= step:
-        f.loop(low, whole, step, main)
+        f.loop(low, full, step, main)
 
     def rest(i: Value, _: object) -> None:
         e.axes[dim] = Axis(i, level)
@@ -119,5 +123,5 @@ def over_vectors(
         body()
         e.mask = None
 
-    if fixed is None or fixed % step:
-        f.loop(whole, high, width, rest)
+    if not whole and (fixed is None or fixed % step):
+        f.loop(full, high, width, rest)

@@ -13,7 +13,7 @@ from tenor.ir.symbolic import free
 if TYPE_CHECKING:
     from tenor.ir.dtype import DType
 
-__all__ = ["Layout", "mover"]
+__all__ = ["Layout", "lanes_out", "mover"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,29 @@ def mover(
         move.across(loads_down=False)
     else:
         move.one_by_one(f.const(0, "i64"))
+    return f
+
+
+def lanes_out(dtype: DType, lanes: int) -> Function:
+    """Return the function (from, to, places, row) that transposes [place, channel] of some lanes.
+
+    Rows are `row` elements apart, channels of the result `places`, of which there are as many as
+    lanes at the least: the last block ends where they end. Extents are given, not written in, so
+    that kernels of one program share the function.
+    """
+    names = [("from", "ptr"), ("to", "ptr"), ("places", "i64"), ("row", "i64")]
+    f = Function("out", names)
+    from_, to, places, row = f.params
+    kind = vector(compute_type(dtype), lanes)
+    last = f.sub(places, lanes)
+
+    def block(i: Value, _: list[Value]) -> None:
+        first = f.op("smin", i, last)
+        rows = [f.load(kind, from_, f.mul(f.add(first, d), row)) for d in range(lanes)]
+        for c, v in enumerate(transposed(f, rows)):
+            store_element(f, dtype, v, to, f.add(first, f.mul(places, c)))
+
+    f.loop(0, places, lanes, block)
     return f
 
 

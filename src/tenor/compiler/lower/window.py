@@ -7,7 +7,7 @@ without a gap, so a run of windows may go on from one row into the next.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from typing import TYPE_CHECKING
@@ -150,7 +150,7 @@ def padded_copy(name: str, shape: Padded, dtype: DType, width: int) -> Function:
         source = f.gep(from_, where, _kind(dtype))
         extent = f.select(good, f.const(shape.image[-1], "i64"), f.const(0, "i64"))
         _line(f, dtype, source, f.gep(to, target, _kind(dtype.compute)), start, extent,
-              shape.steps[-1], shape.extents[-1], width)  # fmt: skip
+              shape, width, good)  # fmt: skip
 
     f.loop(0, channels, 1, lambda c, _: nested(
         f, (*shape.phases, *outer), lambda index: row([c, *index])))  # fmt: skip
@@ -167,16 +167,34 @@ def _one(f: Function, dtype: DType, pointer: Value) -> list[Value]:
 
 def _line(
     f: Function, dtype: DType, source: Value, target: Value, start: Value, extent: Value,
-    step: int, count: int, width: int,
+    shape: Padded, width: int, there: Value,
 ) -> None:  # fmt: skip
-    """Copy elements start, start + step, ... of a row; 0 for those outside [0, extent)."""
+    """Copy elements start, start + step, ... of a row; 0 for those outside [0, extent).
+
+    `there` says whether the row is: all but its ends is then read without a mask.
+    """
+    step, count = shape.steps[-1], shape.extents[-1]
     if step > 2:
         width = 1
+    inside = _inside(shape, step, width) if len(shape.extents) > 1 else range(0)
     # 32 bits hold a place of a row, and half the vectors of 64 do.
     wide = vector("i32", width)
     end = f.splat(f.convert("trunc_int", extent, "i32"), width)
 
+    def whole(i: Value) -> None:
+        at = f.add(start, f.mul(i, step))
+        x, *more = [load_element(f, dtype, source, f.add(at, piece * width), width)
+                    for piece in range(step)]  # fmt: skip
+        store_element(f, dtype.compute, _evens(f, x, more, width), target, i)
+
     def part(i: Value, _: list[Value]) -> None:
+        if not inside:
+            masked(i)
+            return
+        fast = f.op("and", there, f.compare("ult", f.sub(i, inside.start), len(inside)))
+        f.if_(fast, lambda: whole(i), lambda: masked(i))
+
+    def masked(i: Value) -> None:
         at = f.add(start, f.mul(i, step))
         pieces = []
         for piece in range(step if width > 1 else 1):
@@ -190,12 +208,24 @@ def _line(
                 pieces += f.if_(good, partial(_one, f, dtype, from_), lambda: [zero])  # noqa: B023
             else:
                 pieces.append(load_element(f, dtype, from_, 0, width, mask=good))
-        x = pieces[0]
-        if len(pieces) == 2:
-            x = f.shuffle(pieces[0], pieces[1], range(0, 2 * width, 2))
-        store_element(f, dtype.compute, x, target, i)
+        store_element(f, dtype.compute, _evens(f, pieces[0], pieces[1:], width), target, i)
 
     f.loop(0, count, width, part)
+
+
+def _evens(f: Function, x: Value, more: list[Value], width: int) -> Value:
+    """Return every other lane of two vectors; one alone as it is."""
+    return f.shuffle(x, more[0], range(0, 2 * width, 2)) if more else x
+
+
+def _inside(shape: Padded, step: int, width: int) -> range:
+    """Return where vectors of a row begin that hold nothing from beyond the image's edges."""
+    low = shape.low[-1]
+    first = max(0, -(-low // step))
+    first = -(-first // width) * width
+    last = (shape.image[-1] - step * width + low - (shape.phases[-1] - 1)) // step
+    found = range(first, max(first, last + 1))
+    return found if width > 1 and len(found) > width else range(0)
 
 
 @dataclass(frozen=True)
@@ -228,6 +258,10 @@ def spread_out(name: str, spread: Spread, dtype: DType, width: int) -> Function:
     f = Function(name, params)
     sums, out, channels, first, *residue = f.params
     starts = [f.add(f.mul(first, spread.steps[0]), residue[0]), *residue[1:]]
+    if _in_line(spread):
+        starts = [f.mul(first, prod(spread.out[1:]))]
+        spread = replace(spread, windows=(prod(spread.windows),), pitches=(1,),
+                         out=(prod(spread.out),), steps=(1,))  # fmt: skip
     *windows, _ = spread.windows
 
     def line(o: Value, index: list[Value]) -> None:
@@ -252,6 +286,13 @@ def spread_out(name: str, spread: Spread, dtype: DType, width: int) -> Function:
 
     f.loop(0, channels, 1, lambda o, _: nested(f, windows, lambda index: line(o, index)))
     return f
+
+
+def _in_line(spread: Spread) -> bool:
+    """Tell whether sums lie in memory as the result does: each channel is one run."""
+    pitches = tuple(prod(spread.windows[d + 1 :]) for d in range(len(spread.windows)))
+    return (spread.pitches, spread.windows[1:], set(spread.steps)) == (
+        pitches, spread.out[1:], {1})  # fmt: skip
 
 
 def _row(

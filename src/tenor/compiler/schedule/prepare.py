@@ -95,7 +95,8 @@ def prepare(schedule: Schedule, elements_of: Callable[[Kernel], int]) -> Schedul
 def _of_single_channels(template: Kernel) -> bool:
     """Tell whether a convolution's windows are of one channel each: its weight is small."""
     p = template.params
-    return p.get("groups", 1) > 1 and p["groups"] == p["channels_in"] == p["channels_out"]
+    groups: int = p.get("groups", 1)
+    return groups > 1 and groups == p["channels_in"] and groups == p["channels_out"]
 
 
 def _template(kernel: Kernel) -> tuple[Kernel, int]:

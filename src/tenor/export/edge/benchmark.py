@@ -123,7 +123,9 @@ def benchmark(
 
 def _runs(name: str) -> bool:
     """Tell whether this machine has the instructions of a processor."""
-    wanted = {"haswell": "+avx2", "skylake-avx512": "+avx512bw"}.get(name)
+    wanted = {
+        "haswell": "+avx2", "skylake-avx512": "+avx512bw", "cascadelake": "+avx512vnni",
+    }.get(name)  # fmt: skip
     return wanted is None or wanted in cpu.host_target().features.split(",")
 
 

@@ -19,6 +19,7 @@ __all__ = ["linked", "suffix"]
 
 ZIG: Final = {
     "x86_64-linux": "x86_64-linux-musl", "x86_64-avx512": "x86_64-linux-musl",
+    "x86_64-vnni": "x86_64-linux-musl",
     "x86_64-baseline": "x86_64-linux-musl", "aarch64-linux": "aarch64-linux-musl",
     "aarch64-linux-dotprod": "aarch64-linux-musl", "armv7-linux": "arm-linux-musleabihf",
     "riscv64-linux": "riscv64-linux-musl", "aarch64-macos": "aarch64-macos",

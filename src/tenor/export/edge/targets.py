@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from tenor.errors import ArgumentError
@@ -55,6 +55,8 @@ ROWS: Final = (
               _x86_64("haswell", 256, 16, LINUX), "pic"),
     Machinery("x86_64-avx512", "x86-64 with AVX-512",
               _x86_64("skylake-avx512", 512, 32, LINUX), "pic"),
+    Machinery("x86_64-vnni", "x86-64 with AVX-512 and VNNI, for eight bits (2019 and later)",
+              replace(_x86_64("cascadelake", 512, 32, LINUX), byte_dots=True), "pic"),
     Machinery("x86_64-baseline", "any x86-64",
               _x86_64("x86-64", 128, 16, LINUX, fma=False), "pic"),
     Machinery("x86_64-windows", "x86-64 with AVX2, COFF",
