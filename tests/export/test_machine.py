@@ -87,3 +87,18 @@ def test_an_index_out_of_range_is_told(tmp_path):
     bad[0, 3] = 40
     (tmp_path / "bad").mkdir()
     assert run(machine, [bad], tmp_path / "bad")[0] != 0
+
+
+def test_kernels_that_prepare_are_named_by_what_they_do(tmp_path):
+    """Kernels of one name are linked once: two models' must not have names in common by chance."""
+    symbols = []
+    for name in ("digits", "keywords"):
+        path, _ = zoo.bundle(name, tmp_path / f"{name}.tnr")
+        machine = machine_of(folded(source_of(opened(path))), cpu.host_target())
+        made = machine.whole.preparing(cpu.host_target())
+        assert made.symbols
+        for text, symbol in zip(made.texts, made.symbols, strict=True):
+            assert f"@{symbol}(" in text
+        symbols.append(dict(zip(made.symbols, made.texts, strict=True)))
+    for symbol in symbols[0].keys() & symbols[1].keys():
+        assert symbols[0][symbol] == symbols[1][symbol]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from tenor.compiler.bodies import body_of, key_of, localised
+from tenor.compiler.bodies import body_of, key_of, localised, named
 from tenor.compiler.emit import llvm
 from tenor.compiler.lower import lower as lower_kernel
 from tenor.compiler.lower import prepared_elements, takes_epilogue
@@ -197,11 +196,11 @@ def emit(assembly: Assembly, target: Target) -> Assembly:
     by_text: dict[str, int] = {}
     for low in assembly.lowered:
         text = llvm.emit(low.function, "k_0", target)
-        symbol = "k_" + hashlib.sha256(text.encode()).hexdigest()[:24]
+        text, symbol = named(text)
         key = f"{symbol} {low.tiles} {low.scratch} {low.cost}"
         if key not in by_text:
             by_text[key] = len(program.texts)
-            program.texts.append(text.replace("@k_0", f"@{symbol}"))
+            program.texts.append(text)
             program.symbols.append(symbol)
             program.shapes.append((low.tiles, low.scratch, low.cost))
         numbers.append(by_text[key])

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tenor.ir.target import Target
 
-__all__ = ["Body", "Code", "body_of", "counts", "key_of", "localised"]
+__all__ = ["Body", "Code", "body_of", "counts", "key_of", "localised", "named"]
 
 KEPT: Final = 2048
 """Bodies remembered."""
@@ -81,9 +81,14 @@ class Body:
             low.function.numbers = len(kernel.buffers)
             shape = (low.tiles, low.scratch, low.cost, low.span, size(kernel.domain))
             text = llvm.emit(low.function, "k_0", self.target)
-        symbol = "k_" + hashlib.sha256(text.encode()).hexdigest()[:24]
-        text = text.replace("@k_0", f"@{symbol}")
+        text, symbol = named(text)
         return Code(text, symbol, predicate(sizes.guards.values()), values_of(shape))
+
+
+def named(text: str) -> tuple[str, str]:
+    """Return the text of a kernel called `k_0` under the name its contents give it, and that."""
+    symbol = "k_" + hashlib.sha256(text.encode()).hexdigest()[:24]
+    return text.replace("@k_0", f"@{symbol}"), symbol
 
 
 _bodies: Final[OrderedDict[Any, Body]] = OrderedDict()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from tenor import compiler
+from tenor.compiler.bodies import named
 from tenor.compiler.emit import llvm
 from tenor.ir import op as ops
 from tenor.ir.loops import Function, Value
@@ -62,10 +63,10 @@ class Whole:
         It is given all leaves and gives one output: what is kept.
         """
         program, count = self.program, self.program.preparations
-        texts = [llvm.emit(f, f"k_{i}", host) for i, f in enumerate(self.kernels[:count])]
+        found = [named(llvm.emit(f, "k_0", host)) for f in self.kernels[:count]]
         made = Program(
-            texts=texts,
-            symbols=[f"k_{i}" for i in range(count)],
+            texts=[text for text, _ in found],
+            symbols=[symbol for _, symbol in found],
             num_inputs=program.num_inputs,
             output_sizes=[program.kept],
         )
