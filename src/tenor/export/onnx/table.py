@@ -37,7 +37,13 @@ ROWS: Final[dict[str, Row]] = {
     **ELEMENTWISE, **REDUCE, **MOVEMENT, **INDEX, **CONTRACTION, **ORDER,
     **dict.fromkeys(("detach", "variable", "function", "barrier"), _first),
 }  # fmt: skip
+EIGHT: Final = (
+    "it stands in graphs of integers alone, which are made for machines, not for other runtimes",
+    "give the model in floats with quantization=, which writes a QDQ model",
+)
 MISSING: Final = {
+    "conv_int8": EIGHT,
+    "quantize": EIGHT,
     "scalar": (
         "a number that changes from run to run is no tensor of the signature",
         "make it an input of the model, a tensor of shape []",

@@ -399,7 +399,7 @@ MOVING: Final = {
     "argsort": _row(_sorted, NUMBERS),
     "topk": _row(_sorted, NUMBERS),
     "matmul": _row(_matmul, FLOAT, "own"),
-    "matmul_int8": _row(_matmul_int8, (dt.uint8,)),
+    "matmul_int8": _row(_matmul_int8, (dt.uint8, dt.int8)),
     "attention": _row(_attention, FLOAT),
 }
 """Movement, indices, reductions, order and contractions."""

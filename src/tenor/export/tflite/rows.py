@@ -22,7 +22,13 @@ ROWS: Final[dict[str, Row]] = {**SPATIAL, **POINTWISE, **LAST_DIM, **MOVING}
 GIVEN: Final = ("leaf", "const", "iota")
 """Primitives that become inputs or constants of the file."""
 
+EIGHT: Final = (
+    "a .tflite file is written from a model in floats and a record of its eight bits.",
+    "give the model in floats with quantization=",
+)
 MISSING: Final = {
+    "conv_int8": EIGHT,
+    "quantize": EIGHT,
     "scalar": (
         "a .tflite file is given tensors, not Python numbers.",
         "make the number a tensor input of the model",
