@@ -435,7 +435,11 @@ def _extents(output_size: Any, rank: int) -> Any:
 
 
 def _adaptive_avg(x: Tensor, output_size: Any, rank: int) -> Tensor:
-    for i, wanted in enumerate(_extents(output_size, rank)):
+    sizes = _extents(output_size, rank)
+    space = tuple(range(x.ndim - rank, x.ndim))
+    if all(len(_bins(x.shape[d], n)) == 1 for d, n in zip(space, sizes, strict=True)):
+        return x.mean(space, keepdim=True)
+    for i, wanted in enumerate(sizes):
         dim = x.ndim - rank + i
         bins = _bins(x.shape[dim], wanted)
         if x.shape[dim] % len(bins) == 0:
