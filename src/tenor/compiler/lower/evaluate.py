@@ -334,6 +334,8 @@ class Evaluator:
         steps = not vary and affine.strides[self.vector_dim] in STEPS
         if steps and (mask is None or dtype.itemsize >= self.masks):
             return self._load_steps(dtype, pointer, affine, args, strides, mask)
+        if not vary and mask is None and isinstance(affine.strides[self.vector_dim], int):
+            return self._load_apart(dtype, pointer, affine, args, strides)
         return self._load_lanes(dtype, pointer, affine, args, strides, mask)
 
     def _load_one(
@@ -408,6 +410,23 @@ class Evaluator:
             order = [width + n * step - places[0] if n * step in places else n
                      for n in range(width)]  # fmt: skip
             raw = f.shuffle(raw, piece, order)
+        return from_bits(f, dtype, raw)
+
+    def _load_apart(
+        self, dtype: DType, pointer: Value, affine: Affine, args: list[Value],
+        strides: tuple[int, ...],
+    ) -> Value:  # fmt: skip
+        """Load elements far apart one by one, each so many bytes behind the first."""
+        f, step = self.f, affine.strides[self.vector_dim]
+        at = self.affine(affine, skip=self.vector_dim)
+        for arg, stride in zip(args, strides, strict=True):
+            at = f.add(at, f.mul(arg, stride))
+        index = f.add(self.axes[self.vector_dim].index, self.shift)
+        base = f.gep(pointer, f.add(at, f.mul(index, step)), memory_type(dtype))
+        raw = f_zero(vector(memory_type(dtype), self.width))
+        for lane in range(self.width):
+            one = f.load(memory_type(dtype), base, lane * step)
+            raw = f.insert(raw, lane, one)
         return from_bits(f, dtype, raw)
 
     def _load_lanes(

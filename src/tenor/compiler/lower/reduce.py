@@ -44,6 +44,8 @@ STRETCH: Final = 256
 WORTH_A_JOIN: Final = 16
 WRITTEN: Final = 96
 """Instructions up to which columns are taken side by side."""
+SPELT: Final = 48
+"""Instructions up to which it is."""
 UNROLLED: Final = 16
 """Elements up to which a walk over reduced dims is written out."""
 
@@ -60,11 +62,9 @@ def lower_reduce(kernel: Kernel, target: Target) -> Lowered:
     e, low, high = begin(kernel, target)
     if size(kept) == 0:
         return Lowered(e.f, 0)
-    seen: set[Expr] = set()
-    weight = sum(expr_cost(x, seen) + 2 for _, x in kernel.reductions)
-    work = size(kept) * count * weight
     write = _Inner(kernel, e, target) if inner else _Outer(kernel, e, target)
     tiles = write.run(low, high)
+    work = size(kept) * count * write.weight()
     cost = work // (2 * target.lanes(32)) + 8 * size(kept)
     return Lowered(e.f, tiles, 0, cost, write.span)
 
@@ -234,6 +234,11 @@ class _Loops:
         return groups
 
     # -- walks --------------------------------------------------------------------------------
+    def weight(self) -> int:
+        """Return roughly how many instructions one element takes."""
+        seen: set[Expr] = set()
+        return sum(expr_cost(x, seen) + 2 for _, x in self.kernel.reductions)
+
     def walk(
         self, dims: Sequence[int], level: int, held: list[Value],
         body: Callable[[int, list[Value]], list[Value]],
@@ -249,8 +254,9 @@ class _Loops:
             e.enter(level)
             return self.walk(dims[1:], level + 1, carried, body)
 
-        if size(self.kernel.domain[d] for d in dims) <= UNROLLED:
-            if free(n):
+        count = size(self.kernel.domain[d] for d in dims)
+        if count <= UNROLLED:
+            if free(n) or count * self.weight() > SPELT:
                 return e.f.loop(0, n, 1, step, held)
             for i in range(n):
                 held = step(Value("i64", const=i), held)
@@ -450,8 +456,7 @@ class _Outer(_Loops):
         """
         if size(self.kernel.domain[d] for d in self.reduced) <= UNROLLED:
             return 1
-        seen: set[Expr] = set()
-        code = sum(expr_cost(x, seen) + 2 for _, x in self.kernel.reductions)
+        code = self.weight()
         each = sum(2 if a.indexed else 1 for a in self.accumulators)
         count = 16
         while count > 1 and (
