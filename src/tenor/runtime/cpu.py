@@ -28,6 +28,9 @@ __all__ = [
 FORMAT: Final = b"tenor object 1\n"
 BETWEEN_PRUNES: Final = 512
 """How many kernels a process compiles before it looks at the size of the cache again."""
+OLD: Final = ("x86-64", "x86-64-v2", "core2", "penryn", "nehalem", "westmere", "sandybridge",
+              "ivybridge", "k8", "amdfam10", "btver1", "btver2", "bdver1")  # fmt: skip
+"""Processors of 64 bits without AVX2."""
 stats: Final = {"compiled": 0, "from_disk": 0, "linked": 0}
 """How many kernels were compiled, read from the disk, and linked; tests gate on these."""
 
@@ -63,9 +66,9 @@ def host_target() -> Target:
     has = set(flat.split(",")) if flat else set()
     if machine() == "x86_64":
         bits = 512 if "+avx512f" in has or "avx512" in cpu else 256
-        if not ({"+avx2", "+avx512f"} & has) and not config.cpu:
+        if config.cpu in OLD or not ({"+avx2", "+avx512f"} & has or config.cpu):
             bits = 128
-        fma = "+fma" in has or bits > 128
+        fma = "+fma" in has or bits > 128 or bool(config.cpu)
         registers = 32 if bits == 512 else 16
         dots = "+avx512vnni" in has if bits == 512 else "+avxvnni" in has and bits == 256
         return Target(binding.get_process_triple(), cpu, flat, bits, registers, fma, dots)
