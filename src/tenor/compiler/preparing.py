@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tenor.compiler.whole import ALIGN, STATUS
+from tenor.compiler.schedule.memory import bytes_of, room_of
+from tenor.compiler.whole import STATUS
 from tenor.ir import op as ops
 from tenor.ir.loops import Function
-from tenor.ir.node import size
 
 if TYPE_CHECKING:
     from tenor.compiler.whole import Whole
@@ -54,7 +54,7 @@ def preparing(made: Whole, graph: Graph) -> Preparing | None:
     launches = program.launches[:count]
     width = made.target.pointer_bytes
     table_bytes = width * max(len(launch.pointers) for launch in launches)
-    behind = -(-(STATUS + table_bytes) // ALIGN) * ALIGN
+    behind = room_of(STATUS + table_bytes)
     function = Function("prepare", PARAMS, exported=True)
     function.calls_kernels = True
     weights, workspace = function.params
@@ -80,5 +80,5 @@ def _places(made: Whole, graph: Graph) -> tuple[dict[int, int], int]:
             if p.space == "input" and p.at not in places:
                 places[p.at] = at
                 node = leaves[p.at]
-                at += -(-size(node.shape) * node.dtype.itemsize // ALIGN) * ALIGN
+                at += room_of(bytes_of(node))
     return places, at

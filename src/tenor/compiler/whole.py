@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 from tenor import compiler
 from tenor.compiler.bodies import named
 from tenor.compiler.emit import llvm
+from tenor.compiler.schedule.memory import bytes_of, room_of
 from tenor.ir import op as ops
 from tenor.ir.loops import Function, Value
-from tenor.ir.node import size
 from tenor.ir.program import Pointer, Program
 
 if TYPE_CHECKING:
@@ -23,10 +23,8 @@ if TYPE_CHECKING:
     from tenor.ir.node import Graph, Node
     from tenor.ir.target import Target
 
-__all__ = ["ALIGN", "Whole", "whole"]
+__all__ = ["STATUS", "Whole", "whole"]
 
-ALIGN: Final = 64
-"""Bytes at multiples of which the weights, the workspace and what lies in them begin."""
 STATUS: Final = 16
 PARAMS: Final = (("weights", "ptr"), ("inputs", "ptr"), ("outputs", "ptr"), ("workspace", "ptr"))
 
@@ -120,10 +118,6 @@ def whole(
     return made
 
 
-def _rounded(nbytes: int) -> int:
-    return -(-nbytes // ALIGN) * ALIGN
-
-
 def _lay_out(made: Whole, graph: Graph, given: int) -> None:
     """Decide where weights lie: those that are read, then what is prepared."""
     program = made.program
@@ -140,12 +134,8 @@ def _lay_out(made: Whole, graph: Graph, given: int) -> None:
     for number, leaf in enumerate(leaves):
         if number >= given and number in read:
             made.places[number] = at
-            at += _rounded(_nbytes(leaf))
-    made.kept, made.nbytes = at, at + _rounded(program.kept)
-
-
-def _nbytes(node: Node) -> int:
-    return size(node.shape) * node.dtype.itemsize
+            at += room_of(bytes_of(leaf))
+    made.kept, made.nbytes = at, at + room_of(program.kept)
 
 
 class _Writer:
@@ -163,14 +153,14 @@ class _Writer:
         width = made.target.pointer_bytes
         widest = max((len(launch.pointers) for launch in launches), default=0)
         self.launches = launches
-        self.scratch = _rounded(STATUS + width * widest)
+        self.scratch = room_of(STATUS + width * widest)
         scratch = max((shapes[launch.kernel][1] for launch in launches), default=0)
-        self.arena = self.scratch + _rounded(scratch)
+        self.arena = self.scratch + room_of(scratch)
         self.late: dict[int, int] = {}
-        made.workspace = self.arena + _rounded(made.program.arena)
+        made.workspace = self.arena + room_of(made.program.arena)
         for at in self.updates.keys() - self.donated.keys():
             self.late[at] = made.workspace
-            made.workspace += _rounded(_nbytes(graph.outputs[at]))
+            made.workspace += room_of(bytes_of(graph.outputs[at]))
         self.bases: dict[tuple[str, int], Value] = {}
 
     def write(self) -> None:
@@ -232,7 +222,7 @@ class _Writer:
             found, own = self.where[node], Pointer("output", at)
             to = Pointer("input", self.updates[at]) if at in self.late else own
             if at not in self.donated and (found != own or at in self.late):
-                self._copy(self.address(found), self.address(to), _nbytes(node))
+                self._copy(self.address(found), self.address(to), bytes_of(node))
 
     def _copy(self, source: Value, to: Value, count: int) -> None:
         f = self.f

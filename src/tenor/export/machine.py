@@ -10,7 +10,6 @@ import numpy as np
 from tenor.compiler.emit import llvm
 from tenor.compiler.whole import Whole, whole
 from tenor.ir import op as ops
-from tenor.ir.node import size
 from tenor.runtime import cpu, cross, executable
 from tenor.runtime.allocator import copy_of
 
@@ -18,10 +17,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tenor.export.source import Source
-    from tenor.ir.node import Node
     from tenor.ir.target import Target
 
-__all__ = ["Machine", "laid_out", "machine_of", "nbytes"]
+__all__ = ["Machine", "laid_out", "machine_of"]
 
 ALONE: Final = '"no-builtins"'
 """LLVM's attribute of functions with no C library beside them: no loop becomes a call of memset."""
@@ -60,11 +58,6 @@ class Machine:
     def object_file(self, symbol: str, *, reloc: str = "static", level: int = 2) -> bytes:
         """Return the function as an object file that needs nothing else."""
         return cross.object_file(self.text(symbol), self.target, reloc=reloc, level=level)
-
-
-def nbytes(node: Node) -> int:
-    """Return the bytes of a value."""
-    return size(node.shape) * node.dtype.itemsize
 
 
 def machine_of(source: Source, target: Target) -> Machine:

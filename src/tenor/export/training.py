@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from tenor.compiler.schedule.memory import room_of
 from tenor.compiler.whole import whole
 from tenor.engine.handle import Handle
 from tenor.engine.pin import At, Compiled
@@ -264,7 +265,7 @@ def trainable_of(model: LoadedModel, training: Training, target: Target) -> Trai
     places, at = {}, 0
     for name, array in state.items():
         places[name] = at
-        at += -(-array.nbytes // 64) * 64
+        at += room_of(array.nbytes)
     train = _machine(training.step, target, places, at)
     predict = _machine(answers, target, places, at)
     memory = np.zeros(at, np.uint8)

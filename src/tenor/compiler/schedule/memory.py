@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tenor.compiler.schedule.fuse import Schedule
 
-__all__ = ["bytes_of", "place", "room_of"]
+__all__ = ["ALIGN", "bytes_of", "place", "room_of"]
 
 ALIGN: Final = 64
 

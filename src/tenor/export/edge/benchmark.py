@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from tenor.compiler.whole import ALIGN
+from tenor.compiler.schedule.memory import ALIGN, bytes_of, room_of
 from tenor.export.edge.export import export_edge
 from tenor.export.edge.header import identifier
 from tenor.export.edge.targets import machinery
@@ -165,7 +165,7 @@ def _emulated(made: Exported, source: Source, compiler: str, emulator: str) -> f
     """Return the seconds of a call under QEMU."""
     folder = made.files[0].parent
     nodes = [*source.inputs.values(), *source.outputs.values()]
-    sizes = [-(-int(np.prod(n.shape)) * n.dtype.itemsize // ALIGN) * ALIGN for n in nodes]
+    sizes = [room_of(bytes_of(n)) for n in nodes]
     places = [f"room + {sum(sizes[:i])}" for i in range(len(sizes))]
     count = len(source.inputs)
     text = EMULATED.format(

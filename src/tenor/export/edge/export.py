@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from tenor.compiler.emit import c
-from tenor.compiler.whole import ALIGN
+from tenor.compiler.schedule.memory import ALIGN
 from tenor.errors import ArgumentError, SaveError
 from tenor.export.edge import library
 from tenor.export.edge.code import code_of

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from tenor.compiler.whole import ALIGN
+from tenor.compiler.schedule.memory import ALIGN
 from tenor.ir.node import size
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from tenor.compiler.schedule.memory import room_of
 from tenor.compiler.shaders import shaders
 from tenor.runtime.webgpu import narrowed
 
@@ -28,7 +29,6 @@ __all__ = ["RUNTIME", "PagePart", "part_of"]
 
 RUNTIME: Final = "webgpu.js"
 """The module that runs a part."""
-ALIGN: Final = 64
 ELSEWHERE: Final = ("i64", "f16", "bf16")
 """Dtypes that JavaScript has no plain arrays of: held as on the device."""
 
@@ -71,7 +71,7 @@ def part_of(source: Source, laid: Mapping[str, int] | None = None) -> PagePart:
     program.outputs = _named(program.outputs, list(source.outputs))
     constants = {f"constant.{n}": value for n, value in enumerate(program.values)}
     values, laid = {**source.weights, **constants}, laid or {}
-    begins = max((_rounded(at + values[name].nbytes) for name, at in laid.items()), default=0)
+    begins = max((room_of(at + values[name].nbytes) for name, at in laid.items()), default=0)
     slots, weights = _laid_out([*program.weights, *program.constants], values, laid, begins)
     program.weights, program.constants = slots, []
     return PagePart(program.data(), weights, begins)
@@ -79,10 +79,6 @@ def part_of(source: Source, laid: Mapping[str, int] | None = None) -> PagePart:
 
 def _named(slots: Sequence[Slot], names: Sequence[str]) -> list[Slot]:
     return [replace(slot, name=name) for slot, name in zip(slots, names, strict=True)]
-
-
-def _rounded(nbytes: int) -> int:
-    return -(-nbytes // ALIGN) * ALIGN
 
 
 def _laid_out(
@@ -98,7 +94,7 @@ def _laid_out(
         held = narrowed(array, slot) if other else np.ascontiguousarray(array)
         text = slot.cell if other else slot.dtype
         placed.append(replace(slot, name=name, at=at, held=text))
-        room = _rounded(held.nbytes)
+        room = room_of(held.nbytes)
         parts.append(held.tobytes().ljust(room, b"\0"))
         at += room
     return placed, b"".join(parts)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tenor.compiler.preparing import preparing
-from tenor.compiler.whole import ALIGN, whole
+from tenor.compiler.schedule.memory import bytes_of, room_of
+from tenor.compiler.whole import whole
 from tenor.export.objects import object_of
 from tenor.export.training import trainable_of
 from tenor.export.web.linker import lacking, link
-from tenor.ir.node import size
 from tenor.ir.target import Target
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Place:
     @property
     def nbytes(self) -> int:
         """Bytes it takes."""
-        return size(self.node.shape) * self.node.dtype.itemsize
+        return bytes_of(self.node)
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,6 @@ class Step:
     state: dict[str, int]
 
 
-def _rounded(nbytes: int) -> int:
-    """Return the next multiple of the alignment."""
-    return -(-nbytes // ALIGN) * ALIGN
-
-
 def modules_of(source: Source) -> Modules:
     """Return a source as WebAssembly modules.
 
@@ -119,15 +114,15 @@ def modules_of(source: Source) -> Modules:
     if prepare:
         functions["prepare"] = prepare.function
         places, end, before = prepare.places, prepare.nbytes, prepare.workspace
-    inputs, at = _placed(source.inputs, _rounded(made.nbytes))
+    inputs, at = _placed(source.inputs, room_of(made.nbytes))
     outputs, at = _placed(source.outputs, at)
     tables = (at, at + 4 * len(inputs))
-    workspace = _rounded(tables[1] + 4 * len(outputs))
-    nbytes = max(_rounded(end) + before, workspace + made.workspace)
+    workspace = room_of(tables[1] + 4 * len(outputs))
+    nbytes = max(room_of(end) + before, workspace + made.workspace)
     simd, relaxed = _linked(functions, nbytes)
     weights = list(source.weights.items())
     laid = [(*weights[n - len(source.inputs)], to) for n, to in sorted(places.items())]
-    start = _rounded(end) if prepare else None
+    start = room_of(end) if prepare else None
     return Modules(
         simd, relaxed, inputs, outputs, tables, workspace, start, laid, nbytes
     )  # fmt: skip
@@ -141,15 +136,15 @@ def trained_modules(model: LoadedModel, training: Training) -> Modules:
     """
     both = trainable_of(model, training, Target.wasm32())
     source, step = both.predict.source, training.step
-    inputs, at = _placed(source.inputs, _rounded(both.train.weights.size))
+    inputs, at = _placed(source.inputs, room_of(both.train.weights.size))
     outputs, at = _placed(source.outputs, at)
     named = dict(zip([*source.inputs, *training.targets], step.inputs.values(), strict=True))
     rows, at = _placed(named, at)
     (loss,), numbers = _placed({"loss": step.outputs["loss"]}, at)
-    tables = _rounded(numbers + 8 * len(training.numbers))
+    tables = room_of(numbers + 8 * len(training.numbers))
     asked = (tables, tables + 4 * len(inputs))
     stepped = (asked[1] + 4 * len(outputs), asked[1] + 4 * (len(outputs) + len(rows) + 1))
-    workspace = _rounded(stepped[1] + 4 * len(step.outputs))
+    workspace = room_of(stepped[1] + 4 * len(step.outputs))
     nbytes = workspace + max(both.predict.workspace, both.train.workspace)
     functions = {"run": both.predict.whole.function, "train": both.train.whole.function}
     simd, relaxed = _linked(functions, nbytes)
@@ -166,7 +161,7 @@ def _placed(values: Mapping[str, Node], at: int) -> tuple[list[Place], int]:
     made = []
     for name, node in values.items():
         made.append(Place(name, node, at))
-        at = _rounded(at + made[-1].nbytes)
+        at = room_of(at + made[-1].nbytes)
     return made, at
 
 
