@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from tenor.compiler.emit import reference
+from tenor.export.copying import Copy
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
-from tenor.ir.infer import infer
 from tenor.ir.node import Graph, Node, size
 
 if TYPE_CHECKING:
@@ -38,24 +38,18 @@ def folded(source: Source) -> Source:
     return _dead(_constants(_norms(_constants(source))))
 
 
-class _Rewrite:
+class _Rewrite(Copy):
     """A graph being copied, with weights added."""
 
     def __init__(self, source: Source) -> None:
+        super().__init__()
         self.source = source
         self.new: dict[Node, Node] = {}
         self.known: dict[Node, Array] = {}
         self.names: dict[Node, str] = {}
         self.added: set[Node] = set()
-        self.nodes: list[Node] = []
         for name, leaf in source.leaves.items():
             self.known[leaf], self.names[leaf] = source.weights[name], name
-
-    def add(self, op: Any, inputs: tuple[Node, ...], attrs: tuple[Any, ...] = ()) -> Node:
-        """Append an operation."""
-        node = Node(op, inputs, attrs, *infer(op, inputs, attrs))
-        self.nodes.append(node)
-        return node
 
     def weight(self, value: Array, like: Node, name: str) -> Node:
         """Return a new weight, called like the one it is made of if that is gone in the end."""
@@ -79,13 +73,9 @@ class _Rewrite:
 
     def copy(self, node: Node) -> None:
         """Append a node of the old graph as it is."""
-        inner = tuple(self.new[x] for x in node.inputs)
-        same = all(a is b for a, b in zip(inner, node.inputs, strict=True))
-        made = node if same else Node(node.op, inner, node.attrs, node.shape, node.dtype)
-        self.new[node] = made
-        self.nodes.append(made)
+        self.new[node] = self.over(node, self.new)
 
-    def done(self) -> Source:
+    def rewritten(self) -> Source:
         """Return the source as rewritten."""
         source, inputs = self.source, list(self.source.inputs.values())
         read = {x for node in self.nodes for x in node.inputs}
@@ -125,7 +115,7 @@ def _constants(source: Source) -> Source:
                 write.known[write.new[node.inputs[0]]], node.shape
             )
             fixed.add(node)
-    return write.done()
+    return write.rewritten()
 
 
 def _known(node: Node, fixed: set[Node]) -> bool:
@@ -241,7 +231,7 @@ def _written(source: Source, chains: dict[Node, _Chain]) -> Source:
             write.copy(node)
         elif chain.end:
             write.new[node] = _one(node, chain, write)
-    return write.done()
+    return write.rewritten()
 
 
 def _one(node: Node, chain: _Chain, write: _Rewrite) -> Node:
@@ -265,14 +255,8 @@ def _one(node: Node, chain: _Chain, write: _Rewrite) -> Node:
 
 def _dead(source: Source) -> Source:
     """Leave out what no output needs."""
-    wanted = set(source.graph.outputs)
-    for node in reversed(source.graph.nodes):
-        if node in wanted:
-            wanted.update(node.inputs)
-    write = _Rewrite(source)
+    copy = Copy()
+    new: dict[Node, Node] = {}
     for node in source.graph.nodes:
-        if node.op is ops.LEAF:
-            write.new[node] = node
-        elif node in wanted:
-            write.copy(node)
-    return write.done()
+        new[node] = node if node.op is ops.LEAF else copy.over(node, new)
+    return copy.done(source, new)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from tenor.export.copying import Copy
 from tenor.export.quantize.layers import Layer, layers
-from tenor.export.quantize.rewriting import Copy, real_weight, rounded
+from tenor.export.quantize.rewriting import real_weight, rounded
 from tenor.export.quantize.running import Batches, Running, shown
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops

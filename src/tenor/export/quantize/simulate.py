@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tenor.export.copying import Copy
 from tenor.export.quantize.layers import layers
-from tenor.export.quantize.rewriting import Copy, real_weight, rounded
+from tenor.export.quantize.rewriting import real_weight, rounded
 from tenor.export.quantize.scaling import held_weights
 from tenor.ir import op as ops
 

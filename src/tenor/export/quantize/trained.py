@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from tenor.export.copying import Copy
 from tenor.export.quantize.record import Scheme
-from tenor.export.quantize.rewriting import Copy
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
 
