@@ -16,21 +16,8 @@ from tenor.ir.kernel import Buffer, Kernel
 from tenor.ir.target import Target
 from tenor.runtime import cpu
 from tests.jit import run_kernel
+from tests.unit.compiler.lower.test_byte_product import HAS, TARGETS
 
-HAS = set(llvm.get_host_cpu_features().flatten().split(","))
-TRIPLE = llvm.get_process_triple()
-TARGETS = {
-    "this machine": (cpu.host_target(), ""),
-    "VNNI of AVX-512": (
-        Target(TRIPLE, "cascadelake", "", 512, 32, True, byte_dots=True), "+avx512vnni"
-    ),
-    "AVX-512": (Target(TRIPLE, "skylake-avx512", "", 512, 32), "+avx512bw"),
-    "VNNI of AVX": (Target(TRIPLE, "alderlake", "", 256, 16, True, byte_dots=True), "+avxvnni"),
-    "AVX2": (Target(TRIPLE, "haswell", "", 256, 16), "+avx2"),
-    "SSE2": (Target(TRIPLE, "x86-64", "", 128, 16), "+sse2"),
-    "no vectors": (Target(TRIPLE, "x86-64", "", 32, 16), "+sse2"),
-}  # fmt: skip
-"""Machine code of a kind, and the feature it needs."""
 # x, w, stride, padding, dilation, groups
 CASES = (
     ((2, 3, 10), (4, 3, 3), (1,), ((0, 0),), (1,), 1),
