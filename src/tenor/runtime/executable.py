@@ -21,10 +21,12 @@ __all__ = ["Block", "Executable", "Interrupted", "MethodDef", "load"]
 
 PIECES: Final = 64
 """Ranges of tiles a launch is handed out in; and elements whose cache lines are whole."""
-SERIAL_NS: Final = 20_000
+SERIAL_NS: Final = 4_000
 """Below this a kernel is done before another thread has noticed it."""
+ASLEEP_NS: Final = 20_000
+"""Below this a kernel, or a program, is done before a thread that sleeps has woken up."""
 RELEASE_NS: Final = 50_000
-"""Above this other Python threads may run meanwhile."""
+"""Above this other Python threads may run meanwhile, and workers that sleep are woken first."""
 
 
 LAUNCH_WORDS: Final = 5
@@ -58,8 +60,8 @@ def _entries() -> tuple[Callable[[int], int], Callable[[int], int]]:
     A builtin made from JITted code is called in 50 ns, ctypes takes ten times that; where the
     builtin does not answer as it should (another Python), ctypes it is.
     """
-    call = (ctypes.c_int64 * 10)()
-    call[6] = ctypes.addressof(call) + 64
+    call = (ctypes.c_int64 * 11)()
+    call[6] = ctypes.addressof(call) + 72
     try:
         made = [_builtin(name) for name in ("run_held", "run_released")]
         if all(run(ctypes.addressof(call)) == 0 for run in made):
@@ -165,6 +167,8 @@ class Executable:
             chunk = max(1, tiles // PIECES) if spread else 0
             if chunk > PIECES:  # tiles may be single elements: whole cache lines of them
                 chunk -= chunk % PIECES
+            if cost <= ASLEEP_NS:
+                chunk = -chunk
             self.parallel |= spread
             address, first = addresses[launch.kernel], len(arguments) // 2
             launches += [address, first, len(launch.pointers), tiles, chunk]
@@ -173,6 +177,7 @@ class Executable:
             self.scratch = max(self.scratch, -(-scratch // 64) * 64)
             self.cost += cost
             self.widest = max(self.widest, len(launch.pointers))
+        self.parallel &= self.cost > ASLEEP_NS
         self.launches = (ctypes.c_int64 * max(1, len(launches)))(*launches)
         self.arguments = (ctypes.c_int64 * max(1, len(arguments)))(*arguments)
 
@@ -328,9 +333,10 @@ class _Context:
         self.scalar_address = ctypes.addressof(self.scalars)
         self.argbuf = (ctypes.c_int64 * executable.widest)()
         self.status = (ctypes.c_int64 * 2)()
-        self.block = (ctypes.c_int64 * 8)(
+        self.block = (ctypes.c_int64 * 9)(
             ctypes.addressof(executable.launches), len(executable.program.launches),
             ctypes.addressof(executable.arguments), ctypes.addressof(self.bases),
             ctypes.addressof(self.argbuf), 0, ctypes.addressof(self.status), 0,
+            executable.cost > RELEASE_NS,
         )  # fmt: skip
         self.address = ctypes.addressof(self.block)

@@ -1,21 +1,29 @@
 # ruff: noqa: E501 - LLVM's text does not wrap
 """The native half of the runtime, as LLVM IR: the thread pool and the loop over launches.
 
-Pool memory (byte offsets; each hot word on a cache line of its own)::
+Pool memory (byte offsets; what different threads write lies on different cache lines)::
 
     0    epoch (i32)            a new job adds one; workers wait on it
-    64   job: kernel, arguments, tiles, chunk, status
-    128  state (i64)            epoch << 32 | closed << 31 | workers inside
-    192  sleepers (i32)
-    256  next tile (i64)
-    320  scratch of each thread (ptr), thread 0 unused
+    4    threads (i32)          the caller and the workers
+    8    job: kernel, arguments, tiles, chunk, status; read by whoever has seen the new epoch
+    64   state (i64)            epoch << 32 | closed << 31 | workers inside
+    128  sleepers (i32)
+    192  scratch of each thread (ptr), thread 0 unused
+    704  share of each thread, 64 bytes apart (i64): first chunk left | end of the chunks << 32
+
+The tiles of a job are cut into as many even, contiguous shares as there are threads: a thread
+takes its own from the front, and then what others have left from their ends. So the same thread
+meets the same part of a weight in every call, and of a result in every launch over it, and finds
+it in its own cache.
 
 A worker enters a job only while it is open and its epoch matches; the caller takes tiles too,
 then closes the job and waits for those that entered. A worker that is asleep or descheduled never
 holds the caller up. One that looks for work spins, and does not offer its core to others: beside a
-library whose threads spin as well it would never get it back in time.
+library whose threads spin as well it would never get it back in time. Workers that sleep are woken
+when a program begins.
 
-A launch is five words: kernel, first argument, number of arguments, tiles, chunk (0: run here).
+A launch is five words: kernel, first argument, number of arguments, tiles, chunk (0: run here;
+less than 0: shared while no worker sleeps, as it is done before one would have woken up).
 An argument is two words: number of a base pointer, byte offset.
 """
 
@@ -34,6 +42,7 @@ _PAUSE: Final = {
 }
 
 _TEXT: Final = """
+declare i64 @llvm.abs.i64(i64, i1)
 declare i64 @syscall(i64, ...)
 declare i32 @sched_yield()
 declare ptr @PyLong_AsVoidPtr(ptr)
@@ -43,28 +52,57 @@ declare void @PyEval_RestoreThread(ptr)
 
 define internal void @work(ptr %pool, i64 %tid, ptr %scratch) noinline {
 entry:
-  %fnp = getelementptr i8, ptr %pool, i64 64
-  %argp = getelementptr i8, ptr %pool, i64 72
-  %tilesp = getelementptr i8, ptr %pool, i64 80
-  %chunkp = getelementptr i8, ptr %pool, i64 88
-  %statusp = getelementptr i8, ptr %pool, i64 96
-  %nextp = getelementptr i8, ptr %pool, i64 256
+  %countp = getelementptr i8, ptr %pool, i64 4
+  %fnp = getelementptr i8, ptr %pool, i64 8
+  %argp = getelementptr i8, ptr %pool, i64 16
+  %tilesp = getelementptr i8, ptr %pool, i64 24
+  %chunkp = getelementptr i8, ptr %pool, i64 32
+  %statusp = getelementptr i8, ptr %pool, i64 40
+  %sharesp = getelementptr i8, ptr %pool, i64 704
+  %count32 = load i32, ptr %countp
+  %count = zext i32 %count32 to i64
   %fn = load ptr, ptr %fnp
   %args = load ptr, ptr %argp
   %tiles = load i64, ptr %tilesp
   %chunk = load i64, ptr %chunkp
   %status = load ptr, ptr %statusp
-  br label %take
+  br label %share
+share:
+  %left = phi i64 [ %count, %entry ], [ %left1, %next ]
+  %who = phi i64 [ %tid, %entry ], [ %who2, %next ]
+  %off = mul i64 %who, 64
+  %sharep = getelementptr i8, ptr %sharesp, i64 %off
+  %own = icmp eq i64 %who, %tid
+  br label %look
+look:
+  %s = load atomic i64, ptr %sharep monotonic, align 64
+  %lo = and i64 %s, 4294967295
+  %hi = lshr i64 %s, 32
+  %some = icmp ult i64 %lo, %hi
+  br i1 %some, label %take, label %next
 take:
-  %t = atomicrmw add ptr %nextp, i64 %chunk monotonic
-  %more = icmp slt i64 %t, %tiles
-  br i1 %more, label %run, label %done
+  %front = add i64 %s, 1
+  %back = sub i64 %s, 4294967296
+  %last = sub i64 %hi, 1
+  %rest = select i1 %own, i64 %front, i64 %back
+  %at = select i1 %own, i64 %lo, i64 %last
+  %cx = cmpxchg ptr %sharep, i64 %s, i64 %rest monotonic monotonic, align 64
+  %mine = extractvalue { i64, i1 } %cx, 1
+  br i1 %mine, label %run, label %look
 run:
+  %t = mul i64 %at, %chunk
   %e0 = add i64 %t, %chunk
   %over = icmp sgt i64 %e0, %tiles
   %e = select i1 %over, i64 %tiles, i64 %e0
   call void %fn(ptr %args, i64 %t, i64 %e, ptr %scratch, ptr %status)
-  br label %take
+  br label %look
+next:
+  %left1 = sub i64 %left, 1
+  %who1 = add i64 %who, 1
+  %wrap = icmp eq i64 %who1, %count
+  %who2 = select i1 %wrap, i64 0, i64 %who1
+  %none = icmp eq i64 %left1, 0
+  br i1 %none, label %done, label %share
 done:
   ret void
 }
@@ -74,10 +112,10 @@ entry:
   %pool = load ptr, ptr %wa
   %tp = getelementptr i8, ptr %wa, i64 8
   %tid = load i64, ptr %tp
-  %statep = getelementptr i8, ptr %pool, i64 128
-  %sleepp = getelementptr i8, ptr %pool, i64 192
+  %statep = getelementptr i8, ptr %pool, i64 64
+  %sleepp = getelementptr i8, ptr %pool, i64 128
   %soff = mul i64 %tid, 8
-  %soff2 = add i64 %soff, 320
+  %soff2 = add i64 %soff, 192
   %scrp = getelementptr i8, ptr %pool, i64 %soff2
   %first = load atomic i32, ptr %pool acquire, align 4
   br label %outer
@@ -133,22 +171,72 @@ leave:
   br label %outer
 }
 
+define internal void @wake(ptr %pool) noinline {
+entry:
+  %sleepp = getelementptr i8, ptr %pool, i64 128
+  %w = load atomic i32, ptr %sleepp seq_cst, align 4
+  %asleep = icmp ne i32 %w, 0
+  br i1 %asleep, label %call, label %out
+call:
+  %r = call i64 (i64, ...) @syscall(i64 FUTEX, ptr %pool, i64 129, i32 1000, ptr null, ptr null, i64 0)
+  br label %out
+out:
+  ret void
+}
+
+; A new epoch without a job: who sleeps looks for work again, who enters finds it closed.
+define internal void @rouse(ptr %pool) noinline {
+entry:
+  %sleepp = getelementptr i8, ptr %pool, i64 128
+  %w = load atomic i32, ptr %sleepp seq_cst, align 4
+  %asleep = icmp ne i32 %w, 0
+  br i1 %asleep, label %turn, label %out
+turn:
+  %e = load i32, ptr %pool
+  %e1 = add i32 %e, 1
+  %e2 = and i32 %e1, 2147483647
+  %old = atomicrmw xchg ptr %pool, i32 %e2 seq_cst
+  call void @wake(ptr %pool)
+  br label %out
+out:
+  ret void
+}
+
 define internal void @spread(ptr %pool, ptr %fn, ptr %args, i64 %tiles, i64 %chunk, ptr %scratch, ptr %status) noinline {
 entry:
-  %fnp = getelementptr i8, ptr %pool, i64 64
-  %argp = getelementptr i8, ptr %pool, i64 72
-  %tilesp = getelementptr i8, ptr %pool, i64 80
-  %chunkp = getelementptr i8, ptr %pool, i64 88
-  %statusp = getelementptr i8, ptr %pool, i64 96
-  %statep = getelementptr i8, ptr %pool, i64 128
-  %sleepp = getelementptr i8, ptr %pool, i64 192
-  %nextp = getelementptr i8, ptr %pool, i64 256
+  %countp = getelementptr i8, ptr %pool, i64 4
+  %fnp = getelementptr i8, ptr %pool, i64 8
+  %argp = getelementptr i8, ptr %pool, i64 16
+  %tilesp = getelementptr i8, ptr %pool, i64 24
+  %chunkp = getelementptr i8, ptr %pool, i64 32
+  %statusp = getelementptr i8, ptr %pool, i64 40
+  %statep = getelementptr i8, ptr %pool, i64 64
+  %sharesp = getelementptr i8, ptr %pool, i64 704
   store ptr %fn, ptr %fnp
   store ptr %args, ptr %argp
   store i64 %tiles, ptr %tilesp
   store i64 %chunk, ptr %chunkp
   store ptr %status, ptr %statusp
-  store i64 0, ptr %nextp
+  %count32 = load i32, ptr %countp
+  %count = zext i32 %count32 to i64
+  %up = add i64 %tiles, %chunk
+  %up1 = sub i64 %up, 1
+  %chunks = udiv i64 %up1, %chunk
+  br label %cut
+cut:
+  %i = phi i64 [ 0, %entry ], [ %i1, %cut ]
+  %lo = phi i64 [ 0, %entry ], [ %hi, %cut ]
+  %i1 = add i64 %i, 1
+  %part = mul i64 %i1, %chunks
+  %hi = udiv i64 %part, %count
+  %end = shl i64 %hi, 32
+  %share = or i64 %end, %lo
+  %off = mul i64 %i, 64
+  %sharep = getelementptr i8, ptr %sharesp, i64 %off
+  store atomic i64 %share, ptr %sharep monotonic, align 64
+  %more = icmp ult i64 %i1, %count
+  br i1 %more, label %cut, label %open
+open:
   %e = load i32, ptr %pool
   %e1 = add i32 %e, 1
   %e2 = and i32 %e1, 2147483647
@@ -156,11 +244,7 @@ entry:
   %high = shl i64 %e64, 32
   store atomic i64 %high, ptr %statep release, align 8
   %old = atomicrmw xchg ptr %pool, i32 %e2 seq_cst
-  %w = load atomic i32, ptr %sleepp seq_cst, align 4
-  %asleep = icmp ne i32 %w, 0
-  br i1 %asleep, label %wake, label %run
-wake:
-  %r = call i64 (i64, ...) @syscall(i64 FUTEX, ptr %pool, i64 129, i32 1000, ptr null, ptr null, i64 0)
+  call void @wake(ptr %pool)
   br label %run
 run:
   call void @work(ptr %pool, i64 0, ptr %scratch)
@@ -186,7 +270,7 @@ out:
 
 define void @execute(ptr %call) {
 entry:
-  ; call: launches, count, arguments, bases, argument buffer, scratch, status, pool (or null)
+  ; call: launches, count, arguments, bases, argument buffer, scratch, status, pool (or null), rouse
   %p1 = getelementptr i64, ptr %call, i64 1
   %p2 = getelementptr i64, ptr %call, i64 2
   %p3 = getelementptr i64, ptr %call, i64 3
@@ -204,9 +288,17 @@ entry:
   %pool = load ptr, ptr %p7
   %nopool = icmp eq ptr %pool, null
   store i64 0, ptr %status
+  br i1 %nopool, label %head, label %ask
+ask:
+  %p8 = getelementptr i64, ptr %call, i64 8
+  %long = load i64, ptr %p8
+  %islong = icmp ne i64 %long, 0
+  br i1 %islong, label %rouse, label %head
+rouse:
+  call void @rouse(ptr %pool)
   br label %head
 head:
-  %i = phi i64 [ 0, %entry ], [ %i1, %next ]
+  %i = phi i64 [ 0, %entry ], [ 0, %ask ], [ 0, %rouse ], [ %i1, %next ]
   %left = icmp slt i64 %i, %count
   br i1 %left, label %body, label %done
 body:
@@ -241,14 +333,23 @@ abody:
   %j1 = add i64 %j, 1
   br label %ahead
 ready:
-  %small = icmp eq i64 %chunk, 0
-  %serial = or i1 %small, %nopool
-  br i1 %serial, label %here, label %there
+  %alone = icmp eq i64 %chunk, 0
+  %serial = or i1 %alone, %nopool
+  br i1 %serial, label %here, label %shared
+shared:
+  %brief = icmp slt i64 %chunk, 0
+  br i1 %brief, label %awake, label %there
+awake:
+  %sleepp = getelementptr i8, ptr %pool, i64 128
+  %w = load atomic i32, ptr %sleepp monotonic, align 4
+  %asleep = icmp ne i32 %w, 0
+  br i1 %asleep, label %here, label %there
 here:
   call void %fn(ptr %argbuf, i64 0, i64 %tiles, ptr %scratch, ptr %status)
   br label %after
 there:
-  call void @spread(ptr %pool, ptr %fn, ptr %argbuf, i64 %tiles, i64 %chunk, ptr %scratch, ptr %status)
+  %piece = call i64 @llvm.abs.i64(i64 %chunk, i1 true)
+  call void @spread(ptr %pool, ptr %fn, ptr %argbuf, i64 %tiles, i64 %piece, ptr %scratch, ptr %status)
   br label %after
 after:
   %code = load i64, ptr %status

@@ -65,9 +65,10 @@ class Pool:
     def __init__(self, workers: int) -> None:
         _keep_for_ever(self)
         self.workers = workers
-        self.memory = mmap.mmap(-1, 4096)
-        self.words = (ctypes.c_int64 * 512).from_buffer(self.memory)
+        self.memory = mmap.mmap(-1, 8192)
+        self.words = (ctypes.c_int64 * 1024).from_buffer(self.memory)
         self.address = ctypes.addressof(self.words)
+        self.words[0] = (workers + 1) << 32  # epoch 0, so many threads
         self.busy = threading.Lock()
         self.scratch: list[Any] = []
         self.scratch_bytes = 0
@@ -91,7 +92,7 @@ class Pool:
         self.scratch_bytes = nbytes
         self.scratch = [mmap.mmap(-1, nbytes + 64) for _ in range(self.workers)]
         for number, memory in enumerate(self.scratch, start=1):
-            self.words[40 + number] = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+            self.words[24 + number] = ctypes.addressof(ctypes.c_char.from_buffer(memory))
 
 
 def borrow() -> Pool | None:
