@@ -81,6 +81,7 @@ def small_tiles(monkeypatch):
     for module in (map_module, reduce_module):
         monkeypatch.setattr(module, "GRAIN", 64)
     monkeypatch.setattr(executable, "SERIAL_NS", 0)
+    monkeypatch.setattr(executable, "ASLEEP_NS", 0)
 
 
 @pytest.mark.parametrize("first", WIDE_SEEDS)

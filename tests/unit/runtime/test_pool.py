@@ -1,9 +1,11 @@
 """The thread pool: same bits at any size, from any thread, after a fork."""
 
+import ctypes
 import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +158,7 @@ def test_several_python_threads_at_once():
 def test_a_failed_run_gives_the_pool_back(monkeypatch):
     pool.set_num_threads(2)
     monkeypatch.setattr(executable, "SERIAL_NS", 0)
+    monkeypatch.setattr(executable, "ASLEEP_NS", 0)
     ready = loaded(checked_take(10, 30_000))
     assert ready.parallel
     bad = np.zeros(30_000, np.int64)
@@ -170,6 +173,7 @@ def test_a_failed_run_gives_the_pool_back(monkeypatch):
 
 def test_which_bad_index_is_reported_does_not_depend_on_threads(monkeypatch):
     monkeypatch.setattr(executable, "SERIAL_NS", 0)
+    monkeypatch.setattr(executable, "ASLEEP_NS", 0)
     ready = loaded(checked_take(10, 30_000))
     rng = np.random.default_rng(4)
     bad = np.where(rng.random(30_000) < 0.01, rng.integers(10, 10**6, 30_000), 0)
@@ -217,3 +221,45 @@ def test_a_child_process_makes_its_own_workers():
     assert os.waitpid(child, 0)[1] == 0
     assert answer == b"1"
     assert [v.tobytes() for v in values(graph, ready.run(buffers(array), [])[0])] == wanted
+
+
+@pytest.mark.parametrize("threads", [2, 3, 5])
+@pytest.mark.parametrize(("tiles", "chunk"), [(1, 1), (7, 1), (64, 2), (1_000, 15), (3, 8)])
+def test_every_tile_is_done_once_and_by_whom_it_lies_with_first(threads, tiles, chunk):
+    """Each thread begins with its own even share; chunks of others' are taken from their ends."""
+    pool.set_num_threads(threads)
+    held = pool.borrow()
+    done: list[tuple[int, int, int]] = []
+
+    def kernel(_arguments, begin, end, _scratch, _status):
+        done.append((threading.get_native_id(), begin, end))
+        time.sleep(0.0005)
+
+    made = ctypes.CFUNCTYPE(
+        None, *[ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64] + [ctypes.c_void_p] * 2
+    )
+    called = made(kernel)
+    status = (ctypes.c_int64 * 2)()
+    launch = (ctypes.c_int64 * 5)(ctypes.cast(called, ctypes.c_void_p).value, 0, 0, tiles, chunk)
+    nothing = (ctypes.c_int64 * 2)()
+    at = ctypes.addressof(nothing)
+    block = (ctypes.c_int64 * 9)(
+        ctypes.addressof(launch), 1, at, at, at, 0, ctypes.addressof(status), held.address, 1
+    )
+    try:
+        ctypes.CFUNCTYPE(None, ctypes.c_void_p)(pool.entry("execute"))(ctypes.addressof(block))
+    finally:
+        pool.give_back(held)
+    chunks = -(-tiles // chunk)
+    assert sorted((b, e) for _, b, e in done) == [
+        (k * chunk, min((k + 1) * chunk, tiles)) for k in range(chunks)
+    ]
+    mine = [b // chunk for who, b, _ in done if who == threading.get_native_id()]
+    front, rest = (
+        [c for c in mine if c < chunks // threads],
+        [c for c in mine if c >= chunks // threads],
+    )
+    assert mine == front + rest
+    assert front == list(range(len(front)))
+    if threads == 2:
+        assert rest == list(range(chunks - 1, chunks - 1 - len(rest), -1))
