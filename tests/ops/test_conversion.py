@@ -17,6 +17,7 @@ from tenor.errors import (
     ObservationError,
     ShapeError,
 )
+from tenor.runtime.allocator import Buffer
 from tests.ops.oracle import agree, given, name
 from tests.ops.rows import ALL, FLOATS, Row, Sample, problems
 
@@ -174,6 +175,27 @@ def test_numpy_has_the_same_dtype_and_memory(dtype):
     assert x[0, 1].item() == 0
     assert np.shares_memory(x.numpy(), array)
     assert np.asarray(x).dtype == dtype
+
+
+@pytest.mark.parametrize("computed", [False, True])
+def test_a_detached_tensor_is_lent_without_a_copy(computed, monkeypatch):
+    """The view is kept in its base's buffer; that is no second owner."""
+    x = tn.ones(4) + 1
+    if computed:
+        x.sum().item()
+    with monkeypatch.context() as patch:
+        patch.setattr(Buffer, "snapshot", None)
+        out = x.detach().numpy()
+    out[1] = 7
+    assert x.tolist() == x.detach().tolist() == [2, 7, 2, 2]
+    assert np.shares_memory(out, x.numpy())
+
+
+def test_a_value_that_somebody_else_holds_is_copied_out():
+    x = tn.ones(4) + 1
+    y = x.clone()
+    x.detach().numpy()[0] = 9
+    assert (x.tolist(), y.tolist()) == ([9, 2, 2, 2], [2, 2, 2, 2])
 
 
 def test_views_out_are_views():

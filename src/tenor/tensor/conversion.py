@@ -154,27 +154,32 @@ def tolist(x: Tensor) -> Any:
     return concrete(x, "tolist()").tolist()
 
 
-def _lent(x: Tensor) -> NDArray[Any]:
-    """Return the elements where they are kept, for anybody to write."""
+def _lent(x: Tensor, view: Tensor | None = None) -> NDArray[Any]:
+    """Return the elements where they are kept, for anybody to write.
+
+    Args:
+        view: A view of x they are wanted for; it may be kept in the same buffer.
+    """
     if x.base is None:
-        _own(x)
+        _own(x, view)
         lend = x.buffer.lend if x.numel() else x.buffer.array
         found: NDArray[Any] = lend(x.element_type.numpy, x.shape_tuple)
         return found
-    array = _lent(x.base)  # type: ignore[arg-type]
+    array = _lent(x.base, x)  # type: ignore[arg-type]
     for op, attrs in x.chain:
         array = LOOKS[op.name](array, *attrs)
     return array
 
 
-def _own(x: Tensor) -> None:
-    """Give a tensor a buffer nobody else holds, so that lending it lends nothing more."""
+def _own(x: Tensor, view: Tensor | None = None) -> None:
+    """Give a tensor a buffer that at most a view holds too: lending it lends nothing more."""
     buffer = settle(x)
     if x.within is not None and not x.within.done:  # of another thread
         x.meta = meta(x.shape_tuple, x.element_type, x.needs_grad)
         x.buffer, x.within = buffer, None
     # The tensor holds it as well.
-    if not buffer.shared and getrefcount(buffer) > IN_A_NAME + 1:
+    holders = 1 if view is None or view.buffer is not buffer else 2
+    if not buffer.shared and getrefcount(buffer) > IN_A_NAME + holders:
         x.buffer = buffer.snapshot()
 
 
