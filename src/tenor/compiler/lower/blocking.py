@@ -121,7 +121,7 @@ def cycles_of(m: int, n: int, tile: Shape) -> float:
     total = 0.0
     for count, rows in ((full_m, tile.rows), (1, rest_m)):
         total += count * (full_n * step(rows, tile.vectors) + step(rows, edge))
-    return total * (1 + 0.01 * bool(rest_m) + 0.01 * bool(rest_n))
+    return total * (1 + 0.01 * bool(rest_m) + 0.02 * bool(rest_n))
 
 
 def tiles_for(work: int) -> int:

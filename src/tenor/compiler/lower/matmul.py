@@ -53,6 +53,10 @@ __all__ = ["Product", "finished", "matmul", "multiply", "product_of"]
 
 PANELS: Final = 256 * 1024
 """Bytes of B packed at a time: half of a small second-level cache."""
+GROUP: Final = 512 * 1024
+"""Bytes of B that rows of A meet at a time: further blocks of k are added while C is near."""
+UNROLLED: Final = 4
+"""Steps of k in a round of a large product's inner loop: counting takes turns from multiplying."""
 LONG: Final = 2048
 """Columns of a large matrix that are worth reading at a time."""
 SEEN: Final = 4
@@ -61,6 +65,8 @@ NEAR: Final = 16 * 1024
 """Bytes that are read where they lie, because the first-level cache holds them."""
 LINES: Final = 16
 """Steps of k packed at a time where A is contiguous along its rows."""
+EVEN: Final = 1 / 64
+"""Price of a part that is shorter than the others: a thread of two waits for the other."""
 FEWER: Final = 0.75
 """Share of the wanted tiles that will do."""
 
@@ -173,6 +179,11 @@ def multiply(
     return Lowered(f, plan.tiles, plan.scratch_bytes, plan.work * 8 // (width * 25) + 1)
 
 
+def _over(count: int, parts: int) -> float:
+    """Return by what share the whole pieces of equal parts exceed a count of pieces."""
+    return ceil(count / parts) * parts / count - 1
+
+
 def _better_turned(p: Product, width: int) -> bool:
     """Tell whether to compute the transpose: b's columns are contiguous and a is the smaller."""
     if p.panel:
@@ -208,6 +219,7 @@ class _Plan:
         self.blocks = ceil(k / self.depth) if k else 1
         self._cut(prod(extent for extent, *_ in product.batch))
         self._choose()
+        self._group_blocks()
         self._reserve()
         self.kernels: dict[tuple[int, int], Function] = {}
         self.piece: Callable[..., None] | None = None
@@ -260,6 +272,7 @@ class _Plan:
             down = min(rows, max(lowest, ceil(FEWER * each / across)))
             down += across * down % 2 and across * down < each
             price = across * price_a * m + down * price_b * n
+            price += EVEN * m * n * (_over(columns, across) + _over(rows, down))
             found.append((across * down < FEWER * each, price, down, across))
         return *min(found)[2:], most
 
@@ -282,12 +295,25 @@ class _Plan:
             return
         self.stage_c = p.c[1] != 1 or (self.dtype is not self.compute and self.blocks > 1)
 
+    def _group_blocks(self) -> None:
+        """Choose how many blocks of k are taken together, and how many steps in a round."""
+        p, size = self.p, self.compute.itemsize
+        self.c_row = ceil(self.nc / self.shape.columns) * self.shape.columns
+        self.group = 1
+        sizes = (p.k, self.c_row, self.mc)
+        if self.pack_b and not self.whole_a and not any(map(free, sizes)):
+            far = self.mc * self.c_row * size > PANELS  # C is gone before its next block
+            most = GROUP // (max(1, self.depth) * self.c_row * size) if far else 1
+            self.group = ceil(self.blocks / ceil(self.blocks / max(1, most)))
+        whole = not free(p.k) and p.k % UNROLLED == 0
+        long = whole and not self.stacked and tiles_for(self.work) > 1
+        self.unroll = UNROLLED if long else 1
+
     def _reserve(self) -> None:
         """Lay the workspace out."""
         size, shape = self.compute.itemsize, self.shape
-        self.c_row = ceil(self.nc / shape.columns) * shape.columns
         sizes = [
-            self.pack_b * self.depth * self.c_row,
+            self.pack_b * self.group * self.depth * self.c_row,
             self.pack_a * self.depth * (self.mc if self.whole_a else shape.rows),
             (2 if self.row else self.stage_c * ceil(self.mc / shape.rows) * shape.rows)
             * self.c_row,
@@ -311,7 +337,9 @@ class _Plan:
         """
         p, finish = self.p, self.finish
         self.c, plain = p.c, p.c[1] == 1
-        self.early = finish is not None and self.blocks == 1 and not (self.stage_c or self.row)
+        self.early = (
+            finish is not None and self.group >= self.blocks and not (self.stage_c or self.row)
+        )
         rows, columns = ceil(self.mc / self.shape.rows) * self.shape.rows, self.c_row
         self.pitch, self.near_rows = (columns, rows) if plain else (rows, columns)
         if self.early:
@@ -392,73 +420,94 @@ class _Plan:
     def _tile(self, rows: Extent, columns: Extent, a: Value, b: Value, c: Value) -> None:
         """Write one tile: its blocks of k in order, then what was staged."""
         f, p = self.f, self.p
-        kind = memory_type(self.dtype)
         if self.row:
             Row(f, self.dtype, self.shape.width, columns, p.k, p.a[1], p.b[0], self.space_c,
                 self.c_row, stacked=self.stacked).write(a, b, c)  # fmt: skip
             return
         out = self.space_c if self.stage_c else c
-        if self.blocks == 1:
-            depth = f.const(p.k, "i64")
-            self._block(rows, columns, a, b, out, depth, f.const(0, "i64"))
+        if self.group >= self.blocks:
+            self._group(rows, columns, a, b, out, f.const(0, "i64"))
         else:
-
-            def block(q: Value, _: list[Value]) -> None:
-                depth = f.const(self.depth, "i64")
-                if p.k % self.depth:
-                    depth = f.op("smin", depth, f.sub(p.k, q))
-                a_q = f.gep(a, f.mul(q, p.a[1]), kind)
-                b_q = f.gep(b, f.mul(q, p.b[0]), kind)
-                self._block(rows, columns, a_q, b_q, out, depth, q)
-
-            f.loop(0, p.k, self.depth, block)
+            span = self.group * self.depth
+            f.loop(0, p.k, span, lambda q, _: self._group(rows, columns, a, b, out, q))
         if self.stage_c:
             self._deliver(rows, columns, c)
 
-    def _block(
-        self, rows: Extent, columns: Extent, a: Value, b: Value, c: Value, depth: Value, q: Value
+    def _each_block(self, start: Value, body: Callable[[Value, Value], None]) -> None:
+        """Run `body(first k, how many)` for each block of k of the group that begins at `start`."""
+        f, k = self.f, self.p.k
+        if self.blocks == 1:
+            body(start, f.const(k, "i64"))
+            return
+
+        def block(q: Value, _: list[Value]) -> None:
+            depth = f.const(self.depth, "i64")
+            body(q, f.op("smin", depth, f.sub(k, q)) if k % self.depth else depth)
+
+        if self.group == 1:
+            block(start, [])
+        elif self.group >= self.blocks:
+            f.loop(start, k, self.depth, block)
+        else:
+            stop = f.add(start, self.group * self.depth)
+            f.loop(start, f.op("smin", stop, f.const(k, "i64")), self.depth, block)
+
+    def _group(
+        self, rows: Extent, columns: Extent, a: Value, b: Value, c: Value, start: Value
     ) -> None:
-        """Write one block of k."""
+        """Write some blocks of k: B is packed for all of them, and rows of A meet one by one."""
         f, p, shape = self.f, self.p, self.shape
         kind, packed = memory_type(self.dtype), compute_type(self.dtype)
         c_kind, c_row = (packed, self.c_row) if self.stage_c else (kind, self.c[0])
         alone_c = self.early and self.finish is not None and self.finish.private
         alone = isinstance(rows.count.const, int) and rows.count.const <= shape.rows
 
-        def fill(j: Value, size: int) -> None:
+        def panel(q: Value, j: Value) -> Value:
+            """Return where the packed panel of column j lies; a lone row of tiles reuses one."""
+            at = f.add(f.mul(f.sub(q, start), self.c_row), f.mul(j, self.depth))
+            return self.space_b if alone else f.gep(self.space_b, at, packed)
+
+        def fill(q: Value, depth: Value, j: Value, size: int) -> None:
             pack = mover(f"pack_b{size}", Layout(self.dtype, *p.b),
                          Layout(self.compute, shape.columns, 1), size, shape.width,
                          padded=self._padded(size))  # fmt: skip
-            f.call(pack, [f.gep(b, f.mul(j, p.b[1]), kind), self._panel(j, alone), depth])
+            from_ = f.gep(f.gep(b, f.mul(q, p.b[0]), kind), f.mul(j, p.b[1]), kind)
+            f.call(pack, [from_, panel(q, j), depth])
 
-        if self.pack_b and not alone:
-            sweep(f, columns, fill)
-
-        if self.whole_a:
-            self._fill_a(rows, a, depth)
+        def prepare(q: Value, depth: Value) -> None:
+            if self.pack_b and not alone:
+                sweep(f, columns, lambda j, size: fill(q, depth, j, size))
+            if self.whole_a:
+                self._fill_a(rows, f.gep(a, f.mul(q, p.a[1]), kind), depth)
 
         def down(i: Value, height: int) -> None:
-            a_i = f.gep(a, f.mul(i, p.a[0]), kind)
-            if self.whole_a:
-                a_i = f.gep(self.space_a, f.mul(i, self.depth), packed)
-            elif self.pack_a:
-                f.call(self._packer(height), [a_i, self.space_a, depth])
-                a_i = self.space_a
+            def multiply(q: Value, depth: Value) -> None:
+                a_i = f.gep(f.gep(a, f.mul(q, p.a[1]), kind), f.mul(i, p.a[0]), kind)
+                if self.whole_a:
+                    a_i = f.gep(self.space_a, f.mul(i, self.depth), packed)
+                elif self.pack_a:
+                    f.call(self._packer(height), [a_i, self.space_a, depth])
+                    a_i = self.space_a
 
-            def right(j: Value, size: int) -> None:
-                if self.pack_b and alone:
-                    fill(j, size)
-                b_j = self._panel(j, alone) if self.pack_b else f.gep(b, self._along(j), kind)
-                c_ij = f.gep(c, j if alone_c else f.add(f.mul(i, c_row), j), c_kind)
-                more = [q] if self.blocks > 1 else []
-                extent = [] if self.turned else [depth]
-                f.call(self._micro(height, size), [*extent, a_i, b_j, c_ij, *more])
+                def right(j: Value, size: int) -> None:
+                    if self.pack_b and alone:
+                        fill(q, depth, j, size)
+                    b_q = f.gep(b, f.mul(q, p.b[0]), kind)
+                    b_j = panel(q, j) if self.pack_b else f.gep(b_q, self._along(j), kind)
+                    c_ij = f.gep(c, j if alone_c else f.add(f.mul(i, c_row), j), c_kind)
+                    more = [q] if self.blocks > 1 else []
+                    extent = [] if self.turned else [depth]
+                    f.call(self._micro(height, size), [*extent, a_i, b_j, c_ij, *more])
 
-            sweep(f, columns, right)
+                sweep(f, columns, right)
+
+            self._each_block(start, multiply)
             if self.early:
                 first = f.add(self.first, f.mul(i, p.c[0]))
                 self._hand_on(f.const(height, "i64"), columns.count, first, c)
 
+        if self.whole_a or (self.pack_b and not alone):
+            self._each_block(start, prepare)
         sweep(f, rows, down)
 
     def _packer(self, height: int) -> Function:
@@ -495,12 +544,6 @@ class _Plan:
         width = self.shape.width
         return known(ceil(size / width)) * width
 
-    def _panel(self, j: Value, alone: bool) -> Value:
-        """Return where the packed panel of column j lies; a lone row of tiles reuses one."""
-        if alone:
-            return self.space_b
-        return self.f.gep(self.space_b, self.f.mul(j, self.depth), compute_type(self.dtype))
-
     def _micro(self, height: int, size: int) -> Function:
         if (height, size) not in self.kernels:
             p, shape, compute = self.p, self.shape, self.compute
@@ -518,7 +561,7 @@ class _Plan:
                 last=size - (vectors - 1) * shape.width,
                 c_row=self.c_row if self.stage_c else self.c[0],
                 more=self.blocks > 1, padded_b=self.pack_b, padded_c=self.stage_c,
-                align=shape.width * compute.itemsize if self.pack_b else 0,
+                align=shape.width * compute.itemsize if self.pack_b else 0, unroll=self.unroll,
             )  # fmt: skip
             name = f"multiply{height}x{size}"
             self.kernels[height, size] = (

@@ -58,6 +58,7 @@ class Micro:
         align: Bytes B's vectors are aligned to; 0: an element.
         ahead: Steps of k that packed B is asked for ahead of its use; 0: it is not.
         resume: Whether a run of k may be cut: the accumulators then go on from what C holds.
+        unroll: Steps of k written out in one round of the loop; they divide its length.
     """
 
     a: DType
@@ -76,6 +77,7 @@ class Micro:
     align: int = 0
     resume: bool = False
     ahead: int = 0
+    unroll: int = 1
 
 
 def micro_kernel(name: str, spec: Micro) -> Function:
@@ -109,16 +111,7 @@ def micro_kernel(name: str, spec: Micro) -> Function:
                          mask=mask if j == spec.vectors - 1 else None)
             for j in range(spec.vectors)
         ]  # fmt: skip
-        if spec.ahead and spec.b_step is not None:
-            for line in range(0, spec.vectors * spec.width * spec.b.itemsize, LINE):
-                far = spec.ahead * spec.b_step + line // spec.b.itemsize
-                f.prefetch(from_b, far, memory_type(spec.b))
-        elif spec.b_step and not spec.align and spec.b_step * spec.b.itemsize >= FAR:
-            for j in range(spec.vectors):
-                f.prefetch(from_b, AHEAD * spec.b_step + j * spec.width, memory_type(spec.b))
-        if spec.a_step and spec.a_step * spec.a.itemsize >= FAR:
-            for row in dict.fromkeys((spec.rows[0], spec.rows[-1])):
-                f.prefetch(from_a, AHEAD * spec.a_step + row, memory_type(spec.a))
+        _ask(f, spec, from_a, from_b)
         totals = []
         for i, row in enumerate(spec.rows):
             x = f.splat(load_element(f, spec.a, from_a, row), spec.width)
@@ -131,9 +124,29 @@ def micro_kernel(name: str, spec: Micro) -> Function:
     if resumes is not None:
         held = f.compare("ne", resumes, 0)
         before = f.if_(held, lambda: _held(f, spec, c), lambda: [zero] * len(before))
-    totals = f.loop(0, depth, 1, step, before)
+
+    def steps(k: Value, held: list[Value]) -> list[Value]:
+        for n in range(spec.unroll):
+            held = step(f.add(k, n), held)
+        return held
+
+    totals = f.loop(0, depth, spec.unroll, steps, before)
     write_sums(f, spec, totals, c, block)
     return f
+
+
+def _ask(f: Function, spec: Micro, from_a: Value, from_b: Value) -> None:
+    """Ask for what is used some steps of k later, where the machine does not foresee it."""
+    if spec.ahead and spec.b_step is not None:
+        for line in range(0, spec.vectors * spec.width * spec.b.itemsize, LINE):
+            far = spec.ahead * spec.b_step + line // spec.b.itemsize
+            f.prefetch(from_b, far, memory_type(spec.b))
+    elif spec.b_step and not spec.align and spec.b_step * spec.b.itemsize >= FAR:
+        for j in range(spec.vectors):
+            f.prefetch(from_b, AHEAD * spec.b_step + j * spec.width, memory_type(spec.b))
+    if spec.a_step and spec.a_step * spec.a.itemsize >= FAR:
+        for row in dict.fromkeys((spec.rows[0], spec.rows[-1])):
+            f.prefetch(from_a, AHEAD * spec.a_step + row, memory_type(spec.a))
 
 
 def _held(f: Function, spec: Micro, c: Value) -> list[Value]:

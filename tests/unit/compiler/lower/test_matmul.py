@@ -315,3 +315,28 @@ def test_only_what_few_rows_meet_whole_is_transposed_beforehand(dtype):
               {"batch": ((3, 128, 2048, 256),)})  # fmt: skip
     for other in others:
         assert not prepared_elements(replace(kernel, params=params | other), host())
+
+
+@FAST
+@pytest.mark.parametrize("k", [1100, 1102, 2100])
+def test_blocks_of_k_taken_together_give_the_same_bits(dtype, k):
+    """Where C leaves the cache before its next block of k, B is packed for several of them."""
+    m, n = 1030, 512
+    a, b = some(dtype, (m, k)), some(dtype, (k, n), 1)
+    lowered, _, _ = prepared(a, b, dtype)
+    few, _, _ = prepared(a[:60], b, dtype)
+    assert lowered.scratch > 1.5 * few.scratch
+    assert product(a, b, dtype)[500:560].tobytes() == product(a[500:560], b, dtype).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("m", "k", "n"), [(256, 256, 256), (512, 512, 512), (1024, 1024, 1024), (128, 768, 3072),
+                      (128, 3072, 768), (1000, 300, 1000), (768, 128, 3072)],
+)  # fmt: skip
+def test_the_first_half_of_the_tiles_is_half_of_the_work(m, k, n):
+    a, b = np.ones((m, k), np.float32), np.ones((k, n), np.float32)
+    lowered, arrays, out = prepared(a, b, dt.float32)
+    assert lowered.tiles % 2 == 0
+    assert 4 <= lowered.tiles <= 16
+    run_kernel(lowered, arrays, 0, lowered.tiles // 2)
+    assert abs(np.mean(out == k) - 0.5) < 0.04
