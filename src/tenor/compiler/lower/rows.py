@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING, Final
 
+from tenor.compiler.lower.frame import ahead_of, is_large
 from tenor.compiler.lower.map import lower_map
 from tenor.compiler.lower.reduce import lower_reduce
 from tenor.compiler.lower.storage import entry
@@ -35,7 +37,10 @@ def lower_rows(kernel: Kernel, target: Target) -> Lowered:
     """
     span, private = kernel.params["span"], kernel.params["private"]
     domain = size(kernel.domain)
-    lowered = [PARTS[part.kernel.kind](part.kernel, target) for part in kernel.parts]
+    lowered = [
+        PARTS[part.kernel.kind](replace(part.kernel, params={"ahead": ahead}), target)
+        for part, ahead in zip(kernel.parts, _ahead(kernel), strict=True)
+    ]
     covered = [low.covers(domain) for low in lowered]
     assert all(span % count == 0 for count in covered), "parts cover different rows"
     f, buffers, begin, end, scratch = entry(kernel)
@@ -68,3 +73,24 @@ def lower_rows(kernel: Kernel, target: Target) -> Lowered:
     f.loop(begin, end, 1, tile)
     cost = sum(low.cost for low in lowered)
     return Lowered(f, ceil(domain / span), used, cost, span)
+
+
+def _ahead(kernel: Kernel) -> list[dict[int, int]]:
+    """Return for each part how many elements ahead it asks for those of its buffers.
+
+    The first part to read rows would wait for memory while there is nothing else to do: of what
+    several read, the last one asks for the next rows.
+    """
+    span, domain = kernel.params["span"], size(kernel.domain)
+    readers: dict[int, list[int]] = {}
+    for number, part in enumerate(kernel.parts):
+        for wire, buffer in zip(part.wires, part.kernel.buffers, strict=True):
+            if wire >= 0 and is_large(buffer) and buffer.size == domain and not buffer.written:
+                readers.setdefault(wire, []).append(number)
+    ahead: list[dict[int, int]] = [{} for _ in kernel.parts]
+    for wire, parts in readers.items():
+        part = kernel.parts[parts[-1]]
+        which = part.wires.index(wire)
+        near = ahead_of(part.kernel.buffers[which])
+        ahead[parts[-1]][which] = span if len(parts) > 1 else near
+    return ahead
