@@ -78,8 +78,10 @@ class Columns(Loops):
             per_tile = max(1, GRAIN // max(1, n * per_row))
             whole = Value("i64", const=0), Value("i64", const=n)
             over_rows(e, low, high, dims, extents, per_tile, rows, lambda _u: columns(*whole))
+            self.span = per_tile * n * per_row
             return -(-rows // per_tile)
         cuts = -(-n // share)
+        self.span = share * per_row if rows == 1 or n % share == 0 else 0
 
         # The columns of tiles that follow one another are one run.
         def row(u: Value) -> None:

@@ -86,8 +86,7 @@ class _Inner(Loops):
             self._groups(f.mul(low, per_tile), f.op("smin", f.mul(high, per_tile), rows), together)
         else:
             over_rows(e, low, high, self.kept or [-2], extents or [1], per_tile, rows, self._row)
-        if max(self.kept, default=-1) < min(self.reduced):
-            self.span = per_tile * per_row
+        self.span = per_tile * per_row
         return -(-rows // per_tile)
 
     def _rows_together(self, per_tile: int) -> int:
