@@ -81,6 +81,24 @@ def test_leading_dims_may_be_many_and_the_last_ones_reduced_together():
     assert labels(body) == ["sum+sub"]
 
 
+def test_a_variance_goes_over_the_columns_of_its_mean():
+    body = """
+        %0 = leaf f32[60,{c},{n}]
+        %1 = sum f32[{kept}] (%0) dims=[{dims}]
+        %2 = expand f32[60,{c},{n}] (%1) shape=[60,{c},{n}]
+        %3 = sub f32[60,{c},{n}] (%0, %2)
+        %4 = mul f32[60,{c},{n}] (%3, %3)
+        %5 = sum f32[{kept}] (%4) dims=[{dims}]
+        return %5
+    """
+    columns = body.format(c=7, n=800, kept="1,7,800", dims="0")
+    assert labels(columns) == ["sum"]
+    assert left(columns)[0].kernels[0].params["columns"]
+    channels = body.format(c=7, n=800, kept="1,7,1", dims="0,2")
+    assert labels(channels) == ["sum"]
+    assert labels(channels, skip=("rows",)) == ["sum", "sum"]
+
+
 def test_rows_that_meet_other_rows_are_not_joined():
     across = """
         %0 = leaf f32[40,40]

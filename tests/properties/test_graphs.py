@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tenor.compiler.emit import reference
+from tenor.compiler.lower import columns as columns_module
 from tenor.compiler.lower import map as map_module
 from tenor.compiler.lower import reduce as reduce_module
 from tenor.ir.text import to_text
@@ -78,7 +79,7 @@ def threads():
 @pytest.fixture
 def small_tiles(monkeypatch):
     """Make tiles small and every kernel worth several threads, so that their seams are met."""
-    for module in (map_module, reduce_module):
+    for module in (map_module, reduce_module, columns_module):
         monkeypatch.setattr(module, "GRAIN", 64)
     monkeypatch.setattr(executable, "SERIAL_NS", 0)
     monkeypatch.setattr(executable, "ASLEEP_NS", 0)
@@ -109,7 +110,7 @@ def test_the_size_of_tiles_changes_no_bit(first, monkeypatch, count):
         )
         want = ran(graph, arrays, scalars)
         with monkeypatch.context() as patch:
-            for module in (map_module, reduce_module):
+            for module in (map_module, reduce_module, columns_module):
                 patch.setattr(module, "GRAIN", 96)
             check(graph, ran(graph, arrays, scalars), want, f"seed {seed}")
             count("graphs", AXES)

@@ -31,8 +31,8 @@ class Lowered:
         scratch: Bytes of workspace a thread needs.
         cost: Rough nanoseconds of the whole kernel on one core; below a few microseconds the
             runtime does not wake other threads.
-        span: Elements of the kernel's domain, in row-major order, that a tile covers; 0 where
-            they are no run.
+        span: Elements of the kernel's domain that a tile covers: a run in row-major order, of a
+            reduction whatever is reduced to a run of what is kept; 0 where they are neither.
     """
 
     function: Function

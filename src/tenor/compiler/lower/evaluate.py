@@ -28,9 +28,11 @@ from tenor.compiler.lower.storage import memory_type
 from tenor.ir import dtype as dt
 from tenor.ir.kernel import ordered
 from tenor.ir.loops import Block, Function, Value, lanes, vector
-from tenor.ir.symbolic import known
+from tenor.ir.symbolic import free, known
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tenor.ir.dtype import DType
     from tenor.ir.kernel import Affine, Expr, Guard, Kernel
 
@@ -64,6 +66,7 @@ class Evaluator:
         even: Whether unmasked vectors begin at a multiple of the width.
         streams: Whether something was written past the caches.
         masks: Bytes of an element from which on a load of some lanes is an instruction.
+        ahead: How many elements further on a run of a buffer is asked for, while one is loaded.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class Evaluator:
         self.even = False
         self.streams = False
         self.masks = WORD
+        self.ahead: Callable[[int, Affine], int] | None = None
 
     # -- levels -------------------------------------------------------------------------------
     def enter(self, level: int) -> None:
@@ -330,7 +334,7 @@ class Evaluator:
         if mask is not None and lanes(mask.type) == 1:
             mask = self.f.splat(mask, count)
         if not vary and abs(affine.strides[self.vector_dim]) == 1:
-            return self._load_run(dtype, pointer, affine, args, strides, mask)
+            return self._load_run(expr, args, mask)
         steps = not vary and affine.strides[self.vector_dim] in STEPS
         if steps and (mask is None or dtype.itemsize >= self.masks):
             return self._load_steps(dtype, pointer, affine, args, strides, mask)
@@ -351,18 +355,21 @@ class Evaluator:
         got = from_bits(f, dtype, f.load(memory_type(dtype), pointer, at))
         return got if mask is None else f.select(mask, got, f_zero(got.type))
 
-    def _load_run(
-        self, dtype: DType, pointer: Value, affine: Affine, args: list[Value],
-        strides: tuple[int, ...], mask: Value | None,
-    ) -> Value:  # fmt: skip
+    def _load_run(self, expr: Expr, args: list[Value], mask: Value | None) -> Value:
         """Load adjacent elements as one vector, read backwards where the stride is -1."""
-        f = self.f
+        f, dtype = self.f, expr.dtype
+        number, affine, _, strides = expr.attrs
+        pointer = self.buffers[number]
         at = self.affine(affine, skip=self.vector_dim)
         for arg, stride in zip(args, strides, strict=True):
             at = f.add(at, f.mul(arg, stride))
         base = f.gep(pointer, at, memory_type(dtype))
         index = f.add(self.axes[self.vector_dim].index, self.shift)
         kind = vector(memory_type(dtype), self.width)
+        far = self.ahead(number, affine) if self.ahead and self.mask is None and not args else 0
+        if free(far) or far:
+            for line in range(0, self.width, max(1, LINE // dtype.itemsize)):
+                f.prefetch(base, f.add(index, far + line), memory_type(dtype))
         if affine.strides[self.vector_dim] == 1:
             return from_bits(f, dtype, f.load(kind, base, index, mask=mask))
         backwards = range(self.width - 1, -1, -1)

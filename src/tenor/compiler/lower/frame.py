@@ -12,15 +12,19 @@ from tenor.ir.symbolic import free
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tenor.ir.kernel import Kernel
+    from tenor.ir.kernel import Affine, Buffer, Kernel
     from tenor.ir.target import Target
 
-__all__ = ["GRAIN", "begin", "over_rows", "over_vectors"]
+__all__ = ["GRAIN", "ahead_of", "begin", "is_large", "over_rows", "over_vectors"]
 
 MASKED: Final = 512
 """Bits of x86's vectors that come with masks for bytes; half as wide ones have those for words."""
 NEVER: Final = 16
 """Bytes that no element has."""
+LARGE: Final = 1 << 21
+"""Bytes of an array from which on it is far."""
+AHEAD: Final = 2048
+"""Bytes ahead of its use that an array is asked for."""
 GRAIN: Final = 8192
 """Elements a tile holds, about: enough to be worth handing to another thread."""
 
@@ -32,6 +36,7 @@ def begin(kernel: Kernel, target: Target) -> tuple[Evaluator, Value, Value]:
     buffers = [f.load("ptr", args, i) for i in range(len(kernel.buffers))]
     e = Evaluator(f, kernel, buffers, scratch, status)
     e.masks = _masks(target)
+    e.ahead = _ahead(kernel)
     return e, low, high
 
 
@@ -40,6 +45,28 @@ def _masks(target: Target) -> int:
     if not target.triple.startswith("x86") or target.vector_bits < MASKED // 2:
         return NEVER
     return 1 if target.vector_bits >= MASKED else WORD
+
+
+def _ahead(kernel: Kernel) -> Callable[[int, Affine], int]:
+    """Return how far ahead elements are asked for: those of large arrays, or as the params say.
+
+    The machine foresees little where a vector takes many instructions, and nothing of a new page.
+    """
+    given: dict[int, int] | None = kernel.params.get("ahead")
+    if given is None:
+        given = {i: ahead_of(b) for i, b in enumerate(kernel.buffers) if is_large(b)}
+    far = given
+    return lambda number, _: far.get(number, 0)
+
+
+def ahead_of(buffer: Buffer) -> int:
+    """Return how many elements ahead of its use a large array is asked for."""
+    return AHEAD // buffer.dtype.itemsize
+
+
+def is_large(buffer: Buffer) -> bool:
+    """Tell whether an array is worth asking for; one of a size not known yet is."""
+    return free(buffer.size) or buffer.size * buffer.dtype.itemsize >= LARGE
 
 
 def over_rows(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower.element import COST
 from tenor.compiler.lower.evaluate import Evaluator, expr_cost
-from tenor.compiler.lower.frame import GRAIN, begin, over_rows, over_vectors
+from tenor.compiler.lower.frame import GRAIN, ahead_of, begin, over_rows, over_vectors
 from tenor.compiler.lower.index import simplify
 from tenor.compiler.lower.transpose import blocks, plan
 from tenor.ir.loops import Value
@@ -14,7 +14,9 @@ from tenor.ir.node import size
 from tenor.ir.program import Lowered
 
 if TYPE_CHECKING:
-    from tenor.ir.kernel import Expr, Kernel
+    from collections.abc import Callable
+
+    from tenor.ir.kernel import Affine, Expr, Kernel
     from tenor.ir.target import Target
 
 __all__ = ["lower_map", "lower_run", "runs"]
@@ -27,7 +29,7 @@ LONG_TILE: Final = 200_000
 """Operations of a tile of rows, where it can be halved; the same on every machine."""
 
 LONG_CHAIN: Final = 12
-"""Instructions of one operation from which on a vector waits for itself."""
+"""Instructions from which on a vector waits for itself."""
 WRITTEN: Final = 64
 """Instructions up to which they are written out for two vectors, and written past the caches."""
 
@@ -46,6 +48,7 @@ def lower_run(kernel: Kernel, target: Target) -> Lowered:
     """
     kernel = simplify(kernel)
     e, low, high = begin(kernel, target)
+    e.ahead = None  # what it reads was written just now
     *outer, n = kernel.domain
     weight = _weight(kernel)
     total = size(kernel.domain)
@@ -104,6 +107,8 @@ def _written(kernel: Kernel, target: Target, e: Evaluator, low: Value, high: Val
     total = size(kernel.domain)
     weight = _weight(kernel)
     e.even = weight <= WRITTEN  # what computes for longer does not wait for memory
+    if "ahead" not in kernel.params:
+        e.ahead = _ahead(e, kernel, weight)
     e.width = target.lanes(32)
     cost = total * weight // (2 * e.width) + total * _moving(kernel) // 32
     if total == 0:
@@ -123,6 +128,18 @@ def _written(kernel: Kernel, target: Target, e: Evaluator, low: Value, high: Val
         return Lowered(e.f, total, 0, cost, span=1)
     tiles, span = _rows(e, kernel, low, high, unroll, total * weight)
     return Lowered(e.f, tiles, 0, cost, span)
+
+
+def _ahead(e: Evaluator, kernel: Kernel, weight: int) -> Callable[[int, Affine], int] | None:
+    """Return how far ahead elements are asked for, if a vector takes long.
+
+    Runs of any length share their code, so large ones do not have their own.
+    """
+    if weight <= LONG_CHAIN * len(kernel.stores):
+        return None
+    if len(kernel.domain) > 1:
+        return e.ahead
+    return lambda number, _: ahead_of(kernel.buffers[number])
 
 
 def _moving(kernel: Kernel) -> int:

@@ -10,13 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower.formats import any_lane
-from tenor.compiler.lower.sort import merge_sort, sort_key
+from tenor.compiler.lower.sort import key_types, merge_sort, sort_key
 from tenor.compiler.lower.storage import entry, upper
 from tenor.ir.loops import vector
 from tenor.ir.program import Lowered
 
 if TYPE_CHECKING:
-    from tenor.ir.dtype import DType
     from tenor.ir.kernel import Kernel
     from tenor.ir.loops import Function, Value
     from tenor.ir.target import Target
@@ -47,7 +46,7 @@ class Notes:
         p = kernel.params
         self.f, self.x, self.dtype = f, x, kernel.buffers[0].dtype
         self.inner, self.descending, self.k = p["inner"], p["descending"], p["k"]
-        self.types = key_types(self.dtype, p["length"])
+        self.types = key_types(self.dtype.itemsize, p["length"])
         # One more than there is room for, since a merge looks at the element after the last run.
         self.stride = -(-(room + 1) // 16) * 16
         self.keys = scratch
@@ -81,11 +80,6 @@ class Notes:
 
         f.loop(0, self.k, 1, down)
         return [f.const(self.k, "i64"), f.load(self.types[0], self.keys, self.k - 1)]
-
-
-def key_types(dtype: DType, length: int) -> tuple[str, str]:
-    """Return the types of a key and of a place."""
-    return "i32" if dtype.itemsize <= 4 else "i64", "i32" if length < 1 << 31 else "i64"
 
 
 def topk(kernel: Kernel, target: Target) -> Lowered:

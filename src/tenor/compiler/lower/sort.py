@@ -1,9 +1,10 @@
-"""Template of argsort: a stable bottom-up merge sort of (key, position) pairs in scratch."""
+"""Template of argsort: (key, position) pairs in scratch, dealt out or, few of them, merged."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from tenor.compiler.lower.radix import Radix
 from tenor.compiler.lower.storage import entry, strip, upper
 from tenor.ir.loops import element, lanes, vector
 from tenor.ir.program import Lowered
@@ -14,10 +15,12 @@ if TYPE_CHECKING:
     from tenor.ir.loops import Function, Value
     from tenor.ir.target import Target
 
-__all__ = ["argsort"]
+__all__ = ["argsort", "key_types", "merge_sort", "sort_key"]
 
 GRAIN: Final = 1 << 12
 """Elements a tile is worth handing to another thread for."""
+LONG: Final = 256
+"""Elements of a line from which on counting bytes is worth its while."""
 INFINITY: Final = {"float16": 0x7C00, "bfloat16": 0x7F80, "float32": 0x7F800000,
                    "float64": 0x7FF0000000000000}  # fmt: skip
 
@@ -90,6 +93,49 @@ def merge_sort(f: Function, arrays: tuple[Value, Value], types: tuple[str, str],
     return f.while_(start, lambda s: f.compare("slt", s[2], length), once)[0]
 
 
+class Merge:
+    """The merge sort of a line in scratch memory, being written.
+
+    Attributes:
+        f: The function it is written in.
+        key, place: The types of a key and of a place.
+        length: Elements of a line.
+        size: The bytes of scratch.
+        cost: Rough nanoseconds of a line.
+    """
+
+    def __init__(self, f: Function, itemsize: int, length: int, scratch: Value) -> None:
+        self.f, self.length = f, length
+        self.key, self.place = key_types(itemsize, length)
+        # One more than the length, since a merge looks at the element after the last run.
+        self.stride = -(-(length + 1) // 16) * 16
+        keys, places = (2 * self.stride * int(t[1:]) // 8 for t in (self.key, self.place))
+        self.arrays = (scratch, f.gep(scratch, keys, "i8"))
+        self.size = keys + places
+        self.cost = 4 * length * max(1, (length - 1).bit_length())
+
+    def put(self, key: Value, at: Value) -> None:
+        """Put the keys of neighbouring elements in, from one on."""
+        f, count = self.f, lanes(key.type)
+        f.store(key, self.arrays[0], at)
+        place = f.splat(f.convert("trunc_int", at, self.place), count)
+        f.store(f.add(place, f.iota(place.type)) if count > 1 else place, self.arrays[1], at)
+
+    def sort(self) -> Value:
+        """Sort; return where the sorted elements begin."""
+        return merge_sort(self.f, self.arrays, (self.key, self.place), self.length, self.stride)
+
+    def places(self, at: Value, count: int) -> Value:
+        """Return the places of neighbouring sorted elements."""
+        found = self.f.load(vector(self.place, count), self.arrays[1], at)
+        return self.f.convert("sext", found, vector("i64", count))
+
+
+def key_types(itemsize: int, length: int) -> tuple[str, str]:
+    """Return the types of a key and of a place, for merges."""
+    return "i32" if itemsize <= 4 else "i64", "i32" if length < 1 << 31 else "i64"
+
+
 def argsort(kernel: Kernel, target: Target) -> Lowered:
     """Lower argsort: the positions that sort x along its middle dim; stable, NaN the largest.
 
@@ -101,13 +147,9 @@ def argsort(kernel: Kernel, target: Target) -> Lowered:
     length, inner, lines = p["length"], p["inner"], p["outer"] * p["inner"]
     dtype = kernel.buffers[0].dtype
     f, (x, out), begin, end, scratch = entry(kernel)
-    types = ("i32" if dtype.itemsize <= 4 else "i64", "i32" if length < 1 << 31 else "i64")
-    # One more than the length, since a merge looks at the element after the last run.
-    stride = -(-(length + 1) // 16) * 16
-    key_bytes, place_bytes = (2 * stride * int(t[1:]) // 8 for t in types)
-    arrays = (scratch, f.gep(scratch, key_bytes, "i8"))
+    order = (Radix if length >= LONG else Merge)(f, dtype.itemsize, length, scratch)
     raw = f"i{8 * dtype.itemsize}"
-    width = target.lanes(int(types[0][1:])) if inner == 1 else 1
+    width = target.lanes(64) if inner == 1 else 1
     per_tile = max(1, GRAIN // max(1, length))
 
     def line(n: Value, _: list[Value]) -> None:
@@ -116,27 +158,20 @@ def argsort(kernel: Kernel, target: Target) -> Lowered:
 
         def fill(at: Value, count: int) -> None:
             value = f.load(vector(raw, count), x, f.add(base, f.mul(at, inner)))
-            key = sort_key(f, dtype, value, types[0], descending=p.get("descending", False))
-            f.store(key, arrays[0], at)
-
-        def number(at: Value, _: list[Value]) -> None:
-            f.store(f.convert("trunc_int", at, types[1]), arrays[1], at)
+            descending = p.get("descending", False)
+            order.put(sort_key(f, dtype, value, order.key, descending=descending), at)
 
         strip(f, 0, length, width, fill)
-        f.loop(0, length, 1, number)
-        done = merge_sort(f, arrays, types, length, stride)
+        done = order.sort()
 
-        def answer(at: Value, _: list[Value]) -> None:
-            place = f.load(types[1], arrays[1], f.add(done, at))
-            f.store(f.convert("sext", place, "i64"), out, f.add(base, f.mul(at, inner)))
+        def answer(at: Value, count: int) -> None:
+            f.store(order.places(f.add(done, at), count), out, f.add(base, f.mul(at, inner)))
 
-        f.loop(0, length, 1, answer)
+        strip(f, 0, length, width, answer)
 
     def tile(t: Value, _: list[Value]) -> None:
         low = f.mul(t, per_tile)
         f.loop(low, upper(f, low, per_tile, lines), 1, line)
 
     f.loop(begin, end, 1, tile)
-    passes = max(1, (length - 1).bit_length())
-    cost = 4 * lines * length * passes
-    return Lowered(f, -(-lines // per_tile), key_bytes + place_bytes, cost)
+    return Lowered(f, -(-lines // per_tile), order.size, lines * order.cost)

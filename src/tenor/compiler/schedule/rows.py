@@ -4,6 +4,8 @@ A softmax needs the largest element of a row before it can begin, so it is sever
 nothing of one row depends on another. Where each kernel reads only what others have made of its
 own rows, a few rows go through all of them while they are in the cache, and what no other kernel
 reads never reaches memory. Every row is computed as before: no bit changes.
+
+Reductions that keep the last dim, a variance after its mean, go over the same columns likewise.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ class Run:
         made, seen: What they write, and all they touch.
         tail: How many last dims their reductions reduce; 0: there is none yet.
         span: Elements of the domain they do at a time.
+        over: The dims they reduce, where those are not the last ones.
     """
 
     members: list[int]
@@ -48,6 +51,7 @@ class Run:
     seen: set[Node]
     tail: int
     span: int
+    over: tuple[int, ...] = ()
 
 
 def join_rows(schedule: Schedule, span_of: Callable[[Kernel], int]) -> Schedule:
@@ -107,10 +111,11 @@ class _Search:
     def _begin(self, number: int) -> None:
         kernel, nodes = self.schedule.kernels[number], self.schedule.values[number]
         tail = _tail(kernel)
-        if tail is None or not self._aligned(number, _written(kernel), tail):
+        over = kernel.reduce_dims if tail is None else ()
+        if not self._aligned(number, _written(kernel), tail or 0, over):
             return
         made = {nodes[b] for b in _written(kernel)}
-        self.found.append(Run([number], number, made, set(nodes), tail, 0))
+        self.found.append(Run([number], number, made, set(nodes), tail or 0, 0, over))
 
     def _take(self, run: Run, number: int) -> bool:
         """Add a kernel to a run if it reads what the run makes, each row from the same row."""
@@ -118,7 +123,8 @@ class _Search:
         kernel = kernels[number]
         tail = _tail(kernel)
         inside = [b for b, node in enumerate(nodes) if node in run.made]
-        if not inside or tail is None or len(run.members) == MOST:
+        over = kernel.reduce_dims if tail is None else ()
+        if not inside or over != run.over or len(run.members) == MOST:
             return False
         if self._homes(n for n in nodes if n not in run.made) & self._homes(run.made):
             return False  # it reads a row of several, where a run has made one of them
@@ -126,7 +132,9 @@ class _Search:
         if not alike(kernel.domain, domain) or (tail and run.tail not in (0, tail)):
             return False
         tail = tail or run.tail
-        if not tail or not self._aligned(number, [*inside, *_written(kernel)], tail):
+        if not (tail or over):
+            return False
+        if not self._aligned(number, [*inside, *_written(kernel)], tail, over):
             return False
         span = self._span(run, number)
         if not span:
@@ -176,15 +184,18 @@ class _Search:
         """Return the values whose bytes these are parts of."""
         return {self.schedule.home(node)[0] for node in nodes}
 
-    def _aligned(self, number: int, buffers: Iterable[int], tail: int) -> bool:
+    def _aligned(
+        self, number: int, buffers: Iterable[int], tail: int, over: tuple[int, ...]
+    ) -> bool:
         """Tell whether a kernel touches these buffers at its own index or row, and nowhere else."""
         kernel, wanted = self.schedule.kernels[number], set(buffers)
         rank = len(kernel.domain)
-        outer = kernel.domain[: rank - tail]
+        reduced = over or range(rank - tail, rank)
+        outer = tuple(1 if d in reduced else n for d, n in enumerate(kernel.domain))
         rows = tuple(s * (n > 1) for s, n in zip(strides_of(outer), outer, strict=True))
         # What is as large as the domain is touched at the index, what has an element a row there.
         good = {
-            size(outer): Affine(rows + (0,) * tail),
+            size(outer): Affine(rows),
             size(kernel.domain): linear(identity(kernel.domain), kernel.domain, rank),
         }
 
@@ -220,7 +231,7 @@ def _joined(schedule: Schedule, run: Run) -> tuple[Kernel, list[Node], set[Node]
         if i not in run.members:
             outside.update(nodes)
     private = [n for m in run.members for n in schedule.values[m] if n in run.made - outside]
-    private = list(dict.fromkeys(private))
+    private = [] if run.over else list(dict.fromkeys(private))
     shared: dict[Key, Buffer] = {}
     kept: dict[Key, Buffer] = {}
     parts: list[tuple[Kernel, list[Key]]] = []
@@ -235,6 +246,6 @@ def _joined(schedule: Schedule, run: Run) -> tuple[Kernel, list[Node], set[Node]
     numbers = {n: i for i, n in enumerate(shared)} | {n: ~i for i, n in enumerate(kept)}
     made = tuple(Part(k, tuple(numbers[key] for key in keys)) for k, keys in parts)
     domain = schedule.kernels[run.members[0]].domain
-    params = {"span": run.span, "private": tuple(kept.values())}
+    params = {"span": run.span, "private": tuple(kept.values()), "columns": bool(run.over)}
     joined = Kernel("rows", domain, list(shared.values()), params=params, parts=made)
     return joined, [node for node, _ in shared], set(private)

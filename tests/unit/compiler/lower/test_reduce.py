@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 import tenor as tn
+from tenor.compiler.lower import lower
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
 from tenor.ir.bfloat16 import from_bfloat16, to_bfloat16
 from tenor.ir.build import GraphBuilder
+from tests.jit import host
 from tests.ops import differential
 from tests.unit.compiler.lower.kernels import (
     only_kernel,
@@ -75,6 +77,7 @@ SHAPES = [
     ((3, 17), (1,)), ((40, 3), (0,)), ((200, 37), (0,)), ((4, 5, 33), (0, 2)), ((4, 5, 33), (1, 2)),
     ((4, 5, 33), (0, 1)), ((4, 5, 33), (1,)), ((2, 3, 4, 50), (1, 3)), ((64, 1, 9), (0, 2)),
     ((3, 50, 1), (1,)), ((2, 2, 4), (1, 2)), ((130, 70), (0,)), ((7, 300), (0, 1)),
+    ((41, 5000), (0,)),
 ]  # fmt: skip
 
 
@@ -111,6 +114,7 @@ LARGE = [
     ((20, 30, 40), (0, 1)), ((20, 30, 40), (0, 1, 2)), ((40, 50, 300), (1, 2)), ((600, 5), (0,)),
     ((300, 20, 5), (0, 1)), ((3, 300, 400), (0, 2)), ((7, 9, 11, 300), (0, 1, 3)), ((9000,), (0,)),
     ((70, 90), (0, 1)), ((3, 20_000), (1,)), ((20_000, 17), (0,)),
+    ((3, 600, 700), (1,)), ((19, 3, 20, 900), (0, 2)), ((37, 300), (1,)), ((70, 1000), (1,)),
 ]  # fmt: skip
 
 
@@ -231,11 +235,39 @@ def test_elements_of_other_widths_have_kernels_of_their_own():
         only_kernel(build, ((4, 100), F32))
 
 
-def test_a_large_reduction_has_tiles():
-    many, _ = only_kernel(summing((1,)), ((1000, 1000), F32))
-    assert tiles_of(many) >= 64
-    columns, _ = only_kernel(summing((0,)), ((1000, 1000), F32))
-    assert tiles_of(columns) > 1
+@pytest.mark.parametrize("shape", [(1000, 1000), (4096, 256), (4096, 768), (256, 65_536)])
+@pytest.mark.parametrize("dim", [0, 1])
+def test_a_large_reduction_has_tiles(shape, dim):
+    kernel, _ = only_kernel(summing((dim,)), (shape, F32))
+    assert tiles_of(kernel) >= 8
+
+
+@pytest.mark.parametrize("dim", [0, 1])
+def test_elements_of_a_large_array_alone_are_asked_for_ahead(dim):
+    for rows, asked in ((1000, True), (30, False)):
+        kernel, _ = only_kernel(lambda b, x: b.argmax(x, dim), ((rows, 1000), F32))
+        text = lower(kernel, host()).function.text()
+        assert ("prefetch" in text) is (asked or dim == 0)
+
+
+@pytest.mark.parametrize("shape", [(37, 300), (16, 300), (3, 300), (70, 1000)])
+def test_what_is_made_of_rows_joined_side_by_side(shape):
+    """The results of a few rows are one vector; the last rows may be fewer."""
+
+    def build(b, x):
+        high, place = b.max(x, (1,)), b.argmax(x, 1)
+        return b.sqrt(b.abs(high)), place, b.sum(b.mul(x, x), (1,))
+
+    x = given(shape)
+    kernel, nodes = only_kernel(build, (shape, F32))
+    want = run(kernel, nodes, [x])
+    made = dict(zip([n.op.name for n in nodes if n.op.name != "leaf"], want, strict=True))
+    np.testing.assert_array_equal(made["sqrt"], np.sqrt(np.abs(x.max(1, keepdims=True))))
+    np.testing.assert_array_equal(made["argmax"], x.argmax(1)[:, None])
+    assert made["sum"].tobytes() == model(x * x, (1,)).tobytes()
+    for target in widths():
+        tiles = tiles_of(kernel, target)
+        assert same(run(kernel, nodes, [x], target, random_splits(tiles, 2)), want)
 
 
 @pytest.mark.parametrize("window", [(2, 2), (3, 2), (5, 7)])

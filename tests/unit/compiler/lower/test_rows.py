@@ -75,3 +75,38 @@ def test_any_width_and_any_split_of_the_tiles_gives_the_same_bits(shape):
         for seed in range(3):
             splits = random_splits(tiles_of(kernel, target), seed)
             assert same(run(kernel, nodes, [x], target, splits), first)
+
+
+# -- columns ----------------------------------------------------------------------------------
+def spread(shape, dims):
+    """Return the one kernel of a sum and a sum of squares around it, and its pointers' nodes."""
+    b = GraphBuilder()
+    x = b.leaf(shape, dt.float32)
+    total = b.sum(x, dims)
+    apart = b.emit(ops.SUB, (x, b.emit(ops.EXPAND, (total,), (shape,))))
+    trace = []
+    compile(b.graph(total, b.sum(b.mul(apart, apart), dims)), host(), trace=trace, check=True)
+    schedule = next(s.value for s in trace if s.name == "rows").schedule
+    assert [k.kind for k in schedule.kernels] == ["rows"], schedule.labels
+    return schedule.kernels[0], schedule.values[0]
+
+
+@pytest.mark.parametrize(
+    ("shape", "dims"),
+    [((60, 7, 800), (0,)), ((300, 5000), (0,)), ((70, 33), (0,)), ((9, 40, 33), (0, 2)),
+     ((6, 19, 50, 70), (0, 2, 3)), ((2000, 17), (0,)), ((20, 100, 40), (1,))],
+)  # fmt: skip
+def test_two_reductions_over_the_same_columns_have_the_bits_of_each_alone(shape, dims):
+    kernel, nodes = spread(shape, dims)
+    x = some(shape, dt.float32)
+    held = {i: x for i, node in enumerate(nodes) if node.op is ops.LEAF}
+    for part in kernel.parts:
+        for wire, buffer in zip(part.wires, part.kernel.buffers, strict=True):
+            held.setdefault(wire, np.zeros(buffer.size, buffer.dtype.numpy))
+        assert run_kernel(lower(part.kernel, host()), [held[w] for w in part.wires]) == (0, 0)
+    alone = [held[i].reshape(node.shape) for i, node in enumerate(nodes) if node.op is not ops.LEAF]
+    assert same(run(kernel, nodes, [x]), alone)
+    for target in widths():
+        for seed in range(3):
+            splits = random_splits(tiles_of(kernel, target), seed)
+            assert same(run(kernel, nodes, [x], target, splits), alone)

@@ -115,7 +115,9 @@ def test_topk_is_the_beginning_of_argsort(dtype, descending, order, k, shape):
 
 @DTYPES
 @pytest.mark.parametrize("descending", [False, True])
-@pytest.mark.parametrize("shape", [(5, 1, 1), (3, 100, 1), (40, 257, 1), (2, 31, 3)])
+@pytest.mark.parametrize(
+    "shape", [(5, 1, 1), (3, 100, 1), (40, 257, 1), (2, 31, 3), (2, 3001, 1), (2, 300, 3)]
+)
 def test_argsort_is_stable_and_puts_nan_above_all(dtype, descending, shape):
     x = awkward(dtype, shape)
     params = dict(zip(("outer", "length", "inner"), shape, strict=True), descending=descending)
@@ -126,6 +128,18 @@ def test_argsort_is_stable_and_puts_nan_above_all(dtype, descending, shape):
         flipped = np.argsort(np.flip(values, 1), axis=1, kind="stable")
         expected = shape[1] - 1 - np.flip(flipped, 1)
     np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("dtype", [dt.float32, dt.int64, dt.uint8], ids=lambda d: d.name)
+@pytest.mark.parametrize("values", [1, 2, 300])
+def test_argsort_of_lines_whose_elements_share_bytes(dtype, values):
+    """A pass over a byte that all keys share is left out."""
+    high = np.iinfo(dtype.numpy).max if dtype.kind != "float" else 2**24
+    x = np.random.default_rng(0).integers(high - min(values, high), high, (3, 700, 1))
+    x = x.astype(dtype.numpy)
+    params = {"outer": 3, "length": 700, "inner": 1}
+    got = run("argsort", params, [x, np.empty(x.shape, np.int64)], [dtype, dt.int64])
+    np.testing.assert_array_equal(got, np.argsort(x, axis=1, kind="stable"))
 
 
 # -- put --------------------------------------------------------------------------------------
