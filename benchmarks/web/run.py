@@ -102,7 +102,8 @@ def ask(folder: Path, body: str, *, arrive: bool = False, link: str = "") -> Any
         arrive: Whether the browser comes from another site's page, when it has settled there.
         link: A module that the page's head names, so that it is fetched early.
     """
-    head = f'<link rel="modulepreload" href="{link}">' if link else ""
+    head = '<link rel="icon" href="data:,">'
+    head += f'<link rel="modulepreload" href="{link}">' if link else ""
     text = f"""<!doctype html><meta charset="utf-8">{head}<script type="module">
 let made;
 try {{ made = await (async () => {{ {body} }})(); }}

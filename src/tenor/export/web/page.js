@@ -171,12 +171,21 @@ function text(spec, changed) {
   return { parts: [box, make("p", { className: "note", textContent: `the first ${length} ${letters ? "letters" : "words"} count` })], read, show, written };
 }
 
+// Numbers as a line.
+function line(list) {
+  const [low, high] = [list.reduce((a, b) => Math.min(a, b), 0), most(list, 1e-9)], n = Math.max(1, list.length - 1);
+  return list.map((v, i) => `${i ? "L" : "M"}${(100 * i) / n} ${98 - (96 * (v - low)) / (high - low)}`).join("");
+}
+
 function values(spec, changed) {
-  const box = make("textarea", { oninput: changed, spellcheck: false });
+  const series = spec.shape.at(-1) === count(spec.shape) && count(spec.shape) >= 32;
+  const box = make("textarea", { oninput: () => { draw(); changed(); }, spellcheck: false });
+  const plot = find("plot").content.firstElementChild.cloneNode(true);
+  const draw = () => series && plot.firstElementChild.setAttribute("d", line(read().map((v) => (Number.isFinite(v) ? v : 0))));
   const read = () => box.value.split(/[\s,;[\]]+/).filter(Boolean).map(Number);
-  const show = (given) => (box.value = Array.from(given, (v) => String(Number.isInteger(Number(v)) ? v : +v.toPrecision(6))).join(" "));
+  const show = (given) => (box.value = Array.from(given, (v) => String(Number.isInteger(Number(v)) ? v : +v.toPrecision(6))).join(" "), draw());
   show(Array(count(spec.shape)).fill(0));
-  return { parts: [box, make("p", { className: "note", textContent: `${count(spec.shape)} numbers, ${spec.dtype} [${spec.shape}]` })], read, show };
+  return { parts: [...(series ? [plot] : []), box, make("p", { className: "note", textContent: `${count(spec.shape)} numbers, ${spec.dtype} [${spec.shape}]` })], read, show };
 }
 const WIDGETS = { drawing, picture, row, text, values };
 
@@ -246,7 +255,10 @@ function answer(spec, given) {
   if (image) return real ? maps(given, image) : image[0] === 1 ? kinds(given, image[1], image[2]) : maps(Array.from(given, Number), image);
   if (real && shape.length === 2 && shape[0] === 1 && last > 1) return bars(given);
   if (real && shape.length === 3 && shape[0] === 1 && last > 1) {
-    return shape[1] > 1 && PAGE.labels.length === last ? tags(given, last) : bars(given.subarray(given.length - last), named);
+    if (shape[1] > 1 && PAGE.labels.length === last) return tags(given, last);
+    const words = PAGE.vocabulary.length === last && widgets.find((w) => w.written)?.written().length;
+    const at = Math.min(words || shape[1], shape[1]) - 1; // what comes behind the last word
+    return bars(given.subarray(at * last, (at + 1) * last), named);
   }
   const list = Array.from(given.subarray(0, 256), (v) => short(Number(v))).join("  ");
   const text = !real && given.length === 1 && PAGE.labels.length ? `${label(Number(given[0]))} (${given[0]})` : list;
@@ -263,7 +275,11 @@ const widgets = PAGE.inputs.map((spec) => {
   const show = (values) => { widget.show(values); given = values; };
   return { ...widget, spec, show, read: () => given ?? widget.read() };
 });
-widgets.forEach(({ spec, parts }) => find("inputs").append(make("fieldset", {}, make("legend", { textContent: `${spec.name}: ${spec.dtype} [${spec.shape.join(", ")}]` }), ...parts)));
+widgets.forEach(({ spec, parts }) => {
+  const one = spec.widget === "row" && count(spec.shape) === 1; // such fields stand side by side
+  const title = `${spec.name}: ${spec.dtype} [${spec.shape.join(", ")}]`;
+  find("inputs").append(make("fieldset", { className: one ? "one" : "", title }, ...(one ? [] : [make("legend", { textContent: title })]), ...parts));
+});
 function soon() {
   again = true;
   if (pending) return;
@@ -379,8 +395,7 @@ function teaching() {
   find("rate").value = model.lr;
   find("how").textContent = byClass ? "Give an input, then press what it is. Every press adds an example and trains on those you gave." : "Give an input and the values it should give, then press Teach.";
   function plot() {
-    const seen = losses.slice(-400), most = Math.max(...seen, 1e-6);
-    find("curve").setAttribute("d", seen.map((v, i) => `${i ? "L" : "M"}${(100 * i) / Math.max(1, seen.length - 1)} ${98 - (94 * v) / most}`).join(""));
+    find("curve").setAttribute("d", line(losses.slice(-400)));
     find("loss").textContent = `${short(losses.at(-1))} after ${losses.length} steps`;
     find("taught").textContent = `${pool.length} example${pool.length === 1 ? "" : "s"}`;
   }
