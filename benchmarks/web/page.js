@@ -1,11 +1,6 @@
 // Times every peer in one page: windows of calls, one peer after the other, again and again.
 import { PEERS } from "/peers.js";
 
-export async function first(peer, name, spec) {
-  const answer = await PEERS[peer](name, spec), made = await answer(Float32Array.from(spec.x));
-  return { first: performance.now(), gap: gap(made, spec.y) };
-}
-
 const gap = (a, b) => b.reduce((most, v, i) => Math.max(most, Math.abs(v - a[i])), 0);
 
 async function spell(answer, x, count) {

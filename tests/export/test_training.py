@@ -16,6 +16,14 @@ from tenor.export.training import trainable_of, training_of
 from tenor.runtime import cpu
 from tests.export import zoo
 
+
+def two_rates(parameters):
+    """Return Adam with a rate of its own for the last parameters."""
+    first, *rest = parameters
+    groups = [{"params": rest, "lr": 7e-4, "betas": (0.8, 0.99)}] if rest else []
+    return tn.optim.Adam([{"params": [first]}, *groups], lr=3e-3)
+
+
 OPTIMIZERS = {
     "sgd": lambda p: tn.optim.SGD(p, lr=0.05),
     "momentum": lambda p: tn.optim.SGD(
@@ -24,6 +32,7 @@ OPTIMIZERS = {
     "adam": lambda p: tn.optim.Adam(p, lr=3e-3, amsgrad=True),
     "adamw": lambda p: tn.optim.AdamW(p, lr=3e-3),
     "rmsprop": lambda p: tn.optim.RMSprop(p, lr=1e-3, momentum=0.5, centered=True),
+    "groups": two_rates,
 }
 
 

@@ -48,30 +48,38 @@ def _literal(value: float) -> str:
     )
 
 
-def _sgd(group: Mapping[str, Any]) -> list[str]:
+def _sgd(group: Mapping[str, Any], rate: str) -> list[str]:
     taken = f"1 - {float(group['dampening'])!r} * (t > 1)"
     decay = [repr(float(group["weight_decay"]))] if group["weight_decay"] else []
-    return ["lr", *decay, *([repr(float(group["momentum"])), taken] if group["momentum"] else [])]
+    return [rate, *decay, *([repr(float(group["momentum"])), taken] if group["momentum"] else [])]
 
 
-def _adam(group: Mapping[str, Any]) -> list[str]:
+def _adam(group: Mapping[str, Any], rate: str) -> list[str]:
     b1, b2 = map(float, group["betas"])
     decay = float(group["weight_decay"])
-    shrink = f"1 - lr * {decay!r}" if group["decoupled_weight_decay"] else repr(decay)
-    size, root = f"lr / (1 - {b1!r} ** t)", f"Math.sqrt(1 - {b2!r} ** t)"
+    shrink = f"1 - {rate} * {decay!r}" if group["decoupled_weight_decay"] else repr(decay)
+    size, root = f"{rate} / (1 - {b1!r} ** t)", f"Math.sqrt(1 - {b2!r} ** t)"
     return [size, repr(1.0 - b1), repr(b2), repr(1.0 - b2), root, repr(group["eps"]), shrink]
 
 
-def _rmsprop(group: Mapping[str, Any]) -> list[str]:
+def _rmsprop(group: Mapping[str, Any], rate: str) -> list[str]:
     alpha = float(group["alpha"])
     rest = (alpha, 1.0 - alpha, group["eps"], group["momentum"], group["weight_decay"])
-    return ["lr", *(repr(float(x)) for x in rest)]
+    return [rate, *(repr(float(x)) for x in rest)]
 
 
-FORMULAS: Final[dict[type, Callable[[Mapping[str, Any]], list[str]]]] = {
+FORMULAS: Final[dict[type, Callable[[Mapping[str, Any], str], list[str]]]] = {
     SGD: _sgd, Adam: _adam, RMSprop: _rmsprop,
 }  # fmt: skip
-"""What `Optimizer.numbers` gives, in its order, for each optimizer."""
+"""What `Optimizer.numbers` gives, in its order, for each optimizer, at a group's rate."""
+
+
+def _rate(optimizer: Any, group: Mapping[str, Any]) -> str:
+    """Return a group's rate: as much of `lr`, the first group's, as it is to begin with."""
+    first, own = (float(g["lr"]) for g in (optimizer.param_groups[0], group))
+    if own == first:
+        return "lr"
+    return f"lr * {own / first!r}" if first else repr(own)
 
 
 def numbers_of(
@@ -116,4 +124,5 @@ def _stepped(optimizer: Any, provider: Any) -> str:
             came=type(optimizer).__name__ if formula is None else type(provider).__name__,
             fix="use SGD, Adam, AdamW or RMSprop",
         )
-    return formula(provider.numbers.group)[provider.at]
+    group = provider.numbers.group
+    return formula(group, _rate(optimizer, group))[provider.at]

@@ -41,10 +41,23 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-__all__ = ["Trainable", "Training", "trainable_of", "training_of"]
+__all__ = ["Trainable", "Training", "example_targets", "trainable_of", "training_of"]
 
 UNPREPARED: Final = frozenset(("prepare",))
 """Weights that change are packed in every run."""
+
+
+_CLASSES: Final = "cross_entropy nll_loss CrossEntropyLoss NLLLoss"
+_ALIKE: Final = (
+    "mse_loss l1_loss smooth_l1_loss huber_loss binary_cross_entropy"
+    " binary_cross_entropy_with_logits poisson_nll_loss kl_div soft_margin_loss"
+    " hinge_embedding_loss MSELoss L1Loss SmoothL1Loss HuberLoss BCELoss BCEWithLogitsLoss"
+    " PoissonNLLLoss KLDivLoss SoftMarginLoss HingeEmbeddingLoss"
+)
+TARGETS: Final = {
+    **dict.fromkeys(_CLASSES.split(), "classes"), **dict.fromkeys(_ALIKE.split(), "alike"),
+}  # fmt: skip
+"""What the losses of `nn` take as targets: classes, or numbers in the shape of the outputs."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +115,7 @@ def training_of(
         model: A module, which is trained in training mode, or a loaded model: its program is
             trained as it stands (norms keep their statistics, and nothing is dropped out).
         inputs: Example inputs, an array or a tuple of them.
-        targets: Example targets, likewise.
+        targets: Example targets, likewise; a dict of them is one argument of the loss.
         loss: A function of the output and the targets, or its name in `nn.functional`.
         optimizer: "sgd", "adam", "adamw" or "rmsprop", or a function of the parameters.
         lr: The learning rate where the optimizer is given by name.
@@ -117,7 +130,8 @@ def training_of(
     )
     network.train()
     given = [_rows(a, batch) for a in _several(inputs)]
-    wanted = [_rows(a, batch) for a in _several(targets)]
+    keys = list(targets) if isinstance(targets, dict) else None
+    wanted = [_rows(a, batch) for a in (_several(targets) if keys is None else targets.values())]
     measure = getattr(functional, loss) if isinstance(loss, str) else loss
     rule = _optimizer(network.parameters(), optimizer, lr)
     names = _names(network)
@@ -126,7 +140,8 @@ def training_of(
 
     def step(*rows: Any) -> Any:
         rule.zero_grad()
-        found = measure(network(*rows[:count]), *rows[count:])
+        aims = rows[count:] if keys is None else (dict(zip(keys, rows[count:], strict=True)),)
+        found = measure(network(*rows[:count]), *aims)
         found.backward()
         rule.step()
         rule.zero_grad()
@@ -141,6 +156,25 @@ def training_of(
     finally:
         set_rng_state(random)
     return _training(pin, rule, names, before, count)
+
+
+def example_targets(loss: Any, output: Node, batch: int) -> Array | None:
+    """Return targets that a loss takes beside an output; None where that is not known.
+
+    Args:
+        loss: A loss as `training_of` takes it; one of `tn.Model` may say itself what its `targets`
+            are, in the words of TARGETS, or wrap a function.
+        output: The model's output, of any number of rows.
+        batch: Rows of the targets.
+    """
+    inner = getattr(loss, "function", loss)
+    name = inner if isinstance(inner, str) else getattr(inner, "__name__", type(inner).__name__)
+    kind = getattr(loss, "targets", None) or TARGETS.get(name)
+    if kind == "classes" and len(output.shape) > 1:
+        return np.zeros((batch, *output.shape[2:]), np.int64)
+    if kind == "alike" and output.shape:
+        return np.zeros((batch, *output.shape[1:]), output.dtype.numpy)
+    return None
 
 
 def _several(value: Any) -> tuple[Any, ...]:

@@ -77,6 +77,7 @@ class Model(Module):
     history: History | None = None
     batch: Batch | None = None
     seen: Any = None
+    aimed: Any = None
 
     def __init__(self, module: Module | None = None) -> None:
         super().__init__()
@@ -351,7 +352,7 @@ class Model(Module):
 
     def _one(self, x: Any, y: Any, weights: Any) -> Batch:
         (batch,) = batches_of(x, y, weights, batch_size=sys.maxsize, dtype=self._float())
-        self._note(batch.x)
+        self._note(batch)
         return batch
 
     # -- data -----------------------------------------------------------------------------------
@@ -375,15 +376,17 @@ class Model(Module):
             for part in make():
                 batch = unpacked(part)
                 batch = Batch(*[mapped(nest, partial(_as, dtype=dtype)) for nest in batch])
-                self._note(batch.x)
+                self._note(batch)
                 yield batch
 
         batches.make = noted
         return batches
 
-    def _note(self, x: Any) -> None:
-        """Keep what an input looks like, for `summary` and `save`."""
-        object.__setattr__(self, "seen", x)
+    def _note(self, batch: Batch) -> None:
+        """Keep what inputs and targets look like, for `summary`, `save` and `export`."""
+        object.__setattr__(self, "seen", batch.x)
+        if batch.y is not None:
+            object.__setattr__(self, "aimed", batch.y)
 
     def _validation(self, data: Any, size: int | None, steps: int | None) -> Batches:
         if isinstance(data, (tuple, list)):
@@ -474,7 +477,8 @@ class Model(Module):
             path: The folder or file.
             to: "web", "edge", "onnx" or "tflite".
             options: As for `tn.export`; example_inputs is by default what the model was given
-                last. With train=True, the loss and the optimizer are those of `compile`.
+                last. With train=True, the loss and the optimizer are those of `compile`, and
+                targets are by default like those it was trained on last.
         """
         if self.seen is not None:
             options.setdefault("example_inputs", self.seen)
@@ -482,6 +486,11 @@ class Model(Module):
         if options.get("train") and setup is not None and setup.optimizer is not None:
             options.setdefault("loss", setup.loss)
             options.setdefault("optimizer", partial(like, setup.optimizer))
+            if self.aimed is not None:
+                several = isinstance(self.aimed, (tuple, list))
+                options.setdefault(
+                    "targets", dict(enumerate(self.aimed)) if several else self.aimed
+                )
         return exporting.export(self.network, path, to, **options)
 
     def export_web(self, folder: str | os.PathLike[str], **options: Any) -> Any:

@@ -35,7 +35,7 @@ def _chances(preds: Tensor, target: Tensor, reduction: str) -> Tensor:
 
 def _one_hot_chances(preds: Tensor, target: Tensor, reduction: str) -> Tensor:
     logs = preds.clamp(1e-7, 1.0 - 1e-7).log()
-    each = -(target.to(preds.dtype) * logs).sum(-1)
+    each = -(target * logs).sum(-1)
     return each if reduction == "none" else each.mean()
 
 
@@ -83,7 +83,7 @@ LOSSES: Final[dict[str, Named]] = {
     ),
     # ... and Keras' names take probabilities, as they do there.
     "sparse_categorical_crossentropy": Named(_chances),
-    "categorical_crossentropy": Named(_one_hot_chances),
+    "categorical_crossentropy": Named(_one_hot_chances, alike=True),
     "binary_crossentropy": Named(_binary_chances, alike=True),
     "mean_squared_error": Named(F.mse_loss, alike=True),
     "mean_absolute_error": Named(F.l1_loss, alike=True),
@@ -121,6 +121,13 @@ class Loss:
             return self.named.logits
         name = getattr(self.function, "__name__", type(self.function).__name__)
         return "logits" in name.lower()
+
+    @property
+    def targets(self) -> str | None:
+        """What targets are: "classes", or "alike", in the predictions' shape; None: not known."""
+        if self.named is None:
+            return None
+        return "alike" if self.named.alike else "classes"
 
     def __call__(self, preds: Any, target: Any, weights: Tensor | None = None) -> Tensor:
         """Return mean_i w_i loss_i over the batch.

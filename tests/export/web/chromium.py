@@ -64,6 +64,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         super().end_headers()
 
     def do_GET(self):
+        self.server.asked.append(self.path)
         if self.path == "/test.html":
             data = self.server.page.encode()
             self.send_response(200)
@@ -88,7 +89,7 @@ def serving(folder, page=""):
     """Serve a folder, and a page as test.html."""
     handler = functools.partial(Handler, directory=str(folder))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.done, server.result, server.page = threading.Event(), None, page
+    server.done, server.result, server.page, server.asked = threading.Event(), None, page, []
     server.address = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -118,11 +119,14 @@ def browsing(tmp, *arguments):
         shutil.rmtree(profile, ignore_errors=True)
 
 
-def in_chromium(folder, body, given=None, tmp=None, timeout=90, script="/model.js", gpu=NO_GPU):
+def in_chromium(
+    folder, body, given=None, tmp=None, timeout=90, script="/model.js", gpu=NO_GPU, asked=None
+):
     """Run an async function's body in a page beside a folder; return what it returns.
 
     It sees `load` of a script, `given`, `frame(path)`: a page of the folder in a frame, loaded,
-    and `until(f)`, which waits till a function gives something.
+    and `until(f)`, which waits till a function gives something. The paths that were fetched are
+    appended to a list, `asked`.
     """
     found = {"PLAIN": PLAIN, "GIVEN": json.dumps(given), "SCRIPT": json.dumps(script), "BODY": body}
     page = re.sub("|".join(found), lambda m: found[m[0]], PAGE)
@@ -130,6 +134,8 @@ def in_chromium(folder, body, given=None, tmp=None, timeout=90, script="/model.j
         with browsing(tmp, gpu, f"{server.address}/test.html"):
             assert server.done.wait(timeout), "the page did not answer"
         came = server.result
+        if asked is not None:
+            asked += server.asked
     assert not (isinstance(came, dict) and "failed" in came), came["failed"]
     return came
 

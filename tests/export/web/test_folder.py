@@ -113,6 +113,31 @@ return m.predict([1, 2, 3, 4, 5], [0, 1, 2]).label;"""
     assert came == in_node(tabular[0], "return (await load()).predict([1,2,3,4,5],[0,1,2]).label;")
 
 
+@pytest.mark.parametrize("kind", ["application/wasm", "application/octet-stream", ""])
+def test_from_a_server(tabular, kind):
+    """A module is compiled while it comes, where the server says what it is."""
+    body = f"""
+let streamed = 0;
+const {{ instantiateStreaming }} = WebAssembly;
+WebAssembly.instantiateStreaming = (...a) => (streamed++, instantiateStreaming(...a));
+globalThis.fetch = async (url) => new Response(
+  readFileSync(new URL(url.pathname.slice(1), {json.dumps(tabular[0].as_uri() + "/")})),
+  {{ headers: {json.dumps({"content-type": kind} if kind else {})} }});
+const m = await load("http://somewhere/");
+return [m.predict([1, 2, 3, 4, 5], [0, 1, 2]).label, streamed];"""
+    found, streamed = in_node(tabular[0], body)
+    wanted = "return (await load()).predict([1, 2, 3, 4, 5], [0, 1, 2]).label;"
+    assert found == in_node(tabular[0], wanted)
+    assert streamed == (kind == "application/wasm")
+
+
+def test_what_a_server_has_not_is_said(tabular):
+    body = """
+globalThis.fetch = async () => new Response("", { status: 404, statusText: "Not Found" });
+try { await load("http://somewhere/"); } catch (problem) { return problem; }"""
+    assert "404 Not Found" in in_node(tabular[0], body)["message"]
+
+
 def test_from_npm(tabular, tmp_path):
     """As `npm install ./folder` leaves it: found by its name in node_modules."""
     (tmp_path / "node_modules").mkdir()

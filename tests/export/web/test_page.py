@@ -92,6 +92,117 @@ def test_every_way_to_give_an_input(folder, tmp_path):
     assert came["recurrent"]["best"] in ("no", "maybe", "yes")
 
 
+class Camera(nn.Module):
+    """Bytes as a camera gives them, channels last; a class for each pixel."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, image):
+        return self.net(image.permute(0, 3, 1, 2).float() / 255).argmax(1)
+
+
+class Colours(nn.Module):
+    """Bytes, channels first, turned around."""
+
+    def forward(self, image):
+        return 1 - image.float() / 255
+
+
+class Chosen(nn.Module):
+    """A row, and whether each of it counts."""
+
+    def forward(self, row, counts):
+        return tn.where(counts, row, 0 * row).sum(1)
+
+
+class Tagger(nn.Module):
+    """A class for each word."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(6, 3)
+
+    def forward(self, tokens):
+        return self.words(tokens)
+
+
+class Next(nn.Module):
+    """The word behind each word: the one after it in the vocabulary."""
+
+    def forward(self, tokens):
+        return (tokens.unsqueeze(-1) + 1 == tn.arange(6)).float()
+
+
+class Columns(nn.Module):
+    """Two inputs of one number each."""
+
+    def forward(self, age, owner):
+        return age + owner.float()
+
+
+BYTES = np.random.default_rng(0).integers(0, 256, (3, 12, 10, 3)).astype(np.uint8)
+LETTERS = b"<pad>\n \na\nb\nc\nd"
+KINDS_OF_PAGES = {
+    "camera": (Camera, BYTES, {}, [".drop canvas", ".maps canvas", ".key span"]),
+    "colours": (Colours, BYTES.transpose(0, 3, 1, 2).copy(), {}, [".drop canvas", ".maps canvas"]),
+    "plain": (nn.Flatten, BYTES[:, :10, :, 0] / np.float32(255), {}, ["canvas.pad"]),
+    "chosen": (Chosen, (zoo.images(3, 3), zoo.images(3, 3) > 0.5), {
+        "columns.txt": b"a\nb\nc\nis a\nis b\nis c"}, ["[type=checkbox]", "[type=number]"]),
+    "tagger": (Tagger, np.array([[2, 3, 1, 4, 0], [2, 5, 5, 0, 0]]), {
+        "vocab.txt": LETTERS, "labels.txt": b"x\ny\nz"}, ["textarea", ".tags small"]),
+    "next": (Next, np.array([[2, 3, 1, 4, 0], [2, 5, 5, 0, 0]]), {"vocab.txt": LETTERS},
+             ["textarea", ".label.best"]),
+    "series": (lambda: nn.Linear(200, 2), zoo.images(3, 200), {},
+               ["fieldset svg path[d*=L]", "textarea"]),
+    "columns": (Columns, (zoo.images(3, 1), zoo.images(3, 1) > 0.5), {},
+                ["fieldset.one [type=number]", "fieldset.one [type=checkbox]"]),
+}  # fmt: skip
+LOOKED_AT = """
+const found = {};
+for (const [name, wanted] of Object.entries(given)) {
+  const page = (await frame(`/${name}/index.html`)).contentDocument;
+  const error = () => page.getElementById("error").textContent;
+  await until(() => page.body.dataset.ready || error());
+  found[name] = { error: error(), facts: page.getElementById("facts").textContent,
+    counts: wanted.map((what) => page.querySelectorAll(what).length),
+    named: [...page.querySelectorAll(".fields label")].map((l) => l.textContent),
+    best: page.querySelector(".label.best")?.textContent,
+    size: ["width", "height"].map((side) => page.querySelector(".drop canvas")?.[side]) };
+}
+return found;
+"""
+
+
+def test_inputs_and_answers_are_shown_as_what_they_are(tmp_path):
+    for name, (make, given, assets, _) in KINDS_OF_PAGES.items():
+        tn.manual_seed(0)
+        tn.save(make(), tmp_path / f"{name}.tnr", example_inputs=given, assets=assets)
+        export_web(tmp_path / f"{name}.tnr", tmp_path / name)
+    wanted = {name: row[3] for name, row in KINDS_OF_PAGES.items()}
+    came = in_chromium(tmp_path, LOOKED_AT, wanted, tmp_path, script="")
+    for name, found in came.items():
+        assert not found["error"], (name, found)
+        assert float(found["facts"].partition("answer by ")[2]) < 1e-6, (name, found)
+        assert all(found["counts"]), (name, found)
+    assert came["camera"]["size"] == came["colours"]["size"] == [10, 12]
+    assert came["colours"]["counts"] == [1, 1], "three planes are one picture"
+    assert came["chosen"]["named"] == ["a", "b", "c", "is a", "is b", "is c"]
+    assert came["columns"]["named"] == ["age", "owner"]
+    assert came["next"]["best"] == "d", "what comes behind the last word that is written"
+    assert came["tagger"]["counts"] == [1, 4], "what is blank at the end is not shown"
+
+
+def test_every_file_is_fetched_once(folder, tmp_path):
+    """What the page's head asks for early is what the script then takes."""
+    asked = []
+    came = in_chromium(folder, SEEN, ["residual"], tmp_path, script="", asked=asked)
+    assert not came["residual"]["error"]
+    found = [path.removeprefix("/residual/") for path in asked if "/residual/" in path]
+    assert sorted(found) == ["index.html", "model.js", "model.relaxed.wasm", "weights.bin"]
+
+
 DRAWN = """
 const made = await frame("/digits/index.html"), page = made.contentDocument;
 const on = (id) => page.getElementById(id), pad = page.querySelector("canvas.pad");

@@ -139,16 +139,73 @@ def test_targets_that_are_not_classes(tmp_path):
     rows = zoo.images(8, 5)
     tn.manual_seed(1)
     model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 2))
-    how = {"example_inputs": rows, "train": True, "loss": "mse_loss", "optimizer": "sgd"}
+    how = {"example_inputs": rows, "train": True, "optimizer": "sgd", "lr": 0.1}
     with pytest.raises(ArgumentError, match="a loss has targets"):
-        export_web(model, tmp_path / "web", **how)
+        export_web(model, tmp_path / "web", **how, loss=lambda came, wanted: (came - wanted).sum())
     assert not (tmp_path / "web").exists()
-    export_web(model, tmp_path / "web", **how, targets=zoo.images(8, 2), lr=0.1)
+    export_web(model, tmp_path / "web", **how, loss="mse_loss")
     body = "const m = await load(); return given.map(([x, y]) => m.trainStep(x, y));"
     losses = in_node(tmp_path / "web", body, [[jsonable(rows), jsonable(zoo.images(8, 2))]] * 9)
     assert losses[-1] < losses[0]
     first = nn.functional.mse_loss(model(tn.tensor(rows)), tn.tensor(zoo.images(8, 2)))
     np.testing.assert_allclose(losses[0], first.item(), atol=1e-6)
+
+
+class Two(nn.Module):
+    """A class and a number."""
+
+    def __init__(self):
+        super().__init__()
+        self.kind, self.value = nn.Linear(5, 3), nn.Linear(5, 1)
+
+    def forward(self, x):
+        return {"kind": self.kind(x), "value": self.value(x)}
+
+
+KINDS = zoo.tokens(8, 1, 3)[:, 0]
+COMPILED = {  # module, loss, targets; whether targets are known before it was fitted
+    "cross_entropy": (lambda: nn.Linear(5, 3), "cross_entropy", KINDS, True),
+    "probabilities": (lambda: nn.Sequential(nn.Linear(5, 3), nn.Softmax(-1)),
+                      "sparse_categorical_crossentropy", KINDS, True),
+    "one hot": (lambda: nn.Sequential(nn.Linear(5, 3), nn.Softmax(-1)),
+                "categorical_crossentropy", np.eye(3, dtype=np.float32)[KINDS], True),
+    "module": (lambda: nn.Linear(5, 3), nn.CrossEntropyLoss(label_smoothing=0.1), KINDS, True),
+    "numbers": (lambda: nn.Linear(5, 2), "mse", zoo.images(8, 2), True),
+    "function": (lambda: nn.Linear(5, 2), lambda came, wanted: ((came - wanted) ** 4).mean(),
+                 zoo.images(8, 2), False),
+    "outputs": (Two, {"kind": "cross_entropy", "value": "mse"},
+                {"kind": KINDS, "value": zoo.images(8, 1)}, False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fitted", [False, True], ids=["compiled", "fitted"])
+@pytest.mark.parametrize("name", COMPILED)
+def test_a_compiled_model_needs_no_targets(name, fitted, tmp_path):
+    make, loss, targets, known = COMPILED[name]
+    rows = zoo.images(8, 5)
+    tn.manual_seed(1)
+    model = tn.Model(make())
+    model.compile("adam", loss)
+    if fitted:
+        model.fit(rows, targets, batch_size=8, verbose=0)
+        model.export_web(tmp_path / "web", train=True)
+    elif not known:
+        with pytest.raises(ArgumentError, match="a loss has targets"):
+            model.export_web(tmp_path / "web", train=True, example_inputs=rows)
+        return
+    else:
+        model.export_web(tmp_path / "web", train=True, example_inputs=rows)
+    parts = targets.values() if isinstance(targets, dict) else [targets]
+    given = {f"target_{i}": jsonable(part) for i, part in enumerate(parts)}
+    body = "const m = await load(); return [1, 2, 3].map(() => m.trainStep(...given));"
+    came = in_node(tmp_path / "web", body, [jsonable(rows), given])
+    fresh = tn.Model(make())
+    fresh.load_state_dict(model.state_dict())
+    fresh.compile("adam", loss)
+    for found in came:
+        fresh.reset_metrics()
+        wanted = fresh.train_on_batch(rows, targets, return_dict=True)
+        np.testing.assert_allclose(found, float(wanted["loss"]), atol=1e-5)
 
 
 def test_a_saved_model_of_two_inputs_is_taught(tmp_path):

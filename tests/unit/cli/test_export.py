@@ -70,6 +70,16 @@ def test_eight_bits_with_a_report(tenor, small, to, rows, tmp_path):
     assert place.exists()
 
 
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
+def test_a_training_step_by_the_name_of_its_loss(tenor, small, loss, tmp_path):
+    place = tmp_path / "out"
+    status, _, errors = tenor(
+        "export", small[0], "--to", "web", "--train", "--loss", loss, "--out", place
+    )
+    assert (status, errors) == (0, "")
+    assert (place / "training.js").exists()
+
+
 def test_eight_bits_are_in_what_is_written(tenor, small, tmp_path):
     onnx = pytest.importorskip("onnx")
     place = tmp_path / "m.onnx"

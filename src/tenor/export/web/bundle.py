@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from tenor.errors import ArgumentError, DTypeError, ExportError
 from tenor.export.fold import folded
 from tenor.export.quantize.integer import integer
 from tenor.export.quantize.moving import moved
 from tenor.export.source import opened, source_of
-from tenor.export.training import training_of
+from tenor.export.training import example_targets, training_of
 from tenor.export.web.folder import check_folder, put_in_place
 from tenor.export.web.gpu import part_of
 from tenor.export.web.module import modules_of, trained_modules
@@ -101,7 +99,8 @@ def export_web(
         gpu: Whether it runs on WebGPU too: `load({ gpu: true })`, which falls back to WebAssembly.
         train: Whether it can be trained there too: `trainStep` and `state`. A module is trained in
             training mode, a saved model as it stands.
-        targets: Example targets; by default classes, as cross entropy takes them.
+        targets: Example targets, one or more arrays, or a dict that the loss takes; by default
+            what a loss of `nn` takes: classes, or numbers in the shape of the outputs.
         loss: A function of outputs and targets, or its name in `nn.functional`.
         optimizer: "sgd", "adam", "adamw" or "rmsprop", or a function of the parameters.
         lr: The learning rate, unless a step is given another.
@@ -120,7 +119,7 @@ def export_web(
     if train:
         rows = _example_rows(source)
         network: Any = model if hasattr(model, "named_parameters") else saved
-        wanted = targets if targets is not None else _classes(source, loss, train_batch)
+        wanted = targets if targets is not None else _targets(source, loss, train_batch)
         training = training_of(
             network, rows, wanted, loss=loss, optimizer=optimizer, lr=lr, batch=train_batch
         )
@@ -200,14 +199,14 @@ def _example_rows(source: Source) -> tuple[Any, ...]:
     return tuple(source.rows.values())
 
 
-def _classes(source: Source, loss: Any, rows: int) -> Any:
-    """Return example targets: classes, one a row."""
-    first = next(iter(source.outputs.values()))
-    if loss not in ("cross_entropy", "nll_loss") or len(first.shape) < 2:
+def _targets(source: Source, loss: Any, rows: int) -> Any:
+    """Return example targets of a loss that is known."""
+    found = example_targets(loss, next(iter(source.outputs.values())), rows)
+    if found is None:
         raise ArgumentError(
             "export_web: a loss has targets.", came="none", fix="give example targets=..."
         )
-    return np.zeros((rows, *first.shape[2:]), np.int64)
+    return found
 
 
 # -- the files ------------------------------------------------------------------------------------

@@ -12,16 +12,25 @@ const TYPES = {
   int16: Int16Array, int8: Int8Array, uint8: Uint8Array, bool: Uint8Array,
 };
 
-async function bytes(name, base) {
+async function opened(name, base) {
   const url = base === undefined ? FILES[name] : new URL(name, new URL(base, import.meta.url));
   if (url.protocol === "file:" && globalThis.process?.versions?.node) {
     const where = "node:fs/promises"; // a name that bundlers for browsers do not look for
     const { readFile } = await import(/* @vite-ignore */ /* webpackIgnore: true */ where);
-    return new Uint8Array(await readFile(url));
+    return new Response(await readFile(url));
   }
   const answer = await fetch(url);
   if (!answer.ok) throw new Error(`${url}: ${answer.status} ${answer.statusText}`);
-  return new Uint8Array(await answer.arrayBuffer());
+  return answer;
+}
+const bytes = async (...file) => new Uint8Array(await (await opened(...file)).arrayBuffer());
+
+// Where the server says what it is, a module is compiled while it comes.
+async function instance(...file) {
+  const answer = await opened(...file);
+  const known = /^application\/wasm\b/i.test(answer.headers.get("content-type"));
+  return (await (known ? WebAssembly.instantiateStreaming(answer)
+    : WebAssembly.instantiate(await answer.arrayBuffer()))).instance;
 }
 
 // weights.bin: uint32 length, JSON rows, then the bytes they speak of.
@@ -101,10 +110,9 @@ function given(views, specs, values) {
 /** Load the model; `base` is the address of the folder where its files lie, if not beside this. */
 export async function load(base) {__GPU__
   const kind = WebAssembly.validate(PROBE) ? "relaxed" : "simd";
-  const [code, file] = await Promise.all([
-    bytes(`model.${kind}.wasm`, base), bytes("weights.bin", base),
+  const [{ exports }, file] = await Promise.all([
+    instance(`model.${kind}.wasm`, base), bytes("weights.bin", base),
   ]);
-  const { exports } = (await WebAssembly.instantiate(code)).instance;
   const memory = exports.memory.buffer, heap = exports.__heap_base.value;
   decode(file, memory, heap);
   if (exports.prepare) exports.prepare(heap, heap + META.prepare);

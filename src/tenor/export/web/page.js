@@ -10,31 +10,38 @@ const make = (tag, attributes = {}, ...inside) => {
 const count = (shape) => shape.reduce((a, b) => a * b, 1);
 const short = (v) => (Number.isInteger(v) ? String(v) : Math.abs(v) >= 1e4 || (v && Math.abs(v) < 1e-3) ? v.toExponential(2) : v.toFixed(4));
 const percent = (v) => `${(100 * v).toFixed(1)} %`;
+const most = (values, least) => values.reduce((a, b) => Math.max(a, b), least);
 const label = (i) => PAGE.labels[i] ?? String(i);
 
 // -- what goes in: each widget reads its input and shows an example --------------------------------
-function paint(canvas, values, shape, low, high) {
-  const [channels, height, width] = shape, plane = height * width;
+// An image is [channels, height, width, last]; `last`: a pixel's channels lie beside each other.
+const place = ([channels, height, width, last], c, i) => (last ? i * channels + c : c * height * width + i);
+
+function paint(canvas, values, image, low, high) {
+  const [channels, height, width] = image, plane = height * width;
   canvas.width = width;
   canvas.height = height;
-  const image = new ImageData(width, height);
+  const shown = new ImageData(width, height);
   for (let i = 0; i < plane; i++) {
     for (let c = 0; c < 3; c++) {
-      image.data[4 * i + c] = (255 * (values[(channels === 1 ? 0 : c) * plane + i] - low)) / (high - low || 1);
+      shown.data[4 * i + c] = (255 * (Number(values[place(image, channels === 1 ? 0 : c, i)]) - low)) / (high - low || 1);
     }
-    image.data[4 * i + 3] = 255;
+    shown.data[4 * i + 3] = 255;
   }
-  canvas.getContext("2d").putImageData(image, 0, 0);
+  canvas.getContext("2d").putImageData(shown, 0, 0);
 }
 
-function pixels(context, channels, low, high, dark) {
-  const { width, height } = context.canvas, plane = width * height;
-  const rgba = context.getImageData(0, 0, width, height).data;
-  const made = new Float32Array(channels * plane);
+function pixels(context, { image, low, high, dark, dtype }) {
+  const [channels, height, width] = image, plane = width * height;
+  const rgba = context.getImageData(0, 0, width, height).data, whole = !dtype.startsWith("float");
+  const made = Array(channels * plane);
   for (let i = 0; i < plane; i++) {
     const [r, g, b] = rgba.subarray(4 * i, 4 * i + 3);
     const parts = channels === 3 ? [r, g, b] : [0.299 * r + 0.587 * g + 0.114 * b];
-    parts.forEach((v, c) => (made[c * plane + i] = low + ((dark ? 255 - v : v) / 255) * (high - low)));
+    parts.forEach((v, c) => {
+      const value = low + ((dark ? 255 - v : v) / 255) * (high - low);
+      made[place(image, c, i)] = whole ? Math.round(value) : value;
+    });
   }
   return made;
 }
@@ -60,7 +67,7 @@ function shrunk(source, from, width, height) {
 }
 
 function drawing(spec, changed) {
-  const [channels, height, width] = spec.shape.slice(1), { low, high, fit, dark } = spec;
+  const [, height, width] = spec.image, { low, high, fit, dark } = spec;
   const side = 320, pad = make("canvas", { className: "pad", width: side, height: side });
   pad.setAttribute("aria-label", "Draw here");
   const pen = pad.getContext("2d", { willReadFrequently: true });
@@ -97,33 +104,33 @@ function drawing(spec, changed) {
     const [x, y, size] = box(), room = make("canvas", { width: side, height: side }), c = room.getContext("2d");
     c.fillRect(0, 0, side, side);
     c.drawImage(pad, x, y, size, size, 0, 0, side, side);
-    return pixels(shrunk(room, [0, 0, side, side], width, height), channels, low, high, dark);
+    return pixels(shrunk(room, [0, 0, side, side], width, height), spec);
   }
   function show(values) {
     const small = make("canvas");
-    paint(small, dark ? values.map((v) => low + high - v) : values, [channels, height, width], low, high);
+    paint(small, dark ? Array.from(values, (v) => low + high - Number(v)) : values, spec.image, low, high);
     clear();
     pen.imageSmoothingEnabled = false;
     pen.drawImage(small, 0, 0, side, side);
-    given = Float32Array.from(values);
+    given = values.slice();
   }
   const button = make("button", { type: "button", textContent: "Clear", onclick: () => { clear(); changed(); } });
   return { parts: [pad, make("div", { className: "line" }, button)], read, show, empty: () => clear() };
 }
 
 function picture(spec, changed) {
-  const [channels, height, width] = spec.shape.slice(1), { low, high } = spec;
+  const [, height, width] = spec.image, { low, high } = spec;
   const seen = make("canvas", { className: "pixels", width, height });
-  let given = new Float32Array(channels * height * width).fill(low);
+  let given = Array(count(spec.shape)).fill(low);
   const drop = make("div", { className: "drop" }, make("span", { textContent: "Drop an image here" }));
-  function show(values) { given = Float32Array.from(values); paint(seen, given, [channels, height, width], low, high); drop.replaceChildren(seen); }
+  function show(values) { given = values.slice(); paint(seen, given, spec.image, low, high); drop.replaceChildren(seen); }
   async function take(file) {
     try {
       const image = await createImageBitmap(file), ratio = width / height;
       const w = Math.min(image.width, image.height * ratio), h = w / ratio;
       const from = [(image.width - w) / 2, (image.height - h) / 2, w, h];
       const whole = cut(image, from, Math.max(width, Math.round(w)), Math.max(height, Math.round(h))).canvas;
-      show(pixels(shrunk(whole, [0, 0, whole.width, whole.height], width, height), channels, low, high));
+      show(pixels(shrunk(whole, [0, 0, whole.width, whole.height], width, height), spec));
       changed();
     } catch (problem) { failed(`this is no image that the browser can read: ${problem.message}`); }
   }
@@ -136,12 +143,14 @@ function picture(spec, changed) {
 }
 
 function row(spec, changed) {
-  const whole = !spec.dtype.startsWith("float");
-  const fields = Array.from({ length: count(spec.shape) }, (_, i) =>
-    make("input", { type: "number", step: whole ? "1" : "any", value: "0", oninput: changed }));
-  const parts = fields.map((f, i) => make("label", {}, spec.columns?.[i] ?? `${spec.name} ${i}`, f));
-  const read = () => fields.map((f) => { if (f.value === "" || Number.isNaN(+f.value)) throw new TypeError("every field is a number"); return +f.value; });
-  const show = (values) => fields.forEach((f, i) => (f.value = String(whole ? values[i] : +Number(values[i]).toPrecision(6))));
+  const whole = !spec.dtype.startsWith("float"), ticked = spec.dtype === "bool", length = count(spec.shape);
+  const fields = Array.from({ length }, () => ticked ? make("input", { type: "checkbox", oninput: changed })
+    : make("input", { type: "number", step: whole ? "1" : "any", value: "0", oninput: changed }));
+  const parts = fields.map((f, i) => make("label", {}, spec.columns?.[i] ?? (length > 1 ? `${spec.name} ${i}` : spec.name), f));
+  const number = (f) => { if (f.value === "" || Number.isNaN(+f.value)) throw new TypeError("every field is a number"); return +f.value; };
+  const read = () => fields.map((f) => (ticked ? Number(f.checked) : number(f)));
+  const show = (values) => fields.forEach((f, i) => ticked ? (f.checked = Boolean(values[i]))
+    : (f.value = String(whole ? values[i] : +Number(values[i]).toPrecision(6))));
   return { parts: [make("div", { className: "fields" }, ...parts)], read, show };
 }
 
@@ -150,20 +159,33 @@ function text(spec, changed) {
   const words = PAGE.vocabulary, known = new Map(words.map((w, i) => [w, i]));
   const letters = words.every((w) => [...w].length === 1 || /^<.*>$/.test(w)), length = count(spec.shape);
   const other = known.get("<unk>") ?? known.get("[UNK]") ?? 0, blank = known.get("<pad>") ?? known.get("[PAD]") ?? 0;
+  const written = () => (letters ? [...box.value] : box.value.trim().split(/\s+/).filter(Boolean)).slice(0, length);
   const read = () => {
-    const tokens = (letters ? [...box.value] : box.value.trim().split(/\s+/).filter(Boolean)).map((w) => known.get(w) ?? known.get(w.toLowerCase()) ?? other);
-    return [...tokens.slice(0, length), ...Array(Math.max(0, length - tokens.length)).fill(blank)];
+    const tokens = written().map((w) => known.get(w) ?? known.get(w.toLowerCase()) ?? other);
+    return [...tokens, ...Array(length - tokens.length).fill(blank)];
   };
-  const show = (values) => (box.value = Array.from(values, (v) => words[Number(v)] ?? "").join(letters ? "" : " "));
-  return { parts: [box, make("p", { className: "note", textContent: `the first ${length} ${letters ? "letters" : "words"} count` })], read, show };
+  const show = (values) => {
+    const filled = values.findLastIndex((v) => Number(v) !== blank) + 1;
+    box.value = Array.from(values.subarray(0, filled), (v) => words[Number(v)] ?? "").join(letters ? "" : " ");
+  };
+  return { parts: [box, make("p", { className: "note", textContent: `the first ${length} ${letters ? "letters" : "words"} count` })], read, show, written };
+}
+
+// Numbers as a line.
+function line(list) {
+  const [low, high] = [list.reduce((a, b) => Math.min(a, b), 0), most(list, 1e-9)], n = Math.max(1, list.length - 1);
+  return list.map((v, i) => `${i ? "L" : "M"}${(100 * i) / n} ${98 - (96 * (v - low)) / (high - low)}`).join("");
 }
 
 function values(spec, changed) {
-  const box = make("textarea", { oninput: changed, spellcheck: false });
+  const series = spec.shape.at(-1) === count(spec.shape) && count(spec.shape) >= 32;
+  const box = make("textarea", { oninput: () => { draw(); changed(); }, spellcheck: false });
+  const plot = find("plot").content.firstElementChild.cloneNode(true);
+  const draw = () => series && plot.firstElementChild.setAttribute("d", line(read().map((v) => (Number.isFinite(v) ? v : 0))));
   const read = () => box.value.split(/[\s,;[\]]+/).filter(Boolean).map(Number);
-  const show = (given) => (box.value = Array.from(given, (v) => String(Number.isInteger(Number(v)) ? v : +v.toPrecision(6))).join(" "));
+  const show = (given) => (box.value = Array.from(given, (v) => String(Number.isInteger(Number(v)) ? v : +v.toPrecision(6))).join(" "), draw());
   show(Array(count(spec.shape)).fill(0));
-  return { parts: [box, make("p", { className: "note", textContent: `${count(spec.shape)} numbers, ${spec.dtype} [${spec.shape}]` })], read, show };
+  return { parts: [...(series ? [plot] : []), box, make("p", { className: "note", textContent: `${count(spec.shape)} numbers, ${spec.dtype} [${spec.shape}]` })], read, show };
 }
 const WIDGETS = { drawing, picture, row, text, values };
 
@@ -188,32 +210,76 @@ function bars(scores, name = label) {
   }));
 }
 
-function maps(given, [, channels, height, width]) {
-  const plane = height * width;
-  return make("div", { className: "maps" }, ...Array.from({ length: channels }, (_, c) => {
-    const canvas = make("canvas", { className: "pixels" }), part = given.subarray(c * plane, (c + 1) * plane);
-    const low = Math.min(0, ...part), high = Math.max(1, ...part);
-    paint(canvas, part, [1, height, width], low, high);
+// The planes of an image, each in grey; three of them together are colours.
+function maps(given, image) {
+  const [channels, height, width] = image, shades = [given.reduce((a, b) => Math.min(a, b), 0), most(given, 1)];
+  const planes = channels === 3 ? [given] : Array.from({ length: channels }, (_, c) =>
+    Array.from({ length: height * width }, (_, i) => given[place(image, c, i)]));
+  return make("div", { className: "maps" }, ...planes.map((values) => {
+    const canvas = make("canvas", { className: "pixels" });
+    paint(canvas, values, channels === 3 ? image : [1, height, width], ...shades);
     return canvas;
   }));
 }
 
+// A class for every pixel, each in a colour.
+function kinds(given, height, width) {
+  const seen = [...new Set(Array.from(given, Number))].sort((a, b) => a - b);
+  const hue = (k) => `hsl(${(k * 137.5) % 360} 62% 52%)`, canvas = make("canvas", { className: "pixels", width, height });
+  const pen = canvas.getContext("2d");
+  given.forEach((k, i) => { pen.fillStyle = hue(Number(k)); pen.fillRect(i % width, (i / width) | 0, 1, 1); });
+  const key = seen.slice(0, 20).map((k) => { const mark = make("i"); mark.style.background = hue(k); return make("span", {}, mark, label(k)); });
+  return make("div", { className: "maps" }, canvas, make("div", { className: "key" }, ...key));
+}
+
+// A label for each word.
+function tags(scores, last) {
+  const words = widgets.find((w) => w.written)?.written() ?? [];
+  return make("p", { className: "tags" }, ...Array.from({ length: scores.length / last }, (_, i) => {
+    const part = Array.from(scores.subarray(i * last, (i + 1) * last));
+    return make("span", {}, words[i] ?? String(i), make("small", { textContent: label(part.indexOf(Math.max(...part))) }));
+  }).slice(0, words.length || undefined));
+}
+
+// An image's sizes among those of an output, if it is one.
+function picturelike([rows, a, b, c]) {
+  if (rows !== 1) return null;
+  if (c === undefined) return PAGE.inputs.some((s) => s.image?.[1] === a && s.image[2] === b) ? [1, a, b] : null;
+  return a <= 4 && b > 3 ? [a, b, c] : c <= 4 && a > 3 && b > 3 ? [c, a, b, true] : null;
+}
+
 function answer(spec, given) {
   const shape = spec.shape, last = shape.at(-1), real = spec.dtype.startsWith("float");
-  const word = (i) => PAGE.vocabulary[i] ?? label(i);
+  const image = shape.length === 3 || shape.length === 4 ? picturelike(shape) : null;
+  const named = PAGE.labels.length === last ? label : (i) => PAGE.vocabulary[i] ?? label(i);
+  if (image) return real ? maps(given, image) : image[0] === 1 ? kinds(given, image[1], image[2]) : maps(Array.from(given, Number), image);
   if (real && shape.length === 2 && shape[0] === 1 && last > 1) return bars(given);
-  if (real && shape.length === 3 && shape[0] === 1 && last > 1) return bars(given.subarray(given.length - last), word);
-  if (real && shape.length === 4 && shape[0] === 1 && shape[1] <= 4 && shape[2] > 3) return maps(given, shape);
+  if (real && shape.length === 3 && shape[0] === 1 && last > 1) {
+    if (shape[1] > 1 && PAGE.labels.length === last) return tags(given, last);
+    const words = PAGE.vocabulary.length === last && widgets.find((w) => w.written)?.written().length;
+    const at = Math.min(words || shape[1], shape[1]) - 1; // what comes behind the last word
+    return bars(given.subarray(at * last, (at + 1) * last), named);
+  }
   const list = Array.from(given.subarray(0, 256), (v) => short(Number(v))).join("  ");
-  const named = !real && given.length === 1 && PAGE.labels.length ? `${label(Number(given[0]))} (${given[0]})` : list;
-  return make("p", { className: "numbers", textContent: named + (given.length > 256 ? " …" : "") });
+  const text = !real && given.length === 1 && PAGE.labels.length ? `${label(Number(given[0]))} (${given[0]})` : list;
+  return make("p", { className: "numbers", textContent: text + (given.length > 256 ? " …" : "") });
 }
 
 // -- the page ---------------------------------------------------------------------------------------
 let model, used, pending = false, again = false, expected = null, asked = 0, shown = 0;
 const failed = (message) => (find("error").textContent = message);
-const widgets = PAGE.inputs.map((spec) => ({ spec, ...WIDGETS[spec.widget](spec, () => { expected = null; soon(); }) }));
-widgets.forEach(({ spec, parts }) => find("inputs").append(make("fieldset", {}, make("legend", { textContent: `${spec.name}: ${spec.dtype} [${spec.shape.join(", ")}]` }), ...parts)));
+// An example is given as it is, not as its widget shows it, until something is changed.
+const widgets = PAGE.inputs.map((spec) => {
+  let given = null;
+  const widget = WIDGETS[spec.widget](spec, () => { given = expected = null; soon(); });
+  const show = (values) => { widget.show(values); given = values; };
+  return { ...widget, spec, show, read: () => given ?? widget.read() };
+});
+widgets.forEach(({ spec, parts }) => {
+  const one = spec.widget === "row" && count(spec.shape) === 1; // such fields stand side by side
+  const title = `${spec.name}: ${spec.dtype} [${spec.shape.join(", ")}]`;
+  find("inputs").append(make("fieldset", { className: one ? "one" : "", title }, ...(one ? [] : [make("legend", { textContent: title })]), ...parts));
+});
 function soon() {
   again = true;
   if (pending) return;
@@ -272,7 +338,7 @@ async function ask(measure = false) {
     for (const kind of Object.keys(called)) find(kind)?.replaceChildren(called[kind] < Infinity ? ` ${duration(called[kind])}` : "");
     if (wanted) {
       const gaps = model.outputs.flatMap((s) => Array.from(wanted[s.name] ?? [], (v, i) => Math.abs(Number(v) - Number(made[s.name][i]))));
-      facts.push(fact("off Python's answer by", short(Math.max(0, ...gaps))));
+      facts.push(fact("off Python's answer by", short(most(gaps, 0))));
     }
     find("facts").replaceChildren(...facts);
     document.body.dataset.ready = "yes";
@@ -292,7 +358,7 @@ if (examples.length) {
   const pictured = widgets.find((w) => ["drawing", "picture"].includes(w.spec.widget));
   find("examples").append(make("p", { className: "name", textContent: "Examples" }), make("div", { className: "thumbs" }, ...examples.map(([given], i) => {
     const button = make("button", { type: "button", title: `Example ${i + 1}`, onclick: () => choose(i) });
-    if (pictured) { const small = make("canvas", { className: "pixels" }), s = pictured.spec; paint(small, given[s.name], s.shape.slice(1), s.low, s.high); button.append(small); }
+    if (pictured) { const small = make("canvas", { className: "pixels" }), s = pictured.spec; paint(small, given[s.name], s.image, s.low, s.high); button.append(small); }
     else { button.className = "text"; button.textContent = String(i + 1); }
     return button;
   })));
@@ -323,22 +389,21 @@ async function switched() {
 // -- teaching -------------------------------------------------------------------------------------------
 function teaching() {
   const target = model.targets[0], pool = [], losses = [], classes = model.outputs[0].shape[1];
-  const per = count(target.shape) / model.batch, byClass = target.dtype === "int64" && target.shape.length === 1 && classes > 1 && classes <= 40;
+  const byClass = model.targets.length === 1 && target.dtype === "int64" && target.shape.length === 1 && classes > 1 && classes <= 40;
   const taught = Array(byClass ? classes : 0).fill(0);
   let left = 0, going = false;
   find("rate").value = model.lr;
   find("how").textContent = byClass ? "Give an input, then press what it is. Every press adds an example and trains on those you gave." : "Give an input and the values it should give, then press Teach.";
   function plot() {
-    const seen = losses.slice(-400), most = Math.max(...seen, 1e-6);
-    find("curve").setAttribute("d", seen.map((v, i) => `${i ? "L" : "M"}${(100 * i) / Math.max(1, seen.length - 1)} ${98 - (94 * v) / most}`).join(""));
+    find("curve").setAttribute("d", line(losses.slice(-400)));
     find("loss").textContent = `${short(losses.at(-1))} after ${losses.length} steps`;
     find("taught").textContent = `${pool.length} example${pool.length === 1 ? "" : "s"}`;
   }
   function step() {
     const rows = Array.from({ length: model.batch }, () => pool[Math.floor(Math.random() * pool.length)]);
     const joined = (key, spec) => { const made = new ARRAYS[spec.dtype](count(spec.shape)), n = made.length / model.batch; rows.forEach((r, i) => made.set(r[key][spec.name], i * n)); return made; };
-    const inputs = Object.fromEntries(model.trainInputs.map((s) => [s.name, joined("inputs", s)]));
-    losses.push(model.trainStep(inputs, { [target.name]: joined("targets", target) }, { lr: +find("rate").value }));
+    const all = (key, specs) => Object.fromEntries(specs.map((s) => [s.name, joined(key, s)]));
+    losses.push(model.trainStep(all("inputs", model.trainInputs), all("targets", model.targets), { lr: +find("rate").value }));
     PAGE.taught = true;
   }
   function loop() {
@@ -355,18 +420,21 @@ function teaching() {
     try {
       const given = read();
       const inputs = Object.fromEntries(model.trainInputs.map((s, i) => [s.name, typed(s, given[model.inputs[i].name])]));
-      pool.push({ inputs, targets: { [target.name]: typed(target, wanted) } });
+      pool.push({ inputs, targets: Object.fromEntries(model.targets.map((s, i) => [s.name, typed(s, wanted[i])])) });
       start(40);
     } catch (problem) { failed(problem.message); }
   }
   if (byClass) {
     find("target").append(make("div", { className: "classes" }, ...taught.map((_, i) => {
       const seen = make("small", { textContent: "0" });
-      return make("button", { type: "button", onclick: () => { taught[i] += 1; seen.textContent = taught[i]; teach([i]); } }, label(i), seen);
+      return make("button", { type: "button", onclick: () => { taught[i] += 1; seen.textContent = taught[i]; teach([[i]]); } }, label(i), seen);
     })));
   } else {
-    const fields = row({ ...target, shape: [per] }, () => {});
-    find("target").append(...fields.parts, make("div", { className: "line" }, make("button", { type: "button", className: "main", textContent: "Teach", onclick: () => teach(fields.read()) })));
+    const fields = model.targets.map((s) => {
+      const one = { ...s, shape: [1, count(s.shape) / model.batch] };
+      return (one.shape[1] > 64 ? values : row)(one, () => {});
+    });
+    find("target").append(...fields.flatMap((f) => f.parts), make("div", { className: "line" }, make("button", { type: "button", className: "main", textContent: "Teach", onclick: () => teach(fields.map((f) => f.read())) })));
   }
   find("keep").onchange = () => start(0);
   find("download").onclick = () => {

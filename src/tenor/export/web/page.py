@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from tenor.errors import ArgumentError
+from tenor.export.web.script import probe
+from tenor.ir import dtype as dt
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tenor.export.source import Source
     from tenor.export.web.module import Modules, Place
+    from tenor.ir.dtype import DType
     from tenor.save import LoadedModel
 
     Array = NDArray[Any]
@@ -31,6 +34,11 @@ POLICY: Final = (
 """The browser itself refuses to load anything from elsewhere."""
 DRAWN: Final = 64
 """A grey image of up to so many pixels a side is drawn by hand."""
+CHANNELS: Final = (1, 3)
+SQUARE: Final = 8
+"""An image without channels is a square of so many pixels a side at the least."""
+BYTES: Final = {dt.uint8: (0.0, 255.0), dt.int8: (-128.0, 127.0)}
+"""Black and white where the dtype says it."""
 FIELDS: Final = 128
 """Rows of up to so many numbers are a form."""
 EXAMPLES: Final = 8
@@ -44,8 +52,10 @@ def page(model: LoadedModel, source: Source, modules: Modules, *, gpu: bool = Fa
     read = {name: here.joinpath(name).read_text("utf-8") for name in
             ("page.html", "page.css", "page.js", "teach.html")}  # fmt: skip
     vocabulary, labels = _lines(model, "vocab"), _lines(model, "labels")
+    inputs = [_input(p, source, bool(vocabulary)) for p in modules.inputs]
+    _name_columns(inputs, _lines(model, "columns"))
     spec = {
-        "inputs": [_input(p, source, model, bool(vocabulary)) for p in modules.inputs],
+        "inputs": inputs,
         "labels": labels,
         "classes": bool(labels) or _learns_classes(modules),
         "vocabulary": vocabulary,
@@ -54,6 +64,7 @@ def page(model: LoadedModel, source: Source, modules: Modules, *, gpu: bool = Fa
     }
     made = {
         "POLICY": escape(POLICY),
+        "PROBE": probe(),
         "TITLE": escape(model.name),
         "STYLE": read["page.css"],
         "LEAD": escape(_sentence(model.description)),
@@ -100,30 +111,61 @@ def _lines(model: LoadedModel, name: str) -> list[str]:
 
 
 # -- inputs ---------------------------------------------------------------------------------------
-def _input(place: Place, source: Source, model: LoadedModel, words: bool) -> dict[str, Any]:
+def _input(place: Place, source: Source, words: bool) -> dict[str, Any]:
     """Say how an input is given: drawn, as a picture, as a form, as text or as numbers."""
     shape, dtype = place.node.shape, place.node.dtype
     made: dict[str, Any] = {"name": place.name, "dtype": dtype.name, "shape": list(shape)}
     rows = source.rows.get(place.name)
-    if dtype.kind == "float" and len(shape) == 4 and shape[0] == 1 and shape[1] in (1, 3):
-        low, high = _range(rows)
-        drawn = shape[1] == 1 and max(shape[2:]) <= DRAWN
-        made |= {"widget": "drawing" if drawn else "picture", "low": low, "high": high}
-        return made | (_ink(rows, low, high) if drawn and rows is not None else {})
+    image = _image(place, rows)
+    if image is not None:
+        low, high = _range(rows, dtype)
+        drawn = image[0] == 1 and max(image[1:3]) <= DRAWN
+        made |= {"widget": "drawing" if drawn else "picture", "low": low, "high": high,
+                 "image": image}  # fmt: skip
+        if drawn and rows is not None:
+            made |= _ink(rows.reshape(-1, *image[1:3]), low, high)
+        return made
     if words and dtype.kind != "float" and len(shape) == 2:
         return made | {"widget": "text"}
     if shape and math.prod(shape) <= FIELDS and len(shape) <= 2 and shape[0] == 1:
-        return made | {"widget": "row", "columns": _lines(model, "columns")}
+        return made | {"widget": "row"}
     return made | {"widget": "values"}
 
 
-def _range(rows: Array | None) -> tuple[float, float]:
+def _name_columns(inputs: list[dict[str, Any]], columns: list[str]) -> None:
+    """Give the fields of forms their names, one input's behind another's."""
+    for made in inputs:
+        if made["widget"] == "row":
+            count = math.prod(made["shape"])
+            made["columns"], columns = columns[:count], columns[count:]
+
+
+def _image(place: Place, rows: Array | None) -> list[Any] | None:
+    """Return an image's channels, height, width, and whether the channels are last, or None."""
+    shape = place.node.shape
+    if place.node.dtype is dt.bool_ or not shape or shape[0] != 1:
+        return None
+    if len(shape) == 4:
+        _, a, b, c = shape
+        if a in CHANNELS:
+            return [a, b, c, False]
+        return [c, a, b, True] if c in CHANNELS else None
+    # Without channels: a square of numbers that are not below zero, as pixels are.
+    square = len(shape) == 3 and shape[1] == shape[2] and shape[1] >= SQUARE
+    if square and rows is not None and rows.size and float(rows.min()) >= 0:
+        return [1, shape[1], shape[2], False]
+    return None
+
+
+def _range(rows: Array | None, dtype: DType) -> tuple[float, float]:
     """Return what black and white are: as the examples have them."""
+    if dtype in BYTES:
+        return BYTES[dtype]
     if rows is None or not rows.size:
         return 0.0, 1.0
     low, high = float(rows.min()), float(rows.max())
     if low < -0.01:
-        return -1.0, 1.0
+        return (-1.0, 1.0) if low >= -1.01 and high <= 1.01 else (low, high)
     return (0.0, 255.0) if high > 16 else (0.0, 16.0) if high > 1.01 else (0.0, 1.0)
 
 
@@ -131,7 +173,7 @@ def _ink(rows: Array, low: float, high: float) -> dict[str, bool]:
     """Say whether examples are dark on light, and whether what they show fills them."""
     dark = bool(rows.mean() > (low + high) / 2)
     ink = (high - rows if dark else rows - low) > 0.25 * (high - low)
-    touched = np.asarray(ink.any(axis=(1, 3)))  # (row of the batch, row of pixels)
+    touched = np.asarray(ink.any(axis=2))  # (row of the batch, row of pixels)
     return {"dark": dark, "fit": bool(np.mean(touched[:, 0] & touched[:, -1]) > 0.6)}
 
 

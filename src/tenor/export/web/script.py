@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tenor.export.web.module import Modules, Place, Step
     from tenor.ir.node import Node
 
-__all__ = ["ARRAYS", "check", "declarations", "gpu_script", "script", "training_script"]
+__all__ = ["ARRAYS", "check", "declarations", "gpu_script", "probe", "script", "training_script"]
 
 ARRAYS: Final = {
     dt.float32: "Float32Array", dt.float64: "Float64Array", dt.int64: "BigInt64Array",
@@ -55,7 +55,7 @@ def check(values: Mapping[str, Node]) -> None:
 
 
 @functools.cache
-def _probe() -> str:
+def probe() -> str:
     """Return a module of one relaxed instruction: an engine without them finds it invalid."""
     target = Target.wasm32(relaxed=True)
     made = link(cross.object_file(PROBE, target), exports=("f",)).module
@@ -68,7 +68,7 @@ def script(name: str, modules: Modules, *, gpu: bool = False) -> str:
     made = {
         "TITLE": _comment(name),
         "META": _json(_meta(name, modules)),
-        "PROBE": _probe(),
+        "PROBE": probe(),
         "IMPORT": IMPORT if trained else "",
         "MODEL": TRAINED if trained else "model",
         "FILES": PROGRAM if gpu else "",
