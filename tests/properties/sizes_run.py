@@ -52,7 +52,9 @@ def products(rng, b, t):
     x, w = array(rng, b, t, 40), array(rng, 40, 24)
     v = array(rng, 24, 40)
     score = x @ x.transpose(1, 2)
+    served = F.relu(F.linear(array(rng, b * t, 600), array(rng, 70, 600)))
     return (
+        served,
         x @ w,
         x @ v.t(),
         x.reshape(b * t, 40).t() @ (x @ w).reshape(b * t, 24),

@@ -289,11 +289,12 @@ class Function:
         self.block.instrs.append(Instr("fence", ()))
 
     def prefetch(
-        self, pointer: Value, offset: Value | int, elem: str, *, write: bool = False
-    ) -> None:
-        """Ask for a cache line ahead of its use."""
+        self, pointer: Value, offset: Value | int, elem: str, *, write: bool = False,
+        second: bool = False,
+    ) -> None:  # fmt: skip
+        """Ask for a cache line ahead of its use; or for it to come to the second-level cache."""
         self.block.instrs.append(
-            Instr("prefetch", (self.gep(pointer, offset, elem),), (), (write,))
+            Instr("prefetch", (self.gep(pointer, offset, elem),), (), (write, second))
         )
 
     # -- control flow -----------------------------------------------------------------------

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from tenor.ir.dtype import DType
     from tenor.ir.target import Target
 
-__all__ = ["DEPTH", "FETCHED", "MANY", "PIECE", "TILES", "Shape", "cycles_of", "depth_of",
-           "lanes_of", "parted", "register_tile", "tiles_for", "turned_tile", "upright_panel",
-           "usual"]  # fmt: skip
+__all__ = ["DEPTH", "FETCHED", "FEW", "MANY", "TILES", "Shape", "cycles_of", "depth_of",
+           "lanes_of", "parted", "register_tile", "strip_tile", "tiles_for", "tiles_of",
+           "turned_tile", "usual"]  # fmt: skip
 
 DEPTH: Final = 512
 """Longest run of k that goes through one accumulator before it is added to C."""
@@ -34,8 +34,10 @@ USUAL: Final = 32
 """Stands for a batch that is not known."""
 FETCHED: Final = 8
 """How much longer a multiply-add takes where each element of b is used once or twice."""
-PIECE: Final = 64
-"""Columns that are whole strips of vectors on every machine."""
+FEW: Final = 16
+"""Rows for which a matrix that stays the same is brought into strips."""
+SHARED: Final = 3_000
+"""Nanoseconds a tile takes at the least, where a matrix is read once."""
 TILES: Final = 8
 """Tiles a large contraction has at least."""
 
@@ -70,11 +72,14 @@ class Shape:
         return self.vectors * self.width
 
 
-def register_tile(m: int, n: int, width: int, target: Target, panel: int = 0) -> Shape:
+def register_tile(
+    m: int, n: int, width: int, target: Target, panel: int = 0, *, even: bool = False
+) -> Shape:
     """Return the tile that takes the fewest cycles on an m x n result.
 
     Extents known at run time only are taken for long ones. Columns of B that lie together are
-    `panel` at a time, of which a tile takes a part; 0: all do.
+    `panel` at a time, of which a tile takes a part; 0: all do. Where tiles are to be even across,
+    as two threads share them, an odd one costs as much as two.
     """
     m, n = (MANY if free(x) else x for x in (m, n))
     room = target.registers - 1
@@ -86,9 +91,11 @@ def register_tile(m: int, n: int, width: int, target: Target, panel: int = 0) ->
             for rows in range(1, min(m, TALLEST if vectors == 1 else WAYS) + 1):
                 if rows * vectors + vectors > room or (panel and panel % (vectors * lanes)):
                     break
-                cycles = cycles_of(m, n, Shape(rows, vectors, lanes))
+                tile = Shape(rows, vectors, lanes)
+                across = n + (even and n > tile.columns) * (-n % (2 * tile.columns))
+                cycles = cycles_of(m, across, tile)
                 if cycles < fewest:
-                    best, fewest = Shape(rows, vectors, lanes), cycles
+                    best, fewest = tile, cycles
     return best
 
 
@@ -135,14 +142,15 @@ def tiles_for(work: int) -> int:
     return tiles + tiles % 2 if tiles > 1 else 1
 
 
-def upright_panel(m: int, n: int, k: int) -> int:
-    """Return the columns of a prepared matrix that lie in line: those of a tile, of one row."""
-    parts = tiles_for(FETCHED * n * k) if m == 1 else 1
-    while n % (PIECE * parts):
-        parts -= 1
-        if parts < 2:
-            return n
-    return n // parts
+def strip_tile(m: int, n: int, width: int, target: Target) -> Shape:
+    """Return the tile for a matrix that lies in strips of a tile's columns."""
+    return register_tile(m, n, width, target, even=True)
+
+
+def tiles_of(nanoseconds: int, pieces: int) -> int:
+    """Return how many tiles equal pieces of a kernel are cut into: one, or even if there are."""
+    tiles = min(TILES, nanoseconds // SHARED)
+    return max(1, min(pieces, tiles + tiles % 2 if tiles > 1 else 1))
 
 
 def parted(count: int, piece: int, most: int, at_least: int = 1) -> int:

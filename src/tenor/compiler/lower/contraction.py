@@ -11,8 +11,9 @@ from tenor.compiler.lower.byte_convolution import conv_int8, prepare_bytes, prep
 from tenor.compiler.lower.byte_product import matmul_int8
 from tenor.compiler.lower.convolution import conv, conv_input
 from tenor.compiler.lower.convolution import takes_epilogue as takes_numbers
-from tenor.compiler.lower.matmul import finished, matmul
-from tenor.compiler.lower.upright import upright, upright_elements
+from tenor.compiler.lower.finish import Finish
+from tenor.compiler.lower.matmul import matmul
+from tenor.compiler.lower.strips import in_strips, strip_elements, strips
 from tenor.compiler.lower.weight_gradient import conv_weight
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ PREPARED: Final[dict[str, tuple[Callable[[Kernel, Target], int], Callable[..., L
     "conv": (convolution.packed_elements, convolution.prepare),
     "conv_input": (convolution.packed_elements, convolution.prepare),
     "conv_int8": (prepared_bytes, prepare_bytes),
-    "matmul": (upright_elements, upright),
+    "matmul": (strip_elements, strips),
 }
 """Elements of the prepared form of a template's second operand, and what brings it into it."""
 
@@ -38,13 +39,29 @@ def takes_epilogue(kernel: Kernel) -> bool:
     return kernel.kind == "conv_int8" or takes_numbers(kernel)
 
 
+def _product(
+    kernel: Kernel, target: Target, finish: Finish | None = None, whole: Kernel | None = None
+) -> Lowered:
+    """Lower a product, whether its second operand is prepared or not."""
+    way = in_strips if "prepared" in kernel.params else matmul
+    return way(kernel, target, finish, whole)
+
+
+def _finished(kernel: Kernel, target: Target) -> Lowered:
+    """Lower a product, and the elementwise kernel that takes its tiles."""
+    finish = Finish(kernel, target)
+    low = _product(kernel.parts[0].kernel, target, finish, kernel)
+    low.cost += finish.cost
+    return low
+
+
 def _prepare(kernel: Kernel, target: Target) -> Lowered:
     return PREPARED[kernel.params["of"]][1](kernel, target)
 
 
 TEMPLATES: Final[dict[str, Callable[[Kernel, Target], Lowered]]] = {
-    "matmul": matmul,
-    "finish": finished,
+    "matmul": _product,
+    "finish": _finished,
     "matmul_int8": matmul_int8,
     "conv": conv,
     "conv_int8": conv_int8,

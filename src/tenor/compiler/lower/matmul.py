@@ -27,10 +27,8 @@ from tenor.compiler.lower.blocking import (
     register_tile,
     tiles_for,
     turned_tile,
-    upright_panel,
 )
 from tenor.compiler.lower.dot import dot
-from tenor.compiler.lower.finish import Finish
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, stretch, sweep
 from tenor.compiler.lower.packing import Layout, mover
 from tenor.compiler.lower.row import Row, strip_of
@@ -42,6 +40,7 @@ from tenor.ir.symbolic import free, known
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tenor.compiler.lower.finish import Finish
     from tenor.ir.dtype import DType
     from tenor.ir.kernel import Kernel
     from tenor.ir.loops import Function, Value
@@ -49,7 +48,7 @@ if TYPE_CHECKING:
 
     Piece = Callable[[Function, list[Value], Value, tuple[Value, Value], tuple[Value, Value]], None]
 
-__all__ = ["Product", "finished", "matmul", "multiply", "product_of"]
+__all__ = ["Product", "matmul", "multiply", "product_of"]
 
 PANELS: Final = 256 * 1024
 """Bytes of B packed at a time: half of a small second-level cache."""
@@ -115,7 +114,7 @@ def matmul(
     """Lower a batch of matrix products; see `multiply` for what may follow it.
 
     Params: batch, a tuple of (extent, stride of a, of b, of c); m, n, k; a, b, c: (row stride,
-    column stride) of each operand; offsets of each; panel; prepared: b is `upright`.
+    column stride) of each operand; offsets of each; panel.
     Buffers: a, b, c; one dtype.
     """
     product = product_of(kernel.params)
@@ -125,21 +124,7 @@ def matmul(
 def product_of(params: dict[str, Any]) -> Product:
     """Return the product a kernel's params describe."""
     given = {name: value for name, value in params.items() if name not in ("prepared", "of")}
-    product = Product(**given)
-    if "prepared" not in params:
-        return product
-    flat = product.flattened()
-    panel = upright_panel(flat.m, flat.n, flat.k)
-    return replace(product, b=(panel, 1), panel=panel if panel < flat.n else 0)
-
-
-def finished(kernel: Kernel, target: Target) -> Lowered:
-    """Lower a product, and the elementwise kernel that takes its tiles."""
-    finish = Finish(kernel, target)
-    product = kernel.parts[0].kernel
-    low = matmul(product, target, finish, kernel)
-    low.cost += finish.cost
-    return low
+    return Product(**given)
 
 
 def multiply(
@@ -212,7 +197,7 @@ class _Plan:
         self.turned, self.stacked = few is not None, target.stacked
         self.shape = few or register_tile(m, n, width, target, product.panel)
         in_line = product.b[1] == product.c[1] == 1
-        self.row = m == 1 and in_line and n > self.shape.columns
+        self.row = m == 1 and in_line and n > self.shape.columns and not product.panel
         if self.row:
             self.shape = Shape(1, strip_of(target), width)
         self.depth = k if self.turned else depth_of(k)
@@ -234,8 +219,6 @@ class _Plan:
         each = ceil(tiles_for(self.work) / max(1, batch))
         if self.turned or self.row:
             down, across, most = 1, min(each, ceil(n / LONG)) if self.row else each, n
-            if self.p.panel:
-                across = n // self.p.panel
         else:
             down, across, most = self._parts(each, most)
         self.nc = parted(n, self.shape.columns, most, min(across, ceil(n / self.shape.columns)))

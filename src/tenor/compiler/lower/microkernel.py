@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from tenor.compiler.lower.lane import first_lanes
 from tenor.compiler.lower.storage import compute_type, load_element, memory_type, store_element
 from tenor.ir.loops import Function, Value, vector
+from tenor.ir.symbolic import alike
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +58,7 @@ class Micro:
         padded_b, padded_c: Whether B is read, and C written, beyond the last lane.
         align: Bytes B's vectors are aligned to; 0: an element.
         ahead: Steps of k that packed B is asked for ahead of its use; 0: it is not.
+        second: Whether it is far ahead: lines come to the second-level cache.
         resume: Whether a run of k may be cut: the accumulators then go on from what C holds.
         unroll: Steps of k written out in one round of the loop; they divide its length.
     """
@@ -77,7 +79,13 @@ class Micro:
     align: int = 0
     resume: bool = False
     ahead: int = 0
+    second: bool = False
     unroll: int = 1
+
+    @property
+    def columns(self) -> int:
+        """Columns of the tile."""
+        return (self.vectors - 1) * self.width + self.last
 
 
 def micro_kernel(name: str, spec: Micro) -> Function:
@@ -137,13 +145,15 @@ def micro_kernel(name: str, spec: Micro) -> Function:
 
 def _ask(f: Function, spec: Micro, from_a: Value, from_b: Value) -> None:
     """Ask for what is used some steps of k later, where the machine does not foresee it."""
+    lined = spec.align or (spec.b_step is not None and alike((spec.b_step,), (spec.columns,)))
+    pitch = 0 if lined else spec.b_step or 0
     if spec.ahead and spec.b_step is not None:
         for line in range(0, spec.vectors * spec.width * spec.b.itemsize, LINE):
             far = spec.ahead * spec.b_step + line // spec.b.itemsize
-            f.prefetch(from_b, far, memory_type(spec.b))
-    elif spec.b_step and not spec.align and spec.b_step * spec.b.itemsize >= FAR:
+            f.prefetch(from_b, far, memory_type(spec.b), second=spec.second)
+    elif pitch * spec.b.itemsize >= FAR:
         for j in range(spec.vectors):
-            f.prefetch(from_b, AHEAD * spec.b_step + j * spec.width, memory_type(spec.b))
+            f.prefetch(from_b, AHEAD * pitch + j * spec.width, memory_type(spec.b))
     if spec.a_step and spec.a_step * spec.a.itemsize >= FAR:
         for row in dict.fromkeys((spec.rows[0], spec.rows[-1])):
             f.prefetch(from_a, AHEAD * spec.a_step + row, memory_type(spec.a))

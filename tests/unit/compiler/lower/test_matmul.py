@@ -279,9 +279,10 @@ def test_a_dot_product_keeps_the_sign_of_zero():
 @pytest.mark.skipif(host().vector_bits < 256, reason="needs AVX2")
 @FAST
 @pytest.mark.parametrize(
-    ("m", "k", "n"), [(1, 784, 512), (1, 70, 129), (5, 33, 100), (1, 1100, 320)]
+    ("m", "k", "n"),
+    [(1, 784, 512), (1, 70, 129), (5, 33, 100), (1, 1100, 320), (16, 600, 70), (9, 33, 10)],
 )
-def test_a_matrix_transposed_beforehand_gives_the_same_bits(dtype, m, k, n):
+def test_a_matrix_brought_into_strips_gives_the_same_bits(dtype, m, k, n):
     a, b = some(dtype, (m, k)), some(dtype, (n, k), 1)
     params = {
         "batch": (), "m": m, "n": n, "k": k, "a": (k, 1), "b": (1, k), "c": (n, 1),
@@ -292,19 +293,19 @@ def test_a_matrix_transposed_beforehand_gives_the_same_bits(dtype, m, k, n):
         buffers = [Buffer(dtype, size) for size in (m * k, n * k, m * n)]
         kernel = Kernel("matmul", (m, n), buffers, params=params)
         assert prepared_elements(kernel, target) == n * k
-        upright, out = np.full(n * k, 7, dtype.numpy), np.full((m, n), 7, dtype.numpy)
+        strips, out = np.full(n * k, 7, dtype.numpy), np.full((m, n), 7, dtype.numpy)
         maker = Kernel("prepare", (n * k,), [buffers[1], Buffer(dtype, n * k, written=True)],
                        params=params | {"of": "matmul"})  # fmt: skip
-        run_kernel(TEMPLATES["prepare"](maker, target), [b, upright], target=target)
+        run_kernel(TEMPLATES["prepare"](maker, target), [b, strips], target=target)
         main = replace(kernel, params=params | {"prepared": True})
-        run_kernel(TEMPLATES["matmul"](main, target), [a, upright, out], target=target)
+        run_kernel(TEMPLATES["matmul"](main, target), [a, strips, out], target=target)
         found.append(out)
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0], product(a, b.T, dtype))
 
 
 @FAST
-def test_only_what_few_rows_meet_whole_is_transposed_beforehand(dtype):
+def test_only_what_few_rows_meet_whole_is_brought_into_strips(dtype):
     params = {
         "batch": (), "m": 4, "n": 64, "k": 32, "a": (32, 1), "b": (1, 32), "c": (64, 1),
         "offsets": (0, 0, 0),
