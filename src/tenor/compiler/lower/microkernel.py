@@ -56,7 +56,7 @@ class Micro:
         more: Whether C may hold the sums of earlier blocks of k, to be added to.
         padded_b, padded_c: Whether B is read, and C written, beyond the last lane.
         align: Bytes B's vectors are aligned to; 0: an element.
-        ahead: Steps of k that packed B is asked for ahead of its use; 0: it is not.
+        ahead: Elements of what is read next that are asked for in each step of k; 0: none are.
         resume: Whether a run of k may be cut: the accumulators then go on from what C holds.
     """
 
@@ -81,13 +81,16 @@ class Micro:
 def micro_kernel(name: str, spec: Micro) -> Function:
     """Return the function (depth, a, b, c[, table of a][, table of b][, number of the block]).
 
-    Where it may resume, the last argument says whether it does.
+    Where it may resume, the next argument says whether it does; where it asks for what is read
+    next, the last one is where that begins.
     """
     params = [("depth", "i64"), ("a", "ptr"), ("b", "ptr"), ("c", "ptr")]
     params += [("ta", "ptr")] * (spec.a_step is None) + [("tb", "ptr")] * (spec.b_step is None)
     params += [("block", "i64")] * spec.more + [("resumes", "i64")] * spec.resume
+    params += [("next", "ptr")] * bool(spec.ahead)
     f = Function(name, params)
     depth, a, b, c, *rest = f.params
+    following = rest.pop() if spec.ahead else None
     resumes = rest.pop() if spec.resume else None
     block = rest.pop() if spec.more else None
     table_b = rest.pop() if spec.b_step is None else None
@@ -109,10 +112,10 @@ def micro_kernel(name: str, spec: Micro) -> Function:
                          mask=mask if j == spec.vectors - 1 else None)
             for j in range(spec.vectors)
         ]  # fmt: skip
-        if spec.ahead and spec.b_step is not None:
-            for line in range(0, spec.vectors * spec.width * spec.b.itemsize, LINE):
-                far = spec.ahead * spec.b_step + line // spec.b.itemsize
-                f.prefetch(from_b, far, memory_type(spec.b))
+        if following is not None:
+            for line in range(0, spec.ahead, LINE // spec.b.itemsize):
+                far = f.add(f.mul(k, spec.ahead), line)
+                f.prefetch(following, far, memory_type(spec.b), near=False)
         elif spec.b_step and not spec.align and spec.b_step * spec.b.itemsize >= FAR:
             for j in range(spec.vectors):
                 f.prefetch(from_b, AHEAD * spec.b_step + j * spec.width, memory_type(spec.b))

@@ -98,9 +98,10 @@ class Padded:
         return tuple(prod(self.extents[d + 1 :]) for d in range(len(self.extents)))
 
     @property
-    def is_image(self) -> bool:
-        """Whether it is the image itself."""
-        return self.extents == self.image and not any(self.low) and prod(self.phases) == 1
+    def is_inside(self) -> bool:
+        """Whether it is a part of the image as it lies, up to its end."""
+        fits = all(n <= m for n, m in zip(self.extents, self.image, strict=True))
+        return fits and set(self.steps) == {1} and not any(self.low)
 
     @property
     def plane(self) -> int:
