@@ -43,10 +43,12 @@ PANELS: Final = 256 * 1024
 """Bytes of one block of k of the packed weight."""
 LEAST: Final = 64
 """Channels a tile has at the least, where there is a choice."""
+COPIED: Final = 128
+"""The same where each tile copies the image."""
 READY: Final = 512
 """Channels that go together where a prepared weight of one tap is read for each block."""
-COPY: Final = 384 * 1024
-"""Bytes of the padded copy, and of the sums, that a block should stay below."""
+COPY: Final = 512 * 1024
+"""Bytes of the padded copy, and of a panel's sums, that a block should stay below."""
 PLACES: Final = 1024
 """Windows after which packing the weight once more costs nothing."""
 RUN: Final = 128
@@ -72,6 +74,7 @@ class ChannelVectors:
         self.compute = self.dtype.compute
         self.width = lanes_of(self.dtype, target)
         self.depth = depth_of(g.k)
+        self.run = ceil(self.depth / ceil(self.depth / RUN))
         self.phases = prod(g.steps)
         self.taps = prod(g.taps)
         # One tap's channels are equally far apart: no table is needed.
@@ -89,17 +92,18 @@ class ChannelVectors:
         most = READY if self.ready and self.taps == 1 else PANELS // (self.depth * size)
         # Of few images it is the larger operand that is cut: nobody reads the whole of it twice.
         wanted = ceil(tiles_for(often * work // self.phases) / (self.groups * often))
-        across = min(wanted, g.rows // LEAST) if g.rows > prod(g.windows) else 1
+        # An image that nothing is added to is read where it lies; else each part copies it.
+        self.plain = self.taps == 1 and g.shape.is_inside and self.dtype is self.compute
+        across = min(wanted, g.rows // (LEAST if self.plain else COPIED))
+        across = across if g.rows > prod(g.windows) else 1
         self.oc = shared(g.rows, tile.columns, tile.width, most, max(1, across))
         self.parts = ceil(g.rows / self.oc)
         self.span = self.oc if self.oc % tile.columns else g.rows
-        self.c_row = ceil(min(self.oc, g.rows) / tile.width) * tile.width
+        self.c_row = ceil(min(tile.columns, g.rows) / tile.width) * tile.width
         full, *inner = g.windows
         far = g.strides[0]
         window = g.shape.extents[0] - (full - 1) * far
         line = prod(g.shape.phases) * prod(g.shape.extents[1:]) * g.source * size
-        # An image that nothing is added to is read where it lies.
-        self.plain = self.taps == 1 and g.shape.is_inside and self.dtype is self.compute
         lines = full if self.plain else (COPY // line - window) // far + 1
         most = min(lines, COPY // (self.c_row * prod(inner) * size))
         chunks = ceil(full / max(1, min(full, most)))
@@ -125,7 +129,7 @@ class ChannelVectors:
         self.tiles = self.groups * self.parts * self.shares
         lines = self.places // self.windows[-1]
         once = lines * cycles_of(self.windows[-1], min(self.oc, g.rows), tile)
-        packing = 0 if self.ready else PACKING * self.c_row
+        packing = 0 if self.ready else PACKING * min(self.oc, g.rows)
         tiles = self.groups * self.parts * ceil(blocks / self.share)
         self.cycles = tiles * (self.share * once + packing)
         # A prepared weight streams from far away: while some steps of k meet all windows, as many
@@ -165,6 +169,7 @@ class ChannelVectors:
             f.if_(f.compare("slt", begin, end), lambda: f.call(
                 tables, [self.at[n] for n in ("offsets", "numbers", "starts")]))  # fmt: skip
         self.copier = padded_copy("copy", self.shape, self.dtype, self.width)
+        self.add = self._add()
         self._leaving()
         f.loop(begin, end, 1, self._tile)
         return Lowered(f, self.tiles, used, self.work * 8 // (self.width * 25) + self.tiles * 200)
@@ -181,12 +186,13 @@ class ChannelVectors:
         self.turn = mover("turn", Layout(self.compute, self.c_row, 1),
                           Layout(self.compute, 1, self.pitch), self.c_row, width)  # fmt: skip
 
-    def _leave(self, to: Value, channels: Value, begin: Value, r: Value) -> None:
-        """Bring the sums of one residue to where they belong."""
+    def _leave(self, to: Value, size: int, begin: Value, r: Value) -> None:
+        """Bring the sums of a panel and a residue to where they belong."""
         f, g, width = self.f, self.g, self.tile.width
         if not self.whole:
             f.call(self.turn, [self.at["sums"], self.at["turned"], f.const(self.pitch, "i64")])
-            f.call(self.deliver, [self.at["turned"], to, channels, begin, *unflat(f, r, g.steps)])
+            f.call(self.deliver, [self.at["turned"], to, f.const(size, "i64"), begin,
+                                  *unflat(f, r, g.steps)])  # fmt: skip
             return
         line, pitch = prod(g.out[1:]), prod(g.out)
         extents = [f.mul(self.high, line), *(f.const(n, "i64") for n in (self.c_row, pitch))]
@@ -197,7 +203,7 @@ class ChannelVectors:
             place = f.gep(to, f.add(first, f.mul(c, pitch)), memory_type(self.dtype))
             f.call(self.out, [sums, place, *extents])
 
-        f.loop(0, channels, width, lanes)
+        f.loop(0, size, width, lanes)
 
     @property
     def packed(self) -> int:
@@ -281,48 +287,50 @@ class ChannelVectors:
             else:
                 self.image = self.at["copy"]
                 f.call(self.copier, [source, self.image, line, f.const(g.source, "i64")])
-            at = f.mul(f.add(f.mul(which, g.rows), row), prod(g.out))
-            to = f.gep(self.y, at, kind)
 
-            def phase(r: Value, _: list[Value]) -> None:
-                run = f.const(0, "i64"), f.const(g.k, "i64")
-                if self.phases > 1:
-                    starts = self.at["starts"]
-                    run = (f.load("i64", starts, r, index=True),
-                           f.load("i64", starts, f.add(r, 1), index=True))  # fmt: skip
-                self._sums(*run)
-                self._leave(to, left, begin, r)
+            def channels(j: Value, size: int) -> None:
+                at = f.add(f.add(f.mul(which, g.rows), row), j)
+                to = f.gep(self.y, f.mul(at, prod(g.out)), kind)
 
-            f.loop(0, self.phases, 1, phase)
-            if self.after is not None:
-                where = (image, f.add(f.mul(group, g.rows), row), left)
-                self.after.call(f, self.buffers, where, g.places(f, begin, self.chunk))
+                def phase(r: Value, _: list[Value]) -> None:
+                    run = f.const(0, "i64"), f.const(g.k, "i64")
+                    if self.phases > 1:
+                        starts = self.at["starts"]
+                        run = (f.load("i64", starts, r, index=True),
+                               f.load("i64", starts, f.add(r, 1), index=True))  # fmt: skip
+                    self._sums((j, size), *run)
+                    self._leave(to, size, begin, r)
+
+                f.loop(0, self.phases, 1, phase)
+                if self.after is not None:
+                    first = f.add(f.add(f.mul(group, g.rows), row), j)
+                    where = (image, first, f.const(size, "i64"))
+                    self.after.call(f, self.buffers, where, g.places(f, begin, self.chunk))
+
+            sweep(f, self.columns, channels)
 
         f.loop(first, last, 1, block)
 
-    def _sums(self, start: Value, stop: Value) -> None:
-        """Write the sums of one residue: of each panel, blocks of k in order."""
+    def _sums(self, panel: tuple[Value, int], start: Value, stop: Value) -> None:
+        """Write the sums of one residue of a panel: blocks of k in order."""
         f, g = self.f, self.g
         held = self.at["sums"]
 
-        def channels(j: Value, size: int) -> None:
-            def block(q: Value, _: list[Value]) -> None:
-                depth = f.op("smin", f.const(self.depth, "i64"), f.sub(stop, q))
-                first = f.compare("eq", q, start)
-                to = held if g.k <= self.depth else f.select(first, held, self.at["more"])
+        def block(q: Value, _: list[Value]) -> None:
+            depth = f.op("smin", f.const(self.depth, "i64"), f.sub(stop, q))
+            first = f.compare("eq", q, start)
+            to = held if g.k <= self.depth else f.select(first, held, self.at["more"])
 
-                def run(r: Value, _: list[Value]) -> None:
-                    count = f.op("smin", f.const(RUN, "i64"), f.sub(depth, r))
-                    self._run((j, size), f.add(q, r), count, to, r)
+            def run(r: Value, _: list[Value]) -> None:
+                count = f.op("smin", f.const(self.run, "i64"), f.sub(depth, r))
+                self._run(panel, f.add(q, r), count, to, r)
 
-                # A residue that meets no tap is zero: it has one run, of length 0.
-                f.loop(0, f.op("smax", depth, 1), RUN, run)
-                if g.k > self.depth:
-                    f.if_(first, lambda: None, lambda: self._add(j, size))
+            # A residue that meets no tap is zero: it has one run, of length 0.
+            f.loop(0, f.op("smax", depth, 1), self.run, run)
+            if g.k > self.depth:
+                f.if_(first, lambda: None, lambda: f.call(self.add, [held, self.at["more"]]))
 
-            f.loop(start, f.op("smax", stop, f.add(start, 1)), self.depth, block)
-
-        sweep(f, self.columns, channels)
+        f.loop(start, f.op("smax", stop, f.add(start, 1)), self.depth, block)
 
     def _run(
         self, panel: tuple[Value, int], q: Value, depth: Value, to: Value, resumes: Value
@@ -351,7 +359,7 @@ class ChannelVectors:
 
             def windows(p: Value, height: int) -> None:
                 a = f.gep(self.image, f.add(at, f.mul(p, g.strides[-1])), packed)
-                c = f.add(f.mul(f.add(place, p), self.c_row), j)
+                c = f.mul(f.add(place, p), self.c_row)
                 following = []
                 if self.ready:
                     call = f.add(f.mul(number, calls), f.op("udiv", p, tile.rows))
@@ -368,25 +376,18 @@ class ChannelVectors:
         else:
             line([])
 
-    def _add(self, j: Value, size: int) -> None:
-        """Add a panel's sums of another block."""
-        f, kind = self.f, compute_type(self.dtype)
-        sums, more = (f.gep(self.at[name], j, kind) for name in ("sums", "more"))
-        f.call(self._added(ceil(size / self.tile.width)), [sums, more])
-
-    def _added(self, vectors: int) -> Function:
-        """Return the function (sums, more) that adds some vectors of channels of each window."""
-        f = Function(f"add{vectors}", [("sums", "ptr"), ("more", "ptr")])
+    def _add(self) -> Function:
+        """Return the function (sums, more) that adds the sums of another block."""
+        f = Function("add", [("sums", "ptr"), ("more", "ptr")])
         sums, more = f.params
-        kind = vector(compute_type(self.dtype), self.tile.width)
+        width = self.tile.width
+        kind = vector(compute_type(self.dtype), width)
 
-        def place(i: Value, _: list[Value]) -> None:
-            for j in range(vectors):
-                at = f.add(f.mul(i, self.c_row), j * self.tile.width)
-                f.store(plus(f, self.compute, f.load(kind, sums, at), f.load(kind, more, at)),
-                        sums, at)  # fmt: skip
+        def part(i: Value, _: list[Value]) -> None:
+            total = plus(f, self.compute, f.load(kind, sums, i), f.load(kind, more, i))
+            f.store(total, sums, i)
 
-        f.loop(0, self.places, 1, place)
+        f.loop(0, self.places * self.c_row, width, part)
         return f
 
     def _micro(self, height: int, size: int) -> Function:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["conv", "conv_input", "packed_elements", "prepare", "takes_epilogue"]
 
-PLACES: Final = 64
+PLACES: Final = 256
 """Places of an image up to which channels lie side by side, where the window is a place."""
 MANY: Final = 256
 """The same where no more channels come out than go in."""
