@@ -290,11 +290,11 @@ class Function:
 
     def prefetch(
         self, pointer: Value, offset: Value | int, elem: str, *, write: bool = False,
-        second: bool = False,
+        near: bool = True,
     ) -> None:  # fmt: skip
-        """Ask for a cache line ahead of its use; or for it to come to the second-level cache."""
+        """Ask for a cache line ahead of its use: into the first-level cache if it is near."""
         self.block.instrs.append(
-            Instr("prefetch", (self.gep(pointer, offset, elem),), (), (write, second))
+            Instr("prefetch", (self.gep(pointer, offset, elem),), (), (write, near))
         )
 
     # -- control flow -----------------------------------------------------------------------

@@ -159,7 +159,7 @@ class DepthwiseLanes:
         self._windows([f.load(self.kind, weights, i * self.lanes) for i in range(self.taps)])
         to = f.gep(y, f.mul(t, self.lanes * prod(lines.out)), kind)
         places = f.const(prod(lines.out), "i64")
-        f.call(self.turn_out, [self.sums, to, places, f.const(self.lanes, "i64")])
+        f.call(self.turn_out, [self.sums, to, places, f.const(self.lanes, "i64"), places])
         if self.after is not None:
             first = f.mul(part, self.lanes)
             run = (f.const(0, "i64"), f.const(prod(lines.out), "i64"))

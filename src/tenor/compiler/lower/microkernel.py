@@ -57,8 +57,9 @@ class Micro:
         more: Whether C may hold the sums of earlier blocks of k, to be added to.
         padded_b, padded_c: Whether B is read, and C written, beyond the last lane.
         align: Bytes B's vectors are aligned to; 0: an element.
-        ahead: Steps of k that packed B is asked for ahead of its use; 0: it is not.
-        second: Whether it is far ahead: lines come to the second-level cache.
+        ahead: Steps of k that packed B is asked for ahead of its use, to the second-level cache;
+            0: it is not.
+        following: Elements of what is read next that are asked for in each step of k; 0: none.
         resume: Whether a run of k may be cut: the accumulators then go on from what C holds.
         unroll: Steps of k written out in one round of the loop; they divide its length.
     """
@@ -79,7 +80,7 @@ class Micro:
     align: int = 0
     resume: bool = False
     ahead: int = 0
-    second: bool = False
+    following: int = 0
     unroll: int = 1
 
     @property
@@ -91,13 +92,16 @@ class Micro:
 def micro_kernel(name: str, spec: Micro) -> Function:
     """Return the function (depth, a, b, c[, table of a][, table of b][, number of the block]).
 
-    Where it may resume, the last argument says whether it does.
+    Where it may resume, the next argument says whether it does; where it asks for what is read
+    next, the last one is where that begins.
     """
     params = [("depth", "i64"), ("a", "ptr"), ("b", "ptr"), ("c", "ptr")]
     params += [("ta", "ptr")] * (spec.a_step is None) + [("tb", "ptr")] * (spec.b_step is None)
     params += [("block", "i64")] * spec.more + [("resumes", "i64")] * spec.resume
+    params += [("next", "ptr")] * bool(spec.following)
     f = Function(name, params)
     depth, a, b, c, *rest = f.params
+    following = rest.pop() if spec.following else None
     resumes = rest.pop() if spec.resume else None
     block = rest.pop() if spec.more else None
     table_b = rest.pop() if spec.b_step is None else None
@@ -119,7 +123,7 @@ def micro_kernel(name: str, spec: Micro) -> Function:
                          mask=mask if j == spec.vectors - 1 else None)
             for j in range(spec.vectors)
         ]  # fmt: skip
-        _ask(f, spec, from_a, from_b)
+        _ask(f, spec, k, from_a, from_b, following)
         totals = []
         for i, row in enumerate(spec.rows):
             x = f.splat(load_element(f, spec.a, from_a, row), spec.width)
@@ -143,14 +147,20 @@ def micro_kernel(name: str, spec: Micro) -> Function:
     return f
 
 
-def _ask(f: Function, spec: Micro, from_a: Value, from_b: Value) -> None:
+def _ask(
+    f: Function, spec: Micro, k: Value, from_a: Value, from_b: Value, following: Value | None
+) -> None:
     """Ask for what is used some steps of k later, where the machine does not foresee it."""
     lined = spec.align or (spec.b_step is not None and alike((spec.b_step,), (spec.columns,)))
     pitch = 0 if lined else spec.b_step or 0
     if spec.ahead and spec.b_step is not None:
         for line in range(0, spec.vectors * spec.width * spec.b.itemsize, LINE):
             far = spec.ahead * spec.b_step + line // spec.b.itemsize
-            f.prefetch(from_b, far, memory_type(spec.b), second=spec.second)
+            f.prefetch(from_b, far, memory_type(spec.b), near=False)
+    elif following is not None:
+        for line in range(0, spec.following, LINE // spec.b.itemsize):
+            far = f.add(f.mul(k, spec.following), line)
+            f.prefetch(following, far, memory_type(spec.b), near=False)
     elif pitch * spec.b.itemsize >= FAR:
         for j in range(spec.vectors):
             f.prefetch(from_b, AHEAD * pitch + j * spec.width, memory_type(spec.b))

@@ -51,15 +51,15 @@ def mover(
 
 
 def lanes_out(dtype: DType, lanes: int) -> Function:
-    """Return the function (from, to, places, row) that transposes [place, channel] of some lanes.
+    """Return the function (from, to, places, row, pitch) that transposes [place, channel].
 
-    Rows are `row` elements apart, channels of the result `places`, of which there are as many as
-    lanes at the least: the last block ends where they end. Extents are given, not written in, so
-    that kernels of one program share the function.
+    Rows of some lanes are `row` elements apart, channels of the result `pitch`. There are as many
+    places as lanes at the least: the last block ends where they end. Extents are given, not
+    written in, so that kernels of one program share the function.
     """
-    names = [("from", "ptr"), ("to", "ptr"), ("places", "i64"), ("row", "i64")]
+    names = [("from", "ptr"), ("to", "ptr"), ("places", "i64"), ("row", "i64"), ("pitch", "i64")]
     f = Function("out", names)
-    from_, to, places, row = f.params
+    from_, to, places, row, pitch = f.params
     kind = vector(compute_type(dtype), lanes)
     last = f.sub(places, lanes)
 
@@ -67,7 +67,7 @@ def lanes_out(dtype: DType, lanes: int) -> Function:
         first = f.op("smin", i, last)
         rows = [f.load(kind, from_, f.mul(f.add(first, d), row)) for d in range(lanes)]
         for c, v in enumerate(transposed(f, rows)):
-            store_element(f, dtype, v, to, f.add(first, f.mul(places, c)))
+            store_element(f, dtype, v, to, f.add(first, f.mul(pitch, c)))
 
     f.loop(0, places, lanes, block)
     return f

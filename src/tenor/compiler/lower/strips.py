@@ -203,7 +203,7 @@ class _Strips:
                 a=dtype, b=dtype, c=dtype, rows=tuple(i * p.a[0] for i in range(height)),
                 a_step=p.a[1], b_step=size, vectors=vectors, width=width,
                 last=size - (vectors - 1) * width, c_row=pitch, more=p.k > self.depth,
-                ahead=self.depth if self.far else 0, second=True,
+                ahead=self.depth if self.far else 0,
             )  # fmt: skip
             self.kernels[height, size] = micro_kernel(f"multiply{height}x{size}", spec)
         return self.kernels[height, size]
