@@ -22,6 +22,7 @@ from tenor.compiler.lower.blocking import (
     usual,
 )
 from tenor.compiler.lower.correlation import taps_met
+from tenor.compiler.lower.epilogue import epilogue_of
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
 from tenor.compiler.lower.packing import Layout, lanes_out, mover
 from tenor.compiler.lower.panel import each_panel, pack_panel
@@ -67,7 +68,6 @@ class ChannelVectors:
         self.n: int = kernel.params["n"]
         self.groups: int = kernel.params["groups"]
         self.ready = "prepared" in kernel.params
-        self.after = after_of(kernel, target)
         self.dtype = kernel.buffers[0].dtype
         self.compute = self.dtype.compute
         self.width = lanes_of(self.dtype, target)
@@ -77,6 +77,8 @@ class ChannelVectors:
         self.tile = register_tile(g.windows[-1], g.rows, self.width, target)
         self.micros: dict[tuple[int, int], Function] = {}
         self._cut()
+        self.epilogue = epilogue_of(kernel, target, self.oc) if self.whole else None
+        self.after = after_of(kernel, target) if self.epilogue is None else None
 
     def _cut(self) -> None:
         """Cut channels of the result, and images, into tiles."""
@@ -118,6 +120,9 @@ class ChannelVectors:
         tiles = self.groups * self.parts * ceil(blocks / self.share)
         self.cycles = tiles * (self.share * once + packing)
         self.every = ceil(g.rows / tile.columns) * tile.columns
+        # Whole images of whole vectors of channels are transposed to where they belong.
+        self.whole = self.phases == self.chunks == 1 and g.rows % tile.width == 0
+        self.whole &= self.places >= tile.width > 1
 
     # -- writing ------------------------------------------------------------------------------
     def write(self) -> Lowered:
@@ -126,9 +131,6 @@ class ChannelVectors:
         f, self.buffers, begin, end, scratch = entry(self.kernel)
         self.x, self.w, self.y = self.buffers[:3]
         self.f = f
-        # Whole images of whole vectors of channels are transposed to where they belong.
-        self.whole = self.phases == self.chunks == 1 and g.rows % self.tile.width == 0
-        self.whole &= self.places >= self.tile.width > 1
         self.pitch = ceil(self.places / self.tile.width) * self.tile.width
         panels = ceil(self.oc / self.tile.columns) * self.tile.columns
         sizes = {
@@ -138,6 +140,7 @@ class ChannelVectors:
             "sums": self.pitch * self.c_row * size,
             "more": self.pitch * self.c_row * size if g.k > self.depth else 0,
             "turned": 0 if self.whole else (self.pitch * self.c_row + 2 * self.width) * size,
+            "table": self.epilogue.bytes if self.epilogue is not None else 0,
         }  # fmt: skip
         self.at, used = {}, 0
         for name, count in sizes.items():
@@ -156,7 +159,7 @@ class ChannelVectors:
         """Make what brings sums to where they belong."""
         g, width = self.g, self.tile.width
         if self.whole:
-            self.out = lanes_out(self.dtype, width)
+            self.out = lanes_out(self.dtype, width, self.epilogue)
             return
         pitches = tuple(prod(self.windows[d + 1 :]) for d in range(len(self.windows)))
         spread = Spread(self.windows, pitches, self.pitch, g.out, g.steps)
@@ -164,19 +167,34 @@ class ChannelVectors:
         self.turn = mover("turn", Layout(self.compute, self.c_row, 1),
                           Layout(self.compute, 1, self.pitch), self.c_row, width)  # fmt: skip
 
-    def _leave(self, to: Value, channels: Value, begin: Value, r: Value) -> None:
-        """Bring the sums of one residue to where they belong."""
+    def _leave(
+        self, to: Value, where: tuple[Value, Value, Value], begin: Value, r: Value
+    ) -> None:  # fmt: skip
+        """Bring the sums of one residue to where they belong.
+
+        Args:
+            to: The result's first place.
+            where: The image, the first channel, and how many channels.
+            begin: The first window of the first dim.
+            r: The residue's number.
+        """
+        channels = where[2]
         f, g, width = self.f, self.g, self.tile.width
         if not self.whole:
             f.call(self.turn, [self.at["sums"], self.at["turned"], f.const(self.pitch, "i64")])
             f.call(self.deliver, [self.at["turned"], to, channels, begin, *unflat(f, r, g.steps)])
             return
         extents = [f.const(n, "i64") for n in (self.places, self.c_row)]
+        epilogue, given = self.epilogue, list[Value]()
+        if epilogue is not None:
+            place = f.const(0, "i64")
+            given = epilogue.pointers(f, self.buffers, where, place, self.at["table"])
 
         def lanes(c: Value, _: list[Value]) -> None:
             sums = f.gep(self.at["sums"], c, compute_type(self.dtype))
-            f.call(self.out, [sums, f.gep(to, f.mul(c, self.places), memory_type(self.dtype)),
-                              *extents])  # fmt: skip
+            at = f.mul(c, self.places)
+            more = epilogue.moved(f, given, c, at) if epilogue is not None else []
+            f.call(self.out, [sums, f.gep(to, at, memory_type(self.dtype)), *extents, *more])
 
         f.loop(0, channels, width, lanes)
 
@@ -260,16 +278,16 @@ class ChannelVectors:
                 f.call(self.copier, [source, self.image, begin, f.const(g.source, "i64")])
             at = f.mul(f.add(f.mul(which, g.rows), row), prod(g.out))
             to = f.gep(self.y, at, kind)
+            where = (image, f.add(f.mul(group, g.rows), row), left)
 
             def phase(r: Value, _: list[Value]) -> None:
                 start = f.load("i64", self.at["starts"], r, index=True)
                 stop = f.load("i64", self.at["starts"], f.add(r, 1), index=True)
                 self._sums(start, stop)
-                self._leave(to, left, begin, r)
+                self._leave(to, where, begin, r)
 
             f.loop(0, self.phases, 1, phase)
             if self.after is not None:
-                where = (image, f.add(f.mul(group, g.rows), row), left)
                 self.after.call(f, self.buffers, where, g.places(f, begin, self.chunk))
 
         f.loop(first, last, 1, block)

@@ -11,15 +11,15 @@ from tenor.compiler.lower.channel_vectors import ChannelVectors
 from tenor.compiler.lower.correlation import Correlation
 from tenor.compiler.lower.depthwise import Depthwise, lines_of
 from tenor.compiler.lower.depthwise_lanes import DepthwiseLanes, lanes_beside
+from tenor.compiler.lower.following import Following
 from tenor.compiler.lower.matmul import Product, multiply
 from tenor.compiler.lower.storage import entry
-from tenor.compiler.lower.window import Padded, flat, unflat
+from tenor.compiler.lower.window import Padded, flat
 from tenor.compiler.lower.window_vectors import WindowVectors
 from tenor.compiler.lower.winograd import Winograd, suits
 from tenor.ir.program import Lowered
 
 if TYPE_CHECKING:
-    from tenor.compiler.lower.matmul import Piece
     from tenor.ir.kernel import Kernel
     from tenor.ir.loops import Function, Value
     from tenor.ir.target import Target
@@ -77,7 +77,7 @@ def _lowered(kernel: Kernel, target: Target) -> Lowered:
         return Lowered(entry(kernel)[0], 0)
     if isinstance(writer, tuple):
         return multiply(kernel, writer[0], target, writer[1],
-                        piece=_piece(kernel, target))  # fmt: skip
+                        following=_following(kernel, target))  # fmt: skip
     return writer.write()
 
 
@@ -86,23 +86,13 @@ def takes_epilogue(kernel: Kernel) -> bool:
     return kernel.kind in ("conv", "conv_input") and not _single(kernel.params)
 
 
-def _piece(kernel: Kernel, target: Target) -> Piece | None:
-    """Return what writes the map that follows a product: images and groups are its batch."""
+def _following(kernel: Kernel, target: Target) -> Following | None:
+    """Return the map that follows a product: images and groups are its batch."""
     after, p = after_of(kernel, target), kernel.params
     if after is None:
         return None
     channels = p["channels_out" if kernel.kind == "conv" else "channels_in"] // p["groups"]
-
-    def piece(
-        f: Function, buffers: list[Value], which: Value, rows: tuple[Value, Value],
-        columns: tuple[Value, Value],
-    ) -> None:  # fmt: skip
-        image, group = unflat(f, which, (p["n"], p["groups"]))
-        channel = f.add(f.mul(group, channels), rows[0])
-        run = (columns[0], f.add(columns[0], columns[1]))
-        after.call(f, buffers, (image, channel, rows[1]), run)
-
-    return piece
+    return Following(kernel, target, channels, after)
 
 
 def _writer(

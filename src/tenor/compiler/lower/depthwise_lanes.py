@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower.after import after_of
 from tenor.compiler.lower.blocking import lanes_of
+from tenor.compiler.lower.epilogue import epilogue_of
 from tenor.compiler.lower.lane import transposed
 from tenor.compiler.lower.microkernel import multiply_add
 from tenor.compiler.lower.packing import lanes_out
@@ -79,7 +80,8 @@ class DepthwiseLanes:
 
     def __init__(self, kernel: Kernel, target: Target, lines: Lines, lanes: int) -> None:
         self.kernel, self.lines, self.lanes = kernel, lines, lanes
-        self.after = after_of(kernel, target)
+        self.epilogue = epilogue_of(kernel, target, lanes)
+        self.after = after_of(kernel, target) if self.epilogue is None else None
         self.n: int = kernel.params["n"]
         self.groups: int = kernel.params["groups"]
         self.ready = "prepared" in kernel.params
@@ -129,15 +131,18 @@ class DepthwiseLanes:
         f, self.buffers, begin, end, scratch = entry(self.kernel)
         self.f = f
         size = self.lanes * self.compute.itemsize
-        counts = (prod(self.extents), prod(self.lines.out), 0 if self.ready else self.taps)
+        more = self.epilogue.bytes // size if self.epilogue is not None else 0
+        counts = (prod(self.extents), prod(self.lines.out), 0 if self.ready else self.taps, more)
         self.copy = scratch
         self.sums = f.gep(scratch, counts[0] * size, "i8")
         self.weights = f.gep(scratch, (counts[0] + counts[1]) * size, "i8")
+        self.numbers = f.gep(scratch, sum(counts[:3]) * size, "i8")
         self.table = f.gep(scratch, sum(counts) * size, "i8")
         (rows, columns), (_, pitch), low = self.lines.image, self.extents, self.lines.low
         numbers = (rows, columns, pitch, low[0] * pitch + low[1], counts[0])
         f.call(self._around(), [self.copy, self.table, *(f.const(n, "i64") for n in numbers)])
-        self.turn_in, self.turn_out = self._turn_in(), lanes_out(self.dtype, self.lanes)
+        self.turn_in, self.turn_out = self._turn_in(), lanes_out(
+            self.dtype, self.lanes, self.epilogue)  # fmt: skip
         f.loop(begin, end, 1, self._tile)
         work = self.tiles * prod(self.lines.out) * self.taps
         used = ceil((sum(counts) * size + 4 * rows * columns) / 64) * 64
@@ -159,11 +164,14 @@ class DepthwiseLanes:
         self._windows([f.load(self.kind, weights, i * self.lanes) for i in range(self.taps)])
         to = f.gep(y, f.mul(t, self.lanes * prod(lines.out)), kind)
         places = f.const(prod(lines.out), "i64")
-        f.call(self.turn_out, [self.sums, to, places, f.const(self.lanes, "i64")])
+        begin, lanes = f.const(0, "i64"), f.const(self.lanes, "i64")
+        where = (image, f.mul(part, self.lanes), lanes)
+        given = []
+        if self.epilogue is not None:
+            given = self.epilogue.pointers(f, self.buffers, where, begin, self.numbers)
+        f.call(self.turn_out, [self.sums, to, places, lanes, *given])
         if self.after is not None:
-            first = f.mul(part, self.lanes)
-            run = (f.const(0, "i64"), f.const(prod(lines.out), "i64"))
-            self.after.call(f, self.buffers, (image, first, f.const(self.lanes, "i64")), run)
+            self.after.call(f, self.buffers, where, (begin, places))
 
     def _windows(self, weights: list[Value]) -> None:
         """Write the sums of all windows: some neighbours of a row at a time."""

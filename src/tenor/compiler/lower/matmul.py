@@ -10,7 +10,6 @@ are added in order.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from math import ceil, prod
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,14 +39,12 @@ from tenor.ir.program import Lowered
 from tenor.ir.symbolic import free, known
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from tenor.compiler.lower.following import Following
     from tenor.ir.dtype import DType
     from tenor.ir.kernel import Kernel
     from tenor.ir.loops import Function, Value
     from tenor.ir.target import Target
 
-    Piece = Callable[[Function, list[Value], Value, tuple[Value, Value], tuple[Value, Value]], None]
 
 __all__ = ["Product", "finished", "matmul", "multiply", "product_of"]
 
@@ -138,7 +135,8 @@ def finished(kernel: Kernel, target: Target) -> Lowered:
 
 def multiply(
     kernel: Kernel, product: Product, target: Target, roles: tuple[int, int, int],
-    finish: Finish | None = None, whole: Kernel | None = None, piece: Piece | None = None,
+    finish: Finish | None = None, whole: Kernel | None = None,
+    following: Following | None = None,
 ) -> Lowered:  # fmt: skip
     """Lower a product whose a, b and c are the kernel's buffers of these numbers.
 
@@ -149,24 +147,21 @@ def multiply(
         roles: Numbers of a, b and c among the kernel's buffers.
         finish: What takes its tiles.
         whole: The kernel of both; its buffers are the function's.
-        piece: `piece(f, buffers, number of the matrix, (first row, rows), (first column,
-            columns))` writes what else is done to a piece of the result.
+        following: What else is done to pieces of the result.
     """
     if 0 in (product.m, product.n, *(extent for extent, *_ in product.batch)):
         return Lowered(entry(kernel)[0], 0)
     width = lanes_of(kernel.buffers[0].dtype, target)
-    if piece is None:
+    if following is None:
         product = product.flattened()
-    if piece is None and _better_turned(product, width):
+    if following is None and _better_turned(product, width):
         product, roles = product.turned(), (roles[1], roles[0], roles[2])
     f, buffers, begin, end, scratch = entry(whole or kernel)
     wires = whole.parts[0].wires if whole is not None else range(len(buffers))
     a, b, c = (buffers[wires[r]] for r in roles)  # where c is private, it is none of them
-    plan = _Plan(f, product, kernel.buffers[0].dtype, target, finish)
+    plan = _Plan(f, product, kernel.buffers[0].dtype, target, finish, following)
     plan.buffers = buffers
-    if piece is not None:
-        plan.piece = partial(piece, f, buffers)
-    if piece is None and product.m == product.n == 1 and plan.blocks > 1:
+    if following is None and product.m == product.n == 1 and plan.blocks > 1:
         plan.write_dots(begin, end, a, b, c)
     else:
         plan.write(begin, end, a, b, c, scratch)
@@ -189,12 +184,14 @@ class _Plan:
     """A product being written: what is packed, the tiles, and the loops."""
 
     buffers: list[Value]
+    beside: list[Value]
 
     def __init__(
-        self, f: Function, product: Product, dtype: DType, target: Target, finish: Finish | None
-    ) -> None:
+        self, f: Function, product: Product, dtype: DType, target: Target, finish: Finish | None,
+        following: Following | None,
+    ) -> None:  # fmt: skip
         self.f, self.p, self.dtype, self.compute = f, product, dtype, dtype.compute
-        self.finish = finish
+        self.finish, self.following = finish, following
         m, n, k = product.m, product.n, product.k
         width = lanes_of(dtype, target)
         few = turned_tile(m, n, width) if product.b[0] == 1 != product.b[1] else None
@@ -208,9 +205,11 @@ class _Plan:
         self.blocks = ceil(k / self.depth) if k else 1
         self._cut(prod(extent for extent, *_ in product.batch))
         self._choose()
+        # Sums of several blocks of k, and those that are staged, are met when all are there.
+        late = following is None or self.blocks > 1 or self.stage_c or self.row or self.turned
+        self.epilogue = None if late or following is None else following.epilogue(self.mc)
         self._reserve()
         self.kernels: dict[tuple[int, int], Function] = {}
-        self.piece: Callable[..., None] | None = None
 
     def _cut(self, batch: int) -> None:
         """Cut C into tiles, by the shape alone."""
@@ -293,6 +292,7 @@ class _Plan:
             * self.c_row,
         ]
         sizes = [count * size for count in sizes]
+        sizes.append(self.epilogue.bytes if self.epilogue is not None else 0)
         self._finishing()
         if self.finish is not None:
             tile = self.pitch * (self.near_rows if self.finish.private else 0)
@@ -337,10 +337,10 @@ class _Plan:
         """Write the loop over tiles."""
         f, p = self.f, self.p
         spaces = [f.gep(scratch, at, "i8") for at in self.places]
-        self.space_b, self.space_a, self.space_c = spaces[:3]
+        self.space_b, self.space_a, self.space_c, table = spaces[:4]
         if self.finish is not None:
-            self.finish.prepare(f, self.buffers, spaces[3])
-            c = spaces[4] if self.finish.private else c
+            self.finish.prepare(f, self.buffers, spaces[4])
+            c = spaces[5] if self.finish.private else c
         kind = memory_type(self.dtype)
         down, across = self.grid
 
@@ -355,13 +355,18 @@ class _Plan:
             rows = replace(rows, halving=free(rows.rest))
             columns = stretch(f, j, p.n, self.nc, self.shape.columns)
             self.first = at_c
+            following, epilogue = self.following, self.epilogue
+            if epilogue is not None and following is not None:
+                where = following.where(f, which, i, rows.count)
+                self.beside = epilogue.pointers(f, self.buffers, where, j, table)
             private = self.finish is not None and self.finish.private
             self._tile(rows, columns, f.gep(a, at_a, kind), f.gep(b, at_b, kind),
                        c if private else f.gep(c, at_c, kind))  # fmt: skip
             if self.finish is not None and not self.early:
                 self._hand_on(rows.count, columns.count, at_c, c)
-            if self.piece is not None:
-                self.piece(which, (i, rows.count), (j, columns.count))
+            if following is not None and epilogue is None:
+                where = following.where(f, which, i, rows.count)
+                following.after.call(f, self.buffers, where, (j, f.add(j, columns.count)))
 
         f.loop(begin, end, 1, tile)
 
@@ -451,6 +456,9 @@ class _Plan:
                 b_j = self._panel(j, alone) if self.pack_b else f.gep(b, self._along(j), kind)
                 c_ij = f.gep(c, j if alone_c else f.add(f.mul(i, c_row), j), c_kind)
                 more = [q] if self.blocks > 1 else []
+                if self.epilogue is not None:
+                    at = f.add(f.mul(i, c_row), j)
+                    more = self.epilogue.moved(f, self.beside, i, at)
                 extent = [] if self.turned else [depth]
                 f.call(self._micro(height, size), [*extent, a_i, b_j, c_ij, *more])
 
@@ -522,8 +530,9 @@ class _Plan:
             )  # fmt: skip
             name = f"multiply{height}x{size}"
             self.kernels[height, size] = (
-                turned_kernel(name, spec, p.b[1], p.k) if self.turned else micro_kernel(name, spec)
-            )
+                turned_kernel(name, spec, p.b[1], p.k) if self.turned
+                else micro_kernel(name, spec, self.epilogue)
+            )  # fmt: skip
         return self.kernels[height, size]
 
     def _deliver(self, rows: Extent, columns: Extent, c: Value) -> None:

@@ -10,6 +10,7 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from tenor.compiler.lower.epilogue import Leaving
 from tenor.compiler.lower.lane import first_lanes
 from tenor.compiler.lower.storage import compute_type, load_element, memory_type, store_element
 from tenor.ir.loops import Function, Value, vector
@@ -17,6 +18,7 @@ from tenor.ir.loops import Function, Value, vector
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tenor.compiler.lower.epilogue import Epilogue
     from tenor.ir.dtype import DType
 
 AHEAD: Final = 8
@@ -78,16 +80,18 @@ class Micro:
     ahead: int = 0
 
 
-def micro_kernel(name: str, spec: Micro) -> Function:
+def micro_kernel(name: str, spec: Micro, epilogue: Epilogue | None = None) -> Function:
     """Return the function (depth, a, b, c[, table of a][, table of b][, number of the block]).
 
-    Where it may resume, the last argument says whether it does.
+    Where it may resume, the next argument says whether it does; where an epilogue is done to the
+    sums, which are all there after one block, its pointers come last.
     """
     params = [("depth", "i64"), ("a", "ptr"), ("b", "ptr"), ("c", "ptr")]
     params += [("ta", "ptr")] * (spec.a_step is None) + [("tb", "ptr")] * (spec.b_step is None)
     params += [("block", "i64")] * spec.more + [("resumes", "i64")] * spec.resume
-    f = Function(name, params)
-    depth, a, b, c, *rest = f.params
+    count = len(params)
+    f = Function(name, params + (epilogue.params if epilogue is not None else []))
+    depth, a, b, c, *rest = f.params[:count]
     resumes = rest.pop() if spec.resume else None
     block = rest.pop() if spec.more else None
     table_b = rest.pop() if spec.b_step is None else None
@@ -132,8 +136,21 @@ def micro_kernel(name: str, spec: Micro) -> Function:
         held = f.compare("ne", resumes, 0)
         before = f.if_(held, lambda: _held(f, spec, c), lambda: [zero] * len(before))
     totals = f.loop(0, depth, 1, step, before)
+    if epilogue is not None:
+        totals = _left(f, spec, totals, Leaving(epilogue, f, f.params[count:]))
     write_sums(f, spec, totals, c, block)
     return f
+
+
+def _left(f: Function, spec: Micro, totals: list[Value], leaving: Leaving) -> list[Value]:
+    """Return what becomes of a tile's sums; rows are channels."""
+    made, mask = [], first_lanes(f, spec.last, spec.width)
+    for i in range(len(spec.rows)):
+        leaving.channel(i)
+        for j in range(spec.vectors):
+            lanes = mask if j == spec.vectors - 1 else None
+            made.append(leaving.value(totals[i * spec.vectors + j], j * spec.width, lanes))
+    return made
 
 
 def _held(f: Function, spec: Micro, c: Value) -> list[Value]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tenor.compiler.lower.epilogue import Leaving
 from tenor.compiler.lower.lane import first_lanes, transposed
 from tenor.compiler.lower.storage import compute_type, load_element, store_element
 from tenor.ir.loops import Function, Value, vector
 from tenor.ir.symbolic import free
 
 if TYPE_CHECKING:
+    from tenor.compiler.lower.epilogue import Epilogue
     from tenor.ir.dtype import DType
 
 __all__ = ["Layout", "lanes_out", "mover"]
@@ -50,24 +52,36 @@ def mover(
     return f
 
 
-def lanes_out(dtype: DType, lanes: int) -> Function:
+def lanes_out(dtype: DType, lanes: int, epilogue: Epilogue | None = None) -> Function:
     """Return the function (from, to, places, row) that transposes [place, channel] of some lanes.
 
     Rows are `row` elements apart, channels of the result `places`, of which there are as many as
     lanes at the least: the last block ends where they end. Extents are given, not written in, so
-    that kernels of one program share the function.
+    that kernels of one program share the function. The pointers of an epilogue come last.
     """
     names = [("from", "ptr"), ("to", "ptr"), ("places", "i64"), ("row", "i64")]
-    f = Function("out", names)
-    from_, to, places, row = f.params
+    f = Function("out", names + (epilogue.params if epilogue is not None else []))
+    from_, to, places, row, *given = f.params
     kind = vector(compute_type(dtype), lanes)
     last = f.sub(places, lanes)
+    leaving = Leaving(epilogue, f, given) if epilogue is not None else None
+    # What lies beside the result may be what it is written over: no place is done twice.
+    once = epilogue is not None and epilogue.streams
 
     def block(i: Value, _: list[Value]) -> None:
-        first = f.op("smin", i, last)
-        rows = [f.load(kind, from_, f.mul(f.add(first, d), row)) for d in range(lanes)]
+        first = i if once else f.op("smin", i, last)
+        at = [f.add(first, d) for d in range(lanes)]
+        mask = None
+        if once:
+            at = [f.op("smin", a, f.sub(places, 1)) for a in at]
+            left = f.convert("trunc_int", f.sub(places, first), "i32")
+            mask = f.compare("slt", f.iota(vector("i32", lanes)), f.splat(left, lanes))
+        rows = [f.load(kind, from_, f.mul(a, row)) for a in at]
         for c, v in enumerate(transposed(f, rows)):
-            store_element(f, dtype, v, to, f.add(first, f.mul(places, c)))
+            if leaving is not None:
+                leaving.channel(c)
+                v = leaving.value(v, first, mask)
+            store_element(f, dtype, v, to, f.add(first, f.mul(places, c)), mask=mask)
 
     f.loop(0, places, lanes, block)
     return f
