@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     _Writer = Winograd | ChannelVectors | WindowVectors | Depthwise | DepthwiseLanes
 
-__all__ = ["conv", "conv_input", "packed_elements", "prepare", "takes_epilogue"]
+__all__ = ["conv", "conv_input", "depthwise_lanes", "is_plain", "packed_elements", "prepare",
+           "takes_epilogue"]  # fmt: skip
 
 PLACES: Final = 64
 """Places of an image up to which channels lie side by side, where the window is a place."""
@@ -76,9 +77,24 @@ def _lowered(kernel: Kernel, target: Target) -> Lowered:
     if writer is None:
         return Lowered(entry(kernel)[0], 0)
     if isinstance(writer, tuple):
-        return multiply(kernel, writer[0], target, writer[1],
+        return multiply(kernel, writer[0], target, writer[1], cut=kernel.params.get("cut", 0),
                         following=_following(kernel, target))  # fmt: skip
     return writer.write()
+
+
+def is_plain(kernel: Kernel, target: Target) -> bool:
+    """Tell whether a convolution is a product of all channels at each place."""
+    p = kernel.params
+    plain = kernel.kind == "conv" and p["groups"] == 1 and not _single(p) and _pointwise(p)
+    return plain and isinstance(_writer(kernel, target), tuple)
+
+
+def depthwise_lanes(kernel: Kernel, target: Target) -> int | None:
+    """Return how many channels of a depthwise convolution go together; None: it is none."""
+    writer = _writer(kernel, target)
+    if isinstance(writer, DepthwiseLanes):
+        return writer.lanes
+    return 1 if isinstance(writer, Depthwise) else None
 
 
 def takes_epilogue(kernel: Kernel) -> bool:

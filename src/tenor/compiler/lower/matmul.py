@@ -136,7 +136,7 @@ def finished(kernel: Kernel, target: Target) -> Lowered:
 def multiply(
     kernel: Kernel, product: Product, target: Target, roles: tuple[int, int, int],
     finish: Finish | None = None, whole: Kernel | None = None,
-    following: Following | None = None,
+    following: Following | None = None, cut: int = 0,
 ) -> Lowered:  # fmt: skip
     """Lower a product whose a, b and c are the kernel's buffers of these numbers.
 
@@ -148,6 +148,7 @@ def multiply(
         finish: What takes its tiles.
         whole: The kernel of both; its buffers are the function's.
         following: What else is done to pieces of the result.
+        cut: Tiles that rows are cut into, whole columns each; 0: as is best.
     """
     if 0 in (product.m, product.n, *(extent for extent, *_ in product.batch)):
         return Lowered(entry(kernel)[0], 0)
@@ -159,7 +160,7 @@ def multiply(
     f, buffers, begin, end, scratch = entry(whole or kernel)
     wires = whole.parts[0].wires if whole is not None else range(len(buffers))
     a, b, c = (buffers[wires[r]] for r in roles)  # where c is private, it is none of them
-    plan = _Plan(f, product, kernel.buffers[0].dtype, target, finish, following)
+    plan = _Plan(f, product, kernel.buffers[0].dtype, target, finish, following, cut)
     plan.buffers = buffers
     if following is None and product.m == product.n == 1 and plan.blocks > 1:
         plan.write_dots(begin, end, a, b, c)
@@ -188,11 +189,11 @@ class _Plan:
 
     def __init__(
         self, f: Function, product: Product, dtype: DType, target: Target, finish: Finish | None,
-        following: Following | None,
+        following: Following | None, cut: int,
     ) -> None:  # fmt: skip
         self.f, self.p, self.dtype, self.compute = f, product, dtype, dtype.compute
-        self.finish, self.following = finish, following
-        m, n, k = product.m, product.n, product.k
+        self.finish, self.following, self.cut = finish, following, cut
+        m, n, k = product.m // max(1, cut), product.n, product.k
         width = lanes_of(dtype, target)
         few = turned_tile(m, n, width) if product.b[0] == 1 != product.b[1] else None
         self.turned, self.stacked = few is not None, target.stacked
@@ -226,8 +227,10 @@ class _Plan:
         else:
             down, across, most = self._parts(each, most)
         self.nc = parted(n, self.shape.columns, most, min(across, ceil(n / self.shape.columns)))
-        across = ceil(n / self.nc)
         self.mc = parted(m, self.shape.rows, m, down)
+        if self.cut:
+            self.nc, self.mc = n, m // self.cut
+        across = ceil(n / self.nc)
         self.grid = (ceil(m / self.mc), across)
         self.tiles = batch * self.grid[0] * self.grid[1]
 
@@ -352,6 +355,8 @@ class _Plan:
             at_b = f.add(base[1], f.mul(j, p.k if p.panel else p.b[1]))
             at_c = f.add(base[2], f.add(f.mul(i, p.c[0]), f.mul(j, p.c[1])))
             rows = stretch(f, i, p.m, self.mc, self.shape.rows)
+            if self.cut:
+                rows = Extent(f.const(self.mc, "i64"), rows.piece, self.mc % rows.piece)
             rows = replace(rows, halving=free(rows.rest))
             columns = stretch(f, j, p.n, self.nc, self.shape.columns)
             self.first = at_c
@@ -442,6 +447,17 @@ class _Plan:
         if self.whole_a:
             self._fill_a(rows, a, depth)
 
+        def one(a_i: Value, i: Value, height: int, j: Value, size: int) -> None:
+            if self.pack_b and alone:
+                fill(j, size)
+            b_j = self._panel(j, alone) if self.pack_b else f.gep(b, self._along(j), kind)
+            at = j if alone_c else f.add(f.mul(i, c_row), j)
+            more = [q] if self.blocks > 1 else []
+            if self.epilogue is not None:
+                more = self.epilogue.moved(f, self.beside, i, at)
+            extent = [] if self.turned else [depth]
+            f.call(self._micro(height, size), [*extent, a_i, b_j, f.gep(c, at, c_kind), *more])
+
         def down(i: Value, height: int) -> None:
             a_i = f.gep(a, f.mul(i, p.a[0]), kind)
             if self.whole_a:
@@ -449,25 +465,19 @@ class _Plan:
             elif self.pack_a:
                 f.call(self._packer(height), [a_i, self.space_a, depth])
                 a_i = self.space_a
-
-            def right(j: Value, size: int) -> None:
-                if self.pack_b and alone:
-                    fill(j, size)
-                b_j = self._panel(j, alone) if self.pack_b else f.gep(b, self._along(j), kind)
-                c_ij = f.gep(c, j if alone_c else f.add(f.mul(i, c_row), j), c_kind)
-                more = [q] if self.blocks > 1 else []
-                if self.epilogue is not None:
-                    at = f.add(f.mul(i, c_row), j)
-                    more = self.epilogue.moved(f, self.beside, i, at)
-                extent = [] if self.turned else [depth]
-                f.call(self._micro(height, size), [*extent, a_i, b_j, c_ij, *more])
-
-            sweep(f, columns, right)
+            sweep(f, columns, lambda j, size: one(a_i, i, height, j, size))
             if self.early:
                 first = f.add(self.first, f.mul(i, p.c[0]))
                 self._hand_on(f.const(height, "i64"), columns.count, first, c)
 
-        sweep(f, rows, down)
+        def across(j: Value, size: int) -> None:
+            sweep(f, rows, lambda i, height: one(
+                f.gep(a, f.mul(i, p.a[0]), kind), i, height, j, size))  # fmt: skip
+
+        if self.cut and not (self.pack_a or self.pack_b):
+            sweep(f, columns, across)  # few rows: what they meet of B is read once from afar
+        else:
+            sweep(f, rows, down)
 
     def _packer(self, height: int) -> Function:
         """Return the function that packs a panel of rows of A."""
