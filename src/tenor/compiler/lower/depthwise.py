@@ -38,6 +38,8 @@ __all__ = ["Depthwise", "Lines", "lines_of"]
 
 TAPS: Final = 32
 """Taps at the most: they are written out."""
+BANDWIDTH: Final = 30
+"""Bytes a nanosecond that images come and go at."""
 COPY: Final = 12 * 1024
 """Bytes of the copied rows: with what they come from and go to the first-level cache holds them."""
 
@@ -159,7 +161,10 @@ class Depthwise:
         repeat(f, f.const(0, "i64"), f.const(count, "i64"), 16, lambda i: zero(self.copy, i))
         f.loop(begin, end, 1, self._tile)
         used += count * self.compute.itemsize
-        cost = self.work * 8 // (self.lanes * 25) + self.tiles * 50
+        # Small images wait for what they are copied from and written to, not for their taps.
+        pixels = self.n * self.groups * (prod(self.lines.image) + prod(self.lines.out))
+        moving = pixels * self.dtype.itemsize // BANDWIDTH
+        cost = max(moving, self.work // (3 * self.lanes)) + self.tiles * 20
         return Lowered(f, self.tiles, ceil(used / 64) * 64, cost)
 
     def _zeros(self, f: Function) -> Callable[[Value, Value], None]:

@@ -107,6 +107,9 @@ class WindowVectors:
         self.far = g.rows * self.k * size > FAR
         if not self.far:
             parts = max(parts, min(ceil(self.wanted / (self.usual * self.groups)), ceil(full / 4)))
+        # Halves of the chunks, one after the other, are as equal as may be.
+        if 1 < parts < full:
+            parts = min(range(parts, min(full, 2 * parts) + 1), key=lambda n: _larger_half(full, n))
         self.chunk = ceil(full / parts)
         self.chunks = ceil(full / self.chunk)
         self.windows = (self.chunk, *windows[1:])
@@ -451,3 +454,9 @@ class WindowVectors:
 
         f.loop(0, depth, 1, row)
         return f
+
+
+def _larger_half(count: int, parts: int) -> int:
+    """Return how many of a count are in the first half of its parts."""
+    each = ceil(count / parts)
+    return each * ceil(ceil(count / each) / 2)
