@@ -289,11 +289,12 @@ class Function:
         self.block.instrs.append(Instr("fence", ()))
 
     def prefetch(
-        self, pointer: Value, offset: Value | int, elem: str, *, write: bool = False
-    ) -> None:
-        """Ask for a cache line ahead of its use."""
+        self, pointer: Value, offset: Value | int, elem: str, *, write: bool = False,
+        near: bool = True,
+    ) -> None:  # fmt: skip
+        """Ask for a cache line ahead of its use: into the first-level cache if it is near."""
         self.block.instrs.append(
-            Instr("prefetch", (self.gep(pointer, offset, elem),), (), (write,))
+            Instr("prefetch", (self.gep(pointer, offset, elem),), (), (write, near))
         )
 
     # -- control flow -----------------------------------------------------------------------

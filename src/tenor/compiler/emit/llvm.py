@@ -446,9 +446,10 @@ class Printer:
     def prefetch(self, instr: Instr) -> None:
         """Ask for a cache line."""
         self.declare("void", "llvm.prefetch.p0", "ptr", "i32 immarg", "i32 immarg", "i32 immarg")
-        write = int(instr.attrs[0])
+        write, near = instr.attrs
         place = self.typed(instr.args[0])
-        self.line(f"call void @llvm.prefetch.p0({place}, i32 {write}, i32 3, i32 1)")
+        locality = 3 if near else 2
+        self.line(f"call void @llvm.prefetch.p0({place}, i32 {int(write)}, i32 {locality}, i32 1)")
 
     def call(self, instr: Instr) -> None:
         """Call another function of the module."""

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from tenor.ir.target import Target
 
 __all__ = ["DEPTH", "FETCHED", "MANY", "PIECE", "TILES", "Shape", "cycles_of", "depth_of",
-           "lanes_of", "parted", "register_tile", "tiles_for", "turned_tile", "upright_panel",
-           "usual"]  # fmt: skip
+           "halved", "lanes_of", "parted", "register_tile", "shared", "tiles_for", "turned_tile",
+           "upright_panel", "usual"]  # fmt: skip
 
 DEPTH: Final = 512
 """Longest run of k that goes through one accumulator before it is added to C."""
@@ -150,3 +150,17 @@ def parted(count: int, piece: int, most: int, at_least: int = 1) -> int:
     pieces = ceil(count / piece)
     parts = max(at_least, ceil(count / max(most, piece)))
     return ceil(pieces / min(parts, pieces)) * piece
+
+
+def shared(count: int, piece: int, vector: int, most: int, at_least: int = 1) -> int:
+    """Return an equal share of a count, if it is of whole vectors, or what `parted` returns."""
+    parts = max(at_least, ceil(count / max(most, piece)))
+    each, rest = divmod(count, parts)
+    return parted(count, piece, most, at_least) if rest or each % vector or each < piece else each
+
+
+def halved(count: int, at_least: int) -> int:
+    """Return the length of at least so many parts: half of several are about half of the whole."""
+    longest = ceil(count / at_least)
+    lengths = range(longest, max(1, longest // 2) - 1, -1) if longest < count else (longest,)
+    return min(lengths, key=lambda n: min(count, ceil(ceil(count / n) / 2) * n))

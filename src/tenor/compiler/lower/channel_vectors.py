@@ -15,9 +15,11 @@ from tenor.compiler.lower.after import after_of
 from tenor.compiler.lower.blocking import (
     cycles_of,
     depth_of,
+    halved,
     lanes_of,
     parted,
     register_tile,
+    shared,
     tiles_for,
     usual,
 )
@@ -42,14 +44,14 @@ PANELS: Final = 256 * 1024
 """Bytes of one block of k of the packed weight."""
 LEAST: Final = 64
 """Channels a tile has at the least, where there is a choice."""
+COPIED: Final = 128
+"""The same where each tile copies the image."""
 READY: Final = 512
 """Channels that go together where a prepared weight of one tap is read for each block."""
-COPY: Final = 384 * 1024
-"""Bytes of the padded copy, and of the sums, that a block should stay below."""
+COPY: Final = 512 * 1024
+"""Bytes of the padded copy, and of a panel's sums, that a block should stay below."""
 PLACES: Final = 1024
 """Windows after which packing the weight once more costs nothing."""
-AHEAD: Final = 32
-"""Steps of k the weight is asked for ahead of its use: it streams from far away."""
 RUN: Final = 128
 """Steps of k after which other windows meet the same part of a panel."""
 PACKING: Final = 0.6
@@ -72,12 +74,15 @@ class ChannelVectors:
         self.compute = self.dtype.compute
         self.width = lanes_of(self.dtype, target)
         self.depth = depth_of(g.k)
+        self.run = ceil(self.depth / ceil(self.depth / RUN))
         self.phases = prod(g.steps)
         self.taps = prod(g.taps)
+        # One tap's channels are equally far apart: no table is needed.
+        self.tabled = self.taps > 1 or self.phases > 1
         self.tile = register_tile(g.windows[-1], g.rows, self.width, target)
         self.micros: dict[tuple[int, int], Function] = {}
         self._cut()
-        self.epilogue = epilogue_of(kernel, target, self.oc) if self.whole else None
+        self.epilogue = epilogue_of(kernel, target, self.tile.columns) if self.whole else None
         self.after = after_of(kernel, target) if self.epilogue is None else None
 
     def _cut(self) -> None:
@@ -89,40 +94,55 @@ class ChannelVectors:
         most = READY if self.ready and self.taps == 1 else PANELS // (self.depth * size)
         # Of few images it is the larger operand that is cut: nobody reads the whole of it twice.
         wanted = ceil(tiles_for(often * work // self.phases) / (self.groups * often))
-        across = min(wanted, g.rows // LEAST) if g.rows > prod(g.windows) else 1
-        self.oc = parted(g.rows, tile.columns, most, max(1, across))
+        # An image that nothing is added to is read where it lies; else each part copies it.
+        self.plain = self.taps == 1 and g.shape.is_inside and self.dtype is self.compute
+        across = min(wanted, g.rows // (LEAST if self.plain else COPIED))
+        across = across if g.rows > prod(g.windows) else 1
+        self.oc = shared(g.rows, tile.columns, tile.width, most, max(1, across))
         self.parts = ceil(g.rows / self.oc)
-        self.c_row = ceil(min(self.oc, g.rows) / tile.width) * tile.width
+        self.span = self.oc if self.oc % tile.columns else g.rows
+        self.c_row = ceil(min(tile.columns, g.rows) / tile.width) * tile.width
         full, *inner = g.windows
-        halo = g.shape.extents[0] - full
+        far = g.strides[0]
+        window = g.shape.extents[0] - (full - 1) * far
         line = prod(g.shape.phases) * prod(g.shape.extents[1:]) * g.source * size
-        most = min(COPY // line - halo, COPY // (self.c_row * prod(inner) * size))
+        lines = full if self.plain else (COPY // line - window) // far + 1
+        most = min(lines, COPY // (self.c_row * prod(inner) * size))
         chunks = ceil(full / max(1, min(full, most)))
-        each = ceil(tiles_for(often * work // self.phases) / (self.groups * self.parts))
-        chunks = max(chunks, min(ceil(each / often), ceil(full / 4)))
-        self.chunk = ceil(full / chunks)
+        wanted = ceil(tiles_for(often * work // self.phases) / (self.groups * self.parts))
+        chunks = max(chunks, min(ceil(wanted / often), ceil(full / 4)))
+        piece = 1 if inner else tile.rows
+        pieces = ceil(full / piece)
+        # Parts of the channels are halves already.
+        each = halved(pieces, chunks) if self.parts % 2 else ceil(pieces / chunks)
+        self.chunk = min(full, each * piece)
         self.chunks = ceil(full / self.chunk)
         self.windows = (self.chunk, *inner)
-        self.shape = replace(g.shape, extents=(self.chunk + halo, *g.shape.extents[1:]))
-        # An image that nothing is added to, and whose rows stay together, is read where it lies.
-        self.plain = self.taps == 1 and g.shape.is_image and self.dtype is self.compute
+        high = (self.chunk - 1) * far + window
+        self.shape = replace(g.shape, extents=(high, *g.shape.extents[1:]))
         if self.plain:
-            self.shape = g.shape
+            self.shape = replace(g.shape, extents=g.shape.image)
         self.places = prod(self.windows)
         self.blocks = self.n * self.chunks
         blocks = often * self.chunks
-        self.share = parted(blocks, 1, max(1, PLACES // self.places), min(each, blocks))
+        most = 1 if self.ready else max(1, PLACES // self.places)
+        self.share = parted(blocks, 1, most, min(wanted, blocks))
         self.shares = ceil(self.blocks / self.share)
         self.tiles = self.groups * self.parts * self.shares
         lines = self.places // self.windows[-1]
         once = lines * cycles_of(self.windows[-1], min(self.oc, g.rows), tile)
-        packing = 0 if self.ready else PACKING * self.c_row
+        packing = 0 if self.ready else PACKING * min(self.oc, g.rows)
         tiles = self.groups * self.parts * ceil(blocks / self.share)
         self.cycles = tiles * (self.share * once + packing)
-        self.every = ceil(g.rows / tile.columns) * tile.columns
-        # Whole images of whole vectors of channels are transposed to where they belong.
-        self.whole = self.phases == self.chunks == 1 and g.rows % tile.width == 0
-        self.whole &= self.places >= tile.width > 1
+        # A prepared weight streams from far away: while some steps of k meet all windows, as many
+        # of the next are asked for.
+        calls = lines * ceil(self.windows[-1] / tile.rows)
+        self.ahead = ceil(tile.columns / calls)
+        self.every = ceil(g.rows / tile.width) * tile.width
+        # Whole vectors of channels are transposed to where they belong.
+        fewest = g.windows[0] - (self.chunks - 1) * self.chunk
+        self.whole = self.phases == 1 and g.rows % tile.width == 0
+        self.whole &= fewest * prod(self.windows[1:]) >= tile.width > 1
 
     # -- writing ------------------------------------------------------------------------------
     def write(self) -> Lowered:
@@ -134,7 +154,8 @@ class ChannelVectors:
         self.pitch = ceil(self.places / self.tile.width) * self.tile.width
         panels = ceil(self.oc / self.tile.columns) * self.tile.columns
         sizes = {
-            "offsets": 4 * g.k, "numbers": 4 * g.k, "starts": 8 * (self.phases + 1),
+            "offsets": 4 * g.k * self.tabled, "numbers": 4 * g.k * self.tabled,
+            "starts": 8 * (self.phases + 1) * self.tabled,
             "panels": 0 if self.ready else g.k * panels * size,
             "copy": 0 if self.plain else (g.source * self.shape.channel + 2 * self.width) * size,
             "sums": self.pitch * self.c_row * size,
@@ -146,11 +167,12 @@ class ChannelVectors:
         for name, count in sizes.items():
             self.at[name] = f.gep(scratch, used, "i8")
             used += ceil(count / 64) * 64
-        tables = self._tables()
-        f.if_(f.compare("slt", begin, end), lambda: f.call(
-            tables, [self.at[n] for n in ("offsets", "numbers", "starts")]))  # fmt: skip
-        self.add = self._add()
+        if self.tabled:
+            tables = self._tables()
+            f.if_(f.compare("slt", begin, end), lambda: f.call(
+                tables, [self.at[n] for n in ("offsets", "numbers", "starts")]))  # fmt: skip
         self.copier = padded_copy("copy", self.shape, self.dtype, self.width)
+        self.add = self._add()
         self._leaving()
         f.loop(begin, end, 1, self._tile)
         return Lowered(f, self.tiles, used, self.work * 8 // (self.width * 25) + self.tiles * 200)
@@ -168,35 +190,38 @@ class ChannelVectors:
                           Layout(self.compute, 1, self.pitch), self.c_row, width)  # fmt: skip
 
     def _leave(
-        self, to: Value, where: tuple[Value, Value, Value], begin: Value, r: Value
-    ) -> None:  # fmt: skip
-        """Bring the sums of one residue to where they belong.
+        self, to: Value, where: tuple[Value, Value, Value], size: int, begin: Value, r: Value
+    ) -> None:
+        """Bring the sums of a panel and a residue to where they belong.
 
         Args:
-            to: The result's first place.
+            to: The first place of the panel's first channel in the result.
             where: The image, the first channel, and how many channels.
+            size: The same, as it is known here.
             begin: The first window of the first dim.
             r: The residue's number.
         """
-        channels = where[2]
         f, g, width = self.f, self.g, self.tile.width
         if not self.whole:
             f.call(self.turn, [self.at["sums"], self.at["turned"], f.const(self.pitch, "i64")])
-            f.call(self.deliver, [self.at["turned"], to, channels, begin, *unflat(f, r, g.steps)])
+            f.call(self.deliver, [self.at["turned"], to, f.const(size, "i64"), begin,
+                                  *unflat(f, r, g.steps)])  # fmt: skip
             return
-        extents = [f.const(n, "i64") for n in (self.places, self.c_row)]
+        line, pitch = prod(g.out[1:]), prod(g.out)
+        extents = [f.mul(self.high, line), *(f.const(n, "i64") for n in (self.c_row, pitch))]
+        first = f.mul(begin, line)
         epilogue, given = self.epilogue, list[Value]()
         if epilogue is not None:
-            place = f.const(0, "i64")
-            given = epilogue.pointers(f, self.buffers, where, place, self.at["table"])
+            given = epilogue.pointers(f, self.buffers, where, first, self.at["table"])
 
         def lanes(c: Value, _: list[Value]) -> None:
             sums = f.gep(self.at["sums"], c, compute_type(self.dtype))
-            at = f.mul(c, self.places)
+            at = f.mul(c, pitch)
+            place = f.gep(to, f.add(first, at), memory_type(self.dtype))
             more = epilogue.moved(f, given, c, at) if epilogue is not None else []
-            f.call(self.out, [sums, f.gep(to, at, memory_type(self.dtype)), *extents, *more])
+            f.call(self.out, [sums, place, *extents, *more])
 
-        f.loop(0, channels, width, lanes)
+        f.loop(0, size, width, lanes)
 
     @property
     def packed(self) -> int:
@@ -207,7 +232,7 @@ class ChannelVectors:
         """Write the function that packs the weight: a tile is a panel of a group."""
         g, columns = self.g, self.tile.columns
         f, (w, packed), begin, end, scratch = entry(kernel)
-        panels = self.every // columns
+        spans, panels = g.rows // self.span, ceil(self.span / columns)
         kind, compute = memory_type(self.dtype), compute_type(self.dtype)
         room = ceil(g.k / 16) * 64
         numbers = f.gep(scratch, room, "i8") if self.phases > 1 else None
@@ -217,16 +242,16 @@ class ChannelVectors:
             f.if_(f.compare("slt", begin, end), lambda: f.call(tables, [scratch, numbers, starts]))
 
         def tile(t: Value, _: list[Value]) -> None:
-            group, panel = unflat(f, t, (self.groups, panels))
-            j = f.mul(panel, columns)
+            group, span, panel = unflat(f, t, (self.groups, spans, panels))
+            j = f.add(f.mul(span, self.span), f.mul(panel, columns))
             from_ = f.gep(w, f.add(f.mul(group, g.k * g.rows), f.mul(j, g.row)), kind)
             to = f.gep(packed, f.mul(f.add(f.mul(group, self.every), j), g.k), compute)
-            each_panel(f, g.rows, columns, panel, lambda size: pack_panel(
+            each_panel(f, self.span, columns, panel, lambda size: pack_panel(
                 f, g, self.dtype, self.tile, size, from_, to, numbers))  # fmt: skip
 
         f.loop(begin, end, 1, tile)
         used = 2 * room + 8 * (self.phases + 1)
-        return Lowered(f, self.groups * panels, used, self.packed // 4)
+        return Lowered(f, self.groups * spans * panels, used, self.packed // 4)
 
     def _tables(self) -> Function:
         """Return the function that writes each (channel, tap)'s offset, and number in the sum."""
@@ -247,7 +272,7 @@ class ChannelVectors:
         left: Value = f.const(min(self.oc, g.rows), "i64")
         if self.parts > 1 and g.rows % self.oc:
             left = f.op("smin", left, f.sub(f.const(g.rows, "i64"), row))
-        self.columns = Extent(left, self.tile.columns, g.rows % self.tile.columns)
+        self.columns = Extent(left, self.tile.columns, self.span % self.tile.columns)
         kind, packed = memory_type(self.dtype), compute_type(self.dtype)
         weights = f.add(f.mul(group, g.k * g.rows), f.mul(row, g.row))
 
@@ -270,30 +295,41 @@ class ChannelVectors:
             image, chunk = unflat(f, b, (self.n, self.chunks))
             which = f.add(f.mul(image, self.groups), group)
             begin = f.mul(chunk, self.chunk)
+            self.high: Value = f.const(self.chunk, "i64")
+            if g.windows[0] % self.chunk:
+                self.high = f.op("smin", self.high, f.sub(f.const(g.windows[0], "i64"), begin))
+            line = f.mul(begin, g.strides[0])
             source = f.gep(self.x, f.mul(which, g.source * prod(g.shape.image)), kind)
             if self.plain:
-                self.image = f.gep(source, f.mul(begin, self.shape.pitches[0]), kind)
+                self.image = f.gep(source, f.mul(line, self.shape.pitches[0]), kind)
             else:
                 self.image = self.at["copy"]
-                f.call(self.copier, [source, self.image, begin, f.const(g.source, "i64")])
-            at = f.mul(f.add(f.mul(which, g.rows), row), prod(g.out))
-            to = f.gep(self.y, at, kind)
-            where = (image, f.add(f.mul(group, g.rows), row), left)
+                f.call(self.copier, [source, self.image, line, f.const(g.source, "i64")])
 
-            def phase(r: Value, _: list[Value]) -> None:
-                start = f.load("i64", self.at["starts"], r, index=True)
-                stop = f.load("i64", self.at["starts"], f.add(r, 1), index=True)
-                self._sums(start, stop)
-                self._leave(to, where, begin, r)
+            def channels(j: Value, size: int) -> None:
+                at = f.add(f.add(f.mul(which, g.rows), row), j)
+                to = f.gep(self.y, f.mul(at, prod(g.out)), kind)
+                where = (image, f.add(f.add(f.mul(group, g.rows), row), j), f.const(size, "i64"))
 
-            f.loop(0, self.phases, 1, phase)
-            if self.after is not None:
-                self.after.call(f, self.buffers, where, g.places(f, begin, self.chunk))
+                def phase(r: Value, _: list[Value]) -> None:
+                    run = f.const(0, "i64"), f.const(g.k, "i64")
+                    if self.phases > 1:
+                        starts = self.at["starts"]
+                        run = (f.load("i64", starts, r, index=True),
+                               f.load("i64", starts, f.add(r, 1), index=True))  # fmt: skip
+                    self._sums((j, size), *run)
+                    self._leave(to, where, size, begin, r)
+
+                f.loop(0, self.phases, 1, phase)
+                if self.after is not None:
+                    self.after.call(f, self.buffers, where, g.places(f, begin, self.chunk))
+
+            sweep(f, self.columns, channels)
 
         f.loop(first, last, 1, block)
 
-    def _sums(self, start: Value, stop: Value) -> None:
-        """Write the sums of one residue: blocks of k in order."""
+    def _sums(self, panel: tuple[Value, int], start: Value, stop: Value) -> None:
+        """Write the sums of one residue of a panel: blocks of k in order."""
         f, g = self.f, self.g
         held = self.at["sums"]
 
@@ -302,15 +338,12 @@ class ChannelVectors:
             first = f.compare("eq", q, start)
             to = held if g.k <= self.depth else f.select(first, held, self.at["more"])
 
-            def channels(j: Value, size: int) -> None:
-                def run(r: Value, _: list[Value]) -> None:
-                    count = f.op("smin", f.const(RUN, "i64"), f.sub(depth, r))
-                    self._run((j, size), f.add(q, r), count, to, r)
+            def run(r: Value, _: list[Value]) -> None:
+                count = f.op("smin", f.const(self.run, "i64"), f.sub(depth, r))
+                self._run(panel, f.add(q, r), count, to, r)
 
-                # A residue that meets no tap is zero: it has one run, of length 0.
-                f.loop(0, f.op("smax", depth, 1), RUN, run)
-
-            sweep(f, self.columns, channels)
+            # A residue that meets no tap is zero: it has one run, of length 0.
+            f.loop(0, f.op("smax", depth, 1), self.run, run)
             if g.k > self.depth:
                 f.if_(first, lambda: None, lambda: f.call(self.add, [held, self.at["more"]]))
 
@@ -323,27 +356,42 @@ class ChannelVectors:
         f, g, tile = self.f, self.g, self.tile
         packed = compute_type(self.dtype)
         *outer, last = self.windows
-        along = Extent(f.const(last, "i64"), tile.rows, last % tile.rows)
-        offsets = f.gep(self.at["offsets"], q, "i32")
+        # The last windows of an image may be fewer: nothing beyond it is read where it lies.
+        calls = ceil(last / tile.rows)
+        count = f.const(last, "i64") if outer else self.high
+        along = Extent(count, tile.rows, g.windows[-1] % tile.rows)
+        table = [f.gep(self.at["offsets"], q, "i32")] if self.tabled else []
+        far = f.const(0, "i64") if self.tabled else f.mul(q, self.shape.channel)
         j, size = panel
-        weights = f.add(f.mul(j, g.k), f.mul(q, tile.columns))
+        lanes = ceil(size / tile.width) * tile.width
+        weights = f.add(f.mul(j, g.k), f.mul(q, lanes))
         weights = f.gep(self.panels, weights, packed)
 
         def line(index: list[Value]) -> None:
-            at: Value = f.const(0, "i64")
-            for i, pitch in zip(index, self.shape.pitches, strict=False):
-                at = f.add(at, f.mul(i, pitch))
-            place = f.mul(flat(f, index, outer), last)
+            at: Value = far
+            for i, pitch, stride in zip(index, self.shape.pitches, g.strides, strict=False):
+                at = f.add(at, f.mul(i, pitch * stride))
+            number = flat(f, index, outer)
+            place = f.mul(number, last)
 
             def windows(p: Value, height: int) -> None:
-                a = f.gep(self.image, f.add(at, p), packed)
-                c = f.add(f.mul(f.add(place, p), self.c_row), j)
+                a = f.gep(self.image, f.add(at, f.mul(p, g.strides[-1])), packed)
+                c = f.mul(f.add(place, p), self.c_row)
+                following = []
+                if self.ready:
+                    call = f.add(f.mul(number, calls), f.op("udiv", p, tile.rows))
+                    asked = f.add(f.mul(call, self.ahead), lanes)
+                    following = [f.gep(weights, f.mul(depth, asked), packed)]
                 f.call(self._micro(height, size), [depth, a, weights, f.gep(to, c, packed),
-                                                   offsets, resumes])  # fmt: skip
+                                                   *table, resumes, *following])  # fmt: skip
 
             sweep(f, along, windows)
 
-        nested(f, outer, line)
+        if outer:
+            f.loop(0, self.high, 1, lambda h, _: nested(
+                f, outer[1:], lambda index: line([h, *index])))  # fmt: skip
+        else:
+            line([])
 
     def _add(self) -> Function:
         """Return the function (sums, more) that adds the sums of another block."""
@@ -364,10 +412,12 @@ class ChannelVectors:
         vectors = ceil(size / tile.width)
         if (height, vectors) not in self.micros:
             spec = Micro(
-                a=self.compute, b=self.compute, c=self.compute, rows=tuple(range(height)),
-                a_step=None, b_step=tile.columns, vectors=vectors, width=tile.width,
-                last=tile.width, c_row=self.c_row, padded_b=True, padded_c=True,
-                align=tile.width * self.compute.itemsize, resume=True, ahead=AHEAD,
+                a=self.compute, b=self.compute, c=self.compute,
+                rows=tuple(i * self.g.strides[-1] for i in range(height)),
+                a_step=None if self.tabled else self.shape.channel, b_step=vectors * tile.width,
+                vectors=vectors, width=tile.width, last=tile.width, c_row=self.c_row,
+                padded_b=True, padded_c=True, align=tile.width * self.compute.itemsize,
+                resume=True, ahead=self.ahead if self.ready else 0,
             )  # fmt: skip
             self.micros[height, vectors] = micro_kernel(f"multiply{height}x{vectors}", spec)
         return self.micros[height, vectors]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["conv", "conv_input", "depthwise_lanes", "is_plain", "packed_elements", "prepare",
            "takes_epilogue"]  # fmt: skip
 
-PLACES: Final = 64
+PLACES: Final = 256
 """Places of an image up to which channels lie side by side, where the window is a place."""
 MANY: Final = 256
 """The same where no more channels come out than go in."""
@@ -130,7 +130,7 @@ def _writer(
         p = p | dict.fromkeys(("kernel", "stride", "dilation"), (1,))
         p |= {"padding": ((0, 0),), "spatial_in": line, "spatial_out": line}
         kernel = replace(kernel, params=p)
-    g = _forward(p) if forward else _backward(p)
+    g = _forward(p, planes=True) if forward else _backward(p)
     if 0 in (p["n"], g.rows, prod(g.out)):
         return None
     lines = lines_of(p, forward=forward)
@@ -141,7 +141,8 @@ def _writer(
         return Depthwise(kernel, target, lines)
     if suits(g, kernel.buffers[0].dtype) and p["dilation"] == (1, 1):
         return Winograd(kernel, target, g, flipped=not forward)
-    channels, windows = ChannelVectors(kernel, target, g), WindowVectors(kernel, target, g)
+    windows = WindowVectors(kernel, target, g)
+    channels = ChannelVectors(kernel, target, _forward(p, planes=False) if forward else g)
     return channels if channels.cycles < windows.cycles else windows
 
 
@@ -165,21 +166,27 @@ def _plain(p: dict[str, Any], forward: bool) -> tuple[Product, tuple[int, int, i
     return Product(batch, m, inner, k, a, (inner, 1), (inner, 1), (0, 0, 0)), (1, 0, 2)
 
 
-def _forward(p: dict[str, Any]) -> Correlation:
+def _forward(p: dict[str, Any], *, planes: bool) -> Correlation:
+    """Return a convolution as a correlation.
+
+    With `planes`, the same tap of neighbouring windows is a neighbour in the copy; without, it is
+    the stride away, and the copy is the image with its edges.
+    """
     taps, groups = prod(p["kernel"]), p["groups"]
     ci, co = p["channels_in"] // groups, p["channels_out"] // groups
     reach = [(k - 1) * d for k, d in zip(p["kernel"], p["dilation"], strict=True)]
-    extents = tuple(
-        n + r // s for n, r, s in zip(p["spatial_out"], reach, p["stride"], strict=True)
-    )
+    one = (1,) * len(reach)
+    steps, strides = (p["stride"], one) if planes else (one, p["stride"])
+    rows = zip(p["spatial_out"], reach, steps, strides, strict=True)
+    extents = tuple((n - 1) * stride + 1 + r // step for n, r, step, stride in rows)
     low = tuple(before for before, _ in p["padding"])
-    planes = tuple(min(s, r + 1) for s, r in zip(p["stride"], reach, strict=True))
-    shape = Padded(p["spatial_in"], p["stride"], planes, extents, low)
+    phases = tuple(min(s, r + 1) for s, r in zip(steps, reach, strict=True))
+    shape = Padded(p["spatial_in"], steps, phases, extents, low)
 
     def taps_of(
         f: Function, shape: Padded, _phase: list[Value], tap: list[Value]
     ) -> tuple[Value, Value]:
-        rows = zip(tap, p["dilation"], p["stride"], shape.pitches, strict=True)
+        rows = zip(tap, p["dilation"], shape.steps, shape.pitches, strict=True)
         far = [(f.mul(t, d), s, pitch) for t, d, s, pitch in rows]
         plane = flat(f, [f.op("urem", x, s) for x, s, _ in far], shape.phases)
         at = f.mul(plane, shape.plane)
@@ -189,7 +196,7 @@ def _forward(p: dict[str, Any]) -> Correlation:
 
     return Correlation(
         shape=shape, source=ci, rows=co, taps=p["kernel"], out=p["spatial_out"],
-        steps=(1,) * len(reach), row=ci * taps, column=taps, taps_of=taps_of,
+        steps=one, strides=strides, row=ci * taps, column=taps, taps_of=taps_of,
     )  # fmt: skip
 
 
@@ -223,7 +230,7 @@ def _backward(p: dict[str, Any]) -> Correlation:
 
     return Correlation(
         shape=shape, source=co, rows=ci, taps=p["kernel"], out=p["spatial_in"],
-        steps=p["stride"], row=taps, column=ci * taps, taps_of=taps_of,
+        steps=p["stride"], strides=one, row=taps, column=ci * taps, taps_of=taps_of,
     )  # fmt: skip
 
 

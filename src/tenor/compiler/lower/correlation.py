@@ -31,6 +31,7 @@ class Correlation:
         taps: Extents of the window.
         out: Extents of the result.
         steps: The result's places of one residue are so far apart; each residue is written apart.
+        strides: Places of the copy from one window to the next.
         row: Elements of the weight from one channel of the result to the next.
         column: Elements of the weight from one channel of the image to the next.
         taps_of: Whether a tap meets the places of a residue, and its offset in a channel; of the
@@ -43,6 +44,7 @@ class Correlation:
     taps: tuple[int, ...]
     out: tuple[int, ...]
     steps: tuple[int, ...]
+    strides: tuple[int, ...]
     row: int
     column: int
     taps_of: Callable[[Function, Padded, list[Value], list[Value]], tuple[Value, Value]]

@@ -171,7 +171,7 @@ class DepthwiseLanes:
         given = []
         if self.epilogue is not None:
             given = self.epilogue.pointers(f, self.buffers, where, begin, self.numbers)
-        f.call(self.turn_out, [self.sums, to, places, lanes, *given])
+        f.call(self.turn_out, [self.sums, to, places, lanes, places, *given])
         if self.after is not None:
             self.after.call(f, self.buffers, where, (begin, places))
 

@@ -58,7 +58,7 @@ class Micro:
         more: Whether C may hold the sums of earlier blocks of k, to be added to.
         padded_b, padded_c: Whether B is read, and C written, beyond the last lane.
         align: Bytes B's vectors are aligned to; 0: an element.
-        ahead: Steps of k that packed B is asked for ahead of its use; 0: it is not.
+        ahead: Elements of what is read next that are asked for in each step of k; 0: none are.
         resume: Whether a run of k may be cut: the accumulators then go on from what C holds.
     """
 
@@ -83,15 +83,18 @@ class Micro:
 def micro_kernel(name: str, spec: Micro, epilogue: Epilogue | None = None) -> Function:
     """Return the function (depth, a, b, c[, table of a][, table of b][, number of the block]).
 
-    Where it may resume, the next argument says whether it does; where an epilogue is done to the
-    sums, which are all there after one block, its pointers come last.
+    Where it may resume, the next argument says whether it does; where it asks for what is read
+    next, the next is where that begins; where an epilogue is done to the sums, which are all there
+    after one block, its pointers come last.
     """
     params = [("depth", "i64"), ("a", "ptr"), ("b", "ptr"), ("c", "ptr")]
     params += [("ta", "ptr")] * (spec.a_step is None) + [("tb", "ptr")] * (spec.b_step is None)
     params += [("block", "i64")] * spec.more + [("resumes", "i64")] * spec.resume
+    params += [("next", "ptr")] * bool(spec.ahead)
     count = len(params)
     f = Function(name, params + (epilogue.params if epilogue is not None else []))
     depth, a, b, c, *rest = f.params[:count]
+    following = rest.pop() if spec.ahead else None
     resumes = rest.pop() if spec.resume else None
     block = rest.pop() if spec.more else None
     table_b = rest.pop() if spec.b_step is None else None
@@ -113,10 +116,10 @@ def micro_kernel(name: str, spec: Micro, epilogue: Epilogue | None = None) -> Fu
                          mask=mask if j == spec.vectors - 1 else None)
             for j in range(spec.vectors)
         ]  # fmt: skip
-        if spec.ahead and spec.b_step is not None:
-            for line in range(0, spec.vectors * spec.width * spec.b.itemsize, LINE):
-                far = spec.ahead * spec.b_step + line // spec.b.itemsize
-                f.prefetch(from_b, far, memory_type(spec.b))
+        if following is not None:
+            for line in range(0, spec.ahead, LINE // spec.b.itemsize):
+                far = f.add(f.mul(k, spec.ahead), line)
+                f.prefetch(following, far, memory_type(spec.b), near=False)
         elif spec.b_step and not spec.align and spec.b_step * spec.b.itemsize >= FAR:
             for j in range(spec.vectors):
                 f.prefetch(from_b, AHEAD * spec.b_step + j * spec.width, memory_type(spec.b))

@@ -53,15 +53,16 @@ def mover(
 
 
 def lanes_out(dtype: DType, lanes: int, epilogue: Epilogue | None = None) -> Function:
-    """Return the function (from, to, places, row) that transposes [place, channel] of some lanes.
+    """Return the function (from, to, places, row, pitch) that transposes [place, channel].
 
-    Rows are `row` elements apart, channels of the result `places`, of which there are as many as
-    lanes at the least: the last block ends where they end. Extents are given, not written in, so
-    that kernels of one program share the function. The pointers of an epilogue come last.
+    Rows of some lanes are `row` elements apart, channels of the result `pitch`. There are as many
+    places as lanes at the least: the last block ends where they end. Extents are given, not
+    written in, so that kernels of one program share the function. The pointers of an epilogue come
+    last.
     """
-    names = [("from", "ptr"), ("to", "ptr"), ("places", "i64"), ("row", "i64")]
+    names = [("from", "ptr"), ("to", "ptr"), ("places", "i64"), ("row", "i64"), ("pitch", "i64")]
     f = Function("out", names + (epilogue.params if epilogue is not None else []))
-    from_, to, places, row, *given = f.params
+    from_, to, places, row, pitch, *given = f.params
     kind = vector(compute_type(dtype), lanes)
     last = f.sub(places, lanes)
     leaving = Leaving(epilogue, f, given) if epilogue is not None else None
@@ -81,7 +82,7 @@ def lanes_out(dtype: DType, lanes: int, epilogue: Epilogue | None = None) -> Fun
             if leaving is not None:
                 leaving.channel(c)
                 v = leaving.value(v, first, mask)
-            store_element(f, dtype, v, to, f.add(first, f.mul(places, c)), mask=mask)
+            store_element(f, dtype, v, to, f.add(first, f.mul(pitch, c)), mask=mask)
 
     f.loop(0, places, lanes, block)
     return f

@@ -44,8 +44,8 @@ def pack_panel(
         f: The function being written.
         g: What the weight is for.
         dtype: The weight's.
-        tile: A row has as many columns as the tile.
-        size: The channels there are; the rest of their last vector is zero.
+        tile: What meets the panel.
+        size: The channels there are: a row is of whole vectors of them, the rest is zero.
         from_: The weight of the panel's first channel.
         to: The panel.
         numbers: A table of the row of each (channel, tap); None: they follow each other.
@@ -54,8 +54,7 @@ def pack_panel(
     padded = ceil(size / tile.width) * tile.width
     if taps == 1 or (g.column == taps and numbers is None):
         move = mover(f"pack{size}", Layout(dtype, g.column // taps, g.row),
-                     Layout(dtype.compute, tile.columns, 1), size, tile.width,
-                     padded=padded)  # fmt: skip
+                     Layout(dtype.compute, padded, 1), size, tile.width, padded=padded)  # fmt: skip
         f.call(move, [from_, to, f.const(g.k, "i64")])
     else:
         given = [] if numbers is None else [numbers]
@@ -86,7 +85,7 @@ def _taps_apart(
                 at = f.add(f.add(f.mul(c, every), tap), d)
                 if numbers:
                     at = f.convert("sext", f.load("i32", numbers[0], at), "i64")
-                f.store(x, to, f.add(f.mul(at, tile.columns), j))
+                f.store(x, to, f.add(f.mul(at, padded), j))
 
     def channel(c: Value, _: list[Value]) -> None:
         taps = Extent(f.const(every, "i64"), lanes, every % lanes)

@@ -13,7 +13,13 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from tenor.compiler.lower.epilogue import Leaving
-from tenor.compiler.lower.storage import compute_type, load_element, memory_type, store_element
+from tenor.compiler.lower.storage import (
+    compute_type,
+    load_element,
+    memory_type,
+    repeat,
+    store_element,
+)
 from tenor.ir.loops import Function, Value, vector
 
 if TYPE_CHECKING:
@@ -100,9 +106,10 @@ class Padded:
         return tuple(prod(self.extents[d + 1 :]) for d in range(len(self.extents)))
 
     @property
-    def is_image(self) -> bool:
-        """Whether it is the image itself."""
-        return self.extents == self.image and not any(self.low) and prod(self.phases) == 1
+    def is_inside(self) -> bool:
+        """Whether it is a part of the image as it lies, up to its end."""
+        fits = all(n <= m for n, m in zip(self.extents, self.image, strict=True))
+        return fits and set(self.steps) == {1} and not any(self.low)
 
     @property
     def plane(self) -> int:
@@ -130,6 +137,9 @@ def padded_copy(name: str, shape: Padded, dtype: DType, width: int) -> Function:
     from_, to, first, channels = f.params
     *outer, _ = shape.extents
     rank = len(shape.extents)
+    if rank > 1 and prod(shape.phases) == shape.steps[-1] == 1:
+        _in_rows(f, shape, dtype, width)
+        return f
 
     def row(index: list[Value]) -> None:
         channel, *rest = index
@@ -157,6 +167,52 @@ def padded_copy(name: str, shape: Padded, dtype: DType, width: int) -> Function:
     f.loop(0, channels, 1, lambda c, _: nested(
         f, (*shape.phases, *outer), lambda index: row([c, *index])))  # fmt: skip
     return f
+
+
+def _in_rows(f: Function, shape: Padded, dtype: DType, width: int) -> None:
+    """Copy whole rows, between zeros; the last vector of a row of the image ends with it."""
+    from_, to, first, channels = f.params
+    *outer, extent = shape.extents
+    low, skipped = max(0, shape.low[-1]), max(0, -shape.low[-1])
+    there = max(0, min(shape.image[-1] - skipped, extent - low))
+    lanes = min(width, 1 << max(0, there.bit_length() - 1))
+    kind = compute_type(dtype)
+
+    def zeros(at: Value, count: int) -> None:
+        for i in range(0, count, width):
+            store_element(f, dtype.compute, f.const(0, vector(kind, width)), to, f.add(at, i))
+
+    def row(index: list[Value]) -> None:
+        channel, *place = index
+        target = f.mul(flat(f, index, (1, *outer)), extent)
+        place[0] = f.add(place[0], first)
+        met = [
+            f.sub(f.mul(h, s), before)
+            for h, s, before in zip(place, shape.steps, shape.low, strict=False)
+        ]
+        good: Value = f.const(1, "i1")
+        for at, n in zip(met, shape.image, strict=False):
+            good = f.op("and", good, f.compare("ult", at, n))
+        source = f.mul(flat(f, [channel, *met], (1, *shape.image[:-1])), shape.image[-1])
+
+        def piece(i: Value) -> None:
+            x = load_element(f, dtype, from_, f.add(f.add(source, skipped), i), lanes)
+            store_element(f, dtype.compute, x, to, f.add(f.add(target, low), i))
+
+        def copy() -> None:
+            zeros(target, low)
+            whole = there // lanes * lanes
+            repeat(f, f.const(0, "i64"), f.const(whole, "i64"), lanes, piece)
+            if whole < there:
+                piece(f.const(there - lanes, "i64"))
+            zeros(f.add(target, low + there), extent - low - there)
+
+        if there:
+            f.if_(good, copy, lambda: zeros(target, extent))
+        else:
+            zeros(target, extent)
+
+    f.loop(0, channels, 1, lambda c, _: nested(f, outer, lambda index: row([c, *index])))
 
 
 def _kind(dtype: DType) -> str:

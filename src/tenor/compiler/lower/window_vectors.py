@@ -15,6 +15,7 @@ from tenor.compiler.lower.after import after_of
 from tenor.compiler.lower.blocking import (
     cycles_of,
     depth_of,
+    halved,
     lanes_of,
     parted,
     register_tile,
@@ -108,9 +109,7 @@ class WindowVectors:
         if not self.far:
             parts = max(parts, min(ceil(self.wanted / (self.usual * self.groups)), ceil(full / 4)))
         # Halves of the chunks, one after the other, are as equal as may be.
-        if 1 < parts < full:
-            parts = min(range(parts, min(full, 2 * parts) + 1), key=lambda n: _larger_half(full, n))
-        self.chunk = ceil(full / parts)
+        self.chunk = halved(full, parts)
         self.chunks = ceil(full / self.chunk)
         self.windows = (self.chunk, *windows[1:])
         self.shape = replace(g.shape, extents=(self.chunk + halo, *g.shape.extents[1:]))
@@ -454,9 +453,3 @@ class WindowVectors:
 
         f.loop(0, depth, 1, row)
         return f
-
-
-def _larger_half(count: int, parts: int) -> int:
-    """Return how many of a count are in the first half of its parts."""
-    each = ceil(count / parts)
-    return each * ceil(ceil(count / each) / 2)

@@ -19,7 +19,15 @@ from math import ceil, prod
 from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower.after import after_of
-from tenor.compiler.lower.blocking import lanes_of, parted, register_tile, tiles_for, usual
+from tenor.compiler.lower.blocking import (
+    halved,
+    lanes_of,
+    parted,
+    register_tile,
+    shared,
+    tiles_for,
+    usual,
+)
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
 from tenor.compiler.lower.packing import Layout, mover
 from tenor.compiler.lower.panel import each_panel, pack_panel
@@ -45,8 +53,6 @@ NEAR: Final = 768 * 1024
 """Bytes of the transformed tiles of a block, before and after the products."""
 PART: Final = 128
 """Channels of the result done at a time."""
-AHEAD: Final = 32
-"""Channels that prepared weights are asked for ahead of their use: they stream from far away."""
 CHANNELS_EACH: Final = 64
 """Channels that are worth transforming the image for once more, with full vectors."""
 TILES: Final = 256
@@ -93,13 +99,14 @@ class Winograd:
         # Weights that are far away are read again for every block: there it holds as much as they.
         near = max(NEAR, POINTS * size * g.source * most)
         rows = near // (POINTS * size * (g.source + most) * self.across)
-        self.down = ceil(high / ceil(high / max(1, min(high, rows))))
+        self.down = halved(high, ceil(high / max(1, min(high, rows))))
         self.images = max(1, min(often, rows // high))
         self.images = ceil(often / ceil(often / self.images))
         self.count = self.images * self.down * self.across
         self.lanes = min(self.width, 1 << (self.across - 1).bit_length())
         self.tile = register_tile(self.count, most, self.width, target)
-        self.oc = parted(g.rows, self.tile.columns, PART, 1)
+        self.oc = shared(g.rows, self.tile.columns, self.tile.width, PART)
+        self.span = self.oc if self.oc % self.tile.columns else g.rows
         self.c_row = ceil(min(self.oc, g.rows) / self.tile.width) * self.tile.width
         self.panels = ceil(self.oc / self.tile.columns) * self.tile.columns
         self.parts = ceil(g.rows / self.oc)
@@ -113,9 +120,12 @@ class Winograd:
         spill = -self.across % self.lanes if self.images > 1 else 0
         self.pitch = pitch_of(self.count + spill, self.width)
         self.plane = g.source * self.pitch + self.width
-        self.every = ceil(g.rows / self.tile.columns) * self.tile.columns
+        self.every = ceil(g.rows / self.tile.width) * self.tile.width
         self.leaf = g.source * (self.every if self.ready else self.panels) + self.width
         self.sheet = self.count * self.c_row + self.width
+        # Prepared weights stream from far away: while some channels meet all tiles, as many of
+        # the next are asked for.
+        self.ahead = ceil(self.tile.columns / ceil(self.count / self.tile.rows))
 
     def _share(self, products: int, blocks: int) -> None:
         """Share the blocks, as many as there usually are, and the parts of the channels."""
@@ -123,9 +133,9 @@ class Winograd:
         self.run, most = 1, max(1, TILES // self.count)
         if self.ready:
             # Whoever does some of the channels transforms the image for them.
-            self.share = parted(blocks, 1, blocks, min(each, blocks))
+            self.share = 1
             least = ceil(CHANNELS_EACH * self.width / (self.lanes * self.oc))
-            runs = min(ceil(each * self.share / blocks), max(1, self.parts // least))
+            runs = min(ceil(each / blocks), max(1, self.parts // least))
             self.run = ceil(self.parts / runs)
         else:
             each = ceil(each / self.parts)
@@ -143,22 +153,22 @@ class Winograd:
         g, columns = self.g, self.tile.columns
         f, (w, packed), begin, end, scratch = entry(kernel)
         self.f = f
-        panels = self.every // columns
+        spans, panels = g.rows // self.span, ceil(self.span / columns)
 
         def tile(t: Value, _: list[Value]) -> None:
-            group, panel = unflat(f, t, (self.groups, panels))
-            j = f.mul(panel, columns)
+            group, span, panel = unflat(f, t, (self.groups, spans, panels))
+            j = f.add(f.mul(span, self.span), f.mul(panel, columns))
             from_ = f.gep(w, f.add(f.mul(group, g.rows * g.k), f.mul(j, g.row)),
                           self.kind)  # fmt: skip
             to = f.add(f.mul(group, POINTS * self.leaf), f.mul(j, g.source))
             to = f.gep(packed, to, self.kind)
             each_panel(
-                f, g.rows, columns, panel, lambda size: self._weigh(from_, to, scratch, size)
+                f, self.span, columns, panel, lambda size: self._weigh(from_, to, scratch, size)
             )
 
         f.loop(begin, end, 1, tile)
         used = g.k * columns * self.dtype.itemsize
-        return Lowered(f, self.groups * panels, used, 2 * self.packed // self.width)
+        return Lowered(f, self.groups * spans * panels, used, 2 * self.packed // self.width)
 
     def _weigh(self, from_: Value, to: Value, panel: Value, size: int) -> None:
         """Transform the weight of one panel."""
@@ -239,7 +249,7 @@ class Winograd:
         left: Value = f.const(min(self.oc, g.rows), "i64")
         if self.parts > 1 and g.rows % self.oc:
             left = f.op("smin", left, f.sub(f.const(g.rows, "i64"), row))
-        return row, Extent(left, self.tile.columns, g.rows % self.tile.columns)
+        return row, Extent(left, self.tile.columns, self.span % self.tile.columns)
 
     def _transform(self, group: Value, part: Value) -> None:
         """Transform the weight of a part."""
@@ -295,7 +305,7 @@ class Winograd:
     # -- transforms ---------------------------------------------------------------------------
     def _weights(self, vectors: int) -> Function:
         """Return the function (panel, weights) that transforms the weight of one panel."""
-        g, tile = self.g, self.tile
+        g, tile, columns = self.g, self.tile, vectors * self.tile.width
         f = Function(f"weigh{vectors}", [("from", "ptr"), ("to", "ptr")])
         from_, to = f.params
         kind = vector(self.kind, tile.width)
@@ -306,14 +316,14 @@ class Winograd:
             return [v[0], f.mul(f.add(outer, inner), half), f.mul(f.sub(outer, inner), half), v[2]]
 
         def channel(c: Value, _: list[Value]) -> None:
-            for at in range(0, vectors * tile.width, tile.width):
+            for at in range(0, columns, tile.width):
                 taps = {}
                 for tap, (r, s) in enumerate(product(range(3), repeat=2)):
-                    here = f.add(f.mul(c, 9 * tile.columns), tap * tile.columns + at)
+                    here = f.add(f.mul(c, 9 * columns), tap * columns + at)
                     place = (2 - r, 2 - s) if self.flipped else (r, s)
                     taps[place] = f.load(kind, from_, here)
                 for p, x in enumerate(both(taps, 3, along)):
-                    there = f.add(f.mul(c, tile.columns), p * self.leaf + at)
+                    there = f.add(f.mul(c, columns), p * self.leaf + at)
                     f.store(x, to, there)
 
         f.loop(0, g.source, 1, channel)
@@ -356,27 +366,34 @@ class Winograd:
         along = Extent(f.const(self.count, "i64"), tile.rows, self.count % tile.rows)
 
         def point(p: Value, _: list[Value]) -> None:
-            def block(q: Value, _: list[Value]) -> None:
-                depth = f.op("smin", f.const(self.depth, "i64"), f.sub(f.const(g.source, "i64"), q))
-                more = [q] if g.source > self.depth else []
+            def channels(j: Value, size: int) -> None:
+                lanes = ceil(size / tile.width) * tile.width
+                panel = f.add(f.mul(p, self.leaf), f.mul(j, g.source))
 
-                def channels(j: Value, size: int) -> None:
-                    b = f.add(f.add(f.mul(p, self.leaf), f.mul(j, g.source)),
-                              f.mul(q, tile.columns))  # fmt: skip
-                    weights = f.gep(leaves, b, self.kind)
+                def block(q: Value, _: list[Value]) -> None:
+                    left = f.sub(f.const(g.source, "i64"), q)
+                    depth = f.op("smin", f.const(self.depth, "i64"), left)
+                    more = [q] if g.source > self.depth else []
+                    weights = f.gep(leaves, f.add(panel, f.mul(q, lanes)), self.kind)
 
                     def tiles(t: Value, height: int) -> None:
                         a = f.add(f.add(f.mul(p, self.plane), f.mul(q, self.pitch)), t)
                         points = f.gep(self.at["points"], a, self.kind)
                         to = f.add(f.add(f.mul(p, self.sheet), f.mul(t, self.c_row)), j)
                         c = f.gep(self.at["products"], to, self.kind)
-                        f.call(self._micro(height, size), [depth, points, weights, c, *more])
+                        following = []
+                        if self.ready:
+                            call = f.op("udiv", t, tile.rows)
+                            asked = f.add(f.mul(call, self.ahead), lanes)
+                            following = [f.gep(weights, f.mul(depth, asked), self.kind)]
+                        f.call(self._micro(height, size),
+                               [depth, points, weights, c, *more, *following])  # fmt: skip
 
                     sweep(f, along, tiles)
 
-                sweep(f, columns, channels)
+                f.loop(0, g.source, self.depth, block)
 
-            f.loop(0, g.source, self.depth, block)
+            sweep(f, columns, channels)
 
         f.loop(0, POINTS, 1, point)
 
@@ -386,10 +403,10 @@ class Winograd:
         if (height, vectors) not in self.micros:
             spec = Micro(
                 a=self.dtype, b=self.dtype, c=self.dtype, rows=tuple(range(height)),
-                a_step=self.pitch, b_step=tile.columns, vectors=vectors, width=tile.width,
+                a_step=self.pitch, b_step=vectors * tile.width, vectors=vectors, width=tile.width,
                 last=tile.width, c_row=self.c_row, more=self.g.source > self.depth,
                 padded_b=True, padded_c=True, align=tile.width * self.dtype.itemsize,
-                ahead=AHEAD if self.ready else 0,
+                ahead=self.ahead if self.ready else 0,
             )  # fmt: skip
             self.micros[height, vectors] = micro_kernel(f"multiply{height}x{vectors}", spec)
         return self.micros[height, vectors]
