@@ -60,7 +60,40 @@ def test_not_where_channels_go_into_each_other_or_make_no_tiles(body):
     assert labels[-1] == "conv"
 
 
+SMALL = """
+    %0 = leaf f32[2,64,10,10]
+    %1 = leaf f32[96,64,1,1]
+    %2 = conv f32[2,96,10,10] (%0, %1) stride=[1,1] padding=[[0,0],[0,0]] dilation=[1,1] groups=1
+    %3 = leaf f32[96,1,3,3]
+    %4 = conv f32[2,96,10,10] (%2, %3) stride=[1,1] padding=[[1,1],[1,1]] dilation=[1,1] groups=96
+    %5 = leaf f32[64,96,1,1]
+    %6 = conv f32[2,64,10,10] (%4, %5) stride=[1,1] padding=[[0,0],[0,0]] dilation=[1,1] groups=1
+"""
+
+
+def marks(rest):
+    """Return how each convolution's values lie."""
+    kernels = after("channels", graph(SMALL + rest)).schedule.kernels
+    return [
+        [name for name in ("image_beside", "result_beside") if name in k.params]
+        for k in kernels if k.kind == "conv"
+    ]  # fmt: skip
+
+
+def test_what_lies_between_convolutions_of_small_images_keeps_channels_side_by_side():
+    assert marks("    return %6\n") == [
+        ["result_beside"], ["image_beside", "result_beside"], ["image_beside"],
+    ]  # fmt: skip
+
+
+def test_not_where_others_see_it():
+    assert marks("    return %4, %6\n") == [["result_beside"], ["image_beside"], []]
+    rest = "    %7 = add f32[2,96,10,10] (%2, %4)\n    return %6, %7\n"
+    assert marks(rest)[0] == []
+
+
 CASES = {
+    "few places": ((2, 64, 7, 9), 96, 1),
     "rows": ((1, 24, 20, 20), 64, 1),
     "strided": ((2, 16, 33, 21), 48, 2),
     "lanes": ((1, 64, 14, 14), 384, 1),
@@ -75,15 +108,15 @@ CASES = {
 def test_the_bits_are_the_same(case, dtype, monkeypatch):
     shape, wide, stride = case
     rng = np.random.default_rng(11)
-    shapes = shape, (wide, shape[1], 1, 1), (wide, 1, 3, 3), (wide, 1, 1), (wide, 1, 1)
-    x, first, second, scale, shift = (
-        tn.tensor(rng.standard_normal(s, np.float32)).to(dtype) for s in shapes
+    shapes = shape, (wide, shape[1], 1, 1), (wide, 1, 3, 3), (64, wide, 1, 1), (wide, 1, 1)
+    x, first, second, third, scale, shift = (
+        tn.tensor(rng.standard_normal(s, np.float32)).to(dtype) for s in (*shapes, shapes[-1])
     )
 
     def result():
         y = (F.conv2d(x, first) * scale + shift).clamp(0, 6)
         y = F.conv2d(y, second, stride=stride, padding=1, groups=wide)
-        return (y * shift).relu().double().numpy().copy()
+        return F.conv2d((y * shift).relu(), third).double().numpy().copy()
 
     found = result()
     monkeypatch.setattr(config, "skip_passes", frozenset(["channels"]))

@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tenor.compiler.bodies import body_of, key_of, localised, named
 from tenor.compiler.emit import llvm
-from tenor.compiler.lower import channel_tiles, prepared_elements, takes_epilogue
+from tenor.compiler.lower import (
+    channel_tiles,
+    may_lie_beside,
+    prepared_elements,
+    takes_epilogue,
+)
 from tenor.compiler.lower import lower as lower_kernel
 from tenor.compiler.lower.finish import may_finish
-from tenor.compiler.schedule.channels import join_channels
+from tenor.compiler.schedule.channels import join_channels, lay_beside
 from tenor.compiler.schedule.epilogue import join_epilogues
 from tenor.compiler.schedule.expression import slot_dtype
 from tenor.compiler.schedule.finish import join_finish
@@ -128,8 +133,9 @@ def prepare(assembly: Assembly, target: Target) -> Assembly:
 
 
 def channels(assembly: Assembly, target: Target) -> Assembly:
-    """Join pointwise convolutions to the depthwise ones behind them."""
-    schedule = join_channels(assembly.schedule, lambda a, b: channel_tiles(a, b, target))
+    """Join pointwise convolutions to the depthwise ones behind them, or spare them a turn."""
+    schedule = lay_beside(assembly.schedule, lambda a, b: may_lie_beside(a, b, target))
+    schedule = join_channels(schedule, lambda a, b: channel_tiles(a, b, target))
     return replace(assembly, schedule=schedule)
 
 

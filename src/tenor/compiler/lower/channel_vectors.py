@@ -26,7 +26,7 @@ from tenor.compiler.lower.blocking import (
 from tenor.compiler.lower.correlation import taps_met
 from tenor.compiler.lower.epilogue import epilogue_of
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
-from tenor.compiler.lower.packing import Layout, lanes_out, mover
+from tenor.compiler.lower.packing import Layout, lanes_beside, lanes_out, mover
 from tenor.compiler.lower.panel import each_panel, pack_panel
 from tenor.compiler.lower.storage import compute_type, entry, memory_type, plus
 from tenor.compiler.lower.window import Spread, flat, nested, padded_copy, spread_out, unflat
@@ -122,6 +122,11 @@ class ChannelVectors:
         self.shape = replace(g.shape, extents=(high, *g.shape.extents[1:]))
         if self.plain:
             self.shape = replace(g.shape, extents=g.shape.image)
+        # Channels lie side by side, or each has an image of its own.
+        self.channel_step, self.place_step = self.shape.channel, (
+            self.shape.pitches[0], g.strides[-1])  # fmt: skip
+        if "image_beside" in self.kernel.params:
+            self.channel_step, self.place_step = 1, (g.source, g.source)
         self.places = prod(self.windows)
         self.blocks = self.n * self.chunks
         blocks = often * self.chunks
@@ -143,6 +148,8 @@ class ChannelVectors:
         fewest = g.windows[0] - (self.chunks - 1) * self.chunk
         self.whole = self.phases == 1 and g.rows % tile.width == 0
         self.whole &= fewest * prod(self.windows[1:]) >= tile.width > 1
+        # Whether the result keeps its channels side by side.
+        self.beside = "result_beside" in self.kernel.params
 
     # -- writing ------------------------------------------------------------------------------
     def write(self) -> Lowered:
@@ -181,7 +188,8 @@ class ChannelVectors:
         """Make what brings sums to where they belong."""
         g, width = self.g, self.tile.width
         if self.whole:
-            self.out = lanes_out(self.dtype, width, self.epilogue)
+            leave = lanes_beside if self.beside else lanes_out
+            self.out = leave(self.dtype, width, self.epilogue)
             return
         pitches = tuple(prod(self.windows[d + 1 :]) for d in range(len(self.windows)))
         spread = Spread(self.windows, pitches, self.pitch, g.out, g.steps)
@@ -208,7 +216,8 @@ class ChannelVectors:
                                   *unflat(f, r, g.steps)])  # fmt: skip
             return
         line, pitch = prod(g.out[1:]), prod(g.out)
-        extents = [f.mul(self.high, line), *(f.const(n, "i64") for n in (self.c_row, pitch))]
+        apart = g.rows if self.beside else pitch
+        extents = [f.mul(self.high, line), *(f.const(n, "i64") for n in (self.c_row, apart))]
         first = f.mul(begin, line)
         epilogue, given = self.epilogue, list[Value]()
         if epilogue is not None:
@@ -217,7 +226,10 @@ class ChannelVectors:
         def lanes(c: Value, _: list[Value]) -> None:
             sums = f.gep(self.at["sums"], c, compute_type(self.dtype))
             at = f.mul(c, pitch)
-            place = f.gep(to, f.add(first, at), memory_type(self.dtype))
+            far = f.add(first, at)
+            if self.beside:
+                far = f.add(f.mul(first, g.rows), c)
+            place = f.gep(to, far, memory_type(self.dtype))
             more = epilogue.moved(f, given, c, at) if epilogue is not None else []
             f.call(self.out, [sums, place, *extents, *more])
 
@@ -301,14 +313,16 @@ class ChannelVectors:
             line = f.mul(begin, g.strides[0])
             source = f.gep(self.x, f.mul(which, g.source * prod(g.shape.image)), kind)
             if self.plain:
-                self.image = f.gep(source, f.mul(line, self.shape.pitches[0]), kind)
+                self.image = f.gep(source, f.mul(line, self.place_step[0]), kind)
             else:
                 self.image = self.at["copy"]
                 f.call(self.copier, [source, self.image, line, f.const(g.source, "i64")])
 
             def channels(j: Value, size: int) -> None:
-                at = f.add(f.add(f.mul(which, g.rows), row), j)
-                to = f.gep(self.y, f.mul(at, prod(g.out)), kind)
+                at = f.mul(f.add(f.add(f.mul(which, g.rows), row), j), prod(g.out))
+                if self.beside:
+                    at = f.add(f.mul(which, g.rows * prod(g.out)), f.add(row, j))
+                to = f.gep(self.y, at, kind)
                 where = (image, f.add(f.add(f.mul(group, g.rows), row), j), f.const(size, "i64"))
 
                 def phase(r: Value, _: list[Value]) -> None:
@@ -361,7 +375,7 @@ class ChannelVectors:
         count = f.const(last, "i64") if outer else self.high
         along = Extent(count, tile.rows, g.windows[-1] % tile.rows)
         table = [f.gep(self.at["offsets"], q, "i32")] if self.tabled else []
-        far = f.const(0, "i64") if self.tabled else f.mul(q, self.shape.channel)
+        far = f.const(0, "i64") if self.tabled else f.mul(q, self.channel_step)
         j, size = panel
         lanes = ceil(size / tile.width) * tile.width
         weights = f.add(f.mul(j, g.k), f.mul(q, lanes))
@@ -375,7 +389,7 @@ class ChannelVectors:
             place = f.mul(number, last)
 
             def windows(p: Value, height: int) -> None:
-                a = f.gep(self.image, f.add(at, f.mul(p, g.strides[-1])), packed)
+                a = f.gep(self.image, f.add(at, f.mul(p, self.place_step[1])), packed)
                 c = f.mul(f.add(place, p), self.c_row)
                 following = []
                 if self.ready:
@@ -413,8 +427,8 @@ class ChannelVectors:
         if (height, vectors) not in self.micros:
             spec = Micro(
                 a=self.compute, b=self.compute, c=self.compute,
-                rows=tuple(i * self.g.strides[-1] for i in range(height)),
-                a_step=None if self.tabled else self.shape.channel, b_step=vectors * tile.width,
+                rows=tuple(i * self.place_step[1] for i in range(height)),
+                a_step=None if self.tabled else self.channel_step, b_step=vectors * tile.width,
                 vectors=vectors, width=tile.width, last=tile.width, c_row=self.c_row,
                 padded_b=True, padded_c=True, align=tile.width * self.compute.itemsize,
                 resume=True, ahead=self.ahead if self.ready else 0,

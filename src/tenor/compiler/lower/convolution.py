@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     _Writer = Winograd | ChannelVectors | WindowVectors | Depthwise | DepthwiseLanes
 
-__all__ = ["conv", "conv_input", "depthwise_lanes", "is_plain", "packed_elements", "prepare",
+__all__ = ["conv", "conv_input", "depthwise_lanes", "is_plain", "may_lie_beside",
+           "packed_elements", "prepare",
            "takes_epilogue"]  # fmt: skip
 
 PLACES: Final = 256
@@ -87,6 +88,24 @@ def is_plain(kernel: Kernel, target: Target) -> bool:
     p = kernel.params
     plain = kernel.kind == "conv" and p["groups"] == 1 and not _single(p) and _pointwise(p)
     return plain and isinstance(_writer(kernel, target), tuple)
+
+
+def may_lie_beside(first: Kernel, second: Kernel, target: Target) -> bool:
+    """Tell whether what a convolution makes for the next may keep its channels side by side.
+
+    One of them is depthwise and has places of some channels side by side, the other has channels
+    in vectors and, where it reads such a value, meets each place alone.
+    """
+    makes, reads = (_writer(kernel, target) for kernel in (first, second))
+    if isinstance(makes, DepthwiseLanes) and isinstance(reads, ChannelVectors):
+        good = _pointwise(second.params) and second.params["groups"] == 1
+    elif isinstance(makes, ChannelVectors) and isinstance(reads, DepthwiseLanes):
+        good = makes.whole and first.params["groups"] == 1
+    else:
+        return False
+    done = not first.parts or (makes.epilogue is not None and not makes.epilogue.streams)
+    dtype = first.buffers[0].dtype
+    return good and done and dtype is dtype.compute
 
 
 def depthwise_lanes(kernel: Kernel, target: Target) -> int | None:

@@ -230,13 +230,16 @@ class Leaving:
         epilogue: The epilogue.
         f: The function.
         pointers: As `Epilogue.moved` returns them: where channel 0 and place 0 are.
+        across: Whether lanes are channels, not places; nothing may lie beside the result then.
     """
 
-    def __init__(self, epilogue: Epilogue, f: Function, pointers: list[Value]) -> None:
+    def __init__(
+        self, epilogue: Epilogue, f: Function, pointers: list[Value], *, across: bool = False
+    ) -> None:
         self.f, self.expr = f, epilogue.expr
         self.e = Evaluator(f, epilogue.kernel, pointers, f.params[0], f.params[0])
         self.e.axes[0] = Axis(f.const(0, "i64"), 0)
-        self.e.vector_dim = 2
+        self.e.vector_dim = 1 if across else 2
 
     def channel(self, channel: Value | int) -> None:
         """Go on to a channel."""

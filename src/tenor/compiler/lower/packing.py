@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tenor.compiler.lower.epilogue import Epilogue
     from tenor.ir.dtype import DType
 
-__all__ = ["Layout", "lanes_out", "mover"]
+__all__ = ["Layout", "lanes_beside", "lanes_out", "mover"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,30 @@ def lanes_out(dtype: DType, lanes: int, epilogue: Epilogue | None = None) -> Fun
             store_element(f, dtype, v, to, f.add(first, f.mul(pitch, c)), mask=mask)
 
     f.loop(0, places, lanes, block)
+    return f
+
+
+def lanes_beside(dtype: DType, lanes: int, epilogue: Epilogue | None) -> Function:
+    """Return the function (from, to, places, row, pitch) that keeps [place, channel] as it is.
+
+    Rows of some lanes are `row` elements apart, and go to where they are `pitch` apart. The
+    pointers of an epilogue come last.
+    """
+    names = [("from", "ptr"), ("to", "ptr"), ("places", "i64"), ("row", "i64"), ("pitch", "i64")]
+    f = Function("beside", names + (epilogue.params if epilogue is not None else []))
+    from_, to, places, row, pitch, *given = f.params
+    kind = vector(compute_type(dtype), lanes)
+    leaving = None
+    if epilogue is not None:
+        leaving = Leaving(epilogue, f, given, across=True)
+        leaving.channel(0)
+
+    def place(i: Value, _: list[Value]) -> None:
+        x = f.load(kind, from_, f.mul(i, row))
+        made = x if leaving is None else leaving.value(x, 0)
+        store_element(f, dtype, made, to, f.mul(i, pitch))
+
+    f.loop(0, places, 1, place)
     return f
 
 

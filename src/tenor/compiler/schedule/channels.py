@@ -1,11 +1,14 @@
-"""A pointwise convolution joins the depthwise one that alone reads its result.
+"""What lies between a pointwise convolution and a depthwise one that nobody else sees.
 
-Both are done for a few channels at a time, so what is between them is read while it is near and
-never reaches memory. Every element is computed as before: no bit changes.
+Where images are large, the two become one kernel that does a few channels at a time: what is
+between them is read while it is near and never reaches memory. Where they are small, both compute
+with channels side by side in vectors: then the value between them lies so, and neither turns it.
+Every element is computed as before: no bit changes.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -17,10 +20,43 @@ if TYPE_CHECKING:
     from tenor.compiler.schedule.fuse import Schedule
     from tenor.ir.node import Node
 
-__all__ = ["join_channels"]
+__all__ = ["join_channels", "lay_beside"]
 
 RESULT: Final = 2
 """The number of the buffer a convolution writes."""
+
+
+def lay_beside(schedule: Schedule, may: Callable[[Kernel, Kernel], bool]) -> Schedule:
+    """Return the schedule with values between convolutions that keep channels side by side.
+
+    Args:
+        schedule: Kernels in order.
+        may: Whether what a convolution makes for the next may lie so.
+    """
+    kernels = list(schedule.kernels)
+    alone = _alone(schedule)
+    makers = {nodes[RESULT]: i for i, nodes in enumerate(schedule.values)
+              if kernels[i].kind == "conv"}  # fmt: skip
+    for i, nodes in enumerate(schedule.values):
+        maker = makers.get(nodes[0]) if kernels[i].kind == "conv" and nodes[0] in alone else None
+        if maker is not None and nodes.count(nodes[0]) == 1 and may(kernels[maker], kernels[i]):
+            kernels[maker] = _marked(kernels[maker], "result_beside")
+            kernels[i] = _marked(kernels[i], "image_beside")
+    return replace(schedule, kernels=kernels)
+
+
+def _marked(kernel: Kernel, name: str) -> Kernel:
+    return replace(kernel, params=kernel.params | {name: True})
+
+
+def _alone(schedule: Schedule) -> set[Node]:
+    """Return what one kernel makes and one other reads, and nobody else sees."""
+    outside = {*schedule.graph.outputs, *schedule.hosts}
+    users = Counter(node for nodes in schedule.values for node in set(nodes))
+    return {
+        node for node, count in users.items()
+        if count == 2 and node not in outside and schedule.home(node)[0] is node
+    }  # fmt: skip
 
 
 def join_channels(schedule: Schedule, tiles_of: Callable[[Kernel, Kernel], int]) -> Schedule:
@@ -30,11 +66,7 @@ def join_channels(schedule: Schedule, tiles_of: Callable[[Kernel, Kernel], int])
         schedule: Kernels in order.
         tiles_of: Into how many tiles of an image two convolutions are cut together; 0: none.
     """
-    outside = {*schedule.graph.outputs, *schedule.hosts}
-    users: dict[Node, int] = {}
-    for nodes in schedule.values:
-        for node in set(nodes):
-            users[node] = users.get(node, 0) + 1
+    alone = _alone(schedule)
     kernels: list[Kernel] = []
     values: list[list[Node]] = []
     labels: list[str] = []
@@ -43,11 +75,9 @@ def join_channels(schedule: Schedule, tiles_of: Callable[[Kernel, Kernel], int])
         schedule.kernels, schedule.values, schedule.labels, strict=True
     ):
         tiles, between = 0, nodes[0]
-        if kernels and kernels[-1].kind == kernel.kind == "conv":
-            alone = users[between] == 2 and nodes.count(between) == 1
-            alone &= values[-1][RESULT] is between and between not in outside
-            if alone and schedule.home(between)[0] is between:
-                tiles = tiles_of(kernels[-1], kernel)
+        follows = kernels and kernels[-1].kind == kernel.kind == "conv"
+        if follows and between in alone and values[-1][RESULT] is between:
+            tiles = tiles_of(kernels[-1], kernel) if nodes.count(between) == 1 else 0
         if not tiles:
             kernels.append(kernel)
             values.append(nodes)
