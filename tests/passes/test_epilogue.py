@@ -33,6 +33,31 @@ def test_a_map_joins_the_convolution_and_its_result_needs_no_memory():
 
 
 @pytest.mark.parametrize(
+    ("image", "weight", "channels"), [(8, "4,3,3,3", 3), (8, "64,64,1,1", 64), (20, "40,8,1,1", 8)]
+)
+def test_sums_meet_it_in_registers_unless_places_differ(image, weight, channels):
+    out = weight.partition(",")[0]
+    shape, padding = f"{out},{image},{image}", int("3,3" in weight)
+    body = f"""
+        %0 = leaf f32[1,{channels},{image},{image}]
+        %1 = leaf f32[{weight}]
+        %2 = conv f32[1,{shape}] (%0, %1) stride=[1,1] padding=[[{padding},{padding}],"""
+    body += f"""[{padding},{padding}]] dilation=[1,1] groups=1
+        %3 = leaf f32[1,{shape}]
+        %4 = add f32[1,{shape}] (%2, %3)
+        %5 = leaf f32[1,{out},1,1]
+        %6 = rsqrt f32[1,{out},1,1] (%5)
+        %7 = expand f32[1,{shape}] (%6) shape=[1,{shape}]
+        %8 = mul f32[1,{shape}] (%4, %7)
+        %9 = leaf f32[1,1,{image},{image}]
+        %10 = expand f32[1,{shape}] (%9) shape=[1,{shape}]
+        %11 = mul f32[1,{shape}] (%8, %10)
+    """
+    assert ".after" not in program(body + "    return %8\n").texts[-1]
+    assert ".after" in program(body + "    return %11\n").texts[-1]
+
+
+@pytest.mark.parametrize(
     "rest",
     [
         "    return %2, %4",  # the result is wanted as well
@@ -85,22 +110,59 @@ CASES = {
 }
 
 
+FOLLOWING = {
+    "numbers of channels": lambda y, scale, shift, _: tn.relu(y * scale + shift) - 0.5 * y,
+    "worked out": lambda y, scale, shift, _: (y - shift) * (scale * scale + 0.1).rsqrt(),
+    "beside": lambda y, scale, _, other: (y * scale + other).clamp(0, 6),
+    "of places": lambda y, _, shift, other: y * other[:1, :1] + shift,
+}
+
+
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+@pytest.mark.parametrize("following", FOLLOWING.values(), ids=FOLLOWING.keys())
 @pytest.mark.parametrize("dtype", [tn.float32, tn.bfloat16], ids=str)
-def test_the_bits_are_the_same(case, dtype, monkeypatch):
+def test_the_bits_are_the_same(case, following, dtype, monkeypatch):
     x, w, arguments = case
     rng = np.random.default_rng(7)
+    conv = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[len(x)]
     arrays = [rng.standard_normal(shape, np.float32) for shape in (x, w, w[0], w[0])]
     x, w, scale, shift = (tn.tensor(a).to(dtype) for a in arrays)
-    conv = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}[x.ndim]
     scale, shift = (v.reshape(-1, *[1] * (x.ndim - 2)) for v in (scale, shift))
+    shape = conv(x, w, **arguments).shape
+    other = tn.tensor(rng.standard_normal(shape, np.float32)).to(dtype)
 
     def result():
-        y = conv(x, w, **arguments) * scale + shift
-        return (tn.relu(y) - 0.5 * y).float().numpy().copy()
+        y = conv(x, w, **arguments)
+        return following(y, scale, shift, other).float().numpy().copy()
 
     found = result()
     monkeypatch.setattr(config, "skip_passes", frozenset(["epilogue"]))
+    reset_trie()
+    np.testing.assert_array_equal(found, result())
+
+
+@pytest.mark.parametrize("size", [5, 7, 14, 20])
+@pytest.mark.parametrize("channels", [64, 96])
+def test_what_is_added_may_lie_where_the_result_goes(size, channels, monkeypatch):
+    """A block's input is read last where its result is written: every place of it once."""
+    rng = np.random.default_rng(3)
+    x, *weights = (
+        tn.tensor(rng.standard_normal(s, np.float32))
+        for s in (
+            (1, channels, size, size), (channels, channels, 1, 1), (2 * channels, channels, 1, 1),
+            (2 * channels, 1, 3, 3), (channels, 2 * channels, 1, 1), (channels, 1, 3, 3),
+        )
+    )  # fmt: skip
+
+    def result():
+        first, wide, rows, narrow, last = weights
+        y = F.conv2d(x, first).relu()
+        z = F.conv2d(F.conv2d(y, wide).relu(), rows, padding=1, groups=2 * channels)
+        y = F.conv2d(z.relu(), narrow) + y
+        return (F.conv2d(y, last, padding=1, groups=channels) + y).numpy().copy()
+
+    found = result()
+    monkeypatch.setattr(config, "skip_passes", frozenset(["epilogue", "arena"]))
     reset_trie()
     np.testing.assert_array_equal(found, result())
 

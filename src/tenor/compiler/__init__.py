@@ -58,6 +58,7 @@ PASSES: Final = (
     Pass("finish", assemble.finish),
     Pass("epilogue", assemble.epilogue),
     Pass("prepare", assemble.prepare),
+    Pass("channels", assemble.channels),
     Pass("arena", assemble.place, plain=assemble.place_apart),
     Pass("dedupe", assemble.dedupe, plain=assemble.separate),
     Pass("lower", assemble.lower, required=True),

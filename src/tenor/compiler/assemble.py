@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tenor.compiler.bodies import body_of, key_of, localised, named
 from tenor.compiler.emit import llvm
+from tenor.compiler.lower import (
+    channel_tiles,
+    may_lie_beside,
+    prepared_elements,
+    takes_epilogue,
+)
 from tenor.compiler.lower import lower as lower_kernel
-from tenor.compiler.lower import prepared_elements, takes_epilogue
 from tenor.compiler.lower.finish import may_finish
+from tenor.compiler.schedule.channels import join_channels, lay_beside
 from tenor.compiler.schedule.epilogue import join_epilogues
 from tenor.compiler.schedule.expression import slot_dtype
 from tenor.compiler.schedule.finish import join_finish
@@ -34,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Assembly",
+    "channels",
     "dedupe",
     "emit",
     "epilogue",
@@ -122,6 +129,13 @@ def epilogue(assembly: Assembly, _target: Target) -> Assembly:
 def prepare(assembly: Assembly, target: Target) -> Assembly:
     """Prepare operands by kernels of their own, once for as long as they stay the same."""
     schedule = prepare_operands(assembly.schedule, lambda k: prepared_elements(k, target))
+    return replace(assembly, schedule=schedule)
+
+
+def channels(assembly: Assembly, target: Target) -> Assembly:
+    """Join pointwise convolutions to the depthwise ones behind them, or spare them a turn."""
+    schedule = lay_beside(assembly.schedule, lambda a, b: may_lie_beside(a, b, target))
+    schedule = join_channels(schedule, lambda a, b: channel_tiles(a, b, target))
     return replace(assembly, schedule=schedule)
 
 

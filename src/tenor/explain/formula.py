@@ -71,7 +71,7 @@ def formula(kernel: Kernel, names: Sequence[str]) -> str:
         names: What each of its buffers is called.
     """
     if kernel.parts:
-        own = [] if kernel.kind == "rows" else _Writer(kernel, names).lines()
+        own = [] if kernel.kind in ("rows", "channels") else _Writer(kernel, names).lines()
         return "\n".join([*own, *(
             formula(part.kernel, [names[w] if w >= 0 else f"row{~w}" for w in part.wires])
             for part in kernel.parts

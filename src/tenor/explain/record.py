@@ -5,7 +5,7 @@ from __future__ import annotations
 import linecache
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tenor.compiler import Snapshot
 from tenor.compiler import compile as compile_graph
@@ -260,11 +260,17 @@ def _type(node: Node) -> str:
     return f"{node.dtype.text}[{','.join(map(str, node.shape))}]"
 
 
+OF_KERNELS: Final = frozenset(
+    ("fuse", "rows", "finish", "epilogue", "prepare", "channels", "arena")
+)
+"""Passes that leave kernels in order."""
+
+
 def _pass(snapshot: Snapshot) -> PassRun:
     value = snapshot.value
     if isinstance(value, Graph):
         left = f"{len(value.nodes)} nodes"
-    elif snapshot.name in ("fuse", "rows", "finish", "prepare", "arena"):
+    elif snapshot.name in OF_KERNELS:
         left = f"{len(value.schedule.kernels)} kernels"
     else:
         left = f"{len(value.bodies)} distinct kernels"

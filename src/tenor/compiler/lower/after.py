@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tenor.ir.loops import Value
     from tenor.ir.target import Target
 
-__all__ = ["After", "after_of"]
+__all__ = ["After", "after_of", "in_line"]
 
 
 def after_of(kernel: Kernel, target: Target) -> After | None:
@@ -37,7 +37,7 @@ class After:
 
     def __init__(self, part: Part, target: Target) -> None:
         self.wires, self.target = part.wires, target
-        self.kernel = _in_line(part.kernel)
+        self.kernel = in_line(part.kernel)
         self.functions: dict[tuple[int, bool], Function] = {}
 
     def call(
@@ -120,7 +120,7 @@ class After:
                 e.put(s.buffer, s.affine, s.expr.dtype, value)
 
 
-def _in_line(kernel: Kernel) -> Kernel:
+def in_line(kernel: Kernel) -> Kernel:
     """Return a map with the places of an image in one dim."""
     domain = kernel.domain
     real = tuple(d for d in range(2, len(domain)) if domain[d] > 1) or (2,)

@@ -24,8 +24,9 @@ from tenor.compiler.lower.blocking import (
     usual,
 )
 from tenor.compiler.lower.correlation import taps_met
+from tenor.compiler.lower.epilogue import epilogue_of
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
-from tenor.compiler.lower.packing import Layout, lanes_out, mover
+from tenor.compiler.lower.packing import Layout, lanes_beside, lanes_out, mover
 from tenor.compiler.lower.panel import each_panel, pack_panel
 from tenor.compiler.lower.storage import compute_type, entry, memory_type, plus
 from tenor.compiler.lower.window import Spread, flat, nested, padded_copy, spread_out, unflat
@@ -69,7 +70,6 @@ class ChannelVectors:
         self.n: int = kernel.params["n"]
         self.groups: int = kernel.params["groups"]
         self.ready = "prepared" in kernel.params
-        self.after = after_of(kernel, target)
         self.dtype = kernel.buffers[0].dtype
         self.compute = self.dtype.compute
         self.width = lanes_of(self.dtype, target)
@@ -82,6 +82,8 @@ class ChannelVectors:
         self.tile = register_tile(g.windows[-1], g.rows, self.width, target)
         self.micros: dict[tuple[int, int], Function] = {}
         self._cut()
+        self.epilogue = epilogue_of(kernel, target, self.tile.columns) if self.whole else None
+        self.after = after_of(kernel, target) if self.epilogue is None else None
 
     def _cut(self) -> None:
         """Cut channels of the result, and images, into tiles."""
@@ -120,6 +122,11 @@ class ChannelVectors:
         self.shape = replace(g.shape, extents=(high, *g.shape.extents[1:]))
         if self.plain:
             self.shape = replace(g.shape, extents=g.shape.image)
+        # Channels lie side by side, or each has an image of its own.
+        self.channel_step, self.place_step = self.shape.channel, (
+            self.shape.pitches[0], g.strides[-1])  # fmt: skip
+        if "image_beside" in self.kernel.params:
+            self.channel_step, self.place_step = 1, (g.source, g.source)
         self.places = prod(self.windows)
         self.blocks = self.n * self.chunks
         blocks = often * self.chunks
@@ -137,6 +144,12 @@ class ChannelVectors:
         calls = lines * ceil(self.windows[-1] / tile.rows)
         self.ahead = ceil(tile.columns / calls)
         self.every = ceil(g.rows / tile.width) * tile.width
+        # Whole vectors of channels are transposed to where they belong.
+        fewest = g.windows[0] - (self.chunks - 1) * self.chunk
+        self.whole = self.phases == 1 and g.rows % tile.width == 0
+        self.whole &= fewest * prod(self.windows[1:]) >= tile.width > 1
+        # Whether the result keeps its channels side by side.
+        self.beside = "result_beside" in self.kernel.params
 
     # -- writing ------------------------------------------------------------------------------
     def write(self) -> Lowered:
@@ -145,10 +158,6 @@ class ChannelVectors:
         f, self.buffers, begin, end, scratch = entry(self.kernel)
         self.x, self.w, self.y = self.buffers[:3]
         self.f = f
-        # Whole vectors of channels are transposed to where they belong.
-        fewest = g.windows[0] - (self.chunks - 1) * self.chunk
-        self.whole = self.phases == 1 and g.rows % self.tile.width == 0
-        self.whole &= fewest * prod(self.windows[1:]) >= self.tile.width > 1
         self.pitch = ceil(self.places / self.tile.width) * self.tile.width
         panels = ceil(self.oc / self.tile.columns) * self.tile.columns
         sizes = {
@@ -159,6 +168,7 @@ class ChannelVectors:
             "sums": self.pitch * self.c_row * size,
             "more": self.pitch * self.c_row * size if g.k > self.depth else 0,
             "turned": 0 if self.whole else (self.pitch * self.c_row + 2 * self.width) * size,
+            "table": self.epilogue.bytes if self.epilogue is not None else 0,
         }  # fmt: skip
         self.at, used = {}, 0
         for name, count in sizes.items():
@@ -178,7 +188,8 @@ class ChannelVectors:
         """Make what brings sums to where they belong."""
         g, width = self.g, self.tile.width
         if self.whole:
-            self.out = lanes_out(self.dtype, width)
+            leave = lanes_beside if self.beside else lanes_out
+            self.out = leave(self.dtype, width, self.epilogue)
             return
         pitches = tuple(prod(self.windows[d + 1 :]) for d in range(len(self.windows)))
         spread = Spread(self.windows, pitches, self.pitch, g.out, g.steps)
@@ -186,8 +197,18 @@ class ChannelVectors:
         self.turn = mover("turn", Layout(self.compute, self.c_row, 1),
                           Layout(self.compute, 1, self.pitch), self.c_row, width)  # fmt: skip
 
-    def _leave(self, to: Value, size: int, begin: Value, r: Value) -> None:
-        """Bring the sums of a panel and a residue to where they belong."""
+    def _leave(
+        self, to: Value, where: tuple[Value, Value, Value], size: int, begin: Value, r: Value
+    ) -> None:
+        """Bring the sums of a panel and a residue to where they belong.
+
+        Args:
+            to: The first place of the panel's first channel in the result.
+            where: The image, the first channel, and how many channels.
+            size: The same, as it is known here.
+            begin: The first window of the first dim.
+            r: The residue's number.
+        """
         f, g, width = self.f, self.g, self.tile.width
         if not self.whole:
             f.call(self.turn, [self.at["sums"], self.at["turned"], f.const(self.pitch, "i64")])
@@ -195,13 +216,22 @@ class ChannelVectors:
                                   *unflat(f, r, g.steps)])  # fmt: skip
             return
         line, pitch = prod(g.out[1:]), prod(g.out)
-        extents = [f.mul(self.high, line), *(f.const(n, "i64") for n in (self.c_row, pitch))]
+        apart = g.rows if self.beside else pitch
+        extents = [f.mul(self.high, line), *(f.const(n, "i64") for n in (self.c_row, apart))]
         first = f.mul(begin, line)
+        epilogue, given = self.epilogue, list[Value]()
+        if epilogue is not None:
+            given = epilogue.pointers(f, self.buffers, where, first, self.at["table"])
 
         def lanes(c: Value, _: list[Value]) -> None:
             sums = f.gep(self.at["sums"], c, compute_type(self.dtype))
-            place = f.gep(to, f.add(first, f.mul(c, pitch)), memory_type(self.dtype))
-            f.call(self.out, [sums, place, *extents])
+            at = f.mul(c, pitch)
+            far = f.add(first, at)
+            if self.beside:
+                far = f.add(f.mul(first, g.rows), c)
+            place = f.gep(to, far, memory_type(self.dtype))
+            more = epilogue.moved(f, given, c, at) if epilogue is not None else []
+            f.call(self.out, [sums, place, *extents, *more])
 
         f.loop(0, size, width, lanes)
 
@@ -283,14 +313,17 @@ class ChannelVectors:
             line = f.mul(begin, g.strides[0])
             source = f.gep(self.x, f.mul(which, g.source * prod(g.shape.image)), kind)
             if self.plain:
-                self.image = f.gep(source, f.mul(line, self.shape.pitches[0]), kind)
+                self.image = f.gep(source, f.mul(line, self.place_step[0]), kind)
             else:
                 self.image = self.at["copy"]
                 f.call(self.copier, [source, self.image, line, f.const(g.source, "i64")])
 
             def channels(j: Value, size: int) -> None:
-                at = f.add(f.add(f.mul(which, g.rows), row), j)
-                to = f.gep(self.y, f.mul(at, prod(g.out)), kind)
+                at = f.mul(f.add(f.add(f.mul(which, g.rows), row), j), prod(g.out))
+                if self.beside:
+                    at = f.add(f.mul(which, g.rows * prod(g.out)), f.add(row, j))
+                to = f.gep(self.y, at, kind)
+                where = (image, f.add(f.add(f.mul(group, g.rows), row), j), f.const(size, "i64"))
 
                 def phase(r: Value, _: list[Value]) -> None:
                     run = f.const(0, "i64"), f.const(g.k, "i64")
@@ -299,12 +332,10 @@ class ChannelVectors:
                         run = (f.load("i64", starts, r, index=True),
                                f.load("i64", starts, f.add(r, 1), index=True))  # fmt: skip
                     self._sums((j, size), *run)
-                    self._leave(to, size, begin, r)
+                    self._leave(to, where, size, begin, r)
 
                 f.loop(0, self.phases, 1, phase)
                 if self.after is not None:
-                    first = f.add(f.add(f.mul(group, g.rows), row), j)
-                    where = (image, first, f.const(size, "i64"))
                     self.after.call(f, self.buffers, where, g.places(f, begin, self.chunk))
 
             sweep(f, self.columns, channels)
@@ -344,7 +375,7 @@ class ChannelVectors:
         count = f.const(last, "i64") if outer else self.high
         along = Extent(count, tile.rows, g.windows[-1] % tile.rows)
         table = [f.gep(self.at["offsets"], q, "i32")] if self.tabled else []
-        far = f.const(0, "i64") if self.tabled else f.mul(q, self.shape.channel)
+        far = f.const(0, "i64") if self.tabled else f.mul(q, self.channel_step)
         j, size = panel
         lanes = ceil(size / tile.width) * tile.width
         weights = f.add(f.mul(j, g.k), f.mul(q, lanes))
@@ -358,7 +389,7 @@ class ChannelVectors:
             place = f.mul(number, last)
 
             def windows(p: Value, height: int) -> None:
-                a = f.gep(self.image, f.add(at, f.mul(p, g.strides[-1])), packed)
+                a = f.gep(self.image, f.add(at, f.mul(p, self.place_step[1])), packed)
                 c = f.mul(f.add(place, p), self.c_row)
                 following = []
                 if self.ready:
@@ -396,8 +427,8 @@ class ChannelVectors:
         if (height, vectors) not in self.micros:
             spec = Micro(
                 a=self.compute, b=self.compute, c=self.compute,
-                rows=tuple(i * self.g.strides[-1] for i in range(height)),
-                a_step=None if self.tabled else self.shape.channel, b_step=vectors * tile.width,
+                rows=tuple(i * self.place_step[1] for i in range(height)),
+                a_step=None if self.tabled else self.channel_step, b_step=vectors * tile.width,
                 vectors=vectors, width=tile.width, last=tile.width, c_row=self.c_row,
                 padded_b=True, padded_c=True, align=tile.width * self.compute.itemsize,
                 resume=True, following=self.ahead if self.ready else 0,

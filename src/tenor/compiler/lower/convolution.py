@@ -11,22 +11,24 @@ from tenor.compiler.lower.channel_vectors import ChannelVectors
 from tenor.compiler.lower.correlation import Correlation
 from tenor.compiler.lower.depthwise import Depthwise, lines_of
 from tenor.compiler.lower.depthwise_lanes import DepthwiseLanes, lanes_beside
+from tenor.compiler.lower.following import Following
 from tenor.compiler.lower.matmul import Product, multiply
 from tenor.compiler.lower.storage import entry
-from tenor.compiler.lower.window import Padded, flat, unflat
+from tenor.compiler.lower.window import Padded, flat
 from tenor.compiler.lower.window_vectors import WindowVectors
 from tenor.compiler.lower.winograd import Winograd, suits
 from tenor.ir.program import Lowered
 
 if TYPE_CHECKING:
-    from tenor.compiler.lower.matmul import Piece
     from tenor.ir.kernel import Kernel
     from tenor.ir.loops import Function, Value
     from tenor.ir.target import Target
 
     _Writer = Winograd | ChannelVectors | WindowVectors | Depthwise | DepthwiseLanes
 
-__all__ = ["conv", "conv_input", "packed_elements", "prepare", "takes_epilogue"]
+__all__ = ["conv", "conv_input", "depthwise_lanes", "is_plain", "may_lie_beside",
+           "packed_elements", "prepare",
+           "takes_epilogue"]  # fmt: skip
 
 PLACES: Final = 256
 """Places of an image up to which channels lie side by side, where the window is a place."""
@@ -76,9 +78,42 @@ def _lowered(kernel: Kernel, target: Target) -> Lowered:
     if writer is None:
         return Lowered(entry(kernel)[0], 0)
     if isinstance(writer, tuple):
-        return multiply(kernel, writer[0], target, writer[1],
-                        piece=_piece(kernel, target))  # fmt: skip
+        return multiply(kernel, writer[0], target, writer[1], cut=kernel.params.get("cut", 0),
+                        following=_following(kernel, target))  # fmt: skip
     return writer.write()
+
+
+def is_plain(kernel: Kernel, target: Target) -> bool:
+    """Tell whether a convolution is a product of all channels at each place."""
+    p = kernel.params
+    plain = kernel.kind == "conv" and p["groups"] == 1 and not _single(p) and _pointwise(p)
+    return plain and isinstance(_writer(kernel, target), tuple)
+
+
+def may_lie_beside(first: Kernel, second: Kernel, target: Target) -> bool:
+    """Tell whether what a convolution makes for the next may keep its channels side by side.
+
+    One of them is depthwise and has places of some channels side by side, the other has channels
+    in vectors and, where it reads such a value, meets each place alone.
+    """
+    makes, reads = (_writer(kernel, target) for kernel in (first, second))
+    if isinstance(makes, DepthwiseLanes) and isinstance(reads, ChannelVectors):
+        good = _pointwise(second.params) and second.params["groups"] == 1
+    elif isinstance(makes, ChannelVectors) and isinstance(reads, DepthwiseLanes):
+        good = makes.whole and first.params["groups"] == 1
+    else:
+        return False
+    done = not first.parts or (makes.epilogue is not None and not makes.epilogue.streams)
+    dtype = first.buffers[0].dtype
+    return good and done and dtype is dtype.compute
+
+
+def depthwise_lanes(kernel: Kernel, target: Target) -> int | None:
+    """Return how many channels of a depthwise convolution go together; None: it is none."""
+    writer = _writer(kernel, target)
+    if isinstance(writer, DepthwiseLanes):
+        return writer.lanes
+    return 1 if isinstance(writer, Depthwise) else None
 
 
 def takes_epilogue(kernel: Kernel) -> bool:
@@ -86,23 +121,13 @@ def takes_epilogue(kernel: Kernel) -> bool:
     return kernel.kind in ("conv", "conv_input") and not _single(kernel.params)
 
 
-def _piece(kernel: Kernel, target: Target) -> Piece | None:
-    """Return what writes the map that follows a product: images and groups are its batch."""
+def _following(kernel: Kernel, target: Target) -> Following | None:
+    """Return the map that follows a product: images and groups are its batch."""
     after, p = after_of(kernel, target), kernel.params
     if after is None:
         return None
     channels = p["channels_out" if kernel.kind == "conv" else "channels_in"] // p["groups"]
-
-    def piece(
-        f: Function, buffers: list[Value], which: Value, rows: tuple[Value, Value],
-        columns: tuple[Value, Value],
-    ) -> None:  # fmt: skip
-        image, group = unflat(f, which, (p["n"], p["groups"]))
-        channel = f.add(f.mul(group, channels), rows[0])
-        run = (columns[0], f.add(columns[0], columns[1]))
-        after.call(f, buffers, (image, channel, rows[1]), run)
-
-    return piece
+    return Following(kernel, target, channels, after)
 
 
 def _writer(

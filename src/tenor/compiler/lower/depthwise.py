@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tenor.compiler.lower.after import after_of
 from tenor.compiler.lower.blocking import lanes_of, parted, tiles_for, usual
+from tenor.compiler.lower.epilogue import Leaving, epilogue_of
 from tenor.compiler.lower.lane import first_lanes
 from tenor.compiler.lower.microkernel import multiply_add, stretch, sweep
 from tenor.compiler.lower.storage import (
@@ -37,6 +38,8 @@ __all__ = ["Depthwise", "Lines", "lines_of"]
 
 TAPS: Final = 32
 """Taps at the most: they are written out."""
+BANDWIDTH: Final = 30
+"""Bytes a nanosecond that images come and go at."""
 COPY: Final = 12 * 1024
 """Bytes of the copied rows: with what they come from and go to the first-level cache holds them."""
 
@@ -104,7 +107,6 @@ class Depthwise:
 
     def __init__(self, kernel: Kernel, target: Target, lines: Lines) -> None:
         self.kernel, self.lines = kernel, lines
-        self.after = after_of(kernel, target)
         self.n, self.groups = kernel.params["n"], kernel.params["groups"]
         self.dtype = kernel.buffers[0].dtype
         self.compute = self.dtype.compute
@@ -116,6 +118,11 @@ class Depthwise:
         self.reach = max(lines.offsets[0])
         self._lay_out(columns, across)
         self._cut(down)
+        epilogue = epilogue_of(kernel, target, 1)
+        if epilogue is not None and epilogue.streams and columns % self.lanes:
+            epilogue = None  # what lies beside may be written over, and some places are done twice
+        self.epilogue = epilogue
+        self.after = after_of(kernel, target) if epilogue is None else None
 
     def _lay_out(self, columns: int, across: int) -> None:
         """Choose how a copied row lies: its columns of each residue, and room behind them."""
@@ -141,7 +148,11 @@ class Depthwise:
     # -- writing ------------------------------------------------------------------------------
     def write(self) -> Lowered:
         """Write the function."""
-        f, self.buffers, begin, end, self.copy = entry(self.kernel)
+        f, self.buffers, begin, end, scratch = entry(self.kernel)
+        self.table, used = scratch, 0
+        if self.epilogue is not None:
+            used = ceil(self.epilogue.bytes / 64) * 64
+        self.copy = f.gep(scratch, used, "i8")
         self.f = f
         self.copy_row = self._copy_row()
         self.functions: dict[int, Function] = {}
@@ -149,8 +160,11 @@ class Depthwise:
         count = self.copied * self.line
         repeat(f, f.const(0, "i64"), f.const(count, "i64"), 16, lambda i: zero(self.copy, i))
         f.loop(begin, end, 1, self._tile)
-        used = count * self.compute.itemsize
-        cost = self.work * 8 // (self.lanes * 25) + self.tiles * 50
+        used += count * self.compute.itemsize
+        # Small images wait for what they are copied from and written to, not for their taps.
+        pixels = self.n * self.groups * (prod(self.lines.image) + prod(self.lines.out))
+        moving = pixels * self.dtype.itemsize // BANDWIDTH
+        cost = max(moving, self.work // (3 * self.lanes)) + self.tiles * 20
         return Lowered(f, self.tiles, ceil(used / 64) * 64, cost)
 
     def _zeros(self, f: Function) -> Callable[[Value, Value], None]:
@@ -202,8 +216,13 @@ class Depthwise:
         """Return the function (copy, weight, out) that writes some rows of the result."""
         if rows in self.functions:
             return self.functions[rows]
-        f = Function(f"rows{rows}", [("copy", "ptr"), ("weight", "ptr"), ("out", "ptr")])
-        copy, weight, out = f.params
+        epilogue = self.epilogue
+        names = [("copy", "ptr"), ("weight", "ptr"), ("out", "ptr")]
+        f = Function(f"rows{rows}", names + (epilogue.params if epilogue is not None else []))
+        copy, weight, out, *given = f.params
+        leaving = Leaving(epilogue, f, given) if epilogue is not None else None
+        if leaving is not None:
+            leaving.channel(0)
         (_, columns), (down, across) = self.lines.out, self.lines.stride
         offsets, lanes = self.lines.offsets, self.lanes
         wide = len(offsets[1])
@@ -227,7 +246,9 @@ class Depthwise:
                         sums[r] = multiply_add(f, self.compute, weights[t * wide + u], near,
                                                sums[r])  # fmt: skip
             for r, total in enumerate(sums):
-                store_element(f, self.dtype, total, out, f.add(x, r * columns), mask=mask)
+                place = f.add(x, r * columns)
+                made = total if leaving is None else leaving.value(total, place, mask)
+                store_element(f, self.dtype, made, out, place, mask=mask)
 
         if columns < lanes:
             block(f.const(0, "i64"), first_lanes(f, columns, lanes))
@@ -253,16 +274,23 @@ class Depthwise:
         low = f.mul(first, columns)
         out = f.gep(y, f.add(f.mul(which, height * columns), low), kind)
         rows = stretch(f, first, height, self.chunk, self.rows)
+        epilogue, given = self.epilogue, list[Value]()
+        where = (image, group, f.const(1, "i64"))
+        if epilogue is not None:
+            given = epilogue.pointers(f, self.buffers, where, low, self.table)
 
         def some(r: Value, size: int) -> None:
             near = f.gep(self.copy, f.mul(r, down * self.line), packed)
-            to = f.gep(out, f.mul(r, columns), kind)
-            f.call(self._windows(size), [near, weight, to])
+            at = f.mul(r, columns)
+            to = f.gep(out, at, kind)
+            zero = f.const(0, "i64")
+            more = epilogue.moved(f, given, zero, at) if epilogue is not None else []
+            f.call(self._windows(size), [near, weight, to, *more])
 
         sweep(f, rows, some)
         if self.after is not None:
             run = (low, f.add(low, f.mul(rows.count, columns)))
-            self.after.call(f, self.buffers, (image, group, f.const(1, "i64")), run)
+            self.after.call(f, self.buffers, where, run)
 
     def _fill(self, source: Value, first: Value) -> None:
         """Copy the rows a tile meets, from row `first` of the image on."""

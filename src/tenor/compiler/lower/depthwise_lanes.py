@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower.after import after_of
 from tenor.compiler.lower.blocking import lanes_of
+from tenor.compiler.lower.epilogue import Leaving, epilogue_of
 from tenor.compiler.lower.lane import transposed
 from tenor.compiler.lower.microkernel import multiply_add
 from tenor.compiler.lower.packing import lanes_out
@@ -79,10 +80,13 @@ class DepthwiseLanes:
 
     def __init__(self, kernel: Kernel, target: Target, lines: Lines, lanes: int) -> None:
         self.kernel, self.lines, self.lanes = kernel, lines, lanes
-        self.after = after_of(kernel, target)
+        self.epilogue = epilogue_of(kernel, target, lanes)
+        self.after = after_of(kernel, target) if self.epilogue is None else None
         self.n: int = kernel.params["n"]
         self.groups: int = kernel.params["groups"]
         self.ready = "prepared" in kernel.params
+        # Whether the result keeps its channels side by side, or is turned back.
+        self.beside = "result_beside" in kernel.params
         self.dtype = kernel.buffers[0].dtype
         self.compute = self.dtype.compute
         self.kind = vector(compute_type(self.dtype), lanes)
@@ -129,19 +133,25 @@ class DepthwiseLanes:
         f, self.buffers, begin, end, scratch = entry(self.kernel)
         self.f = f
         size = self.lanes * self.compute.itemsize
-        counts = (prod(self.extents), prod(self.lines.out), 0 if self.ready else self.taps)
+        more = self.epilogue.bytes // size if self.epilogue is not None else 0
+        sums = 0 if self.beside else prod(self.lines.out)
+        counts = (prod(self.extents), sums, 0 if self.ready else self.taps, more)
         self.copy = scratch
         self.sums = f.gep(scratch, counts[0] * size, "i8")
         self.weights = f.gep(scratch, (counts[0] + counts[1]) * size, "i8")
+        self.numbers = f.gep(scratch, sum(counts[:3]) * size, "i8")
         self.table = f.gep(scratch, sum(counts) * size, "i8")
         (rows, columns), (_, pitch), low = self.lines.image, self.extents, self.lines.low
         numbers = (rows, columns, pitch, low[0] * pitch + low[1], counts[0])
         f.call(self._around(), [self.copy, self.table, *(f.const(n, "i64") for n in numbers)])
-        self.turn_in, self.turn_out = self._turn_in(), lanes_out(self.dtype, self.lanes)
+        self.turn_in = self._turn_in()
+        self.turn_out = lanes_out(self.dtype, self.lanes, None if self.beside else self.epilogue)
         f.loop(begin, end, 1, self._tile)
-        work = self.tiles * prod(self.lines.out) * self.taps
+        # Fifths of a nanosecond: a vector is turned in 7, and a step of its chain takes 5/4.
+        come, go = prod(self.lines.image), prod(self.lines.out)
+        each = (7 * come + (7 + self.taps * 5 // 4) * go) // 5 + 50
         used = ceil((sum(counts) * size + 4 * rows * columns) / 64) * 64
-        return Lowered(f, self.tiles, used, work * 8 // 25 + self.tiles * 50)
+        return Lowered(f, self.tiles, used, self.tiles * each)
 
     def _tile(self, t: Value, _: list[Value]) -> None:
         f, lines = self.f, self.lines
@@ -150,26 +160,49 @@ class DepthwiseLanes:
         image, part = unflat(f, t, (self.n, self.parts))
         places = f.const(prod(lines.image), "i64")
         source = f.gep(x, f.mul(t, self.lanes * prod(lines.image)), kind)
+        if "image_beside" in self.kernel.params:
+            at = f.mul(image, self.groups * prod(lines.image))
+            source = f.gep(x, f.add(at, f.mul(part, self.lanes)), kind)
         f.call(self.turn_in, [source, self.copy, self.table, places])
         if self.ready:
             weights = f.gep(w, f.mul(part, self.lanes * self.taps), compute_type(self.dtype))
         else:
             weights = self.weights
             self._pack(f, w, weights, part, f.const(0, "i64"))
-        self._windows([f.load(self.kind, weights, i * self.lanes) for i in range(self.taps)])
-        to = f.gep(y, f.mul(t, self.lanes * prod(lines.out)), kind)
+        taps = [f.load(self.kind, weights, i * self.lanes) for i in range(self.taps)]
         places = f.const(prod(lines.out), "i64")
-        f.call(self.turn_out, [self.sums, to, places, f.const(self.lanes, "i64"), places])
+        begin, lanes = f.const(0, "i64"), f.const(self.lanes, "i64")
+        where = (image, f.mul(part, self.lanes), lanes)
+        given = []
+        if self.epilogue is not None:
+            given = self.epilogue.pointers(f, self.buffers, where, begin, self.numbers)
+        if self.beside:
+            at = f.mul(image, self.groups * prod(lines.out))
+            to = f.gep(y, f.add(at, f.mul(part, self.lanes)), kind)
+            self._windows(taps, to, self.groups, given)
+            return
+        self._windows(taps, self.sums, self.lanes, [])
+        to = f.gep(y, f.mul(t, self.lanes * prod(lines.out)), kind)
+        f.call(self.turn_out, [self.sums, to, places, lanes, places, *given])
         if self.after is not None:
-            first = f.mul(part, self.lanes)
-            run = (f.const(0, "i64"), f.const(prod(lines.out), "i64"))
-            self.after.call(f, self.buffers, (image, first, f.const(self.lanes, "i64")), run)
+            self.after.call(f, self.buffers, where, (begin, places))
 
-    def _windows(self, weights: list[Value]) -> None:
-        """Write the sums of all windows: some neighbours of a row at a time."""
+    def _windows(self, weights: list[Value], sums: Value, pitch: int, given: list[Value]) -> None:
+        """Write the sums of all windows: some neighbours of a row at a time.
+
+        Args:
+            weights: The taps.
+            sums: Where they go.
+            pitch: Elements from one window's sums to the next.
+            given: Pointers of an epilogue that is done to them here.
+        """
         f, lines, lanes = self.f, self.lines, self.lanes
         (rows, columns), (down, across) = lines.out, lines.stride
-        pitch, many = self.extents[1], self.together
+        line_, many = self.extents[1], self.together
+        leaving = None
+        if self.epilogue is not None and self.beside:
+            leaving = Leaving(self.epilogue, f, given, across=True)
+            leaving.channel(0)
         wide = len(lines.offsets[1])
         # Columns of the copy in the order of the taps, and the windows that meet them.
         met: dict[int, list[tuple[int, int]]] = {}
@@ -182,18 +215,19 @@ class DepthwiseLanes:
             def some(at: Value) -> None:
                 # The last piece ends where all end.
                 j = f.op("smin", at, columns - many) if columns % many else at
-                sums = [f.const(0, self.kind)] * many
-                near = f.add(f.mul(i, down * pitch), f.mul(j, across))
+                totals = [f.const(0, self.kind)] * many
+                near = f.add(f.mul(i, down * line_), f.mul(j, across))
                 for t, line in enumerate(lines.offsets[0]):
                     for column in order:
-                        where = f.mul(f.add(near, line * pitch + column), lanes)
+                        where = f.mul(f.add(near, line * line_ + column), lanes)
                         x = f.load(self.kind, self.copy, where)
                         for k, u in met[column]:
-                            sums[k] = multiply_add(f, self.compute, weights[t * wide + u], x,
-                                                   sums[k])  # fmt: skip
-                to = f.mul(f.add(f.mul(i, columns), j), lanes)
-                for k, total in enumerate(sums):
-                    f.store(total, self.sums, f.add(to, k * lanes))
+                            totals[k] = multiply_add(f, self.compute, weights[t * wide + u], x,
+                                                     totals[k])  # fmt: skip
+                to = f.mul(f.add(f.mul(i, columns), j), pitch)
+                for k, total in enumerate(totals):
+                    made = total if leaving is None else leaving.value(total, 0)
+                    f.store(made, sums, f.add(to, k * pitch))
 
             repeat(f, f.const(0, "i64"), f.const(columns, "i64"), many, some)
 
@@ -221,7 +255,7 @@ class DepthwiseLanes:
         return f
 
     def _turn_in(self) -> Function:
-        """Return the function that transposes some channels to where their places go."""
+        """Return the function that brings some channels' places to where they go, transposed."""
         names = [("from", "ptr"), ("to", "ptr"), ("table", "ptr"), ("places", "i64")]
         f, lanes = Function("in", names), self.lanes
         from_, to, table, places = f.params
@@ -235,5 +269,12 @@ class DepthwiseLanes:
                 at = f.load("i32", table, f.add(first, d))
                 f.store(v, to, f.convert("sext", at, "i64"))
 
-        f.loop(0, places, lanes, block)
+        def place(i: Value, _: list[Value]) -> None:
+            x = load_element(f, self.dtype, from_, f.mul(i, self.groups), lanes)
+            f.store(x, to, f.convert("sext", f.load("i32", table, i), "i64"))
+
+        if "image_beside" in self.kernel.params:
+            f.loop(0, places, 1, place)
+        else:
+            f.loop(0, places, lanes, block)
         return f

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower import contraction, scan
+from tenor.compiler.lower.channels import lower_channels
 from tenor.compiler.lower.map import lower_map
 from tenor.compiler.lower.reduce import lower_reduce
 from tenor.compiler.lower.rows import lower_rows
@@ -22,6 +23,7 @@ KINDS: Final[dict[str, Callable[[Kernel, Target], Lowered]]] = {
     "map": lower_map,
     "reduce": lower_reduce,
     "rows": lower_rows,
+    "channels": lower_channels,
     **contraction.TEMPLATES,
     **scan.TEMPLATES,
 }

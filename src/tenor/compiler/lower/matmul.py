@@ -10,7 +10,6 @@ are added in order.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from math import ceil, prod
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,12 +40,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tenor.compiler.lower.finish import Finish
+    from tenor.compiler.lower.following import Following
     from tenor.ir.dtype import DType
     from tenor.ir.kernel import Kernel
     from tenor.ir.loops import Function, Value
     from tenor.ir.target import Target
 
-    Piece = Callable[[Function, list[Value], Value, tuple[Value, Value], tuple[Value, Value]], None]
 
 __all__ = ["Product", "matmul", "multiply", "product_of"]
 
@@ -129,7 +128,8 @@ def product_of(params: dict[str, Any]) -> Product:
 
 def multiply(
     kernel: Kernel, product: Product, target: Target, roles: tuple[int, int, int],
-    finish: Finish | None = None, whole: Kernel | None = None, piece: Piece | None = None,
+    finish: Finish | None = None, whole: Kernel | None = None,
+    following: Following | None = None, cut: int = 0,
 ) -> Lowered:  # fmt: skip
     """Lower a product whose a, b and c are the kernel's buffers of these numbers.
 
@@ -140,24 +140,22 @@ def multiply(
         roles: Numbers of a, b and c among the kernel's buffers.
         finish: What takes its tiles.
         whole: The kernel of both; its buffers are the function's.
-        piece: `piece(f, buffers, number of the matrix, (first row, rows), (first column,
-            columns))` writes what else is done to a piece of the result.
+        following: What else is done to pieces of the result.
+        cut: Tiles that rows are cut into, whole columns each; 0: as is best.
     """
     if 0 in (product.m, product.n, *(extent for extent, *_ in product.batch)):
         return Lowered(entry(kernel)[0], 0)
     width = lanes_of(kernel.buffers[0].dtype, target)
-    if piece is None:
+    if following is None:
         product = product.flattened()
-    if piece is None and _better_turned(product, width):
+    if following is None and _better_turned(product, width):
         product, roles = product.turned(), (roles[1], roles[0], roles[2])
     f, buffers, begin, end, scratch = entry(whole or kernel)
     wires = whole.parts[0].wires if whole is not None else range(len(buffers))
     a, b, c = (buffers[wires[r]] for r in roles)  # where c is private, it is none of them
-    plan = _Plan(f, product, kernel.buffers[0].dtype, target, finish)
+    plan = _Plan(f, product, kernel.buffers[0].dtype, target, finish, following, cut)
     plan.buffers = buffers
-    if piece is not None:
-        plan.piece = partial(piece, f, buffers)
-    if piece is None and product.m == product.n == 1 and plan.blocks > 1:
+    if following is None and product.m == product.n == 1 and plan.blocks > 1:
         plan.write_dots(begin, end, a, b, c)
     else:
         plan.write(begin, end, a, b, c, scratch)
@@ -181,17 +179,39 @@ def _better_turned(p: Product, width: int) -> bool:
     return along_k and p.m % width == 0 and 2 * width <= p.m <= 4 * width and p.n > p.m
 
 
+@dataclass(frozen=True)
+class _Group:
+    """Blocks of k whose packed panels of B lie side by side, for one tile of C.
+
+    Attributes:
+        rows, columns: Of the tile.
+        a, b, c: Where the tile's rows of A, columns of B, and C begin.
+        start: The first k.
+        alone: Whether there is one row of register tiles: a panel is used once.
+    """
+
+    rows: Extent
+    columns: Extent
+    a: Value
+    b: Value
+    c: Value
+    start: Value
+    alone: bool
+
+
 class _Plan:
     """A product being written: what is packed, the tiles, and the loops."""
 
     buffers: list[Value]
+    beside: list[Value]
 
     def __init__(
-        self, f: Function, product: Product, dtype: DType, target: Target, finish: Finish | None
-    ) -> None:
+        self, f: Function, product: Product, dtype: DType, target: Target, finish: Finish | None,
+        following: Following | None, cut: int,
+    ) -> None:  # fmt: skip
         self.f, self.p, self.dtype, self.compute = f, product, dtype, dtype.compute
-        self.finish = finish
-        m, n, k = product.m, product.n, product.k
+        self.finish, self.following, self.cut = finish, following, cut
+        m, n, k = product.m // max(1, cut), product.n, product.k
         width = lanes_of(dtype, target)
         few = turned_tile(m, n, width) if product.b[0] == 1 != product.b[1] else None
         self.turned, self.stacked = few is not None, target.stacked
@@ -205,9 +225,11 @@ class _Plan:
         self._cut(prod(extent for extent, *_ in product.batch))
         self._choose()
         self._group_blocks()
+        # Sums of several blocks of k, and those that are staged, are met when all are there.
+        late = following is None or self.blocks > 1 or self.stage_c or self.row or self.turned
+        self.epilogue = None if late or following is None else following.epilogue(self.mc)
         self._reserve()
         self.kernels: dict[tuple[int, int], Function] = {}
-        self.piece: Callable[..., None] | None = None
 
     def _cut(self, batch: int) -> None:
         """Cut C into tiles, by the shape alone."""
@@ -222,8 +244,10 @@ class _Plan:
         else:
             down, across, most = self._parts(each, most)
         self.nc = parted(n, self.shape.columns, most, min(across, ceil(n / self.shape.columns)))
-        across = ceil(n / self.nc)
         self.mc = parted(m, self.shape.rows, m, down)
+        if self.cut:
+            self.nc, self.mc = n, m // self.cut
+        across = ceil(n / self.nc)
         self.grid = (ceil(m / self.mc), across)
         self.tiles = batch * self.grid[0] * self.grid[1]
 
@@ -302,6 +326,7 @@ class _Plan:
             * self.c_row,
         ]
         sizes = [count * size for count in sizes]
+        sizes.append(self.epilogue.bytes if self.epilogue is not None else 0)
         self._finishing()
         if self.finish is not None:
             tile = self.pitch * (self.near_rows if self.finish.private else 0)
@@ -348,10 +373,10 @@ class _Plan:
         """Write the loop over tiles."""
         f, p = self.f, self.p
         spaces = [f.gep(scratch, at, "i8") for at in self.places]
-        self.space_b, self.space_a, self.space_c = spaces[:3]
+        self.space_b, self.space_a, self.space_c, table = spaces[:4]
         if self.finish is not None:
-            self.finish.prepare(f, self.buffers, spaces[3])
-            c = spaces[4] if self.finish.private else c
+            self.finish.prepare(f, self.buffers, spaces[4])
+            c = spaces[5] if self.finish.private else c
         kind = memory_type(self.dtype)
         down, across = self.grid
 
@@ -363,16 +388,23 @@ class _Plan:
             at_b = f.add(base[1], f.mul(j, p.k if p.panel else p.b[1]))
             at_c = f.add(base[2], f.add(f.mul(i, p.c[0]), f.mul(j, p.c[1])))
             rows = stretch(f, i, p.m, self.mc, self.shape.rows)
+            if self.cut:
+                rows = Extent(f.const(self.mc, "i64"), rows.piece, self.mc % rows.piece)
             rows = replace(rows, halving=free(rows.rest))
             columns = stretch(f, j, p.n, self.nc, self.shape.columns)
             self.first = at_c
+            following, epilogue = self.following, self.epilogue
+            if epilogue is not None and following is not None:
+                where = following.where(f, which, i, rows.count)
+                self.beside = epilogue.pointers(f, self.buffers, where, j, table)
             private = self.finish is not None and self.finish.private
             self._tile(rows, columns, f.gep(a, at_a, kind), f.gep(b, at_b, kind),
                        c if private else f.gep(c, at_c, kind))  # fmt: skip
             if self.finish is not None and not self.early:
                 self._hand_on(rows.count, columns.count, at_c, c)
-            if self.piece is not None:
-                self.piece(which, (i, rows.count), (j, columns.count))
+            if following is not None and epilogue is None:
+                where = following.where(f, which, i, rows.count)
+                following.after.call(f, self.buffers, where, (j, f.add(j, columns.count)))
 
         f.loop(begin, end, 1, tile)
 
@@ -408,11 +440,16 @@ class _Plan:
                 self.c_row, stacked=self.stacked).write(a, b, c)  # fmt: skip
             return
         out = self.space_c if self.stage_c else c
+        alone = isinstance(rows.count.const, int) and rows.count.const <= self.shape.rows
         if self.group >= self.blocks:
-            self._group(rows, columns, a, b, out, f.const(0, "i64"))
+            self._group(_Group(rows, columns, a, b, out, f.const(0, "i64"), alone))
         else:
             span = self.group * self.depth
-            f.loop(0, p.k, span, lambda q, _: self._group(rows, columns, a, b, out, q))
+
+            def group(q: Value, _: list[Value]) -> None:
+                self._group(_Group(rows, columns, a, b, out, q, alone))
+
+            f.loop(0, p.k, span, group)
         if self.stage_c:
             self._deliver(rows, columns, c)
 
@@ -435,63 +472,97 @@ class _Plan:
             stop = f.add(start, self.group * self.depth)
             f.loop(start, f.op("smin", stop, f.const(k, "i64")), self.depth, block)
 
-    def _group(
-        self, rows: Extent, columns: Extent, a: Value, b: Value, c: Value, start: Value
-    ) -> None:
+    def _group(self, g: _Group) -> None:
         """Write some blocks of k: B is packed for all of them, and rows of A meet one by one."""
-        f, p, shape = self.f, self.p, self.shape
-        kind, packed = memory_type(self.dtype), compute_type(self.dtype)
-        c_kind, c_row = (packed, self.c_row) if self.stage_c else (kind, self.c[0])
-        alone_c = self.early and self.finish is not None and self.finish.private
-        alone = isinstance(rows.count.const, int) and rows.count.const <= shape.rows
+        if self.whole_a or (self.pack_b and not g.alone):
+            self._each_block(g.start, lambda q, depth: self._prepare(g, q, depth))
+        if self.cut and not (self.pack_a or self.pack_b):
+            # Few rows: what they meet of B is read once from afar.
+            sweep(self.f, g.columns, lambda j, size: self._across(g, j, size))
+        else:
+            sweep(self.f, g.rows, lambda i, height: self._down(g, i, height))
 
-        def panel(q: Value, j: Value) -> Value:
-            """Return where the packed panel of column j lies; a lone row of tiles reuses one."""
-            at = f.add(f.mul(f.sub(q, start), self.c_row), f.mul(j, self.depth))
-            return self.space_b if alone else f.gep(self.space_b, at, packed)
+    def _prepare(self, g: _Group, q: Value, depth: Value) -> None:
+        """Pack what is packed as a whole of the block of k that begins at q."""
+        if self.pack_b and not g.alone:
+            sweep(self.f, g.columns, lambda j, size: self._fill_b(g, q, depth, j, size))
+        if self.whole_a:
+            self._fill_a(g.rows, self._from_a(g, q), depth)
 
-        def fill(q: Value, depth: Value, j: Value, size: int) -> None:
-            pack = mover(f"pack_b{size}", Layout(self.dtype, *p.b),
-                         Layout(self.compute, shape.columns, 1), size, shape.width,
-                         padded=self._padded(size))  # fmt: skip
-            from_ = f.gep(f.gep(b, f.mul(q, p.b[0]), kind), f.mul(j, p.b[1]), kind)
-            f.call(pack, [from_, panel(q, j), depth])
+    def _from_a(self, g: _Group, q: Value, i: Value | None = None) -> Value:
+        """Return where row i of A, the first by default, has its step q."""
+        f, p, kind = self.f, self.p, memory_type(self.dtype)
+        at = f.gep(g.a, f.mul(q, p.a[1]), kind)
+        return at if i is None else f.gep(at, f.mul(i, p.a[0]), kind)
 
-        def prepare(q: Value, depth: Value) -> None:
-            if self.pack_b and not alone:
-                sweep(f, columns, lambda j, size: fill(q, depth, j, size))
+    def _panel(self, g: _Group, q: Value, j: Value) -> Value:
+        """Return where the packed panel of column j lies; a lone row of tiles reuses one."""
+        f = self.f
+        at = f.add(f.mul(f.sub(q, g.start), self.c_row), f.mul(j, self.depth))
+        return self.space_b if g.alone else f.gep(self.space_b, at, compute_type(self.dtype))
+
+    def _fill_b(self, g: _Group, q: Value, depth: Value, j: Value, size: int) -> None:
+        """Pack a panel of columns of B."""
+        f, p, shape, kind = self.f, self.p, self.shape, memory_type(self.dtype)
+        pack = mover(f"pack_b{size}", Layout(self.dtype, *p.b),
+                     Layout(self.compute, shape.columns, 1), size, shape.width,
+                     padded=self._padded(size))  # fmt: skip
+        from_ = f.gep(f.gep(g.b, f.mul(q, p.b[0]), kind), f.mul(j, p.b[1]), kind)
+        f.call(pack, [from_, self._panel(g, q, j), depth])
+
+    def _down(self, g: _Group, i: Value, height: int) -> None:
+        """Write some rows: every column of each block of k, while the rows are near."""
+        f, p = self.f, self.p
+
+        def multiply(q: Value, depth: Value) -> None:
+            a = self._from_a(g, q, i)
             if self.whole_a:
-                self._fill_a(rows, f.gep(a, f.mul(q, p.a[1]), kind), depth)
+                a = f.gep(self.space_a, f.mul(i, self.depth), compute_type(self.dtype))
+            elif self.pack_a:
+                f.call(self._packer(height), [a, self.space_a, depth])
+                a = self.space_a
+            sweep(f, g.columns,
+                  lambda j, size: self._meet(g, (q, depth), a, (i, height), (j, size)))  # fmt: skip
 
-        def down(i: Value, height: int) -> None:
-            def multiply(q: Value, depth: Value) -> None:
-                a_i = f.gep(f.gep(a, f.mul(q, p.a[1]), kind), f.mul(i, p.a[0]), kind)
-                if self.whole_a:
-                    a_i = f.gep(self.space_a, f.mul(i, self.depth), packed)
-                elif self.pack_a:
-                    f.call(self._packer(height), [a_i, self.space_a, depth])
-                    a_i = self.space_a
+        self._each_block(g.start, multiply)
+        if self.early:
+            first = f.add(self.first, f.mul(i, p.c[0]))
+            self._hand_on(f.const(height, "i64"), g.columns.count, first, g.c)
 
-                def right(j: Value, size: int) -> None:
-                    if self.pack_b and alone:
-                        fill(q, depth, j, size)
-                    b_q = f.gep(b, f.mul(q, p.b[0]), kind)
-                    b_j = panel(q, j) if self.pack_b else f.gep(b_q, self._along(j), kind)
-                    c_ij = f.gep(c, j if alone_c else f.add(f.mul(i, c_row), j), c_kind)
-                    more = [q] if self.blocks > 1 else []
-                    extent = [] if self.turned else [depth]
-                    f.call(self._micro(height, size), [*extent, a_i, b_j, c_ij, *more])
+    def _across(self, g: _Group, j: Value, size: int) -> None:
+        """Write some columns: every row of each block of k, while the columns are near."""
 
-                sweep(f, columns, right)
+        def multiply(q: Value, depth: Value) -> None:
+            def meet(i: Value, height: int) -> None:
+                self._meet(g, (q, depth), self._from_a(g, q, i), (i, height), (j, size))
 
-            self._each_block(start, multiply)
-            if self.early:
-                first = f.add(self.first, f.mul(i, p.c[0]))
-                self._hand_on(f.const(height, "i64"), columns.count, first, c)
+            sweep(self.f, g.rows, meet)
 
-        if self.whole_a or (self.pack_b and not alone):
-            self._each_block(start, prepare)
-        sweep(f, rows, down)
+        self._each_block(g.start, multiply)
+
+    def _meet(
+        self, g: _Group, block: tuple[Value, Value], a: Value, rows: tuple[Value, int],
+        columns: tuple[Value, int],
+    ) -> None:  # fmt: skip
+        """Write one register tile of a block of k."""
+        f, (q, depth), (i, height), (j, size) = self.f, block, rows, columns
+        kind = memory_type(self.dtype)
+        if self.pack_b and g.alone:
+            self._fill_b(g, q, depth, j, size)
+        if self.pack_b:
+            b = self._panel(g, q, j)
+        else:
+            b = f.gep(f.gep(g.b, f.mul(q, self.p.b[0]), kind), self._along(j), kind)
+        c_kind, c_row = (
+            (compute_type(self.dtype), self.c_row) if self.stage_c else (kind, self.c[0])
+        )
+        private = self.early and self.finish is not None and self.finish.private
+        at = j if private else f.add(f.mul(i, c_row), j)
+        more = [q] if self.blocks > 1 else []
+        if self.epilogue is not None:
+            more = self.epilogue.moved(f, self.beside, i, at)
+        extent = [] if self.turned else [depth]
+        f.call(self._micro(height, size), [*extent, a, b, f.gep(g.c, at, c_kind), *more])
 
     def _packer(self, height: int) -> Function:
         """Return the function that packs a panel of rows of A."""
@@ -548,8 +619,9 @@ class _Plan:
             )  # fmt: skip
             name = f"multiply{height}x{size}"
             self.kernels[height, size] = (
-                turned_kernel(name, spec, p.b[1], p.k) if self.turned else micro_kernel(name, spec)
-            )
+                turned_kernel(name, spec, p.b[1], p.k) if self.turned
+                else micro_kernel(name, spec, self.epilogue)
+            )  # fmt: skip
         return self.kernels[height, size]
 
     def _deliver(self, rows: Extent, columns: Extent, c: Value) -> None:

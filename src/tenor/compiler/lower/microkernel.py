@@ -10,6 +10,7 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from tenor.compiler.lower.epilogue import Leaving
 from tenor.compiler.lower.lane import first_lanes
 from tenor.compiler.lower.storage import compute_type, load_element, memory_type, store_element
 from tenor.ir.loops import Function, Value, vector
@@ -18,6 +19,7 @@ from tenor.ir.symbolic import alike
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tenor.compiler.lower.epilogue import Epilogue
     from tenor.ir.dtype import DType
 
 AHEAD: Final = 8
@@ -89,18 +91,20 @@ class Micro:
         return (self.vectors - 1) * self.width + self.last
 
 
-def micro_kernel(name: str, spec: Micro) -> Function:
+def micro_kernel(name: str, spec: Micro, epilogue: Epilogue | None = None) -> Function:
     """Return the function (depth, a, b, c[, table of a][, table of b][, number of the block]).
 
     Where it may resume, the next argument says whether it does; where it asks for what is read
-    next, the last one is where that begins.
+    next, the next is where that begins; where an epilogue is done to the sums, which are all there
+    after one block, its pointers come last.
     """
     params = [("depth", "i64"), ("a", "ptr"), ("b", "ptr"), ("c", "ptr")]
     params += [("ta", "ptr")] * (spec.a_step is None) + [("tb", "ptr")] * (spec.b_step is None)
     params += [("block", "i64")] * spec.more + [("resumes", "i64")] * spec.resume
     params += [("next", "ptr")] * bool(spec.following)
-    f = Function(name, params)
-    depth, a, b, c, *rest = f.params
+    count = len(params)
+    f = Function(name, params + (epilogue.params if epilogue is not None else []))
+    depth, a, b, c, *rest = f.params[:count]
     following = rest.pop() if spec.following else None
     resumes = rest.pop() if spec.resume else None
     block = rest.pop() if spec.more else None
@@ -143,6 +147,8 @@ def micro_kernel(name: str, spec: Micro) -> Function:
         return held
 
     totals = f.loop(0, depth, spec.unroll, steps, before)
+    if epilogue is not None:
+        totals = _left(f, spec, totals, Leaving(epilogue, f, f.params[count:]))
     write_sums(f, spec, totals, c, block)
     return f
 
@@ -159,14 +165,26 @@ def _ask(
             f.prefetch(from_b, far, memory_type(spec.b), near=False)
     elif following is not None:
         for line in range(0, spec.following, LINE // spec.b.itemsize):
-            far = f.add(f.mul(k, spec.following), line)
-            f.prefetch(following, far, memory_type(spec.b), near=False)
+            f.prefetch(
+                following, f.add(f.mul(k, spec.following), line), memory_type(spec.b), near=False
+            )
     elif pitch * spec.b.itemsize >= FAR:
         for j in range(spec.vectors):
             f.prefetch(from_b, AHEAD * pitch + j * spec.width, memory_type(spec.b))
     if spec.a_step and spec.a_step * spec.a.itemsize >= FAR:
         for row in dict.fromkeys((spec.rows[0], spec.rows[-1])):
             f.prefetch(from_a, AHEAD * spec.a_step + row, memory_type(spec.a))
+
+
+def _left(f: Function, spec: Micro, totals: list[Value], leaving: Leaving) -> list[Value]:
+    """Return what becomes of a tile's sums; rows are channels."""
+    made, mask = [], first_lanes(f, spec.last, spec.width)
+    for i in range(len(spec.rows)):
+        leaving.channel(i)
+        for j in range(spec.vectors):
+            lanes = mask if j == spec.vectors - 1 else None
+            made.append(leaving.value(totals[i * spec.vectors + j], j * spec.width, lanes))
+    return made
 
 
 def _held(f: Function, spec: Micro, c: Value) -> list[Value]:

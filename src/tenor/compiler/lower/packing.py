@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tenor.compiler.lower.epilogue import Leaving
 from tenor.compiler.lower.lane import first_lanes, transposed
 from tenor.compiler.lower.storage import compute_type, load_element, store_element
 from tenor.ir.loops import Function, Value, vector
 from tenor.ir.symbolic import free
 
 if TYPE_CHECKING:
+    from tenor.compiler.lower.epilogue import Epilogue
     from tenor.ir.dtype import DType
 
-__all__ = ["Layout", "lanes_out", "mover"]
+__all__ = ["Layout", "lanes_beside", "lanes_out", "mover"]
 
 
 @dataclass(frozen=True)
@@ -50,26 +52,63 @@ def mover(
     return f
 
 
-def lanes_out(dtype: DType, lanes: int) -> Function:
+def lanes_out(dtype: DType, lanes: int, epilogue: Epilogue | None = None) -> Function:
     """Return the function (from, to, places, row, pitch) that transposes [place, channel].
 
     Rows of some lanes are `row` elements apart, channels of the result `pitch`. There are as many
     places as lanes at the least: the last block ends where they end. Extents are given, not
-    written in, so that kernels of one program share the function.
+    written in, so that kernels of one program share the function. The pointers of an epilogue come
+    last.
     """
     names = [("from", "ptr"), ("to", "ptr"), ("places", "i64"), ("row", "i64"), ("pitch", "i64")]
-    f = Function("out", names)
-    from_, to, places, row, pitch = f.params
+    f = Function("out", names + (epilogue.params if epilogue is not None else []))
+    from_, to, places, row, pitch, *given = f.params
     kind = vector(compute_type(dtype), lanes)
     last = f.sub(places, lanes)
+    leaving = Leaving(epilogue, f, given) if epilogue is not None else None
+    # What lies beside the result may be what it is written over: no place is done twice.
+    once = epilogue is not None and epilogue.streams
 
     def block(i: Value, _: list[Value]) -> None:
-        first = f.op("smin", i, last)
-        rows = [f.load(kind, from_, f.mul(f.add(first, d), row)) for d in range(lanes)]
+        first = i if once else f.op("smin", i, last)
+        at = [f.add(first, d) for d in range(lanes)]
+        mask = None
+        if once:
+            at = [f.op("smin", a, f.sub(places, 1)) for a in at]
+            left = f.convert("trunc_int", f.sub(places, first), "i32")
+            mask = f.compare("slt", f.iota(vector("i32", lanes)), f.splat(left, lanes))
+        rows = [f.load(kind, from_, f.mul(a, row)) for a in at]
         for c, v in enumerate(transposed(f, rows)):
-            store_element(f, dtype, v, to, f.add(first, f.mul(pitch, c)))
+            if leaving is not None:
+                leaving.channel(c)
+                v = leaving.value(v, first, mask)
+            store_element(f, dtype, v, to, f.add(first, f.mul(pitch, c)), mask=mask)
 
     f.loop(0, places, lanes, block)
+    return f
+
+
+def lanes_beside(dtype: DType, lanes: int, epilogue: Epilogue | None) -> Function:
+    """Return the function (from, to, places, row, pitch) that keeps [place, channel] as it is.
+
+    Rows of some lanes are `row` elements apart, and go to where they are `pitch` apart. The
+    pointers of an epilogue come last.
+    """
+    names = [("from", "ptr"), ("to", "ptr"), ("places", "i64"), ("row", "i64"), ("pitch", "i64")]
+    f = Function("beside", names + (epilogue.params if epilogue is not None else []))
+    from_, to, places, row, pitch, *given = f.params
+    kind = vector(compute_type(dtype), lanes)
+    leaving = None
+    if epilogue is not None:
+        leaving = Leaving(epilogue, f, given, across=True)
+        leaving.channel(0)
+
+    def place(i: Value, _: list[Value]) -> None:
+        x = f.load(kind, from_, f.mul(i, row))
+        made = x if leaving is None else leaving.value(x, 0)
+        store_element(f, dtype, made, to, f.mul(i, pitch))
+
+    f.loop(0, places, 1, place)
     return f
 
 

@@ -12,6 +12,7 @@ from functools import partial
 from math import prod
 from typing import TYPE_CHECKING
 
+from tenor.compiler.lower.epilogue import Leaving
 from tenor.compiler.lower.storage import (
     compute_type,
     load_element,
@@ -24,6 +25,7 @@ from tenor.ir.loops import Function, Value, vector
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tenor.compiler.lower.epilogue import Epilogue
     from tenor.ir.dtype import DType
 
 __all__ = ["Padded", "Spread", "flat", "folded", "nested", "padded_copy", "spread_out", "unflat"]
@@ -303,16 +305,19 @@ class Spread:
     steps: tuple[int, ...]
 
 
-def spread_out(name: str, spread: Spread, dtype: DType, width: int) -> Function:
+def spread_out(
+    name: str, spread: Spread, dtype: DType, width: int, epilogue: Epilogue | None = None
+) -> Function:
     """Return the function (sums, out, channels, first, residue of each dim) that writes results.
 
     Window h of dim d goes to place h * steps[d] + residue, and to none beyond the result; those of
-    the first dim are counted from window `first` on.
+    the first dim are counted from window `first` on. An epilogue needs steps of 1, and results of
+    the dtype of sums; its pointers are those of the result's first channel and come last.
     """
     residues = [(f"r{d}", "i64") for d in range(len(spread.out))]
     params = [("sums", "ptr"), ("out", "ptr"), ("channels", "i64"), ("first", "i64"), *residues]
-    f = Function(name, params)
-    sums, out, channels, first, *residue = f.params
+    f = Function(name, params + (epilogue.params if epilogue is not None else []))
+    sums, out, channels, first, *residue = f.params[: len(params)]
     starts = [f.add(f.mul(first, spread.steps[0]), residue[0]), *residue[1:]]
     if _in_line(spread):
         starts = [f.mul(first, prod(spread.out[1:]))]
@@ -335,8 +340,13 @@ def spread_out(name: str, spread: Spread, dtype: DType, width: int) -> Function:
                 at = f.add(at, f.mul(h, pitch))
             where = f.mul(flat(f, [o, *place], (1, *spread.out[:-1])), spread.out[-1])
             from_ = f.gep(sums, at, _kind(dtype.compute))
-            to = f.gep(out, f.add(where, starts[-1]), _kind(dtype))
-            _row(f, spread, dtype, width, from_, to, starts[-1])
+            at = f.add(where, starts[-1])
+            leaving = None
+            if epilogue is not None:
+                moved = epilogue.moved(f, f.params[len(params) :], o, at)
+                leaving = Leaving(epilogue, f, moved)
+                leaving.channel(0)
+            _row(f, spread, dtype, width, from_, f.gep(out, at, _kind(dtype)), starts[-1], leaving)
 
         f.if_(good, write)
 
@@ -352,8 +362,9 @@ def _in_line(spread: Spread) -> bool:
 
 
 def _row(
-    f: Function, spread: Spread, dtype: DType, width: int, from_: Value, to: Value, start: Value
-) -> None:
+    f: Function, spread: Spread, dtype: DType, width: int, from_: Value, to: Value, start: Value,
+    leaving: Leaving | None,
+) -> None:  # fmt: skip
     """Write one row of sums, whose first place is `start`."""
     step, kind = spread.steps[-1], _kind(dtype.compute)
     left = f.sub(f.const(spread.out[-1] + step - 1, "i64"), start)
@@ -364,11 +375,16 @@ def _row(
         return
     whole = f.sub(count, f.op("urem", count, width))
     wide = vector(kind, width)
-    f.loop(0, whole, width, lambda i, _: f.store(f.load(wide, from_, i), to, i))
+
+    def piece(i: Value, mask: Value | None) -> None:
+        x = f.load(wide, from_, i)
+        f.store(x if leaving is None else leaving.value(x, i, mask), to, i, mask=mask)
+
+    f.loop(0, whole, width, lambda i, _: piece(i, None))
 
     def rest(i: Value, _: list[Value]) -> None:
         lane = f.add(f.splat(i, width), f.iota(vector("i64", width)))
         mask = f.compare("slt", lane, f.splat(count, width))
-        f.store(f.load(wide, from_, i), to, i, mask=mask)
+        piece(i, mask)
 
     f.loop(whole, count, width, rest)

@@ -1,7 +1,8 @@
 """Correlations with windows side by side in vectors: for results of few channels, or few places.
 
 The windows of a tile are one run of the padded copy; what falls between rows is computed and
-thrown away. Where that is too much, the columns are packed for each block of k.
+thrown away. Where that is too much, the columns are packed for each block of k; or, where a row
+of windows fills vectors, each is written where it belongs, and there are no sums to deliver.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from tenor.compiler.lower.after import after_of
 from tenor.compiler.lower.blocking import (
     cycles_of,
     depth_of,
+    halved,
     lanes_of,
     parted,
     register_tile,
@@ -21,6 +23,7 @@ from tenor.compiler.lower.blocking import (
     usual,
 )
 from tenor.compiler.lower.correlation import taps_met
+from tenor.compiler.lower.epilogue import epilogue_of
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
 from tenor.compiler.lower.storage import (
     compute_type,
@@ -32,6 +35,7 @@ from tenor.compiler.lower.window import (
     Spread,
     flat,
     folded,
+    nested,
     padded_copy,
     spread_out,
     unflat,
@@ -54,6 +58,8 @@ FAR: Final = 512 * 1024
 """Bytes of weights that are too many for a second-level cache."""
 COPY: Final = 192 * 1024
 """Bytes of the padded copy, and of the sums, that a tile should stay below."""
+DELIVERY: Final = 2
+"""Cycles to bring a vector of sums to where it belongs."""
 
 
 class WindowVectors:
@@ -65,7 +71,6 @@ class WindowVectors:
 
     def __init__(self, kernel: Kernel, target: Target, g: Correlation) -> None:
         self.kernel, self.target, self.g = kernel, target, g
-        self.after = after_of(kernel, target)
         p = kernel.params
         self.n, self.groups = p["n"], p["groups"]
         self.dtype: DType = kernel.buffers[0].dtype
@@ -81,8 +86,11 @@ class WindowVectors:
         self.wanted = tiles_for(self.usual * each // self.phases)
         self.micros: dict[tuple[int, int], Function] = {}
         self._cut_windows()
-        self._cut_columns()
+        alike = set(g.steps) == {1} and self.dtype is self.compute and self.width > 1
+        self._cut_columns(alike and len(g.out) > 1 and not self.more)
         self._cut_rows()
+        self.epilogue = epilogue_of(kernel, target, self.mc) if alike else None
+        self.after = after_of(kernel, target) if self.epilogue is None else None
 
     # -- cutting ------------------------------------------------------------------------------
     def _cut_windows(self) -> None:
@@ -100,13 +108,18 @@ class WindowVectors:
         self.far = g.rows * self.k * size > FAR
         if not self.far:
             parts = max(parts, min(ceil(self.wanted / (self.usual * self.groups)), ceil(full / 4)))
-        self.chunk = ceil(full / parts)
+        # Halves of the chunks, one after the other, are as equal as may be.
+        self.chunk = halved(full, parts)
         self.chunks = ceil(full / self.chunk)
         self.windows = (self.chunk, *windows[1:])
         self.shape = replace(g.shape, extents=(self.chunk + halo, *g.shape.extents[1:]))
 
-    def _cut_columns(self) -> None:
-        """Choose between a run of the copy, and columns packed without what is between rows."""
+    def _cut_columns(self, by_rows: bool) -> None:
+        """Choose between a run of the copy, and columns packed without what is between rows.
+
+        Args:
+            by_rows: Whether rows of windows may be written where they belong.
+        """
         g, size = self.g, self.compute.itemsize
         weights = g.rows * size / 8 if self.far else 0.0
         run = self.shape.run(self.windows)
@@ -119,9 +132,17 @@ class WindowVectors:
             cost = self._cycles(columns) + weights + 3 * (moves + columns / (3 * self.width))
             best = min(best, (cost / images, images, True))
         each, images, self.packed = best
+        line = self.windows[-1]
+        lines = prod(self.windows[:-1])
+        saved = DELIVERY * g.rows * lines * ceil(line / self.width) / self.k
+        cost = lines * self._cycles(line) + weights - saved
+        self.direct = by_rows and cost < each
+        if self.direct:
+            each, images, self.packed = cost, 1, False
         self.cycles = each * self.usual * self.groups * self.chunks
         self.images = ceil(self.usual / ceil(self.usual / images))
         self.columns = self.images * prod(self.windows) if self.packed else run
+        self.columns = line if self.direct else self.columns
         self.tile = register_tile(g.rows, self.columns, self.width, self.target)
         self.c_row = ceil(self.columns / self.tile.columns) * self.tile.columns
         pitches = tuple(prod(self.windows[d + 1 :]) for d in range(len(self.windows)))
@@ -159,7 +180,8 @@ class WindowVectors:
             "moves": 16 * lines * self.packed + 8,
             "copy": (self.images * g.source * self.shape.channel + spare) * size,
             "b": self.packed * panels * self.panel * size,
-            "sums": self.mc * self.c_row * size,
+            "sums": 0 if self.direct else self.mc * self.c_row * size,
+            "table": self.epilogue.bytes if self.epilogue is not None else 0,
         }  # fmt: skip
         self.at, used = {}, 0
         for name, count in sizes.items():
@@ -169,7 +191,8 @@ class WindowVectors:
         f.if_(f.compare("slt", begin, end), lambda: f.call(
             tables, [self.at[n] for n in ("offsets", "places", "starts", "moves")]))  # fmt: skip
         self.copier = padded_copy("copy", self.shape, self.dtype, self.width)
-        self.deliver = spread_out("deliver", self.spread, self.dtype, self.width)
+        if not self.direct:
+            self.deliver = spread_out("deliver", self.spread, self.dtype, self.width, self.epilogue)
         f.loop(begin, end, 1, self._tile)
         cost = self.work * 8 // (self.width * 25) + self.tiles * 200
         return Lowered(f, self.tiles, used, cost)
@@ -258,6 +281,13 @@ class WindowVectors:
         if g.rows % self.mc:
             left = f.op("smin", left, f.sub(f.const(g.rows, "i64"), row))
 
+        def beside(i: Value) -> list[Value]:
+            if self.epilogue is None:
+                return []
+            where = (f.add(image, i), f.add(f.mul(group, g.rows), row), left)
+            place, table = f.const(0, "i64"), self.at["table"]
+            return self.epilogue.pointers(f, self.buffers, where, place, table)
+
         def phase(r: Value, _: list[Value]) -> None:
             start = f.load("i64", self.at["starts"], r, index=True)
             stop = f.load("i64", self.at["starts"], f.add(r, 1), index=True)
@@ -267,11 +297,17 @@ class WindowVectors:
             def deliver(i: Value) -> None:
                 at = f.mul(f.add(f.mul(which(i), g.rows), row), prod(g.out))
                 sums = f.gep(self.at["sums"], f.mul(i, prod(self.windows)), packed)
-                f.call(self.deliver, [sums, f.gep(self.y, at, kind), left, first, *residue])
+                to = f.gep(self.y, at, kind)
+                f.call(self.deliver, [sums, to, left, first, *residue, *beside(i)])
 
             repeat(f, f.const(0, "i64"), count, 1, deliver)
 
-        f.loop(0, self.phases, 1, phase)
+        if self.direct:
+            zero = f.const(0, "i64")
+            at = f.mul(f.add(f.mul(which(zero), g.rows), row), prod(g.out))
+            self._lines(weights, left, f.gep(self.y, at, kind), first, beside(zero))
+        else:
+            f.loop(0, self.phases, 1, phase)
         if self.after is not None:
             self._finish((image, count), f.add(f.mul(group, g.rows), row), left, first)
 
@@ -285,6 +321,49 @@ class WindowVectors:
         run = self.g.places(f, first, self.chunk)
         repeat(f, f.const(0, "i64"), count, 1, lambda i: after.call(
             f, self.buffers, (f.add(image, i), channel, left), run))  # fmt: skip
+
+    def _lines(
+        self, weights: Value, height: Value, to: Value, first: Value, beside: list[Value]
+    ) -> None:  # fmt: skip
+        """Write rows of windows where they belong.
+
+        Args:
+            weights: The weights of the first channel.
+            height: How many channels.
+            to: The first channel's first place in the result.
+            first: The first window of the first dim.
+            beside: The epilogue's pointers.
+        """
+        f, g, tile = self.f, self.g, self.tile
+        kind, packed = memory_type(self.dtype), compute_type(self.dtype)
+        columns = Extent(f.const(self.columns, "i64"), tile.columns, self.columns % tile.columns)
+        rows = Extent(height, tile.rows, g.rows % tile.rows)
+        tables = [self.at[n] for n in ("places", "offsets")][self.plain :]
+        depth, places = f.const(self.k, "i64"), prod(g.out)
+        full, *inner = self.windows[:-1]
+        there = f.op("smin", f.const(full, "i64"), f.sub(f.const(g.out[0], "i64"), first))
+
+        def line(index: list[Value]) -> None:
+            near: Value = f.const(0, "i64")
+            for h, pitch in zip(index, self.shape.pitches, strict=False):
+                near = f.add(near, f.mul(h, pitch))
+            far = f.mul(flat(f, [f.add(index[0], first), *index[1:]], g.out[:-1]), g.out[-1])
+
+            def down(i: Value, high: int) -> None:
+                a = f.gep(weights, f.mul(i, g.row), kind)
+
+                def right(j: Value, size: int) -> None:
+                    b = f.gep(self.at["copy"], f.add(near, j), packed)
+                    at = f.add(f.mul(i, places), f.add(far, j))
+                    more = self.epilogue.moved(f, beside, i, at) if self.epilogue else []
+                    c = f.gep(to, at, kind)
+                    f.call(self._micro(high, size), [depth, a, b, c, *tables, *more])
+
+                sweep(f, columns, right)
+
+            sweep(f, rows, down)
+
+        f.loop(0, there, 1, lambda h, _: nested(f, inner, lambda rest: line([h, *rest])))
 
     def _sums(self, height: Value, weights: Value, start: Value, stop: Value) -> None:
         """Write the sums of one residue: blocks of k in order."""
@@ -326,18 +405,21 @@ class WindowVectors:
     def _micro(self, height: int, size: int) -> Function:
         tile = self.tile
         vectors = ceil(size / tile.width)
-        if (height, vectors) not in self.micros:
+        last = size - (vectors - 1) * tile.width if self.direct else tile.width
+        key = (height, (vectors - 1) * tile.width + last)
+        if key not in self.micros:
             spec = Micro(
                 a=self.dtype, b=self.compute, c=self.compute,
                 rows=tuple(i * self.g.row for i in range(height)),
                 a_step=1 if self.plain else None, b_step=tile.columns if self.packed else None,
-                vectors=vectors, width=tile.width, last=tile.width, c_row=self.c_row,
-                more=self.more, padded_b=True, padded_c=True,
+                vectors=vectors, width=tile.width, last=last,
+                c_row=prod(self.g.out) if self.direct else self.c_row,
+                more=self.more, padded_b=True, padded_c=not self.direct,
                 align=tile.width * self.compute.itemsize if self.packed else 0,
             )  # fmt: skip
-            name = f"multiply{height}x{vectors}"
-            self.micros[height, vectors] = micro_kernel(name, spec)
-        return self.micros[height, vectors]
+            epilogue = self.epilogue if self.direct else None
+            self.micros[key] = micro_kernel(f"multiply{height}x{key[1]}", spec, epilogue)
+        return self.micros[key]
 
     def _fill_b(self) -> Function:
         """Return the function (copy, panels, offsets, depth, moves) that packs a block of B.
