@@ -11,6 +11,7 @@ import numpy as np
 
 __all__ = [
     "ALIGN",
+    "PAGE",
     "Buffer",
     "allocate",
     "copy_of",
@@ -20,6 +21,8 @@ __all__ = [
 ]
 
 ALIGN: Final = 64
+PAGE: Final = 2 << 20
+"""Bytes of a large page. What takes as much begins on one, and NumPy asks the system for such."""
 KEEP_BYTES: Final = 1 << 30
 
 _free: Final[dict[int, list[tuple[int, Any]]]] = defaultdict(list)
@@ -153,14 +156,15 @@ def _fresh(nbytes: int) -> np.ndarray[Any, Any]:
 
 
 def allocate(nbytes: int) -> Buffer:
-    """Return uninitialised memory, 64-byte aligned."""
+    """Return uninitialised memory, aligned to 64 bytes, or to a large page if it fills one."""
     capacity = _capacity(nbytes)
     try:
         pointer, owner = _free[capacity].pop()
         _held["cached"] -= capacity
     except IndexError:
-        owner = _fresh(capacity + ALIGN)
-        pointer = -(-owner.ctypes.data // ALIGN) * ALIGN
+        align = PAGE if capacity >= PAGE else ALIGN
+        owner = _fresh(capacity + align)
+        pointer = -(-owner.ctypes.data // align) * align
     _held["live"] += capacity
     return Buffer(pointer, nbytes, owner, capacity)
 

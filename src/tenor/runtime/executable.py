@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Block", "Executable", "Interrupted", "MethodDef", "load"]
 
+PANELS: Final = 256 * 1024
+"""Scratch of as much holds packed panels, which are read over and over: it takes large pages."""
 PIECES: Final = 64
 """Ranges of tiles a launch is handed out in; and elements whose cache lines are whole."""
 SERIAL_NS: Final = 4_000
@@ -178,6 +180,8 @@ class Executable:
             self.cost += cost
             self.widest = max(self.widest, len(launch.pointers))
         self.parallel &= self.cost > ASLEEP_NS
+        if self.scratch >= PANELS:
+            self.scratch = -(-self.scratch // allocator.PAGE) * allocator.PAGE
         self.launches = (ctypes.c_int64 * max(1, len(launches)))(*launches)
         self.arguments = (ctypes.c_int64 * max(1, len(arguments)))(*arguments)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import os
@@ -12,6 +13,7 @@ from typing import Any, Final
 from tenor.config import config
 from tenor.errors import ArgumentError
 from tenor.runtime import cpu, native
+from tenor.runtime.allocator import PAGE
 
 __all__ = [
     "MAX_THREADS",
@@ -90,9 +92,14 @@ class Pool:
         if nbytes <= self.scratch_bytes:
             return
         self.scratch_bytes = nbytes
-        self.scratch = [mmap.mmap(-1, nbytes + 64) for _ in range(self.workers)]
+        own = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        self.scratch = [mmap.mmap(-1, nbytes + PAGE, own) for _ in range(self.workers)]
         for number, memory in enumerate(self.scratch, start=1):
-            self.words[24 + number] = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+            if nbytes >= PAGE:
+                with contextlib.suppress(OSError):  # a system without large pages
+                    memory.madvise(mmap.MADV_HUGEPAGE)
+            address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+            self.words[24 + number] = -(-address // PAGE) * PAGE
 
 
 def borrow() -> Pool | None:

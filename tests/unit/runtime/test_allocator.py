@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tenor.runtime import allocator
-from tenor.runtime.allocator import ALIGN, Buffer, allocate, copy_of
+from tenor.runtime.allocator import ALIGN, PAGE, Buffer, allocate, copy_of
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +35,11 @@ def test_memory_is_aligned_and_large_enough(nbytes):
 @pytest.mark.parametrize("nbytes", [1, 1000, 4097, 5000, 70_000, 10**6, 10**7])
 def test_rounding_up_wastes_at_most_an_eighth_or_a_cache_line(nbytes):
     assert nbytes <= allocate(nbytes).capacity <= max(nbytes * 1.125, nbytes + ALIGN)
+
+
+@pytest.mark.parametrize("nbytes", [PAGE, PAGE + 1, 3 * PAGE])
+def test_what_fills_a_large_page_begins_on_one(nbytes):
+    assert allocate(nbytes).pointer % PAGE == 0
 
 
 def test_memory_is_reused():

@@ -146,6 +146,14 @@ def test_a_graph_with_no_work_gives_its_empty_outputs():
     assert values(graph, outputs)[0].shape == (0, 3)
 
 
+@pytest.mark.parametrize(("n", "large"), [(32, False), (1024, True)])
+def test_packed_panels_of_a_large_product_fill_large_pages(n, large):
+    b = GraphBuilder()
+    x, y = (b.leaf((n, n), dt.float32) for _ in range(2))
+    scratch = loaded(b.graph(b.emit(ops.MATMUL, (x, y)))).scratch
+    assert (scratch > 0 and scratch % allocator.PAGE == 0) == large
+
+
 def test_runs_leave_no_memory_behind():
     graph = checked_take(10, 6000)
     ready = loaded(graph)

@@ -13,7 +13,7 @@ import pytest
 
 from tenor.config import config
 from tenor.errors import ArgumentError
-from tenor.runtime import executable, pool
+from tenor.runtime import allocator, executable, pool
 from tests.unit.runtime.programs import buffers, checked_take, loaded, values, wide_sum
 
 
@@ -128,6 +128,8 @@ def test_workers_have_scratch_of_their_own():
         second = [held.words[24 + k] for k in (1, 2)]
         assert abs(second[0] - second[1]) >= 100_000
         assert all(address % 64 == 0 for address in second)
+        held.reserve(allocator.PAGE)
+        assert all(held.words[24 + k] % allocator.PAGE == 0 for k in (1, 2))
     finally:
         pool.give_back(held)
 
