@@ -57,10 +57,14 @@ UNROLLED: Final = 4
 """Steps of k in a round of a large product's inner loop: counting takes turns from multiplying."""
 LONG: Final = 2048
 """Columns of a large matrix that are worth reading at a time."""
+SHORT: Final = 256
+"""Columns that two threads read each, though the machine foresees half a page less well."""
 SEEN: Final = 4
 """How often rows of b are read where they lie: oftener, and packing them pays."""
 NEAR: Final = 16 * 1024
 """Bytes that are read where they lie, because the first-level cache holds them."""
+CLOSE: Final = 16 * NEAR
+"""Bytes from the first row of b to the last for which packing them does not pay either."""
 LINES: Final = 16
 """Steps of k packed at a time where A is contiguous along its rows."""
 EVEN: Final = 1 / 64
@@ -240,7 +244,9 @@ class _Plan:
         most = PANELS // (max(1, self.depth) * self.compute.itemsize)
         each = ceil(tiles_for(self.work) / max(1, batch))
         if self.turned or self.row:
-            down, across, most = 1, min(each, ceil(n / LONG)) if self.row else each, n
+            down, across, most = 1, each, n
+            if self.row:
+                across = min(each, max(ceil(n / LONG), min(2, n // SHORT)))
         else:
             down, across, most = self._parts(each, most)
         self.nc = parted(n, self.shape.columns, most, min(across, ceil(n / self.shape.columns)))
@@ -288,7 +294,8 @@ class _Plan:
         p, shape, size = self.p, self.shape, self.dtype.itemsize
         across = ceil(self.nc / shape.columns)
         down = ceil(self.mc / shape.rows)
-        near_b = self.depth * self.nc * size <= NEAR
+        span = self.depth * p.b[0] * size
+        near_b = self.depth * self.nc * size <= NEAR or (not free(span) and span <= CLOSE)
         in_place = self.turned or p.panel
         self.pack_b = not in_place and (p.b[1] != 1 or (down > SEEN and not near_b))
         crowded = p.a[0] * size % 2048 == 0 and shape.rows > WAYS and across > 2
