@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower.accumulator import UNROLLED, Loops, keep, kept
 from tenor.compiler.lower.evaluate import Axis
-from tenor.compiler.lower.frame import GRAIN, over_rows, over_vectors
+from tenor.compiler.lower.frame import GRAIN, is_large, over_rows, over_vectors
 from tenor.ir.loops import Value, lanes
 from tenor.ir.node import size
 from tenor.ir.symbolic import free
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tenor.compiler.lower.evaluate import Evaluator
-    from tenor.ir.kernel import Kernel
+    from tenor.ir.kernel import Affine, Kernel
     from tenor.ir.target import Target
 
 __all__ = ["Columns"]
@@ -66,7 +66,7 @@ class Columns(Loops):
         dims = self.kept[:-1] or [-2]
         extents = [domain[d] for d in self.kept[:-1]] or [1]
         per_row, rows = size(domain[d] for d in self.reduced), size(extents)
-        few = per_row <= UNROLLED
+        few = per_row <= UNROLLED or n <= e.width  # one vector stays in registers
         columns = self._few if few else self._panels
         if not few:
             most = PANEL // len(self.drift)
@@ -106,7 +106,7 @@ class Columns(Loops):
         fair = SHARE if free(n) else max(LINE, min(SHARE, n // SHARES // LINE * LINE))
         return fair if free(per_row) else max(fair, GRAIN // max(1, per_row) // LINE * LINE)
 
-    # -- few elements ---------------------------------------------------------------------------
+    # -- in registers ---------------------------------------------------------------------------
     def _few(self, start: Value, end: Value) -> None:
         """Take columns vector by vector, with their accumulators in registers."""
         over_vectors(self.e, self.last, start, end, 1, 2, lambda: self._element(3))
@@ -194,14 +194,19 @@ class Columns(Loops):
                 held = self._taken(held)
             self._put(self.depth, held)
 
+        def next_rows(number: int, affine: Affine) -> int:
+            return affine.strides[d] * count if is_large(self.kernel.buffers[number]) else 0
+
         usual, self.level = e.ahead, level + 1
-        e.ahead = lambda _, affine: affine.strides[d] * count
+        e.ahead = next_rows
         self._each(vector)
         e.ahead, self.level = usual, level
 
     # -- accumulators in memory -----------------------------------------------------------------
     def _afresh(self, held: list[Value]) -> list[Value]:
         """Begin the sums of a part, beside those so far."""
+        if held:  # in registers
+            return super()._afresh(held)
         self.depth += 1
         self.deepest = max(self.deepest, self.depth)
         self._each(lambda: self._put(self.depth, self._nothing(), begun=True))
@@ -209,7 +214,8 @@ class Columns(Loops):
 
     def _together(self, before: list[Value], part: list[Value]) -> list[Value]:
         """Add the sums of a part to those before."""
-        del part
+        if part:
+            return super()._together(before, part)
         self.depth -= 1
 
         def vector() -> None:
