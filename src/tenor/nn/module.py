@@ -5,16 +5,18 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from tenor.engine import pin
+from tenor.engine import pin, recorder
 from tenor.engine.gradients import grad_of
+from tenor.engine.learning import before
 from tenor.engine.trace import local
 from tenor.errors import ArgumentError, DTypeError, ShapeError, TenorError
+from tenor.nn.edges import hopeless, remember
 from tenor.nn.fresh import fresh
 from tenor.nn.hooks import Gradients, RemovableHandle, watch_inputs, watch_outputs
 from tenor.nn.parameter import Buffer, Parameter, adopt
-from tenor.nn.registry import REGISTRIES, bare, registries
+from tenor.nn.registry import HOOKS, REGISTRIES, bare, registries
 from tenor.nn.state import EXTRA, Incompatible, loadable, nearest
 from tenor.tensor import Tensor, empty, no_grad
 
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Module", "RemovableHandle"]
 
 M = TypeVar("M", bound="Module")
-HOOKS: Final = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 class Kind(type):
@@ -97,16 +98,32 @@ class Module(metaclass=Kind):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the hooks and `forward`; name this module in errors from inside it."""
+        find = recorder.module
+        if find is None or kwargs:
+            return self._called(args, kwargs)
+        result = find(self, args)  # what was recorded before, if nothing has changed since
+        if result is None:
+            result = self._called(args, kwargs) if hopeless(self) else self._learned(args)
+        return result
+
+    def _learned(self, args: Any) -> Any:
+        at = before()
+        result = self._called(args, {})
+        remember(self, args, result, at)
+        return result
+
+    def _called(self, args: Any, kwargs: Any) -> Any:
         if local.pinning is not None:
             pin.guard(self, "training")
         elif fresh.pending:
             fresh.settle()
+        own = self.__dict__
         try:
             if (
-                self._forward_hooks
-                or self._forward_pre_hooks
-                or self._backward_hooks
-                or self._backward_pre_hooks
+                own["_forward_hooks"]
+                or own["_forward_pre_hooks"]
+                or own["_backward_hooks"]
+                or own["_backward_pre_hooks"]
             ):
                 return self._call_hooked(args, kwargs)
             return self.forward(*args, **kwargs)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tenor.ir.program import Program
     from tenor.runtime.allocator import Buffer
 
-__all__ = ["Block", "Executable", "Interrupted", "MethodDef", "load"]
+__all__ = ["Block", "Executable", "Interrupted", "MethodDef", "context_of", "load"]
 
 PIECES: Final = 64
 """Ranges of tiles a launch is handed out in; and elements whose cache lines are whole."""
@@ -146,6 +146,7 @@ class Executable:
         self.memory = sum(program.output_sizes) + self.arena + self.scratch + program.kept
         self.kept = Kept(program.kept, program.prepared_from) if program.kept else None
         self.contexts: list[_Context] = []
+        self.launcher: Any = None  # as the builtins run it, once they do
         self.run_held, self.run_released = _entries()
 
     def _tables(self) -> None:
@@ -317,6 +318,11 @@ class Executable:
             context.block[7] = 0
             code = run(context.address)
         return code
+
+
+def context_of(executable: Executable) -> _Context:
+    """Return memory for running an executable."""
+    return _Context(executable)
 
 
 class _Context:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from tenor.engine import recorder
 from tenor.engine.flush import settle
 from tenor.engine.handle import Handle
 from tenor.engine.liveness import IN_A_NAME, getrefcount
@@ -161,7 +162,16 @@ def _lent(x: Tensor) -> NDArray[Any]:
         lend = x.buffer.lend if x.numel() else x.buffer.array
         found: NDArray[Any] = lend(x.element_type.numpy, x.shape_tuple)
         return found
-    array = _lent(x.base)  # type: ignore[arg-type]
+    if x.within is local.trace:
+        local.flush()
+    whole = x.buffer is not None and x.buffer is x.base.buffer
+    if whole:  # a view of all elements: what it shows is lent with its base's memory, as one
+        x.buffer = None
+    try:
+        array = _lent(x.base)  # type: ignore[arg-type]
+    finally:
+        if whole:
+            x.buffer = x.base.buffer
     for op, attrs in x.chain:
         array = LOOKS[op.name](array, *attrs)
     return array
@@ -189,6 +199,9 @@ def numpy(x: Tensor, *, force: bool = False) -> NDArray[Any]:
         GradientError: x requires a gradient.
         DTypeError: NumPy has no bfloat16.
     """
+    found = recorder.lend(x)
+    if found is not None:
+        return found  # type: ignore[no-any-return]
     if x.element_type is dt.bfloat16:
         raise DTypeError(
             "numpy: NumPy has no bfloat16.", came="bfloat16", fix="call x.float().numpy()"
