@@ -38,6 +38,7 @@ from tenor.runtime.launching import launcher_of
 
 if TYPE_CHECKING:
     from tenor.engine.handle import Handle
+    from tenor.runtime.launching import Launcher
 
 __all__ = [
     "Binding", "Plan", "abandon", "bind", "collect", "counts", "evaluate", "finish", "flush",
@@ -65,6 +66,7 @@ class Plan:
         donated: Numbers of the leaves whose buffers are written over.
         states: The nodes of its graph, by status code.
         graph: What was compiled; `explain` shows it.
+        launcher: Runs it for the builtins.
     """
 
     runner: Runner
@@ -72,6 +74,7 @@ class Plan:
     donated: tuple[int, ...]
     states: list[State]
     graph: Graph
+    launcher: Launcher | None = None
 
     def error(self, code: int, value: int, leaves: list[Any], scalars: list[Any]) -> TenorError:
         """Return the error for an index out of range, at the line that used it."""
@@ -231,7 +234,8 @@ def _ready(live: list[Handle], binding: Binding) -> recorder.Ready | None:
 
 def ready_of(binding: Binding) -> recorder.Ready | None:
     """Return a plan as the builtin runs it; None where it is run in another way."""
-    launcher = launcher_of(binding.plan.runner.run)
+    plan = binding.plan
+    launcher = plan.launcher = plan.launcher or launcher_of(plan.runner.run)
     if launcher is None:
         return None
     outputs = len(launcher.sizes)

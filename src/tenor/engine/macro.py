@@ -101,13 +101,13 @@ def _call(
 
 
 def _entered(trace: Trace, handle: Handle) -> State | Entry:
-    """Return a tensor's state; an Entry if it had to be brought in as a plain leaf."""
+    """Return a tensor's state; an Entry if it had to be brought in as a leaf."""
     if handle.within is trace:
         return handle.state
     before = trace.state
     state = enter(trace, handle)
-    plain = handle.within is trace and state.parent is before and handle.base is None
-    return Entry(state) if plain else state
+    plain = handle.within is trace and state.parent is before and state.op is ops.LEAF
+    return Entry(state, handle.base is not None) if plain else state
 
 
 def _recorded(

@@ -92,7 +92,7 @@ SLOTS: Final[dict[type, tuple[str, ...]]] = {
     State: ("calls", "plans", "requires_grad"),
     Meta: Meta.__slots__,
     Handle: ("state", "within"),
-    Entry: ("meta", "state"),
+    Entry: Entry.__slots__,
     Call: ("chains", "checks", "end", "grad", "mode", "names", "results", "scalars", "single",
            "source", "wanted"),
     Edge: Edge.__slots__,
@@ -218,7 +218,8 @@ def _constants() -> dict[str, object]:
     return {
         "State": State, "Entry": Entry, "Handle": Handle, "Buffer": allocator.Buffer, "int": int,
         "str": str, "None": None, "True": True, "False": False, "make": Local.make, "zero": 0,
-        "one": 1, "Edge": Edge, "Ready": Ready, "Trace": Trace, "Loan": allocator.Loan,
+        "one": 1, "MemoryError": MemoryError, "Edge": Edge, "Ready": Ready, "Trace": Trace,
+        "Loan": allocator.Loan,
         "DETACH": ops.DETACH, "local": local, "recording": vars(tracing), "counts": counts,
         "serials": tracing.SERIAL, "nolist": [], "nodict": {}, "noset": frozenset(),
         "restore": Local.restore, "allocate": allocator.allocate, "free": allocator.free,

@@ -146,7 +146,6 @@ class Executable:
         self.memory = sum(program.output_sizes) + self.arena + self.scratch + program.kept
         self.kept = Kept(program.kept, program.prepared_from) if program.kept else None
         self.contexts: list[_Context] = []
-        self.launcher: Any = None  # as the builtins run it, once they do
         self.run_held, self.run_released = _entries()
 
     def _tables(self) -> None:

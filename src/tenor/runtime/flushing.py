@@ -39,6 +39,7 @@ SYMBOLS: Final = {
     "PyDict_SetItem": "i32 (ptr, ptr, ptr)",
     "PyDict_Size": "i64 (ptr)",
     "PyErr_Clear": "void ()",
+    "PyErr_ExceptionMatches": "i32 (ptr)",
     "PyErr_Fetch": "void (ptr, ptr, ptr)",
     "PyErr_Occurred": "ptr ()",
     "PyErr_Restore": "void (ptr, ptr, ptr)",
@@ -314,6 +315,14 @@ dropped:
 failed:
   store i64 0, ptr %busyp
   call void @let_go(ptr %arena, ptr %scratch, ptr %holder)
+  ; where memory is short, Python says so
+  %memory = const MemoryError
+  %out = call i32 @PyErr_ExceptionMatches(ptr %memory)
+  %full = icmp ne i32 %out, 0
+  need %full else stopped
+  call void @PyErr_Clear()
+  br label %stopped
+stopped:
   ret ptr null
 unfit:
   call void @PyErr_Clear()

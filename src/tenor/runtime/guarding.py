@@ -58,7 +58,8 @@ def counts_versions() -> bool:
 def table_of(objects: Sequence[object], dicts: Sequence[dict[Any, Any]]) -> bytes:
     """Return a table of objects as they are, each with its dictionary, and of further dictionaries.
 
-    It holds none of them: an object must be held by the dictionary of one before it.
+    It holds none of them: whoever uses it holds the dictionaries, and by them the objects but for
+    the first.
     """
     words = [len(objects), len(dicts)]
     for x in objects:
@@ -73,6 +74,19 @@ define internal i64 @changed_in(ptr %t) {
   ; the number of the first entry of a table that is not what it was; -1 where all are
   %many = word 0 %t
   %more = word 1 %t
+  %size = mul i64 %many, 32
+  %size2 = add i64 %size, 16
+  %rest = getelementptr i8, ptr %t, i64 %size2
+  ; dictionaries first: they hold the objects
+  each %j of %more dict
+  %jat = mul i64 %j, 16
+  %f = getelementptr i8, ptr %rest, i64 %jat
+  %g = place 0 %f
+  %gversion = word 1 %f
+  %gnow = word VERSION %g
+  %gkept = icmp eq i64 %gnow, %gversion
+  need %gkept else dict.no
+  next dict
   each %i of %many object
   %at = mul i64 %i, 32
   %at2 = add i64 %at, 16
@@ -90,22 +104,10 @@ define internal i64 @changed_in(ptr %t) {
   need %has else none
   call void @Py_DecRef(ptr %own)
   need %same else object.no
-  %now = word 3 %d
+  %now = word VERSION %d
   %kept = icmp eq i64 %now, %version
   need %kept else object.no
   next object
-  %size = mul i64 %many, 32
-  %size2 = add i64 %size, 16
-  %rest = getelementptr i8, ptr %t, i64 %size2
-  each %j of %more dict
-  %jat = mul i64 %j, 16
-  %f = getelementptr i8, ptr %rest, i64 %jat
-  %g = place 0 %f
-  %gversion = word 1 %f
-  %gnow = word 3 %g
-  %gkept = icmp eq i64 %gnow, %gversion
-  need %gkept else dict.no
-  next dict
   ret i64 -1
 none:
   call void @PyErr_Clear()
@@ -204,4 +206,4 @@ miss:
   call void @Py_IncRef(ptr %none)
   ret ptr %none
 }
-"""
+""".replace("VERSION", str(VERSION // 8))

@@ -78,11 +78,9 @@ def _kept(nbytes: int, own: list[Any], place: int) -> int | None:
 
 
 def launcher_of(run: Callable[..., Any]) -> Launcher | None:
-    """Return the launcher of a runner's method; None where it is run in another way."""
+    """Return a launcher for a runner's method; None where it is run in another way."""
     executable = getattr(run, "__self__", None)
     plain = getattr(run, "__func__", None) is Executable.run and type(executable) is Executable
     if not plain or executable.donated:  # type: ignore[union-attr]
         return None
-    if executable.launcher is None:  # type: ignore[union-attr]
-        executable.launcher = Launcher(executable)  # type: ignore[union-attr,arg-type]
-    return executable.launcher  # type: ignore[union-attr,no-any-return]
+    return Launcher(executable)  # type: ignore[arg-type]

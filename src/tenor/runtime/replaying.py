@@ -84,8 +84,16 @@ plain:
   br i1 %e1, label %based, label %no
 based:
   %basename = const base
+  %viewed = slot Entry.view %w
+  %view = icmp eq ptr %viewed, %true
   %e2 = call i1 @is(ptr %config, ptr %a, ptr %basename, ptr %none)
-  br i1 %e2, label %hooked, label %no
+  %e2b = xor i1 %e2, %view
+  br i1 %e2b, label %current, label %no
+current:
+  br i1 %view, label %derived, label %hooked
+derived:
+  %fresh = call i1 @derived_now(ptr %config, ptr %a)
+  br i1 %fresh, label %hooked, label %no
 hooked:
   %hookname = const hooks
   %e3 = call i1 @is(ptr %config, ptr %a, ptr %hookname, ptr %none)
@@ -113,6 +121,36 @@ no:
   ret i1 false
 }
 
+define internal i1 @derived_now(ptr %config, ptr %a) {
+  ; whether a view is derived from its base as that is now
+  %basename = const base
+  %seenname = const seen
+  %versionname = const version
+  %base = call ptr @attribute(ptr %a, ptr %basename)
+  %seen = call ptr @attribute(ptr %a, ptr %seenname)
+  %version = call ptr @attribute(ptr %base, ptr %versionname)
+  %r = call i32 @PyObject_RichCompareBool(ptr %seen, ptr %version, i32 2)
+  %same = icmp eq i32 %r, 1
+  ret i1 %same
+}
+
+define internal i32 @note_view(ptr %config, ptr %trace, ptr %h, ptr %base) {
+  ; put a view into the trace's list of those of its base; -1 with an error
+  %key = call ptr @PyLong_FromVoidPtr(ptr %base)
+  %keyed = icmp ne ptr %key, null
+  need %keyed else no
+  %views = slot Trace.views %trace
+  %list = call ptr @PyObject_GetItem(ptr %views, ptr %key)
+  call void @Py_DecRef(ptr %key)
+  %listed = icmp ne ptr %list, null
+  need %listed else no
+  %r = call i32 @PyList_Append(ptr %list, ptr %h)
+  call void @Py_DecRef(ptr %list)
+  ret i32 %r
+no:
+  ret i32 -1
+}
+
 define internal i1 @bring(ptr %config, ptr %trace, ptr %a, ptr %w) {
   ; enter a leaf; false where memory is short
   %true = const True
@@ -129,7 +167,18 @@ go:
   %r2 = call i32 @PyList_Append(ptr %owners, ptr %a)
   keep Handle.within %a %trace
   keep Handle.state %a %state
-  %r12 = or i32 %r1, %r2
+  %r12a = or i32 %r1, %r2
+  %viewed = slot Entry.view %w
+  %view = icmp eq ptr %viewed, %true
+  br i1 %view, label %derived, label %plain
+derived:
+  %basename = const base
+  %base = call ptr @attribute(ptr %a, ptr %basename)
+  %r0 = call i32 @note_view(ptr %config, ptr %trace, ptr %a, ptr %base)
+  br label %plain
+plain:
+  %r0b = phi i32 [ 0, %go ], [ %r0, %derived ]
+  %r12 = or i32 %r12a, %r0b
   %needs = slot State.requires_grad %state
   %variable = icmp eq ptr %needs, %true
   br i1 %variable, label %note, label %end
@@ -138,7 +187,7 @@ note:
   %r3 = call i32 @PyDict_SetItem(ptr %variables, ptr %state, ptr %a)
   br label %end
 end:
-  %r3b = phi i32 [ 0, %go ], [ %r3, %note ]
+  %r3b = phi i32 [ 0, %plain ], [ %r3, %note ]
   %r = or i32 %r12, %r3b
   %fine = icmp eq i32 %r, 0
   ret i1 %fine
@@ -202,18 +251,7 @@ based:
 seen:
   %r3 = call i32 @PyObject_SetAttr(ptr %h, ptr %seenname, ptr %version)
   call void @Py_DecRef(ptr %version)
-  %key = call ptr @PyLong_FromVoidPtr(ptr %base)
-  %k0 = icmp eq ptr %key, null
-  br i1 %k0, label %drop, label %look
-look:
-  %views = slot Trace.views %trace
-  %list = call ptr @PyObject_GetItem(ptr %views, ptr %key)
-  call void @Py_DecRef(ptr %key)
-  %l0 = icmp eq ptr %list, null
-  br i1 %l0, label %drop, label %append
-append:
-  %r4 = call i32 @PyList_Append(ptr %list, ptr %h)
-  call void @Py_DecRef(ptr %list)
+  %r4 = call i32 @note_view(ptr %config, ptr %trace, ptr %h, ptr %base)
   call void @Py_DecRef(ptr %base)
   %r01 = or i32 %r0b, %r1
   %r23 = or i32 %r2, %r3

@@ -789,7 +789,7 @@ def test_what_it_can_find_is_seen_when_it_changes(name, builtins, monkeypatch):
 
 def test_a_global_that_changes_all_the_time_is_compared_alone(looked):
     space = {"tn": tn, "SCALE": 2.0, "i": 0}
-    exec("def f(x):\n    return x * SCALE", space)  # noqa: S102 - code with globals of its own
+    exec("def f(x):\n    return x * SCALE", space)
     run, x = tn.compile(space["f"]), ready(1.0)
     for i in range(6):
         space["i"] = i
@@ -831,5 +831,5 @@ def test_a_closure_is_compared_each_time(builtins):
     def f(x):
         return x * factor
 
-    for factor in (2.0, 2.0, 2.0, 2.0, 3.0, 3.0):  # noqa: B007 - read inside f
+    for factor in (2.0, 2.0, 2.0, 2.0, 3.0, 3.0):
         assert f(ready(1.0)).tolist() == [factor]

@@ -14,7 +14,7 @@ import tenor as tn
 import tenor.nn.functional as F
 from tenor.config import config
 from tenor.engine import call, flush, macro, recorder
-from tenor.engine.trace import local
+from tenor.engine.trace import local, reset_trie
 from tenor.errors import IndexRangeError
 from tenor.runtime import allocator, cpython
 
@@ -135,7 +135,9 @@ def test_it_keeps_no_reference(native):
 # -- flushes -----------------------------------------------------------------------------------
 @pytest.fixture
 def bound(native, monkeypatch):
-    """Return a list that grows by each flush done in Python."""
+    """Return a list that grows by each flush done in Python, as one for many sizes is at first."""
+    monkeypatch.setattr(config, "symbolic", False)
+    reset_trie()
     seen, bind = [], flush.bind
     monkeypatch.setattr(flush, "bind", lambda trace: seen.append(1) or bind(trace))
     return seen

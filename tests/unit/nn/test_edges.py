@@ -182,11 +182,11 @@ def test_what_the_librarys_classes_and_functions_are_is_seen(monkeypatch):
     with tn.no_grad():
         before = model(x).numpy().copy()
         with monkeypatch.context() as patch:
-            patch.setattr(nn.Linear, "forward", lambda self, input: input[..., :1] * tn.ones(7))
-            patch.setattr(nn.LayerNorm, "forward", lambda self, input: input * 0)
+            patch.setattr(nn.Linear, "forward", lambda self, x: x[..., :1] * tn.ones(7))
+            patch.setattr(nn.LayerNorm, "forward", lambda self, x: x * 0)
             assert not model(x).numpy().any()
         with monkeypatch.context() as patch:
-            patch.setattr(functional, "layer_norm", lambda input, *a: input * 0)
+            patch.setattr(functional, "layer_norm", lambda x, *a: x * 0)
             assert not model(x).numpy().any()
         np.testing.assert_array_equal(model(x).numpy(), before)
 
