@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from tenor.engine.call import Call, Entry, fixed
+from tenor.engine.call import Call, Entry, fixed, same
 from tenor.engine.handle import Handle
 from tenor.engine.macro import closed, keep, versions
 from tenor.engine.trace import local
-from tenor.engine.trie import crosses, made, since
+from tenor.engine.trie import made, since
 from tenor.ir import op as ops
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tenor.engine.trace import Trace
     from tenor.engine.trie import State
 
-__all__ = ["HOPELESS", "Before", "before", "learn"]
+__all__ = ["HOPELESS", "Before", "before", "learn", "worth_it"]
 
 HOPELESS: Final = 16
 """Calls in a row that no edge can repeat, after which nobody tries."""
@@ -46,10 +46,19 @@ def before() -> Before:
     )  # fmt: skip
 
 
+def worth_it(args: tuple[Any, ...], at: Before) -> bool:
+    """Tell whether a call may be found again: its path, and what it was given, by the trace."""
+    return (
+        made["states"] == at.made  # a path may never come again
+        and local.pinning is None
+        and all(a.within is at.trace for a in args if isinstance(a, Handle))
+    )
+
+
 def learn(
     edge: Edge, tensors: Sequence[Handle], args: tuple[Any, ...], result: Any, at: Before
 ) -> None:
-    """Remember a call that was recorded, if its edge can repeat it and it was recorded before.
+    """Remember a call that was recorded, if its edge can repeat it.
 
     Args:
         edge: The module's.
@@ -59,15 +68,24 @@ def learn(
         at: The trace before.
     """
     token = edge.token
-    if made["states"] != at.made:
-        return  # a path may never come again
     call = _call(token, tensors, args, result, at)
-    if call is None:
+    known = at.state.calls.get(token, ())
+    if call is None or any(_alike(k, call) for k in known):  # the builtin did not take it
         token.failures += 1
         return
     token.failures = 0
     edge.read(tensors)
     keep(at.state, token, call)
+
+
+def _alike(a: Call, b: Call) -> bool:
+    """Tell whether two calls at one position are found by the same."""
+    return a.end is b.end and all(
+        v is w
+        or (type(v) is type(w) is Entry and v.state is w.state and v.view is w.view)
+        or same(v, w)
+        for v, w in zip(a.wanted, b.wanted, strict=True)
+    )
 
 
 def _call(
@@ -76,12 +94,10 @@ def _call(
     """Return a call as an edge; None where it did what an edge does not do."""
     trace, start = at.trace, at.state
     results = (result,) if isinstance(result, Handle) else result
-    given = [a for a in args if isinstance(a, Handle)]
     if not (
         local.trace is trace
         and not trace.done
         and not local.immediate
-        and local.pinning is None
         and len(trace.providers) == at.providers
         and len(trace.functions) == at.functions
         and versions(trace) == at.written
@@ -89,10 +105,9 @@ def _call(
         and all(isinstance(h, Handle) and h.within is trace for h in results)
         and all(h.base is None and h.state.depth > start.depth for h in results)
         and all(isinstance(a, Handle) or fixed(a) for a in args)
-        and all(h.within is trace for h in given)
-        and not crosses(start, trace.state)
+        and not any(s.boundary or s.op is ops.WRAP_INDEX for s in since(start, trace.state))
     ):
-        return None
+        return None  # a check would have to be told of the line that runs
     entered = _entered(token, tensors, at)
     if entered is None:
         return None
@@ -106,10 +121,10 @@ def _call(
         if not isinstance(a, Handle):
             wanted.append(a)
         elif id(a) in entered:
-            if a.state.depth <= last or a.base is not None or entered.pop(id(a)) is not a.state:
+            if a.state.depth <= last or entered.pop(id(a)) is not a.state:
                 return None  # entered in another order, or twice
             last = a.state.depth
-            wanted.append(Entry(a.state))
+            wanted.append(Entry(a.state, a.base is not None))
         else:
             wanted.append(a.state)
     if entered or not closed(trace, start, tuple(read)):
@@ -118,7 +133,6 @@ def _call(
     call.scalars = trace.scalars[at.scalars :]
     call.results = tuple([h.state for h in results])
     call.single = isinstance(result, Handle)
-    call.checks = tuple([s for s in since(start, trace.state) if s.op is ops.WRAP_INDEX])
     return call
 
 

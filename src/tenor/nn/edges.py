@@ -16,7 +16,7 @@ from tenor.engine import recorder
 from tenor.engine.call import exact, fixed
 from tenor.engine.edge import Edge, Token
 from tenor.engine.handle import Handle
-from tenor.engine.learning import HOPELESS, Before, learn
+from tenor.engine.learning import HOPELESS, Before, learn, worth_it
 from tenor.nn.registry import EDGE, HOOKS, REGISTRIES
 from tenor.runtime import guarding
 
@@ -127,6 +127,8 @@ def remember(module: Module, args: tuple[Any, ...], result: Any, at: Before) -> 
         result: What it returned.
         at: The trace before.
     """
+    if not worth_it(args, at):
+        return
     own = module.__dict__
     edge: Edge | None = own.get(EDGE)
     if edge is not None and edge.token.failures >= HOPELESS:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import tenor as tn
-from tenor.engine import recorder
+from tenor.engine import learning, recorder
 from tenor.engine.trace import local
-from tenor.nn import functional
+from tenor.nn import edges, functional
 from tenor.nn.module import Module
 
 nn = tn.nn
@@ -259,6 +259,39 @@ def test_inputs_of_every_kind():
             found = model(x).detach().numpy()
             with recorder.in_python():
                 np.testing.assert_array_equal(found, model(x).detach().numpy())
+
+
+def test_a_call_that_checks_indices_is_no_edge_and_after_a_while_nobody_tries(monkeypatch):
+    table, index, tried = nn.Embedding(5, 2), tn.tensor([1, 2]), []
+    real = edges.learn
+    monkeypatch.setattr(edges, "learn", lambda *args: tried.append(1) or real(*args))
+    for _ in range(40):
+        table(index).detach().numpy()
+    assert len(tried) == learning.HOPELESS
+    with pytest.raises(tn.errors.IndexRangeError, match="found here"):
+        table(index + 4).detach().numpy()  # found here
+
+
+def test_a_view_is_an_input_like_any_other(ran):
+    model, x = nn.Sequential(nn.Linear(6, 6), nn.ReLU()), tn.tensor(np.stack([X, X + 1, X + 2]))
+    for k in range(6):
+        if k == 5:
+            ran.clear()
+        for i in range(3):
+            found = model(x[i]).detach().numpy()
+            with recorder.in_python():
+                wanted = model(x[i].clone()).detach().numpy()
+            np.testing.assert_array_equal(found, wanted)
+        x.add_(1)
+    assert len(ran) == 3 * 3, "three modules of the three models in Python"
+
+
+def test_nothing_is_learned_on_paths_that_are_new_each_time():
+    model, before = nn.Sequential(nn.Linear(6, 6), nn.ReLU()), []
+    for n in range(2, 9):
+        model(tn.ones(n, 6)).detach().numpy()
+        before.append(vars(model).get("_edge"))
+    assert before == [None] * 7
 
 
 def test_a_model_that_is_dropped_is_freed_at_once():
