@@ -29,6 +29,7 @@ def of_a_step(step: Callable[[], Any]) -> dict[str, int]:
         program's. plans: Programs compiled; none in a warm step.
     """
     from tenor.engine.flush import counts
+    from tenor.engine.recorder import in_python
     from tenor.runtime.executable import Executable
 
     ran: list[Any] = []
@@ -41,7 +42,8 @@ def of_a_step(step: Callable[[], Any]) -> dict[str, int]:
     before = counts["plans"]
     Executable._run = watched  # type: ignore[method-assign]
     try:
-        step()
+        with in_python():  # the builtins run programs without it
+            step()
     finally:
         Executable._run = original  # type: ignore[method-assign]
     return {

@@ -33,13 +33,20 @@ FIXED: Final = (int, float, bool, str, type(None), type(...), DType, type, Funct
 
 
 class Entry:
-    """A tensor that a call brings into the trace: its leaf state, and what it has to be."""
+    """A tensor that a call brings into the trace.
 
-    __slots__ = ("meta", "state")
+    Attributes:
+        state: Its leaf state.
+        meta: What it has to be.
+        view: Whether it is a view, as its base is now.
+    """
 
-    def __init__(self, state: State) -> None:
+    __slots__ = ("meta", "state", "view")
+
+    def __init__(self, state: State, view: bool = False) -> None:
         self.state = state
         self.meta: Meta = state.a
+        self.view = view
 
 
 class Call:
@@ -112,7 +119,8 @@ def find(
                     if (
                         (owner is not None and not owner.done)
                         or a.meta is not wanted.meta
-                        or a.base is not None
+                        or (a.base is not None) is not wanted.view
+                        or (wanted.view and a.seen != a.base.version)
                         or a.buffer.shared
                         or a.hooks
                     ):
@@ -161,6 +169,8 @@ def take(trace: Trace, call: Call, given: tuple[Any, ...]) -> Any:
         trace.owners.append(handle)
         handle.within = trace
         handle.state = state
+        if entry.view:
+            trace.views[id(handle.base)].append(handle)
         if state.requires_grad:
             trace.variables[state] = handle
     trace.state = call.end

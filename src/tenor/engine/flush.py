@@ -7,6 +7,7 @@ the key of a compiled plan; a plan that stores more than is needed serves as wel
 from __future__ import annotations
 
 import contextlib
+import struct
 from copy import copy
 from dataclasses import dataclass, field
 from time import sleep
@@ -15,12 +16,12 @@ from weakref import ref
 
 import numpy as np
 
-from tenor.engine import trie
+from tenor.engine import recorder, trie
 from tenor.engine.alias import version_of
 from tenor.engine.backend import Runner, interpret, load
 from tenor.engine.liveness import IN_A_LIST, IN_A_NAME, getrefcount
 from tenor.engine.trace import Trace, await_write, install, local, reset_trie
-from tenor.engine.trie import Meta, State, meta, path
+from tenor.engine.trie import Meta, State, counts, meta, path
 from tenor.engine.walk import FREED, Segment, needed_values
 from tenor.errors import (
     ArgumentError,
@@ -33,17 +34,16 @@ from tenor.errors import (
 from tenor.ir import op as ops
 from tenor.ir.node import Graph, Node, size
 from tenor.runtime.executable import Interrupted
+from tenor.runtime.launching import launcher_of
 
 if TYPE_CHECKING:
     from tenor.engine.handle import Handle
+    from tenor.runtime.launching import Launcher
 
 __all__ = [
     "Binding", "Plan", "abandon", "bind", "collect", "counts", "evaluate", "finish", "flush",
-    "graph_of", "needing", "overflow", "restore", "retire", "settle", "store",
+    "graph_of", "needing", "overflow", "ready_of", "restore", "retire", "settle", "store",
 ]  # fmt: skip
-
-counts: Final = {"plans": 0, "flushes": 0}
-"""How many plans were built and traces run; tests gate on these."""
 
 SAME: Final = frozenset((ops.DETACH, ops.VARIABLE, ops.FUNCTION, ops.BARRIER, ops.RESHAPE))
 """Operations whose result is the bytes of their first input."""
@@ -66,6 +66,7 @@ class Plan:
         donated: Numbers of the leaves whose buffers are written over.
         states: The nodes of its graph, by status code.
         graph: What was compiled; `explain` shows it.
+        launcher: Runs it for the builtins.
     """
 
     runner: Runner
@@ -73,6 +74,7 @@ class Plan:
     donated: tuple[int, ...]
     states: list[State]
     graph: Graph
+    launcher: Launcher | None = None
 
     def error(self, code: int, value: int, leaves: list[Any], scalars: list[Any]) -> TenorError:
         """Return the error for an index out of range, at the line that used it."""
@@ -208,8 +210,38 @@ def flush() -> None:
         if trace.leaves:
             retire(trace)
         return
+    if recorder.run(trace) is True:
+        return
+    end, plain = trace.state, not (trace.rebound or trace.donors)
     live, binding = bind(trace)
+    ready = _ready(live, binding) if plain else None
     finish(trace, live, binding)
+    if ready is not None:
+        end.plans["ready"] = True
+        end.plans[tuple([h.state for h in live])] = ready
+
+
+def _ready(live: list[Handle], binding: Binding) -> recorder.Ready | None:
+    """Return a plan as the builtin runs it, where it can."""
+    if (
+        recorder.run is recorder.PYTHON.run
+        or not live
+        or any(h.state.requires_grad or h.buffer is not None for h in live)
+    ):
+        return None
+    return ready_of(binding)
+
+
+def ready_of(binding: Binding) -> recorder.Ready | None:
+    """Return a plan as the builtin runs it; None where it is run in another way."""
+    plan = binding.plan
+    launcher = plan.launcher = plan.launcher or launcher_of(plan.runner.run)
+    if launcher is None:
+        return None
+    outputs = len(launcher.sizes)
+    places = [at if space == "output" else outputs + at for space, at in binding.places]
+    table = struct.pack(f"={len(places)}q", *places)
+    return recorder.Ready(launcher, table, tuple(binding.metas))
 
 
 def bind(trace: Trace) -> tuple[list[Handle], Binding]:
@@ -582,4 +614,4 @@ def settle(handle: Handle) -> Any:
     return handle.buffer
 
 
-install(flush=flush, evaluate=evaluate)
+install(flush=flush, evaluate=evaluate, restore=restore)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tenor.engine.trace import Trace
 
-__all__ = ["PLAIN", "macro", "viewing"]
+__all__ = ["PLAIN", "closed", "keep", "macro", "versions", "viewing"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -96,18 +96,18 @@ def _call(
     else:
         result, known = _recorded(trace, function, args, kwargs, given, views=views)
     if known is not None and simple and start is not first and not crosses(first, start):
-        _keep(first, function, known.entering(wanted))
+        keep(first, function, known.entering(wanted))
     return result
 
 
 def _entered(trace: Trace, handle: Handle) -> State | Entry:
-    """Return a tensor's state; an Entry if it had to be brought in as a plain leaf."""
+    """Return a tensor's state; an Entry if it had to be brought in as a leaf."""
     if handle.within is trace:
         return handle.state
     before = trace.state
     state = enter(trace, handle)
-    plain = handle.within is trace and state.parent is before and handle.base is None
-    return Entry(state) if plain else state
+    plain = handle.within is trace and state.parent is before and state.op is ops.LEAF
+    return Entry(state, handle.base is not None) if plain else state
 
 
 def _recorded(
@@ -122,14 +122,14 @@ def _recorded(
     """Call a function on tensors of the trace; return its result, and the call if it is pure."""
     start = trace.state
     numbers, providers, owners = len(trace.scalars), len(trace.providers), len(trace.owners)
-    rebound = _versions(trace)
+    rebound = versions(trace)
     sources = [_source(given[0])] if views else []  # before it is viewed
     mode = trace.grad, trace.mode
     states = tuple([a.state if isinstance(a, Handle) else a for a in given])
     kind = None if views else graft.general(_parts(mode, function, states, kwargs))
     call = None if kind is None else _grafted(start, kind, states, tuple(kwargs), mode)
     if call is not None:
-        _keep(start, function, call)
+        keep(start, function, call)
         return take(trace, call, given), call
     result = function(*args, **kwargs)
     results = (result,) if isinstance(result, Handle) else result
@@ -138,13 +138,13 @@ def _recorded(
         and not trace.done
         and len(trace.providers) == providers
         and len(trace.owners) == owners
-        and _versions(trace) == rebound
+        and versions(trace) == rebound
         and type(results) is tuple
         and all(isinstance(h, Handle) and h.within is trace for h in results)
         and all(h.state.depth > start.depth for h in results)
         and (_views(given[0], results) if views else all(h.base is None for h in results))
         and not crosses(start, trace.state)
-        and _closed(trace, start, given)
+        and closed(trace, start, given)
     )
     if not pure:
         return result, None
@@ -156,7 +156,7 @@ def _recorded(
     if views:
         call.source = sources[0]
         call.chains = tuple([None if h.base is None else h.chain for h in results])
-    _keep(start, function, call)
+    keep(start, function, call)
     if kind is not None:
         graft.remember(*kind, start, trace.state, call)
     return result, call
@@ -192,7 +192,7 @@ def _grafted(
     return call
 
 
-def _keep(start: State, function: Callable[..., Any], call: Call) -> None:
+def keep(start: State, function: Any, call: Call) -> None:
     """Remember a call at a position, the newest first."""
     known = start.calls.get(function, ())
     start.calls[function] = (call, *known[: LIMIT - 1])
@@ -208,7 +208,7 @@ def _views(x: Handle, results: tuple[Handle, ...]) -> bool:
     return all(h.base is None or (h.base is base and h.seen == base.version) for h in results)
 
 
-def _closed(trace: Trace, start: State, arguments: tuple[Any, ...]) -> bool:
+def closed(trace: Trace, start: State, arguments: tuple[Any, ...]) -> bool:
     """Tell whether what was recorded since reads nothing but the arguments."""
     given = {a.state for a in arguments if isinstance(a, Handle) and a.within is trace}
     return all(
@@ -218,6 +218,6 @@ def _closed(trace: Trace, start: State, arguments: tuple[Any, ...]) -> bool:
     )
 
 
-def _versions(trace: Trace) -> list[tuple[int, int]]:
+def versions(trace: Trace) -> list[tuple[int, int]]:
     """Return which tensors were written in place, and how often: what a pure call leaves alone."""
     return [(key, handle.version) for key, handle in trace.rebound.items()]

@@ -13,6 +13,9 @@ such as printing, happen when the function is recorded.
 from __future__ import annotations
 
 import functools
+import itertools
+import operator
+import struct
 from dataclasses import dataclass, field
 from enum import Enum
 from types import BuiltinFunctionType, FunctionType, MethodType
@@ -20,10 +23,12 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, ParamSpec, Ty
 
 import numpy as np
 
-from tenor.engine.call import exact
-from tenor.engine.flush import Binding, bind, finish, flush
+from tenor.engine import recorder
+from tenor.engine.call import Entry, exact
+from tenor.engine.flush import Binding, bind, finish, flush, ready_of
 from tenor.engine.gradients import grad_of
 from tenor.engine.handle import Handle
+from tenor.engine.recorder import Quick
 from tenor.engine.surroundings import PLAIN, Surroundings
 from tenor.engine.trace import Trace, local, refresh
 from tenor.ir import op as ops
@@ -38,6 +43,8 @@ __all__ = ["Compiled", "guard", "once", "pinned"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
+QUICK: Final = 4
+"""Signatures of a function that are tried first, the newest first."""
 HOPELESS: Final = 16
 """So many calls in a row that could not be repeated, and a function is simply called."""
 ALIKE: Final = (type, FunctionType, BuiltinFunctionType, MethodType)
@@ -116,6 +123,7 @@ class Pin:
         returned: The returned structure, with an At or Same for each tensor.
         gradients: Tensors whose `.grad` was set; None clears it.
         entries: Tensors whose `.grad` was read, what it has to be, and the hooks it went through.
+        looked: Whether it was looked at for what the builtin can do.
     """
 
     binding: Binding
@@ -135,6 +143,7 @@ class Pin:
     returned: Any = None
     gradients: list[tuple[int | Handle, At | None]] = field(default_factory=list)
     entries: list[tuple[int | Handle, Any, tuple[Any, ...]]] = field(default_factory=list)
+    looked: bool = False
 
     def __post_init__(self) -> None:
         self.written = [s for s, _ in self.live if not isinstance(s, Made)]
@@ -161,8 +170,49 @@ class Pin:
             all(tensors[i] is handle for i, handle in self.fixed)
             and self.apart(tensors)
             and all(getattr(owner, name) == value for owner, name, value in self.guards)
-            and self.surroundings.same()
+            and self.surroundings.same(recorder.changed)
         )
+
+    def quick(self, args: tuple[Any, ...], tensors: list[Handle]) -> Quick | None:
+        """Return the call as the builtin runs it; None where it does more than that can.
+
+        Args:
+            args: What it was given.
+            tensors: The tensors among it.
+        """
+        around, binding, returned = self.surroundings, self.binding, self.returned
+        results = (returned,) if type(returned) is At else returned
+        plain = (
+            len(args) == len(tensors)
+            and all(map(operator.is_, args, tensors))
+            and type(results) is tuple
+            and all(type(r) is At for r in results)
+            and all(what == Made(None, ()) and not s.requires_grad for what, s in self.live)
+            and not (self.providers or self.gradients or self.entries or self.fixed)
+            and not (self.overwritten or binding.needing)
+            and all(isinstance(s, (int, Handle)) for s in self.sources)
+            and all(leaf for _, leaf in self.kinds)
+            and all(vars(owner).get(name, vars) is value for owner, name, value in self.guards)
+        )
+        ready = ready_of(binding) if plain and around.understood else None
+        if ready is None:
+            return None
+        for owner, name, _ in self.guards:
+            around.watch_names(vars(owner), {name})
+        around.table = b""
+        if not around.same(recorder.changed):
+            return None
+        made = Quick()
+        made.count, made.grad, made.mode = len(tensors), self.grad, local.trace.mode
+        made.surroundings, made.ready, made.scalars = around, ready, self.scalars
+        leaves = [s for s in binding.plan.graph.nodes if s.op is ops.LEAF]
+        made.entries = tuple([Entry(s) for s in leaves])  # type: ignore[arg-type]
+        made.captured = tuple([s for s in self.sources if isinstance(s, Handle)])
+        own = itertools.count()
+        numbers = [s if isinstance(s, int) else ~next(own) for s in self.sources]
+        made.sources = struct.pack(f"={len(numbers)}q", *numbers)
+        made.answer = None if type(returned) is At else tuple([r.number for r in results])
+        return made
 
     def apart(self, tensors: list[Handle]) -> bool:
         """Tell whether what is written shares its elements with no other tensor."""
@@ -269,10 +319,22 @@ class Compiled(Generic[P, R]):
         self.max_plans = max_plans
         self.recordings = 0
         self.failures = 0
+        self.quick: list[Quick] = []
         functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Replay, or record where no recorded call fits."""
+        again = recorder.pinned
+        if again is not None and not kwargs:
+            for quick in self.quick:
+                around = quick.surroundings
+                if around.loose and not around.rest.hold():
+                    continue
+                result = again(quick, args)
+                if result is None and around.touched(recorder.changed):
+                    result = again(quick, args)
+                if result is not None:
+                    return result  # type: ignore[no-any-return]
         if local.pinning is not None or local.immediate or self.failures >= HOPELESS:
             return self.function(*args, **kwargs)
         tensors: list[Handle] = []
@@ -284,7 +346,10 @@ class Compiled(Generic[P, R]):
         key = (signature, local.trace.grad, local.lowered)
         for pin in self.pins.get(key, ()):
             if pin.holds(tensors):
-                return pin.run(tensors)  # type: ignore[no-any-return]
+                result = pin.run(tensors)
+                if again is not None and not pin.looked:
+                    self._quicken(pin, args, tensors)
+                return result  # type: ignore[no-any-return]
         flush()
         surroundings = Surroundings(self.function, others)
         kinds = [(h, _kind(h)) for h in (*tensors, *surroundings.tensors)]
@@ -295,12 +360,21 @@ class Compiled(Generic[P, R]):
             self.failures += 1
             return result
         self.failures = 0
+        self.quick.clear()
         pins = self.pins.setdefault(key, [])
         pins.insert(0, pin)
         del pins[4:]
         while len(self.pins) > self.max_plans:
             self.pins.pop(next(iter(self.pins)), None)
         return result
+
+    def _quicken(self, pin: Pin, args: tuple[Any, ...], tensors: list[Handle]) -> None:
+        """Have the builtin run a call from now on, if it can."""
+        pin.looked = True
+        made = pin.quick(args, tensors)
+        if made is not None:
+            self.quick.insert(0, made)
+            del self.quick[QUICK:]
 
     def _record(self, args: Any, kwargs: Any) -> R:
         flush()

@@ -1,94 +1,266 @@
-"""Which recorder is used: `call.replay` in Python, or the same as a builtin made by LLVM.
+"""Which recorder is used: Python's functions, or the same as builtins made by LLVM.
 
-A process begins with Python's. Once it has recorded so much that compiling the other pays, that
-takes its place, if this interpreter lays its objects out as it must and the two agree.
+A process begins with Python's. Once it has recorded so much that compiling the others pays, they
+take their places, if this interpreter lays its objects out as it must and the two agree.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import sys
 import sysconfig
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
 
 from tenor.config import config
 from tenor.engine import call as python
+from tenor.engine import trace as tracing
 from tenor.engine.call import Call, Entry
+from tenor.engine.edge import Edge
 from tenor.engine.handle import Handle
-from tenor.engine.trace import Local, Trace
-from tenor.engine.trie import State, meta, new_root, step
+from tenor.engine.surroundings import Surroundings
+from tenor.engine.trace import Local, Trace, local
+from tenor.engine.trie import Meta, State, counts, meta, new_root, step
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
-from tenor.runtime import allocator, replaying
+from tenor.runtime import allocator, cpython, flushing, guarding, lending, repeating, replaying
+from tenor.runtime.cpython import Address
+from tenor.runtime.kept import Kept
+from tenor.runtime.launching import Launcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-__all__ = ["current", "native", "use_native"]
+__all__ = ["Builtins", "Quick", "Ready", "in_python", "native", "use", "use_native"]
 
 PAYS: Final = 4_000
-"""Calls after which the builtin is compiled: a step or two of a large network."""
+"""Calls after which the builtins are compiled: a step or two of a large network."""
+
+
+class Ready:
+    """A plan as the builtin runs it.
+
+    Attributes:
+        launcher: Runs it.
+        places: For each live tensor the number of its value: the outputs, then the leaves.
+        metas: What each will be.
+    """
+
+    __slots__ = ("launcher", "metas", "places")
+
+    def __init__(self, launcher: Launcher, places: bytes, metas: tuple[Meta, ...]) -> None:
+        self.launcher = launcher
+        self.places = places
+        self.metas = metas
+
+
+class Quick:
+    """A call of `tn.compile` that reads tensors and makes new ones, as the builtin runs it again.
+
+    Attributes:
+        count: How many tensors it is given.
+        grad, mode: The grad mode, and the thread's.
+        surroundings: What it could find.
+        entries: What each input of the program has to be.
+        sources: For each input the number of the argument, or ~ that of the captured tensor.
+        captured: Captured tensors.
+        scalars: Its numbers.
+        ready: Its plan.
+        answer: The numbers of the results that it returns; None: the only one.
+    """
+
+    __slots__ = (
+        "answer", "captured", "count", "entries", "grad", "mode", "ready", "scalars", "sources",
+        "surroundings",
+    )  # fmt: skip
+    answer: tuple[int, ...] | None
+    captured: tuple[Handle, ...]
+    count: int
+    entries: tuple[Entry, ...]
+    grad: bool
+    mode: Any
+    ready: Ready
+    scalars: list[Any]
+    sources: bytes
+    surroundings: Surroundings
+
+
 SLOTS: Final[dict[type, tuple[str, ...]]] = {
-    Trace: ("done", "grad", "leaves", "mode", "outs", "owners", "scalars", "state", "variables",
-            "views"),
-    State: ("calls", "requires_grad"),
+    Trace: Trace.__slots__,
+    State: ("calls", "plans", "requires_grad"),
+    Meta: Meta.__slots__,
     Handle: ("state", "within"),
-    Entry: ("meta", "state"),
+    Entry: Entry.__slots__,
     Call: ("chains", "checks", "end", "grad", "mode", "names", "results", "scalars", "single",
            "source", "wanted"),
-    allocator.Buffer: ("shared",),
+    Edge: Edge.__slots__,
+    Ready: Ready.__slots__,
+    Quick: Quick.__slots__,
+    Surroundings: ("table",),
+    Launcher: Launcher.__slots__,
+    Kept: Kept.__slots__,
+    allocator.Buffer: ("capacity", "lent", "nbytes", "owner", "pointer", "shared", "version"),
+    allocator.View: ("buffer",),
 }  # fmt: skip
-"""The slots that the builtin reads and writes."""
+"""The slots that the builtins read and write."""
+NAMED: Final = (
+    "meta", "base", "hooks", "buffer", "chain", "seen", "version", "viewed", "trace", "pinning",
+    "flushes", "ROOT", "ready", "_edge",
+    "segment",
+)  # fmt: skip
+"""Names of attributes and keys."""
+
+
+class Builtins(NamedTuple):
+    """The functions that are made of machine code; each answers None where Python is to look.
+
+    Attributes:
+        replay: Takes the edge of a call that was recorded before.
+        run: Runs a trace whose plan is known.
+        lend: Returns a tensor's elements as an array.
+        module: Takes the edge of a module's call; None where versions are not counted.
+        changed: Returns the number of the first entry of a table that is not what it was; -1
+            where all are.
+        pinned: Runs a call of `tn.compile` again.
+    """
+
+    replay: Callable[..., Any]
+    run: Callable[[Trace], Any]
+    lend: Callable[[Any], Any]
+    module: Callable[[Any, tuple[Any, ...]], Any] | None
+    changed: Callable[[bytes], int] | None
+    pinned: Callable[[Quick, tuple[Any, ...]], Any] | None
+
+
 counted: Final = {"calls": 0}
 
 
 def _counting(trace: Trace, function: Callable[..., Any], given: Any, named: Any) -> Any:
-    """Replay in Python, and look whether the builtin pays by now."""
+    """Replay in Python, and look whether the builtins pay by now."""
     counted["calls"] += 1
     if counted["calls"] == PAYS:
         use_native()
     return python.replay(trace, function, given, named)
 
 
+def _nothing(_: Any) -> None:
+    """Leave everything to Python."""
+
+
+PYTHON: Final = Builtins(python.replay, _nothing, _nothing, None, None, None)
 current: Callable[..., Any] = _counting
-"""Takes the edge of a call that was recorded before; None where there is none."""
+run: Callable[[Trace], Any] = _nothing
+lend: Callable[[Any], Any] = _nothing
+module: Callable[[Any, tuple[Any, ...]], Any] | None = None
+changed: Callable[[bytes], int] | None = None
+pinned: Callable[[Quick, tuple[Any, ...]], Any] | None = None
+"""The functions in use: see `Builtins`."""
+
+
+def use(made: Builtins | None) -> None:
+    """Use builtins from now on, or Python alone."""
+    global current, run, lend, module, changed, pinned
+    current, run, lend, module, changed, pinned = made or PYTHON
 
 
 def use_native() -> bool:
-    """Record by the builtin from now on; tell whether it can be used here."""
-    global current  # noqa: PLW0603 - one recorder for the process
-    found = native() if config.native_recorder and config.backend == "llvm" else None
-    current = python.replay if found is None else found
-    return found is not None
+    """Use the builtins from now on; tell whether they can be used here."""
+    made = native() if config.native_recorder and config.backend == "llvm" else None
+    use(made)
+    return made is not None
 
 
-def native() -> Callable[..., Any] | None:
-    """Return the builtin; None where this interpreter is another than it is written for."""
+@contextlib.contextmanager
+def in_python() -> Iterator[None]:
+    """Leave everything to Python's functions for a while, which others may watch."""
+    before = current, run, lend, module, changed, pinned
+    use(None)
+    try:
+        yield
+    finally:
+        use(Builtins(*before))
+
+
+def native() -> Builtins | None:
+    """Return the builtins; None where this interpreter is another than they are written for."""
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
         return None
     try:
         slots = {
-            f"{kind.__name__}.{name}": replaying.offset(kind, name)
+            f"{kind.__name__}.{name}": cpython.offset(kind, name)
             for kind, names in SLOTS.items()
             for name in names
         }
-        made = replaying.builtin(slots, _constants())
+        texts = (replaying, flushing, lending, repeating, guarding)
+        made = Builtins(*cpython.builtins(
+            "".join([t.TEXT for t in texts]), {k: v for t in texts for k, v in t.SYMBOLS.items()},
+            slots, _constants(), ENTRIES,
+        ))  # fmt: skip
+        if not guarding.counts_versions():
+            made = made._replace(module=None, changed=None, pinned=None)
         return made if _agrees(made) else None
     except Exception:  # whatever a foreign interpreter does, Python's recorder works
         return None
 
 
+ENTRIES: Final = {
+    "replay": cpython.METH_FASTCALL, "run": cpython.METH_O, "lend": cpython.METH_O,
+    "module": cpython.METH_FASTCALL, "changed": cpython.METH_O,
+    "pinned": cpython.METH_FASTCALL,
+}  # fmt: skip
+
+
 def _constants() -> dict[str, object]:
-    named = ("meta", "base", "hooks", "buffer", "chain", "seen", "version", "viewed")
+    """Return what the builtins refer to."""
+    array_type, new_array, set_base = _numpy()
     return {
         "State": State, "Entry": Entry, "Handle": Handle, "Buffer": allocator.Buffer, "int": int,
-        "str": str, "None": None, "True": True, "False": False, "make": Local.make,
-        **{name: name for name in named},
+        "str": str, "None": None, "True": True, "False": False, "make": Local.make, "zero": 0,
+        "one": 1, "MemoryError": MemoryError, "Edge": Edge, "Ready": Ready, "Trace": Trace,
+        "Loan": allocator.Loan,
+        "DETACH": ops.DETACH, "local": local, "recording": vars(tracing), "counts": counts,
+        "serials": tracing.SERIAL, "nolist": [], "nodict": {}, "noset": frozenset(),
+        "restore": Local.restore, "allocate": allocator.allocate, "free": allocator.free,
+        "counted": Address(ctypes.addressof(allocator.counted)), "ndarray": array_type,
+        "new_array": new_array, "set_base": set_base,
+        "dtypes": {d: d.numpy for d in dt.ALL if d is not dt.bfloat16},
+        **{name: sys.intern(name) for name in NAMED},
     }  # fmt: skip
 
 
-def _agrees(made: Callable[..., Any]) -> bool:
-    """Tell whether the builtin does to a small trace what Python does."""
+def _numpy() -> tuple[Address, Address, Address]:
+    """Return NumPy's array type, and its functions that make one and set what it keeps alive."""
+    core = getattr(np, "_core", None) or np.core
+    get = ctypes.pythonapi.PyCapsule_GetPointer
+    get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    table = ctypes.cast(get(core.multiarray._ARRAY_API, None), ctypes.POINTER(ctypes.c_void_p))
+    return Address(table[2] or 0), Address(table[94] or 0), Address(table[282] or 0)
+
+
+def _agrees(made: Builtins) -> bool:
+    """Tell whether the builtins do to a small trace what Python does."""
+    return _records(made) and _lends(made)
+
+
+def _lends(made: Builtins) -> bool:
+    """Tell whether the builtins lend memory as Python does."""
+    x = Local.make()
+    x.within, x.meta = None, meta((2, 3), dt.float32)
+    x.buffer = allocator.allocate(24)
+    x.buffer.array(np.dtype(np.float32), (2, 3))[:] = [[1, 2, 3], [4, 5, 6]]
+    found = made.lend(x)
+    if type(found) is not np.ndarray or found.tolist() != [[1, 2, 3], [4, 5, 6]]:
+        return False
+    shares = found.ctypes.data == x.buffer.pointer and found.flags.writeable and x.buffer.shared
+    del found
+    return bool(shares) and not x.buffer.shared
+
+
+def _records(made: Builtins) -> bool:
     seen = []
-    for recorder in (python.replay, made):
+    for recorder in (python.replay, made.replay):
         trace = Trace(grad=True)
         trace.state = root = new_root()
         x = Local.make()

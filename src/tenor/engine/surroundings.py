@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import gc
 import operator
 import re
 import struct
@@ -32,13 +33,14 @@ from types import (
     UnionType,
     WrapperDescriptorType,
 )
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
 from tenor.engine.call import exact
 from tenor.engine.handle import Handle
 from tenor.ir.dtype import DType
+from tenor.runtime.guarding import table_of, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -73,37 +75,22 @@ MAKING: Final = frozenset(("__init__", "__new__", "__post_init__", "__repr__"))
 MISSING: Final = object()
 
 
-class Surroundings:
-    """What a function can find, as it was when this was made.
-
-    Args:
-        function: The function, method or object that is called.
-        others: What it is given besides tensors.
+class Checks(NamedTuple):
+    """What is compared with what it was.
 
     Attributes:
-        others: As given; they live as long as this.
-        tensors: The tensors among it.
         places: What is read again, how, and what was there.
         empty: Containers that had nothing in them.
         absent: Dictionaries of attributes, and names that were not there.
-        understood: Whether there was nothing that may change and cannot be looked into.
     """
 
-    def __init__(self, function: Any, others: Iterable[Any]) -> None:
-        self.others = tuple(others)
-        self.tensors: list[Handle] = []
-        self.places: list[tuple[Any, Callable[[Any], Any], tuple[Any, ...]]] = []
-        self.empty: list[Any] = []
-        self.absent: list[tuple[Any, frozenset[str]]] = []
-        self.understood = True
-        found = _Search(self)
-        for value in (function, *self.others):
-            found.visit(value)
-        found.settle()
+    places: list[tuple[Any, Callable[[Any], Any], tuple[Any, ...]]]
+    empty: list[Any]
+    absent: list[tuple[Any, frozenset[str]]]
 
-    def same(self) -> bool:
+    def hold(self) -> bool:
         """Tell whether everything is what it was."""
-        if not self.understood or any(self.empty):
+        if any(self.empty):
             return False
         for own, names in self.absent:
             if not own.keys().isdisjoint(names):
@@ -119,9 +106,84 @@ class Surroundings:
             return False
         return True
 
+
+class Surroundings:
+    """What a function can find, as it was when this was made.
+
+    Args:
+        function: The function, method or object that is called.
+        others: What it is given besides tensors.
+
+    Attributes:
+        others: As given; they live as long as this.
+        tensors: The tensors among it.
+        rest: What is compared each time.
+        dicts: Dictionaries, and what is compared where one of them was changed.
+        table: Their versions when they were last compared; see `runtime.guarding`.
+        loose: Whether there is a rest.
+        understood: Whether there was nothing that may change and cannot be looked into.
+    """
+
+    __slots__ = ("dicts", "loose", "others", "rest", "table", "tensors", "understood")
+
+    def __init__(self, function: Any, others: Iterable[Any]) -> None:
+        self.others = tuple(others)
+        self.tensors: list[Handle] = []
+        self.rest = Checks([], [], [])
+        self.dicts: dict[int, tuple[dict[Any, Any], Checks]] = {}
+        self.table = b""
+        self.understood = True
+        found = _Search(self)
+        for value in (function, *self.others):
+            found.visit(value)
+        found.settle()
+        self.loose = any(self.rest)
+
+    def same(self, changed: Callable[[bytes], int] | None = None) -> bool:
+        """Tell whether everything is what it was.
+
+        Args:
+            changed: Finds the first dictionary that has another version than before; None where
+                versions are not known.
+        """
+        if not self.understood:
+            return False
+        groups = list(self.dicts.values())
+        if changed is None:
+            return all(checks.hold() for _, checks in groups) and self.rest.hold()
+        if not self.table:
+            table = table_of((), [of for of, _ in groups])
+            if not all(checks.hold() for _, checks in groups):
+                return False
+            self.table = table
+        while (at := changed(self.table)) >= 0:
+            of, checks = groups[at]
+            version, place = struct.pack("=Q", version_of(of)), 24 + 16 * at
+            if not checks.hold():
+                return False
+            self.table = self.table[:place] + version + self.table[place + 8 :]
+        return self.rest.hold()
+
+    def touched(self, changed: Callable[[bytes], int] | None) -> bool:
+        """Tell whether a dictionary was changed since the last time, but nothing that was found."""
+        return changed is not None and changed(self.table) >= 0 and self.same(changed)
+
+    def checks_of(self, place: Any) -> Checks:
+        """Return where to note what is read from a place: with its dictionary, if it is one."""
+        of = gc.get_referents(place)[0] if type(place) is MappingProxyType else place
+        kind = type(of)
+        ours = isinstance(of, dict) and kind.__module__.partition(".")[0] == "tenor"
+        if not ours and kind is not dict and kind is not defaultdict:
+            return self.rest  # what it answers may be anything
+        return self.dicts.setdefault(id(of), (of, Checks([], [], [])))[1]
+
     def watch(self, place: Any, read: Callable[[Any], Any]) -> None:
         """Note what is read from a place."""
-        self.places.append((place, read, tuple(map(_kept, read(place)))))
+        values = tuple(read(place))
+        # What lies in an array may change where no dictionary does.
+        loose = any(isinstance(value, np.ndarray) for value in values)
+        checks = self.rest if loose else self.checks_of(place)
+        checks.places.append((place, read, tuple(map(_kept, values))))
 
     def watch_names(self, own: Any, names: set[str]) -> None:
         """Note what is found under names in a dictionary, and under which there is nothing."""
@@ -129,7 +191,7 @@ class Surroundings:
         if there:
             self.watch(own, operator.itemgetter(*there, next(iter(there))))  # two at least: a tuple
         if names - there:
-            self.absent.append((own, frozenset(names - there)))
+            self.checks_of(own).absent.append((own, frozenset(names - there)))
 
 
 class _Search:
@@ -195,7 +257,7 @@ class _Search:
         """Follow the elements of a container."""
         watch = self.found.watch
         if not value:
-            self.found.empty.append(value)
+            self.found.checks_of(value).empty.append(value)
         elif len(value) > LONGEST:
             watch(value, lambda v: (len(v),))
             return

@@ -30,7 +30,7 @@ __all__ = [
     "refuse_observation", "reset_trie", "state_of",
 ]  # fmt: skip
 
-_SERIAL: Final = itertools.count(1)
+SERIAL: Final = itertools.count(1)
 ROOT: State = new_root()
 
 
@@ -109,7 +109,7 @@ class Trace:
         self.deferred: list[tuple[Any, list[Handle]]] = []
         self.grad = grad
         self.mode = mode
-        self.serial = next(_SERIAL)
+        self.serial = next(SERIAL)
         self.sealed = False
         self.done = False
 
@@ -149,12 +149,14 @@ class Local(threading.local):
         make: Makes an empty handle; `tensor` sets it to Tensor's.
         flush: Runs the trace; `engine.flush` sets it.
         evaluate: Computes a pending handle of another thread; `engine.flush` sets it.
+        restore: Undoes what was done to run a trace, which was not; `engine.flush` sets it.
         together: Runs a trace with gradients or deferred writes; `engine.together` sets it.
     """
 
     make: Callable[[], Handle]
     flush: Callable[..., None]
     evaluate: Callable[[Handle], tuple[Any, State]]
+    restore: Callable[[Trace, list[Handle]], None]
     together: Callable[[Trace], None]
 
     def __init__(self) -> None:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from tenor.ir.op import Op
 
 __all__ = [
-    "Meta", "State", "alike", "crosses", "forget_plans", "full", "meta", "new_root", "path",
-    "since", "step", "stretches",
+    "Meta", "State", "alike", "counts", "crosses", "forget_plans", "full", "meta", "new_root",
+    "path", "since", "step", "stretches",
 ]  # fmt: skip
 
 
@@ -127,6 +127,9 @@ def new_root() -> State:
 
 
 _NO_DTYPE: Any = None
+
+counts: Final = {"plans": 0, "flushes": 0}
+"""How many plans were built and traces run; tests gate on these."""
 
 made: Final = {"states": 0, "plans": 0}
 """How many states and plans the trie holds; too many, and it is begun again."""

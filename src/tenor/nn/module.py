@@ -5,17 +5,19 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from tenor.engine import pin
+from tenor.engine import pin, recorder
 from tenor.engine.gradients import grad_of
+from tenor.engine.learning import before
 from tenor.engine.trace import local
 from tenor.errors import ArgumentError, DTypeError, ShapeError, TenorError
+from tenor.nn.edges import hopeless, remember
 from tenor.nn.fresh import fresh
 from tenor.nn.hooks import Gradients, RemovableHandle, watch_inputs, watch_outputs
 from tenor.nn.parameter import Buffer, Parameter, adopt
-from tenor.nn.registry import REGISTRIES, bare, registries
-from tenor.nn.state import EXTRA, Incompatible, loadable, nearest
+from tenor.nn.registry import HOOKS, REGISTRIES, bare, registries
+from tenor.nn.state import EXTRA, Incompatible, every_path, loadable, nearest, renewed
 from tenor.tensor import Tensor, empty, no_grad
 
 if TYPE_CHECKING:
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Module", "RemovableHandle"]
 
 M = TypeVar("M", bound="Module")
-HOOKS: Final = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 class Kind(type):
@@ -97,16 +98,32 @@ class Module(metaclass=Kind):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the hooks and `forward`; name this module in errors from inside it."""
+        find = recorder.module
+        if find is None or kwargs:
+            return self._called(args, kwargs)
+        result = find(self, args)  # what was recorded before, if nothing has changed since
+        if result is None:
+            result = self._called(args, kwargs) if hopeless(self) else self._learned(args)
+        return result
+
+    def _learned(self, args: Any) -> Any:
+        at = before()
+        result = self._called(args, {})
+        remember(self, args, result, at)
+        return result
+
+    def _called(self, args: Any, kwargs: Any) -> Any:
         if local.pinning is not None:
             pin.guard(self, "training")
         elif fresh.pending:
             fresh.settle()
+        own = self.__dict__
         try:
             if (
-                self._forward_hooks
-                or self._forward_pre_hooks
-                or self._backward_hooks
-                or self._backward_pre_hooks
+                own["_forward_hooks"]
+                or own["_forward_pre_hooks"]
+                or own["_backward_hooks"]
+                or own["_backward_pre_hooks"]
             ):
                 return self._call_hooked(args, kwargs)
             return self.forward(*args, **kwargs)
@@ -452,7 +469,7 @@ class Module(metaclass=Kind):
                 show what is written to the module later.
         """
         state: OrderedDict[str, Any] = OrderedDict()
-        for path, module in _every_path(self, prefix):
+        for path, module in every_path(self, prefix):
             for name, value in module._persistent():
                 state[path + name] = value if keep_vars else value.detach()
             if _says(module, "get_extra_state"):
@@ -502,7 +519,7 @@ class Module(metaclass=Kind):
                 came=type(state_dict).__name__,
                 fix="pass what state_dict() or tn.load(path) gave",
             )
-        modules = list(_every_path(self, ""))
+        modules = list(every_path(self, ""))
         own = {p + name: (m, name, v) for p, m in modules for name, v in m._persistent()}
         extra = {p + EXTRA: m for p, m in modules if _says(m, "set_extra_state")}
         missing = [name for name in (*own, *extra) if name not in state_dict]
@@ -524,7 +541,7 @@ class Module(metaclass=Kind):
                 fix="load into a module of the same sizes",
             )  # fmt: skip
         if assign:
-            made = {name: _like(own[name][2], value) for name, value in matched.items()}
+            made = {name: renewed(own[name][2], value) for name, value in matched.items()}
             for path, value in made.items():
                 module, name, _ = own[path]
                 setattr(module, name, value)
@@ -658,22 +675,6 @@ def _convert_parameter(p: Parameter, function: Callable[[Tensor], Tensor]) -> No
 def _says(module: Module, name: str) -> bool:
     """Tell whether a module's class defines a method that `Module` leaves to it."""
     return getattr(type(module), name) is not getattr(Module, name)
-
-
-def _like(old: Tensor, value: Tensor) -> Tensor:
-    """Return what takes a parameter's or buffer's place: the value, not its memory."""
-    if not isinstance(old, Parameter):
-        return value.detach().clone()
-    if not isinstance(value, Parameter):
-        return Parameter(value, old.requires_grad)
-    return value.requires_grad_(old.requires_grad)
-
-
-def _every_path(module: Module, prefix: str) -> Iterator[tuple[str, Module]]:
-    """Yield (prefix, module) along every path, shared modules as often as they are reached."""
-    yield prefix, module
-    for name, child in module._held():
-        yield from _every_path(child, f"{prefix}{name}.")
 
 
 def _name_module(error: TenorError, module: Module) -> None:

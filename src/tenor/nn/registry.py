@@ -9,10 +9,14 @@ from __future__ import annotations
 from typing import Any, Final
 from weakref import ref
 
-__all__ = ["REGISTRIES", "Registry", "bare", "registries"]
+__all__ = ["EDGE", "HOOKS", "REGISTRIES", "Registry", "bare", "registries"]
 
 REGISTRIES: Final = ("_parameters", "_buffers", "_modules")
 """The names of a module's registries."""
+HOOKS: Final = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+"""The names of a module's dictionaries of hooks."""
+EDGE: Final = "_edge"
+"""The name of what is known of a module's calls; see `nn.edges`."""
 NOTHING: Final = object()
 
 
@@ -90,5 +94,5 @@ def bare(module: Any) -> dict[str, Any]:
     """Return a module's attributes to be copied or pickled: what a registry holds, there alone."""
     own = module.__dict__
     held = {name for registry in REGISTRIES for name in own[registry]}
-    state = {name: value for name, value in own.items() if name not in held}
+    state = {name: value for name, value in own.items() if name not in held and name != EDGE}
     return state | {name: dict(own[name]) for name in REGISTRIES}

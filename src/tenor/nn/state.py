@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tenor.errors import DTypeError
+from tenor.nn.parameter import Parameter
 from tenor.tensor import Tensor, as_tensor
 
-__all__ = ["EXTRA", "Incompatible", "loadable", "nearest"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tenor.nn.module import Module
+
+__all__ = ["EXTRA", "Incompatible", "every_path", "loadable", "nearest", "renewed"]
 
 EXTRA: Final = "_extra_state"
 """The name of what a module keeps beside its parameters and buffers."""
@@ -54,3 +60,19 @@ def nearest(missing: list[str], unexpected: list[str]) -> str:
         for other in difflib.get_close_matches(name, unexpected, n=1, cutoff=0.8):
             return f"rename {other!r} to {name!r}, or pass strict=False to load what matches"
     return ""
+
+
+def renewed(old: Tensor, value: Tensor) -> Tensor:
+    """Return what takes a parameter's or buffer's place: the value, not its memory."""
+    if not isinstance(old, Parameter):
+        return value.detach().clone()
+    if not isinstance(value, Parameter):
+        return Parameter(value, old.requires_grad)
+    return value.requires_grad_(old.requires_grad)
+
+
+def every_path(module: Module, prefix: str) -> Iterator[tuple[str, Module]]:
+    """Yield (prefix, module) along every path, shared modules as often as they are reached."""
+    yield prefix, module
+    for name, child in module._held():
+        yield from every_path(child, f"{prefix}{name}.")

@@ -13,8 +13,13 @@ __all__ = [
     "ALIGN",
     "PAGE",
     "Buffer",
+    "Loan",
+    "View",
     "allocate",
+    "capacity_of",
     "copy_of",
+    "counted",
+    "free",
     "memory_allocated",
     "memory_reserved",
     "release_cached",
@@ -25,8 +30,10 @@ PAGE: Final = 2 << 20
 """Bytes of a large page. What takes as much begins on one, and NumPy asks the system for such."""
 KEEP_BYTES: Final = 1 << 30
 
-_free: Final[dict[int, list[tuple[int, Any]]]] = defaultdict(list)
-_held = {"live": 0, "cached": 0}
+free: Final[dict[int, list[tuple[int, Any]]]] = defaultdict(list)
+counted: Any = (ctypes.c_int64 * 2)()
+"""Bytes of all buffers in use, and kept for reuse; None when the interpreter is going down."""
+LIVE, CACHED = 0, 1
 
 
 class Buffer:
@@ -55,14 +62,14 @@ class Buffer:
         self.version = 0
 
     def __del__(self) -> None:
-        if not _held:  # the interpreter is going down
-            return
-        # Memory somebody may still look at through a NumPy view is not reused.
         capacity = self.capacity
-        if capacity and not self.shared:
-            _recycle(capacity, self.pointer, self.owner)
-        elif capacity:
-            _held["live"] -= capacity
+        if not capacity or counted is None:
+            return
+        counted[LIVE] -= capacity
+        # Memory somebody may still look at through a NumPy view is not reused.
+        if not self.shared and counted[CACHED] + capacity <= KEEP_BYTES:
+            counted[CACHED] += capacity
+            free[capacity].append((self.pointer, self.owner))
 
     def array(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
         """Return a NumPy view; it keeps the buffer alive."""
@@ -71,11 +78,11 @@ class Buffer:
             count *= n
         if count == 0:
             return np.empty(shape, dtype)
-        return np.asarray(_View(self, dtype, shape))
+        return np.asarray(View(self, dtype, shape))
 
     def lend(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
         """Return a NumPy view that may be written; the buffer is shared while any such lives."""
-        return np.asarray(_Loan(self, dtype, shape))
+        return np.asarray(Loan(self, dtype, shape))
 
     def snapshot(self) -> Buffer:
         """Return a copy nobody else can see."""
@@ -96,7 +103,7 @@ class Buffer:
         return made
 
 
-class _View:
+class View:
     """Lends a buffer's memory to NumPy by the array interface."""
 
     __slots__ = ("__array_interface__", "buffer")
@@ -108,7 +115,7 @@ class _View:
         }  # fmt: skip
 
 
-class _Loan(_View):
+class Loan(View):
     """A view whose end is noticed: slices of the array, and their slices, keep it alive."""
 
     __slots__ = ()
@@ -125,14 +132,7 @@ class _Loan(_View):
             self.buffer.shared = False
 
 
-def _recycle(capacity: int, pointer: int, owner: Any) -> None:
-    _held["live"] -= capacity
-    if _held["cached"] + capacity <= KEEP_BYTES:
-        _held["cached"] += capacity
-        _free[capacity].append((pointer, owner))
-
-
-def _capacity(nbytes: int) -> int:
+def capacity_of(nbytes: int) -> int:
     """Round a size up so that near sizes share memory: to 64 bytes, or to an eighth of a power."""
     if nbytes <= 4096:
         return max(ALIGN, -(-nbytes // ALIGN) * ALIGN)
@@ -157,15 +157,15 @@ def _fresh(nbytes: int) -> np.ndarray[Any, Any]:
 
 def allocate(nbytes: int) -> Buffer:
     """Return uninitialised memory, aligned to 64 bytes, or to a large page if it fills one."""
-    capacity = _capacity(nbytes)
+    capacity = capacity_of(nbytes)
     try:
-        pointer, owner = _free[capacity].pop()
-        _held["cached"] -= capacity
+        pointer, owner = free[capacity].pop()
+        counted[CACHED] -= capacity
     except IndexError:
         align = PAGE if capacity >= PAGE else ALIGN
         owner = _fresh(capacity + align)
         pointer = -(-owner.ctypes.data // align) * align
-    _held["live"] += capacity
+    counted[LIVE] += capacity
     return Buffer(pointer, nbytes, owner, capacity)
 
 
@@ -180,18 +180,18 @@ def copy_of(array: np.ndarray[Any, Any]) -> Buffer:
 
 def memory_allocated() -> int:
     """Return the bytes of all buffers in use."""
-    return _held["live"]
+    return int(counted[LIVE])
 
 
 def memory_reserved() -> int:
     """Return the bytes in use and kept for reuse."""
-    return _held["live"] + _held["cached"]
+    return int(counted[LIVE] + counted[CACHED])
 
 
 def release_cached() -> None:
     """Give memory kept for reuse back to the system."""
-    for capacity, kept in list(_free.items()):
+    for capacity, kept in list(free.items()):
         while kept:
             with contextlib.suppress(IndexError):  # another thread was faster
                 kept.pop()
-                _held["cached"] -= capacity
+                counted[CACHED] -= capacity

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tenor.ir.program import Program
     from tenor.runtime.allocator import Buffer
 
-__all__ = ["Block", "Executable", "Interrupted", "MethodDef", "load"]
+__all__ = ["Block", "Executable", "Interrupted", "MethodDef", "context_of", "load"]
 
 PANELS: Final = 256 * 1024
 """Scratch of as much holds packed panels, which are read over and over: it takes large pages."""
@@ -326,6 +326,11 @@ class Executable:
             context.block[7] = 0
             code = run(context.address)
         return code
+
+
+def context_of(executable: Executable) -> _Context:
+    """Return memory for running an executable."""
+    return _Context(executable)
 
 
 class _Context:

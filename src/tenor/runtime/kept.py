@@ -38,6 +38,8 @@ class Kept:
         leaves: The numbers of the inputs it is made from.
     """
 
+    __slots__ = ("leaves", "nbytes", "state")
+
     def __init__(self, nbytes: int, leaves: tuple[int, ...]) -> None:
         self.nbytes, self.leaves = nbytes, leaves
         self.state: tuple[Sources, Buffer | None] = ((), None)

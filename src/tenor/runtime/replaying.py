@@ -1,38 +1,17 @@
 """`engine.call.replay` as LLVM IR over CPython's C interface: a quarter of the time.
 
-The text is written for the places of the slots of the engine's classes in this interpreter's
-objects; constants (types, None, interned names) come with the builtin's own argument. It does what
-the Python function does where that is common, and answers None, "look again", elsewhere: for
-values that are neither tensors, integers nor strings, for calls that check indices, for views of
-views that were derived anew. Nothing is changed before everything was compared.
-
-Three kinds of lines are no LLVM::
-
-    %x = slot Class.name %object        load a slot
-    keep Class.name %object %value      store into a slot, counting references
-    %x = const name                     load a constant
+It does what the Python function does where that is common, and answers None, "look again",
+elsewhere: for values that are neither tensors, integers nor strings, for calls that check indices,
+for views of views that were derived anew. Nothing is changed before everything was compared.
+How the text is written: `runtime/cpython.py`.
 """
 
 from __future__ import annotations
 
-import ctypes
-import re
-import struct
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
-from tenor.runtime import cpu
-from tenor.runtime.executable import MethodDef
+__all__ = ["SYMBOLS", "TEXT"]
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = ["CONSTANTS", "builtin", "offset"]
-
-CONSTANTS: Final = (
-    "State", "Entry", "Handle", "Buffer", "int", "str", "None", "True", "False", "make", "meta",
-    "base", "hooks", "buffer", "chain", "seen", "version", "viewed",
-)  # fmt: skip
-"""The objects the text refers to, in the order in which they are passed."""
 SYMBOLS: Final = {
     "PyBytes_AsString": "ptr (ptr)",
     "PyDict_GetItem": "ptr (ptr, ptr)",
@@ -59,7 +38,7 @@ SYMBOLS: Final = {
 }
 """What of CPython is called; all of it has been there since 3.9 and takes no macros."""
 
-_TEXT: Final = """
+TEXT: Final = """
 define internal i1 @is(ptr %config, ptr %object, ptr %name, ptr %wanted) {
   ; whether an attribute is a given object
   %found = call ptr @PyObject_GetAttr(ptr %object, ptr %name)
@@ -105,8 +84,16 @@ plain:
   br i1 %e1, label %based, label %no
 based:
   %basename = const base
+  %viewed = slot Entry.view %w
+  %view = icmp eq ptr %viewed, %true
   %e2 = call i1 @is(ptr %config, ptr %a, ptr %basename, ptr %none)
-  br i1 %e2, label %hooked, label %no
+  %e2b = xor i1 %e2, %view
+  br i1 %e2b, label %current, label %no
+current:
+  br i1 %view, label %derived, label %hooked
+derived:
+  %fresh = call i1 @derived_now(ptr %config, ptr %a)
+  br i1 %fresh, label %hooked, label %no
 hooked:
   %hookname = const hooks
   %e3 = call i1 @is(ptr %config, ptr %a, ptr %hookname, ptr %none)
@@ -134,6 +121,36 @@ no:
   ret i1 false
 }
 
+define internal i1 @derived_now(ptr %config, ptr %a) {
+  ; whether a view is derived from its base as that is now
+  %basename = const base
+  %seenname = const seen
+  %versionname = const version
+  %base = call ptr @attribute(ptr %a, ptr %basename)
+  %seen = call ptr @attribute(ptr %a, ptr %seenname)
+  %version = call ptr @attribute(ptr %base, ptr %versionname)
+  %r = call i32 @PyObject_RichCompareBool(ptr %seen, ptr %version, i32 2)
+  %same = icmp eq i32 %r, 1
+  ret i1 %same
+}
+
+define internal i32 @note_view(ptr %config, ptr %trace, ptr %h, ptr %base) {
+  ; put a view into the trace's list of those of its base; -1 with an error
+  %key = call ptr @PyLong_FromVoidPtr(ptr %base)
+  %keyed = icmp ne ptr %key, null
+  need %keyed else no
+  %views = slot Trace.views %trace
+  %list = call ptr @PyObject_GetItem(ptr %views, ptr %key)
+  call void @Py_DecRef(ptr %key)
+  %listed = icmp ne ptr %list, null
+  need %listed else no
+  %r = call i32 @PyList_Append(ptr %list, ptr %h)
+  call void @Py_DecRef(ptr %list)
+  ret i32 %r
+no:
+  ret i32 -1
+}
+
 define internal i1 @bring(ptr %config, ptr %trace, ptr %a, ptr %w) {
   ; enter a leaf; false where memory is short
   %true = const True
@@ -150,7 +167,18 @@ go:
   %r2 = call i32 @PyList_Append(ptr %owners, ptr %a)
   keep Handle.within %a %trace
   keep Handle.state %a %state
-  %r12 = or i32 %r1, %r2
+  %r12a = or i32 %r1, %r2
+  %viewed = slot Entry.view %w
+  %view = icmp eq ptr %viewed, %true
+  br i1 %view, label %derived, label %plain
+derived:
+  %basename = const base
+  %base = call ptr @attribute(ptr %a, ptr %basename)
+  %r0 = call i32 @note_view(ptr %config, ptr %trace, ptr %a, ptr %base)
+  br label %plain
+plain:
+  %r0b = phi i32 [ 0, %go ], [ %r0, %derived ]
+  %r12 = or i32 %r12a, %r0b
   %needs = slot State.requires_grad %state
   %variable = icmp eq ptr %needs, %true
   br i1 %variable, label %note, label %end
@@ -159,7 +187,7 @@ note:
   %r3 = call i32 @PyDict_SetItem(ptr %variables, ptr %state, ptr %a)
   br label %end
 end:
-  %r3b = phi i32 [ 0, %go ], [ %r3, %note ]
+  %r3b = phi i32 [ 0, %plain ], [ %r3, %note ]
   %r = or i32 %r12, %r3b
   %fine = icmp eq i32 %r, 0
   ret i1 %fine
@@ -223,18 +251,7 @@ based:
 seen:
   %r3 = call i32 @PyObject_SetAttr(ptr %h, ptr %seenname, ptr %version)
   call void @Py_DecRef(ptr %version)
-  %key = call ptr @PyLong_FromVoidPtr(ptr %base)
-  %k0 = icmp eq ptr %key, null
-  br i1 %k0, label %drop, label %look
-look:
-  %views = slot Trace.views %trace
-  %list = call ptr @PyObject_GetItem(ptr %views, ptr %key)
-  call void @Py_DecRef(ptr %key)
-  %l0 = icmp eq ptr %list, null
-  br i1 %l0, label %drop, label %append
-append:
-  %r4 = call i32 @PyList_Append(ptr %list, ptr %h)
-  call void @Py_DecRef(ptr %list)
+  %r4 = call i32 @note_view(ptr %config, ptr %trace, ptr %h, ptr %base)
   call void @Py_DecRef(ptr %base)
   %r01 = or i32 %r0b, %r1
   %r23 = or i32 %r2, %r3
@@ -498,86 +515,3 @@ miss:
   ret ptr %none
 }
 """
-
-
-class _Member(ctypes.Structure):
-    """CPython's PyMemberDef, as far as it is read."""
-
-    _fields_ = [("name", ctypes.c_char_p), ("kind", ctypes.c_int), ("offset", ctypes.c_ssize_t)]
-
-
-class _Descriptor(ctypes.Structure):
-    """CPython's PyMemberDescrObject."""
-
-    _fields_ = [("head", ctypes.c_void_p * 5), ("member", ctypes.POINTER(_Member))]
-
-
-METH_FASTCALL: Final = 0x80
-_kept: Final[list[Any]] = []
-
-
-def offset(kind: type, name: str) -> int:
-    """Return where in an object of a class a slot lies.
-
-    Raises:
-        LookupError: this interpreter does not lay its descriptors out as CPython does.
-    """
-    found = _Descriptor.from_address(id(vars(kind)[name])).member[0]
-    if found.name != name.encode() or not 16 <= found.offset < 4096:
-        raise LookupError(f"{kind.__name__}.{name}")
-    return int(found.offset)
-
-
-def _loaded(at: str, target: str) -> str:
-    return f"{target}.p = getelementptr i8, ptr {at}\n  {target} = load ptr, ptr {target}.p"
-
-
-def text(slots: dict[str, int]) -> str:
-    """Return the module for slots at these offsets, by "Class.name"."""
-    places = {name: 8 * i for i, name in enumerate(CONSTANTS)}
-    declared = "\n".join(
-        f"declare {kind.replace(' (', f' @{name}(')}" for name, kind in SYMBOLS.items()
-    )
-
-    def slot(found: re.Match[str]) -> str:
-        target, name, source = found.groups()
-        return f"  {_loaded(f'{source}, i64 {slots[name]}', target)}"
-
-    def const(found: re.Match[str]) -> str:
-        target, name = found.groups()
-        return f"  {_loaded(f'%config, i64 {places[name]}', target)}"
-
-    def keep(found: re.Match[str]) -> str:
-        name, into, value = found.groups()
-        at = f"%kept{found.start()}"
-        return (
-            f"  {at} = getelementptr i8, ptr {into}, i64 {slots[name]}\n"
-            f"  {at}.old = load ptr, ptr {at}\n"
-            f"  call void @Py_IncRef(ptr {value})\n"
-            f"  store ptr {value}, ptr {at}\n"
-            f"  call void @Py_DecRef(ptr {at}.old)"
-        )
-
-    made = re.sub(r"^  (%\w+) = slot (\S+) (%\w+)$", slot, _TEXT, flags=re.M)
-    made = re.sub(r"^  (%\w+) = const (\w+)$", const, made, flags=re.M)
-    return declared + re.sub(r"^  keep (\S+) (%\w+) (%\w+)$", keep, made, flags=re.M)
-
-
-def builtin(slots: dict[str, int], constants: dict[str, object]) -> Callable[..., Any]:
-    """Compile it; return it as a builtin of (trace, function, arguments, keywords).
-
-    Args:
-        slots: Offsets by "Class.name".
-        constants: The objects of `CONSTANTS`, which are kept for ever.
-    """
-    with cpu.lock:
-        engine = cpu.jitted(text(slots), SYMBOLS)
-        # LLVM's own lock is taken to the very end: a fork must not come in between.
-        address = engine.get_function_address("replay")
-    definition = MethodDef(b"replay", address, METH_FASTCALL, None)
-    held = [constants[name] for name in CONSTANTS]
-    config = struct.pack(f"={len(held)}q", *map(id, held))
-    _kept.extend((engine, definition, held, config))
-    kind = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)
-    make = kind(("PyCFunction_NewEx", ctypes.pythonapi))
-    return make(ctypes.addressof(definition), config, None)  # type: ignore[no-any-return]

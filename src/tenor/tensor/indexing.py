@@ -7,6 +7,7 @@ into one, and their indices into one linear index, so that a single TAKE or PUT 
 
 from __future__ import annotations
 
+import functools
 import operator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -148,6 +149,12 @@ def plan_of(index: Any, shape: Shape) -> Plan:
     return plan
 
 
+@functools.lru_cache(maxsize=1024)
+def _integer_plan(index: int, shape: Shape) -> Plan:
+    """Return the plan of one integer, which nobody changes."""
+    return plan_of(index, shape)
+
+
 def _pick(plan: Plan, item: Tensor, shape: Shape, dim: int) -> int:
     """Note an index tensor or mask; return how many dims it takes."""
     plan.picks.append((len(plan.shape), item))
@@ -231,7 +238,8 @@ def basic(x: Tensor, plan: Plan, take: bool = True) -> Tensor:
 @viewing
 def get(x: Tensor, index: Any) -> Tensor:
     """Return x[index]: a view for integers and slices, a copy for index tensors and masks."""
-    plan = plan_of(index, x.shape_tuple)
+    shape = x.shape_tuple
+    plan = _integer_plan(index, shape) if type(index) is int else plan_of(index, shape)
     view = basic(x, plan)
     if not plan.picks:
         return record_view(ops.RESHAPE, x, (x.shape_tuple,)) if view is x else view

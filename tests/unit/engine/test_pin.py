@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tenor as tn
-from tenor.engine import pin
+from tenor.engine import pin, recorder
 from tenor.errors import GradientError, ObservationError
 
 
@@ -698,3 +698,138 @@ def test_slices_and_sizes_are_arguments_by_value():
     for _ in range(3):
         assert f(x, slice(0, 2), tn.ones(2, 1).shape).tolist() == [[1.0], [2.0]]
     assert f.recordings == 1
+
+
+# -- run again by the builtin -------------------------------------------------------------------
+@pytest.fixture
+def builtins():
+    made = recorder.native()
+    if made is None or made.pinned is None:
+        pytest.skip("this interpreter counts no versions")
+    with recorder.in_python():
+        recorder.use(made)
+        yield made
+
+
+@pytest.fixture
+def looked(builtins, monkeypatch):
+    """Return a list that grows by each call that is looked at in Python."""
+    seen, real = [], pin.Pin.holds
+    monkeypatch.setattr(pin.Pin, "holds", lambda p, tensors: seen.append(1) or real(p, tensors))
+    return seen
+
+
+def test_a_call_is_run_again_without_python(looked):
+    model = tn.nn.Sequential(tn.nn.Linear(3, 3), tn.nn.ReLU()).eval()
+    run, x = tn.compile(model), ready(1.0, 2.0, 3.0)
+    with tn.no_grad():
+        first = [run(x).tolist() for _ in range(3)]
+        looked.clear()
+        assert [run(x).tolist(), run(x + 0).tolist()] == [first[0]] * 2
+    assert len(looked) <= 1, "an argument that is not computed yet is"
+    assert run.recordings == 1
+
+
+def test_several_results_and_signatures_are_run_again(looked):
+    @tn.compile
+    def both(x, y):
+        return y * 2, x + y
+
+    pairs = [(ready(1.0), ready(2.0)), (ready(1.0, 2.0), ready(3.0, 4.0)), (ready(5.0), ready(6.0))]
+    for k in range(4):
+        if k == 3:
+            looked.clear()
+        for x, y in pairs:
+            a, b = both(x, y)
+            assert (a.tolist(), b.tolist()) == ((y * 2).tolist(), (x + y).tolist())
+    assert looked == []
+    assert both.recordings == 2
+
+
+SCALE = {"by": 2.0}
+
+
+class Net(tn.nn.Module):
+    def __init__(self):
+        self.inner = tn.nn.Linear(2, 2)
+        self.factor = 3.0
+
+    def forward(self, x):
+        return self.inner(x) * self.factor * SCALE["by"]
+
+
+FOUND = {
+    "a global": lambda net: SCALE.update(by=5.0),
+    "an attribute": lambda net: setattr(net, "factor", 7.0),
+    "a weight": lambda net: net.inner.weight.data.fill_(2.0),
+    "a weight written": lambda net: tn.no_grad()(net.inner.weight.add_)(1.0),
+    "another weight": lambda net: setattr(net.inner, "weight", tn.nn.Parameter(tn.ones(2, 2))),
+    "a hook": lambda net: net.inner.register_forward_hook(lambda m, a, y: y * 10),
+    "another part": lambda net: setattr(net, "inner", tn.nn.Linear(2, 2)),
+    "training": lambda net: net.eval(),
+    "the class": lambda net: setattr(Net, "forward", lambda self, x: self.inner(x)),
+    "frozen": lambda net: net.requires_grad_(False),
+    "lent": lambda net: net.inner.weight.detach().numpy().fill(4.0),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_it_can_find_is_seen_when_it_changes(name, builtins, monkeypatch):
+    monkeypatch.setitem(SCALE, "by", 2.0)
+    monkeypatch.setattr(Net, "forward", Net.forward)
+    net, x = Net(), ready(1.0, 2.0)
+    run = tn.compile(net)
+    with tn.no_grad():
+        for _ in range(4):
+            assert run(x).tolist() == net(x).tolist()
+        FOUND[name](net)
+        for _ in range(3):
+            assert run(x).tolist() == net(x).tolist()
+
+
+def test_a_global_that_changes_all_the_time_is_compared_alone(looked):
+    space = {"tn": tn, "SCALE": 2.0, "i": 0}
+    exec("def f(x):\n    return x * SCALE", space)
+    run, x = tn.compile(space["f"]), ready(1.0)
+    for i in range(6):
+        space["i"] = i
+        assert run(x).tolist() == [2.0]
+        if i == 2:
+            looked.clear()
+    assert looked == []
+    space["SCALE"] = 3.0
+    assert run(x).tolist() == [3.0]
+
+
+def test_modes_and_kinds_of_arguments_are_seen(builtins):
+    w = ready(2.0, 3.0).requires_grad_()
+
+    @tn.compile
+    def f(x):
+        return x * w
+
+    shared = np.ones(2, np.float32)
+    for k in range(4):
+        with tn.no_grad():
+            assert not f(ready(1.0, 1.0)).requires_grad
+            shared += 1
+            assert f(tn.from_numpy(shared)).tolist() == [2.0 * (k + 2), 3.0 * (k + 2)]
+            assert f(ready(1.0)).tolist() == [2.0, 3.0]
+            assert f(tn.ones(2, 2)[k % 2]).tolist() == [2.0, 3.0]
+            with tn.immediate():
+                assert f(ready(1.0, 1.0)).tolist() == [2.0, 3.0]
+        assert f(ready(1.0, 1.0)).requires_grad
+        x = ready(1.0, 1.0).requires_grad_()
+        f(x).sum().backward()
+        assert x.grad.tolist() == [2.0, 3.0]
+
+
+def test_a_closure_is_compared_each_time(builtins):
+    factor = 2.0
+
+    @tn.compile
+    def f(x):
+        return x * factor
+
+    for factor in (2.0, 2.0, 2.0, 2.0, 3.0, 3.0):
+        assert f(ready(1.0)).tolist() == [factor]

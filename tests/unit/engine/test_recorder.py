@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 import sysconfig
+import threading
 
 import numpy as np
 import pytest
@@ -12,10 +13,10 @@ import pytest
 import tenor as tn
 import tenor.nn.functional as F
 from tenor.config import config
-from tenor.engine import call, macro, recorder
-from tenor.engine.trace import local
+from tenor.engine import call, flush, macro, recorder
+from tenor.engine.trace import local, reset_trie
 from tenor.errors import IndexRangeError
-from tenor.runtime import replaying
+from tenor.runtime import allocator, cpython
 
 BUILTIN = platform.python_implementation() == "CPython" and not sysconfig.get_config_var(
     "Py_GIL_DISABLED"
@@ -50,7 +51,8 @@ def native(monkeypatch):
         pytest.skip("the builtin is for CPython with its lock")
     made = recorder.native()
     assert made is not None, "CPython with its lock has it"
-    monkeypatch.setattr(recorder, "current", made)
+    for name in made._fields:
+        monkeypatch.setattr(recorder, "current" if name == "replay" else name, getattr(made, name))
     return made
 
 
@@ -130,6 +132,174 @@ def test_it_keeps_no_reference(native):
     assert [b - a for a, b in zip(before, after, strict=True) if abs(b - a) > 50] == []
 
 
+# -- flushes -----------------------------------------------------------------------------------
+@pytest.fixture
+def bound(native, monkeypatch):
+    """Return a list that grows by each flush done in Python, as one for many sizes is at first."""
+    monkeypatch.setattr(config, "symbolic", False)
+    reset_trie()
+    seen, bind = [], flush.bind
+    monkeypatch.setattr(flush, "bind", lambda trace: seen.append(1) or bind(trace))
+    return seen
+
+
+FLUSHES = {
+    "a product": lambda x, w: (x @ w.t()).numpy(),
+    "several values": lambda x, w: (x.exp(), x + w[0], x.sum(0))[1].numpy(),
+    "a detached value": lambda x, w: F.gelu(x).detach().numpy(),
+    "a number": lambda x, w: (x * 1.5).sum().item(),
+    "a view": lambda x, w: (x * 2).reshape(2, 12).tolist(),
+    "a leaf as it came": lambda x, w: (x.reshape(24), x + 1)[0].tolist(),
+    "checked": lambda x, w: F.embedding(tn.tensor([1, 2]), x).numpy(),
+}
+
+
+@pytest.mark.parametrize("case", FLUSHES)
+def test_a_flush_done_before_needs_no_python(case, bound):
+    x, w = tn.tensor(X), tn.tensor(X[:3])
+    with tn.no_grad():
+        for _ in range(3):
+            found = np.array(FLUSHES[case](x, w))
+        bound.clear()
+        np.testing.assert_array_equal(FLUSHES[case](x, w), found)
+        assert bound == []
+        with recorder.in_python():
+            np.testing.assert_array_equal(FLUSHES[case](x, w), found)
+
+
+def test_flushes_are_counted(bound):
+    x = tn.tensor(X)
+    for _ in range(3):
+        x.exp().numpy()
+    before = flush.counts["flushes"]
+    for _ in range(5):
+        x.exp().numpy()
+    assert flush.counts["flushes"] == before + 5
+
+
+def test_what_is_alive_decides_what_is_stored(native):
+    x = tn.tensor(X)
+
+    def step(keep):
+        y = x * 2
+        z = y + 1
+        if not keep:
+            del y
+            return z.numpy().copy(), None
+        return z.numpy().copy(), y
+
+    for keep in (True, False, True, False, True, True, False):
+        z, y = step(keep)
+        np.testing.assert_array_equal(z, X * 2 + 1)
+        if keep:
+            assert y.within is None
+            np.testing.assert_array_equal(y.numpy(), X * 2)
+
+
+def test_an_array_shares_memory_until_it_is_gone(native):
+    x = tn.tensor(X) + 1
+    array = x.numpy()
+    array[0, 0] = 7
+    assert x[0, 0].item() == 7
+    x.add_(1)
+    assert array[0, 0] == 8
+    part = array[1:]
+    del array
+    assert x.buffer.shared
+    del part
+    assert not x.buffer.shared
+    np.testing.assert_array_equal(x.numpy()[1:], X[1:] + 2)
+
+
+def test_a_detached_array_is_the_tensors_own_memory(native):
+    y = tn.tensor(X) * 2
+    held = y.detach()
+    array = held.numpy()
+    array[0, 0] = 9
+    assert y[0, 0].item() == held[0, 0].item() == (held + 0)[0, 0].item() == 9
+
+
+def test_what_is_not_lent_by_the_builtin_is_lent_by_python(native):
+    x = tn.tensor(X)
+    other = x.reshape(24)
+    np.testing.assert_array_equal(other.numpy(), X.reshape(24))
+    np.testing.assert_array_equal(x.t().numpy(), X.T)
+    assert tn.tensor(3.0).numpy() == 3
+    assert tn.zeros(0, 3).numpy().shape == (0, 3)
+    with pytest.raises(tn.errors.GradientError):
+        tn.tensor(X, requires_grad=True).numpy()
+    with pytest.raises(tn.errors.DTypeError):
+        tn.tensor(X).bfloat16().numpy()
+    for dtype in (tn.float64, tn.int32, tn.uint8, tn.bool, tn.float16):
+        made = tn.tensor(X).to(dtype)
+        found = made.numpy()
+        assert found.dtype == dtype.numpy
+        assert found.tolist() == made.tolist()
+
+
+def test_a_weight_that_is_written_is_prepared_anew(native):
+    w, x = tn.tensor(np.ones((40, 40), np.float32)), tn.tensor(np.ones((1, 40), np.float32))
+    for k in range(12):
+        if k % 4 == 3:
+            w.add_(1)
+        wanted = 40 * (1 + (k + 1) // 4)
+        assert F.linear(x, w).numpy()[0, 0] == wanted
+
+
+def test_a_bad_index_is_found_and_the_next_flush_is_right(native):
+    x = tn.tensor(X)
+    good, bad = tn.tensor([1, 2]), tn.tensor([1, 99])
+    for _ in range(4):
+        F.embedding(good, x).numpy()
+    for _ in range(2):
+        with pytest.raises(IndexRangeError):
+            F.embedding(bad, x).numpy()
+        np.testing.assert_array_equal(F.embedding(good, x).numpy(), X[1:3])
+
+
+def test_threads_share_a_plan(native):
+    x, wanted, wrong = tn.tensor(X), X @ X.T, []
+
+    def work():
+        for _ in range(300):
+            found = (x @ x.t()).numpy()
+            if not (found == first).all():
+                wrong.append(found)
+
+    first = (x @ x.t()).numpy().copy()
+    np.testing.assert_allclose(first, wanted, rtol=1e-5)
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_flushes_keep_no_reference(native):
+    x, w = tn.tensor(X), tn.tensor(X[:3])
+    again = tn.compile(lambda x: F.linear(x, w))
+
+    def step():
+        (x * 2).detach().numpy()
+        F.gelu(x).numpy()
+        x.numpy()
+        again(x).numpy()
+
+    for _ in range(20):
+        step()
+    objects = (x, w, x.meta, None, True, False, 0, 1, local.trace.state, x.meta.dtype,
+               recorder.Ready, np.dtype(np.float32), allocator.Loan, allocator.Buffer)  # fmt: skip
+    before = [sys.getrefcount(o) for o in objects]
+    live = allocator.memory_allocated()
+    for _ in range(500):
+        step()
+    after = [sys.getrefcount(o) for o in objects]
+    assert [b - a for a, b in zip(before, after, strict=True) if abs(b - a) > 50] == []
+    assert allocator.memory_allocated() == live
+
+
+# -- mistakes ----------------------------------------------------------------------------------
 def test_a_bad_index_is_reported_at_the_line_that_runs(native):
     table = tn.tensor(X, requires_grad=True)
     for _ in range(3):
@@ -149,9 +319,9 @@ def test_a_parameter_with_a_hook_is_entered_by_python(native):
 
 def test_it_can_be_switched_off(monkeypatch):
     monkeypatch.setattr(config, "native_recorder", False)
-    monkeypatch.setattr(recorder, "current", recorder.current)
-    assert not recorder.use_native()
-    assert recorder.current is call.replay
+    with recorder.in_python():
+        assert not recorder.use_native()
+        assert recorder.current is call.replay
 
 
 @pytest.mark.parametrize("fault", ["layout", "answers"])
@@ -161,7 +331,8 @@ def test_a_foreign_interpreter_keeps_pythons(fault, monkeypatch):
         def elsewhere(kind, name):
             raise LookupError(name)
 
-        monkeypatch.setattr(replaying, "offset", elsewhere)
+        monkeypatch.setattr(cpython, "offset", elsewhere)
     else:
-        monkeypatch.setattr(replaying, "builtin", lambda *_: lambda *_: None)
+        answers = [lambda *_: None] * len(recorder.ENTRIES)
+        monkeypatch.setattr(cpython, "builtins", lambda *_: answers)
     assert recorder.native() is None

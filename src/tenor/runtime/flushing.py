@@ -1,0 +1,621 @@
+"""A flush that was done before, as LLVM IR.
+
+`run` does what `engine.flush.flush` does where nothing is written in place and no gradient is
+asked for: it finds what is alive, looks the `Ready` plan up, launches it, stores the results and
+begins the next trace. It answers None, "look again", where anything is another way, and leaves
+everything as it was.
+How the text is written: `runtime/cpython.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["SYMBOLS", "TEXT"]
+
+LISTS: Final = ("deferred", "gradients", "leaves", "outs", "owners", "providers", "scalars")
+DICTS: Final = (
+    "donors", "foreign", "functions", "hooks", "overwritten", "rebound", "variables", "views",
+)  # fmt: skip
+"""What a trace holds, and the next one takes over emptied."""
+
+_MOVES: Final = "\n".join(
+    f"  %of.{name} = slot Trace.{name} %trace\n"
+    f"  keep Trace.{name} %made %of.{name}\n"
+    f"  keep Trace.{name} %trace %{nothing}"
+    for names, nothing in ((LISTS, "nolist"), (DICTS, "nodict"))
+    for name in names
+)
+_EMPTIES: Final = "\n".join(
+    f"  call void @{emptied}(ptr %of.{name})"
+    for names, emptied in ((LISTS, "emptied"), (DICTS, "cleared"))
+    for name in names
+)
+
+SYMBOLS: Final = {
+    "PyBytes_AsString": "ptr (ptr)",
+    "PyDict_Clear": "void (ptr)",
+    "PyDict_GetItem": "ptr (ptr, ptr)",
+    "PyDict_SetItem": "i32 (ptr, ptr, ptr)",
+    "PyDict_Size": "i64 (ptr)",
+    "PyErr_Clear": "void ()",
+    "PyErr_ExceptionMatches": "i32 (ptr)",
+    "PyErr_Fetch": "void (ptr, ptr, ptr)",
+    "PyErr_Occurred": "ptr ()",
+    "PyErr_Restore": "void (ptr, ptr, ptr)",
+    "PyEval_RestoreThread": "void (ptr)",
+    "PyEval_SaveThread": "ptr ()",
+    "PyFloat_AsDouble": "double (ptr)",
+    "PyIter_Next": "ptr (ptr)",
+    "PyList_Append": "i32 (ptr, ptr)",
+    "PyList_GetItem": "ptr (ptr, i64)",
+    "PyList_New": "ptr (i64)",
+    "PyList_SetItem": "i32 (ptr, i64, ptr)",
+    "PyList_SetSlice": "i32 (ptr, i64, i64, ptr)",
+    "PyList_Size": "i64 (ptr)",
+    "PyLong_AsLongLong": "i64 (ptr)",
+    "PyLong_AsVoidPtr": "ptr (ptr)",
+    "PyNumber_Add": "ptr (ptr, ptr)",
+    "PyObject_CallFunctionObjArgs": "ptr (ptr, ...)",
+    "PyObject_CallNoArgs": "ptr (ptr)",
+    "PyObject_RichCompareBool": "i32 (ptr, ptr, i32)",
+    "PyObject_SetAttr": "i32 (ptr, ptr, ptr)",
+    "PyTuple_New": "ptr (i64)",
+    "PyTuple_SetItem": "i32 (ptr, i64, ptr)",
+    "PyTuple_Size": "i64 (ptr)",
+    "PyType_GenericAlloc": "ptr (ptr, i64)",
+    "PyWeakref_GetObject": "ptr (ptr)",
+    "Py_DecRef": "void (ptr)",
+    "Py_IncRef": "void (ptr)",
+}
+"""What of CPython is called."""
+
+TEXT: Final = """
+define internal ptr @allocated(ptr %config, ptr %launcher, i64 %k) {
+  ; a new buffer for an output; null with an error where memory is short
+  %free = const free
+  %Buffer = const Buffer
+  %false = const False
+  %zero = const zero
+  %counted = const counted
+  %capacities = slot Launcher.capacities %launcher
+  %sizes = slot Launcher.sizes %launcher
+  %capacity = item %capacities %k
+  %size = item %sizes %k
+  %list = call ptr @PyDict_GetItem(ptr %free, ptr %capacity)
+  %some = icmp ne ptr %list, null
+  need %some else slow
+  %n = call i64 @PyList_Size(ptr %list)
+  %any = icmp sgt i64 %n, 0
+  need %any else slow
+  %last = sub i64 %n, 1
+  %pair = call ptr @PyList_GetItem(ptr %list, i64 %last)
+  call void @Py_IncRef(ptr %pair)
+  %r = call i32 @PyList_SetSlice(ptr %list, i64 %last, i64 %n, ptr null)
+  %pointer = item %pair 0
+  %owner = item %pair 1
+  %b = call ptr @PyType_GenericAlloc(ptr %Buffer, i64 0)
+  %made = icmp ne ptr %b, null
+  need %made else short
+  keep Buffer.pointer %b %pointer
+  keep Buffer.nbytes %b %size
+  keep Buffer.owner %b %owner
+  keep Buffer.capacity %b %capacity
+  keep Buffer.shared %b %false
+  keep Buffer.lent %b %zero
+  keep Buffer.version %b %zero
+  call void @Py_DecRef(ptr %pair)
+  %bytes = call i64 @PyLong_AsLongLong(ptr %capacity)
+  %live = load i64, ptr %counted
+  %live1 = add i64 %live, %bytes
+  store i64 %live1, ptr %counted
+  %cachedp = getelementptr i8, ptr %counted, i64 8
+  %cached = load i64, ptr %cachedp
+  %cached1 = sub i64 %cached, %bytes
+  store i64 %cached1, ptr %cachedp
+  ret ptr %b
+short:
+  call void @Py_DecRef(ptr %pair)
+  ret ptr null
+slow:
+  %allocate = const allocate
+  %s = call ptr (ptr, ...) @PyObject_CallFunctionObjArgs(ptr %allocate, ptr %size, ptr null)
+  ret ptr %s
+}
+
+define internal ptr @borrowed(ptr %config, ptr %size, ptr %place) {
+  ; memory of a run for itself, written down at a place; null with an error where it is short
+  %allocate = const allocate
+  %b = call ptr (ptr, ...) @PyObject_CallFunctionObjArgs(ptr %allocate, ptr %size, ptr null)
+  %made = icmp ne ptr %b, null
+  need %made else no
+  %at = slot Buffer.pointer %b
+  %pointer = call ptr @PyLong_AsVoidPtr(ptr %at)
+  store ptr %pointer, ptr %place
+  ret ptr %b
+no:
+  ret ptr null
+}
+
+define internal i1 @prepared(ptr %config, ptr %launcher, ptr %t, ptr %leaves, ptr %holder) {
+  ; whether what was kept is of these inputs as they are now; if so it is held, and written down
+  %none = const None
+  %kept = slot Launcher.kept %launcher
+  %state = slot Kept.state %kept
+  %sources = item %state 0
+  %buffer = item %state 1
+  %there = icmp ne ptr %buffer, %none
+  need %there else no
+  %n = call i64 @PyTuple_Size(ptr %sources)
+  %numbers = place 11 %t
+  each %i of %n source
+  %pair = item %sources %i
+  %ref = item %pair 0
+  %version = item %pair 1
+  %numberp = getelementptr i64, ptr %numbers, i64 %i
+  %number = load i64, ptr %numberp
+  %leaf = call ptr @PyList_GetItem(ptr %leaves, i64 %number)
+  %held = call ptr @PyWeakref_GetObject(ptr %ref)
+  %one = icmp eq ptr %held, %leaf
+  need %one else no
+  %now = slot Buffer.version %leaf
+  %r = call i32 @PyObject_RichCompareBool(ptr %now, ptr %version, i32 2)
+  %same = icmp eq i32 %r, 1
+  need %same else no
+  next source
+  %at = slot Buffer.pointer %buffer
+  %pointer = call ptr @PyLong_AsVoidPtr(ptr %at)
+  %place = place 10 %t
+  store ptr %pointer, ptr %place
+  call void @Py_IncRef(ptr %buffer)
+  store ptr %buffer, ptr %holder
+  ret i1 true
+no:
+  ret i1 false
+}
+
+define internal ptr @launch(ptr %config, ptr %launcher, ptr %leaves, ptr %scalars) {
+  ; run; return the outputs, or null: with an error, or where it is to be looked at again
+  %none = const None
+  %Buffer = const Buffer
+  %arena = alloca ptr
+  %scratch = alloca ptr
+  store ptr null, ptr %arena
+  store ptr null, ptr %scratch
+  %holder = alloca ptr
+  store ptr null, ptr %holder
+  %table = slot Launcher.table %launcher
+  %t = call ptr @PyBytes_AsString(ptr %table)
+  %busyp = place 0 %t
+  %bases = place 2 %t
+  %count = word 4 %t
+  %busy = load i64, ptr %busyp
+  %idle = icmp eq i64 %busy, 0
+  need %idle else miss
+  %given = call i64 @PyList_Size(ptr %leaves)
+  %all = icmp eq i64 %given, %count
+  need %all else miss
+  each %i of %count leaf
+  %b = call ptr @PyList_GetItem(ptr %leaves, i64 %i)
+  %bt = typeof %b
+  %plain = icmp eq ptr %bt, %Buffer
+  need %plain else miss
+  %at = slot Buffer.pointer %b
+  %pointer = call ptr @PyLong_AsVoidPtr(ptr %at)
+  %base = getelementptr ptr, ptr %bases, i64 %i
+  store ptr %pointer, ptr %base
+  next leaf
+  %kept = slot Launcher.kept %launcher
+  %nokept = icmp eq ptr %kept, %none
+  br i1 %nokept, label %numbers, label %keeping
+keeping:
+  %ready = call i1 @prepared(ptr %config, ptr %launcher, ptr %t, ptr %leaves, ptr %holder)
+  br i1 %ready, label %numbers, label %miss
+numbers:
+  %ns = word 6 %t
+  %numbered = call i64 @PyList_Size(ptr %scalars)
+  %every = icmp eq i64 %ns, %numbered
+  need %every else miss
+  %into = place 3 %t
+  %kinds = place 12 %t
+  each %q of %ns number
+  %value = call ptr @PyList_GetItem(ptr %scalars, i64 %q)
+  %kindp = getelementptr i64, ptr %kinds, i64 %q
+  %kind = load i64, ptr %kindp
+  %slotp = getelementptr i64, ptr %into, i64 %q
+  %float = icmp eq i64 %kind, 1
+  br i1 %float, label %real, label %whole
+real:
+  %d = call double @PyFloat_AsDouble(ptr %value)
+  store double %d, ptr %slotp
+  br label %written
+whole:
+  %w = call i64 @PyLong_AsLongLong(ptr %value)
+  store i64 %w, ptr %slotp
+  br label %written
+written:
+  %error = call ptr @PyErr_Occurred()
+  %fine = icmp eq ptr %error, null
+  need %fine else unfit
+  next number
+  store i64 1, ptr %busyp
+  %asize = slot Launcher.arena %launcher
+  %noarena = icmp eq ptr %asize, %none
+  br i1 %noarena, label %arena.done, label %arena.take
+arena.take:
+  %aplace = place 13 %t
+  %a = call ptr @borrowed(ptr %config, ptr %asize, ptr %aplace)
+  store ptr %a, ptr %arena
+  %a1 = icmp ne ptr %a, null
+  br i1 %a1, label %arena.done, label %failed
+arena.done:
+  %ssize = slot Launcher.scratch %launcher
+  %noscratch = icmp eq ptr %ssize, %none
+  br i1 %noscratch, label %scratch.done, label %scratch.take
+scratch.take:
+  %splace = place 14 %t
+  %s = call ptr @borrowed(ptr %config, ptr %ssize, ptr %splace)
+  store ptr %s, ptr %scratch
+  %s1 = icmp ne ptr %s, null
+  br i1 %s1, label %scratch.done, label %failed
+scratch.done:
+  %outputs = word 5 %t
+  %made = call ptr @PyList_New(i64 %outputs)
+  %m1 = icmp ne ptr %made, null
+  need %m1 else failed
+  each %k of %outputs output
+  %o = call ptr @allocated(ptr %config, ptr %launcher, i64 %k)
+  %o1 = icmp ne ptr %o, null
+  need %o1 else dropped
+  %o2 = call i32 @PyList_SetItem(ptr %made, i64 %k, ptr %o)
+  %oat = slot Buffer.pointer %o
+  %opointer = call ptr @PyLong_AsVoidPtr(ptr %oat)
+  %onumber = add i64 %count, %k
+  %obase = getelementptr ptr, ptr %bases, i64 %onumber
+  store ptr %opointer, ptr %obase
+  next output
+  %call = slot Launcher.call %launcher
+  %serial = icmp eq ptr %call, %none
+  br i1 %serial, label %direct, label %shared
+direct:
+  %block = place 1 %t
+  %execute = place 8 %t
+  %release = word 9 %t
+  %long = icmp ne i64 %release, 0
+  br i1 %long, label %released, label %short
+short:
+  call void %execute(ptr %block)
+  br label %ran
+released:
+  %thread = call ptr @PyEval_SaveThread()
+  call void %execute(ptr %block)
+  call void @PyEval_RestoreThread(ptr %thread)
+  br label %ran
+shared:
+  %r = call ptr @PyObject_CallNoArgs(ptr %call)
+  %r1 = icmp ne ptr %r, null
+  need %r1 else dropped
+  call void @Py_DecRef(ptr %r)
+  br label %ran
+ran:
+  %statusp = place 7 %t
+  %status = load i64, ptr %statusp
+  store i64 0, ptr %busyp
+  call void @let_go(ptr %arena, ptr %scratch, ptr %holder)
+  %good = icmp eq i64 %status, 0
+  br i1 %good, label %yes, label %bad
+yes:
+  ret ptr %made
+bad:
+  call void @Py_DecRef(ptr %made)
+  ret ptr null
+dropped:
+  call void @Py_DecRef(ptr %made)
+  br label %failed
+failed:
+  store i64 0, ptr %busyp
+  call void @let_go(ptr %arena, ptr %scratch, ptr %holder)
+  ; where memory is short, Python says so
+  %memory = const MemoryError
+  %out = call i32 @PyErr_ExceptionMatches(ptr %memory)
+  %full = icmp ne i32 %out, 0
+  need %full else stopped
+  call void @PyErr_Clear()
+  br label %stopped
+stopped:
+  ret ptr null
+unfit:
+  call void @PyErr_Clear()
+  br label %miss
+miss:
+  call void @let_go(ptr %arena, ptr %scratch, ptr %holder)
+  ret ptr null
+}
+
+define internal void @let_go(ptr %arena, ptr %scratch, ptr %holder) {
+  %a = load ptr, ptr %arena
+  call void @Py_DecRef(ptr %a)
+  %s = load ptr, ptr %scratch
+  call void @Py_DecRef(ptr %s)
+  %h = load ptr, ptr %holder
+  call void @Py_DecRef(ptr %h)
+  ret void
+}
+
+define internal void @emptied(ptr %list) {
+  %n = call i64 @PyList_Size(ptr %list)
+  %some = icmp ne i64 %n, 0
+  need %some else end
+  %r = call i32 @PyList_SetSlice(ptr %list, i64 0, i64 %n, ptr null)
+  br label %end
+end:
+  ret void
+}
+
+define internal void @cleared(ptr %dict) {
+  %n = call i64 @PyDict_Size(ptr %dict)
+  %some = icmp ne i64 %n, 0
+  need %some else end
+  call void @PyDict_Clear(ptr %dict)
+  br label %end
+end:
+  ret void
+}
+
+define internal i1 @retire(ptr %config, ptr %trace) {
+  ; end a trace that was run and begin the thread's next, which takes its lists over, emptied
+  %Trace = const Trace
+  %local = const local
+  %tracename = const trace
+  %recording = const recording
+  %rootname = const ROOT
+  %serials = const serials
+  %true = const True
+  %false = const False
+  %nolist = const nolist
+  %nodict = const nodict
+  %noset = const noset
+  %made = call ptr @PyType_GenericAlloc(ptr %Trace, i64 0)
+  %m1 = icmp ne ptr %made, null
+  need %m1 else no
+  %root = call ptr @PyDict_GetItem(ptr %recording, ptr %rootname)
+  keep Trace.state %made %root
+  %serial = call ptr @PyIter_Next(ptr %serials)
+  keep Trace.serial %made %serial
+  call void @Py_DecRef(ptr %serial)
+  %grad = slot Trace.grad %trace
+  keep Trace.grad %made %grad
+  %mode = slot Trace.mode %trace
+  keep Trace.mode %made %mode
+  keep Trace.sealed %made %false
+  keep Trace.done %made %false
+  keep Trace.freed %made %noset
+MOVES
+  keep Trace.done %trace %true
+  %r = call i32 @PyObject_SetAttr(ptr %local, ptr %tracename, ptr %made)
+EMPTIES
+  call void @Py_DecRef(ptr %made)
+  ret i1 true
+no:
+  ret i1 false
+}
+
+define internal i1 @pending(ptr %trace) {
+  ; whether a trace holds more than what is recorded: gradients, writes
+  %gradients = slot Trace.gradients %trace
+  %g = call i64 @PyList_Size(ptr %gradients)
+  %deferred = slot Trace.deferred %trace
+  %d = call i64 @PyList_Size(ptr %deferred)
+  %rebound = slot Trace.rebound %trace
+  %b = call i64 @PyDict_Size(ptr %rebound)
+  %donors = slot Trace.donors %trace
+  %o = call i64 @PyDict_Size(ptr %donors)
+  %gd = or i64 %g, %d
+  %bo = or i64 %b, %o
+  %any = or i64 %gd, %bo
+  %some = icmp ne i64 %any, 0
+  ret i1 %some
+}
+
+define internal i1 @gathered(ptr %trace, ptr %live) {
+  ; empty the trace's list of handles, last to first, into a list of those somebody else holds
+  %outs = slot Trace.outs %trace
+  br label %again
+again:
+  %n = call i64 @PyList_Size(ptr %outs)
+  %more = icmp sgt i64 %n, 0
+  need %more else end
+  %last = sub i64 %n, 1
+  %h = call ptr @PyList_GetItem(ptr %outs, i64 %last)
+  %references = load i32, ptr %h
+  %held = icmp ugt i32 %references, 1
+  br i1 %held, label %whose, label %drop
+whose:
+  %within = slot Handle.within %h
+  %ours = icmp eq ptr %within, %trace
+  br i1 %ours, label %note, label %drop
+note:
+  %r = call i32 @PyList_Append(ptr %live, ptr %h)
+  %fine = icmp eq i32 %r, 0
+  need %fine else no
+  br label %drop
+drop:
+  %s = call i32 @PyList_SetSlice(ptr %outs, i64 %last, i64 %n, ptr null)
+  br label %again
+end:
+  ret i1 true
+no:
+  ret i1 false
+}
+
+define internal ptr @look_up(ptr %config, ptr %trace, ptr %live) {
+  ; the plan of what is alive, borrowed; null where there is none, or more is to be done
+  %none = const None
+  %true = const True
+  %Ready = const Ready
+  %buffername = const buffer
+  %n = call i64 @PyList_Size(ptr %live)
+  %key = call ptr @PyTuple_New(i64 %n)
+  %made = icmp ne ptr %key, null
+  need %made else short
+  each %i of %n handle
+  %h = call ptr @PyList_GetItem(ptr %live, i64 %i)
+  %state = slot Handle.state %h
+  call void @Py_IncRef(ptr %state)
+  %r = call i32 @PyTuple_SetItem(ptr %key, i64 %i, ptr %state)
+  %new = call i1 @is(ptr %config, ptr %h, ptr %buffername, ptr %none)
+  need %new else no
+  next handle
+  %end = slot Trace.state %trace
+  %plans = slot State.plans %end
+  %found = call ptr @PyDict_GetItem(ptr %plans, ptr %key)
+  %known = icmp ne ptr %found, null
+  need %known else no
+  %type = typeof %found
+  %ready = icmp eq ptr %type, %Ready
+  need %ready else no
+  call void @Py_DecRef(ptr %key)
+  ret ptr %found
+no:
+  call void @Py_DecRef(ptr %key)
+  ret ptr null
+short:
+  call void @PyErr_Clear()
+  ret ptr null
+}
+
+define internal void @store(ptr %config, ptr %live, ptr %ready, ptr %outputs, ptr %leaves) {
+  ; give every live handle its value
+  %none = const None
+  %buffername = const buffer
+  %metaname = const meta
+  %metas = slot Ready.metas %ready
+  %table = slot Ready.places %ready
+  %places = call ptr @PyBytes_AsString(ptr %table)
+  %made = call i64 @PyList_Size(ptr %outputs)
+  %n = call i64 @PyList_Size(ptr %live)
+  each %i of %n handle
+  %h = call ptr @PyList_GetItem(ptr %live, i64 %i)
+  %placep = getelementptr i64, ptr %places, i64 %i
+  %place = load i64, ptr %placep
+  %output = icmp slt i64 %place, %made
+  br i1 %output, label %fresh, label %leaf
+fresh:
+  %o = call ptr @PyList_GetItem(ptr %outputs, i64 %place)
+  br label %found
+leaf:
+  %number = sub i64 %place, %made
+  %l = call ptr @PyList_GetItem(ptr %leaves, i64 %number)
+  br label %found
+found:
+  %b = phi ptr [ %o, %fresh ], [ %l, %leaf ]
+  %meta = item %metas %i
+  %r1 = call i32 @PyObject_SetAttr(ptr %h, ptr %buffername, ptr %b)
+  %r2 = call i32 @PyObject_SetAttr(ptr %h, ptr %metaname, ptr %meta)
+  keep Handle.within %h %none
+  next handle
+  ret void
+}
+
+define internal void @restored(ptr %config, ptr %trace, ptr %live) {
+  ; undo what was done to run a trace; an error that is set stays
+  %kind = alloca ptr
+  %value = alloca ptr
+  %where = alloca ptr
+  call void @PyErr_Fetch(ptr %kind, ptr %value, ptr %where)
+  %restore = const restore
+  %r = call ptr (ptr, ...) @PyObject_CallFunctionObjArgs(
+    ptr %restore, ptr %trace, ptr %live, ptr null)
+  call void @Py_DecRef(ptr %r)
+  %k = load ptr, ptr %kind
+  %v = load ptr, ptr %value
+  %w = load ptr, ptr %where
+  call void @PyErr_Restore(ptr %k, ptr %v, ptr %w)
+  ret void
+}
+
+define internal ptr @flushed(ptr %config, ptr %trace) {
+  ; run a trace: True, borrowed; null with an error, or where it is to be looked at again
+  %true = const True
+  %false = const False
+  %readyname = const ready
+  %counts = const counts
+  %flushes = const flushes
+  %one = const one
+  %more = call i1 @pending(ptr %trace)
+  %plain = xor i1 %more, true
+  need %plain else miss
+  %end = slot Trace.state %trace
+  %plans = slot State.plans %end
+  %some = call ptr @PyDict_GetItem(ptr %plans, ptr %readyname)
+  %any = icmp ne ptr %some, null
+  need %any else miss
+  %live = call ptr @PyList_New(i64 0)
+  %l1 = icmp ne ptr %live, null
+  need %l1 else short
+  keep Trace.sealed %trace %true
+  %views = slot Trace.views %trace
+  call void @cleared(ptr %views)
+  %g = call i1 @gathered(ptr %trace, ptr %live)
+  need %g else no
+  %ready = call ptr @look_up(ptr %config, ptr %trace, ptr %live)
+  %known = icmp ne ptr %ready, null
+  need %known else no
+  call void @Py_IncRef(ptr %ready)
+  %launcher = slot Ready.launcher %ready
+  %leaves = slot Trace.leaves %trace
+  %scalars = slot Trace.scalars %trace
+  %outputs = call ptr @launch(ptr %config, ptr %launcher, ptr %leaves, ptr %scalars)
+  %ran = icmp ne ptr %outputs, null
+  need %ran else unready
+  call void @store(ptr %config, ptr %live, ptr %ready, ptr %outputs, ptr %leaves)
+  call void @Py_DecRef(ptr %outputs)
+  call void @Py_DecRef(ptr %ready)
+  call void @Py_DecRef(ptr %live)
+  %before = call ptr @PyDict_GetItem(ptr %counts, ptr %flushes)
+  %after = call ptr @PyNumber_Add(ptr %before, ptr %one)
+  %c = call i32 @PyDict_SetItem(ptr %counts, ptr %flushes, ptr %after)
+  call void @Py_DecRef(ptr %after)
+  %r = call i1 @retire(ptr %config, ptr %trace)
+  need %r else failed
+  ret ptr %true
+unready:
+  call void @Py_DecRef(ptr %ready)
+  br label %no
+no:
+  call void @restored(ptr %config, ptr %trace, ptr %live)
+  call void @Py_DecRef(ptr %live)
+  ret ptr null
+short:
+  call void @PyErr_Clear()
+  ret ptr null
+failed:
+  ret ptr null
+miss:
+  ret ptr null
+}
+
+define internal ptr @answer(ptr %config, ptr %found) {
+  ; a reference to what was found; None where nothing was, null where there is an error
+  %none = const None
+  %some = icmp ne ptr %found, null
+  need %some else nothing
+  ret ptr %found
+nothing:
+  %error = call ptr @PyErr_Occurred()
+  %fine = icmp eq ptr %error, null
+  need %fine else no
+  call void @Py_IncRef(ptr %none)
+  ret ptr %none
+no:
+  ret ptr null
+}
+
+define ptr @run(ptr %self, ptr %trace) {
+  %config = call ptr @PyBytes_AsString(ptr %self)
+  %found = call ptr @flushed(ptr %config, ptr %trace)
+  call void @Py_IncRef(ptr %found)
+  %r = call ptr @answer(ptr %config, ptr %found)
+  ret ptr %r
+}
+""".replace("MOVES", _MOVES).replace("EMPTIES", _EMPTIES)
