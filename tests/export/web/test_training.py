@@ -162,6 +162,19 @@ class Two(nn.Module):
         return {"kind": self.kind(x), "value": self.value(x)}
 
 
+class Pair(Two):
+    """The same as a tuple."""
+
+    def forward(self, x):
+        return self.kind(x), self.value(x)
+
+
+def of_a_pair(came, wanted):
+    """Take both targets as one tuple, as `fit` gives them."""
+    (kinds, values), (kind, value) = came, wanted
+    return nn.functional.cross_entropy(kinds, kind) + nn.functional.mse_loss(values, value)
+
+
 KINDS = zoo.tokens(8, 1, 3)[:, 0]
 COMPILED = {  # module, loss, targets; whether targets are known before it was fitted
     "cross_entropy": (lambda: nn.Linear(5, 3), "cross_entropy", KINDS, True),
@@ -175,6 +188,8 @@ COMPILED = {  # module, loss, targets; whether targets are known before it was f
                  zoo.images(8, 2), False),
     "outputs": (Two, {"kind": "cross_entropy", "value": "mse"},
                 {"kind": KINDS, "value": zoo.images(8, 1)}, False),
+    "pair": (Pair, ["cross_entropy", "mse"], (KINDS, zoo.images(8, 1)), False),
+    "function of a pair": (Pair, of_a_pair, (KINDS, zoo.images(8, 1)), False),
 }  # fmt: skip
 
 
@@ -195,7 +210,8 @@ def test_a_compiled_model_needs_no_targets(name, fitted, tmp_path):
         return
     else:
         model.export_web(tmp_path / "web", train=True, example_inputs=rows)
-    parts = targets.values() if isinstance(targets, dict) else [targets]
+    parts = targets.values() if isinstance(targets, dict) else targets
+    parts = parts if isinstance(targets, (dict, tuple)) else [targets]
     given = {f"target_{i}": jsonable(part) for i, part in enumerate(parts)}
     body = "const m = await load(); return [1, 2, 3].map(() => m.trainStep(...given));"
     came = in_node(tmp_path / "web", body, [jsonable(rows), given])
