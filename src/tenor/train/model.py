@@ -486,7 +486,8 @@ class Model(Module):
         if options.get("train") and setup is not None and setup.optimizer is not None:
             several = isinstance(self.aimed, (tuple, list))
             options.setdefault("loss", partial(_together, setup.loss) if several else setup.loss)
-            options.setdefault("optimizer", partial(like, setup.optimizer))
+            trained = list(self.network.parameters())
+            options.setdefault("optimizer", partial(like, setup.optimizer, trained))
             if self.aimed is not None:
                 options.setdefault("targets", tuple(self.aimed) if several else self.aimed)
         return exporting.export(self.network, path, to, **options)

@@ -224,6 +224,36 @@ def test_a_compiled_model_needs_no_targets(name, fitted, tmp_path):
         np.testing.assert_allclose(found, float(wanted["loss"]), atol=1e-5)
 
 
+@pytest.mark.parametrize("groups", [
+    lambda m: [{"params": m.kind.parameters()}, {"params": m.value.parameters(), "lr": 0.02}],
+    lambda m: list(m.value.parameters()),
+], ids=["two rates", "some"])  # fmt: skip
+def test_a_compiled_model_keeps_its_groups(groups, tmp_path):
+    """Parameters of other rates keep them, and those that are not trained stay as they are."""
+    rows, aims = zoo.images(8, 5), {"kind": KINDS, "value": zoo.images(8, 1)}
+    made = []
+    for _ in range(2):
+        tn.manual_seed(1)
+        model = tn.Model(Two())
+        rule = tn.optim.SGD(groups(model.module), lr=0.2, momentum=0.5)
+        model.compile(rule, {"kind": "cross_entropy", "value": "mse"})
+        made.append(model)
+    model, fresh = made
+    model.aimed = aims
+    model.export_web(tmp_path / "web", train=True, example_inputs=rows)
+    body = """const m = await load();
+for (let i = 0; i < 4; i++) m.trainStep(...given);
+return Array.from(new Uint8Array(m.state()));"""
+    given = {"target_0": jsonable(aims["kind"]), "target_1": jsonable(aims["value"])}
+    came = in_node(tmp_path / "web", body, [jsonable(rows), given])
+    (tmp_path / "s.safetensors").write_bytes(bytes(came))
+    state = tn.load(tmp_path / "s.safetensors")
+    for _ in range(4):
+        fresh.train_on_batch(rows, aims)
+    for key, value in fresh.module.state_dict().items():
+        np.testing.assert_allclose(state[key].numpy(), value.numpy(), atol=1e-5, err_msg=key)
+
+
 def test_a_saved_model_of_two_inputs_is_taught(tmp_path):
     """Inputs keep their order, whatever way examples were given."""
     path, (numbers, kinds) = zoo.bundle("tabular", tmp_path / "m.tnr")
