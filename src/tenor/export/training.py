@@ -134,6 +134,10 @@ def training_of(
     wanted = [_rows(a, batch) for a in (_several(targets) if keys is None else targets.values())]
     measure = getattr(functional, loss) if isinstance(loss, str) else loss
     rule = _optimizer(network.parameters(), optimizer, lr)
+    trained = {id(p) for group in rule.param_groups for p in group["params"]}
+    for p in network.parameters():
+        if id(p) not in trained:
+            p.requires_grad_(False)  # its gradient would be added up from step to step
     names = _names(network)
     before = {name: _array(h).copy() for name, h in names.items()}
     count = len(given)

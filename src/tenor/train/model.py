@@ -484,18 +484,22 @@ class Model(Module):
             options.setdefault("example_inputs", self.seen)
         setup = self.setup
         if options.get("train") and setup is not None and setup.optimizer is not None:
-            options.setdefault("loss", setup.loss)
-            options.setdefault("optimizer", partial(like, setup.optimizer))
+            several = isinstance(self.aimed, (tuple, list))
+            options.setdefault("loss", partial(_together, setup.loss) if several else setup.loss)
+            trained = list(self.network.parameters())
+            options.setdefault("optimizer", partial(like, setup.optimizer, trained))
             if self.aimed is not None:
-                several = isinstance(self.aimed, (tuple, list))
-                options.setdefault(
-                    "targets", dict(enumerate(self.aimed)) if several else self.aimed
-                )
+                options.setdefault("targets", tuple(self.aimed) if several else self.aimed)
         return exporting.export(self.network, path, to, **options)
 
     def export_web(self, folder: str | os.PathLike[str], **options: Any) -> Any:
         """Write a folder that runs the model in a browser; see `tn.export`."""
         return self.export(folder, "web", **options)
+
+
+def _together(loss: Any, preds: Any, *targets: Any) -> Any:
+    """Call a loss that takes several targets as one tuple."""
+    return loss(preds, targets)
 
 
 def _several(callbacks: Any) -> list[Any]:

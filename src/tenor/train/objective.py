@@ -249,13 +249,21 @@ def _when(schedule: Any) -> tuple[Any, dict[str, Any]]:
     return schedule["scheduler"], {"every": every, **monitor}
 
 
-def like(optimizer: Optimizer, parameters: Iterable[Any]) -> Optimizer:
-    """Return an optimizer of the same kind and options for other parameters, at its first step."""
-    options = {k: v for k, v in optimizer.param_groups[0].items() if k not in OWN}
-    made: Any = type(optimizer)(parameters)  # type: ignore[call-arg]
-    for group in made.param_groups:
-        group.update(options)
-    return made  # type: ignore[no-any-return]
+def like(optimizer: Optimizer, known: Iterable[Any], parameters: Iterable[Any]) -> Optimizer:
+    """Return an optimizer as another is, at its first step, for a copy of what that one trains.
+
+    Args:
+        optimizer: The other: its kind, its groups and their options are taken over.
+        known: The parameters of the model that it trains; it may train some of them.
+        parameters: Those of the copy, in the same order.
+    """
+    copies = {id(p): copy for p, copy in zip(known, parameters, strict=True)}
+    groups = [
+        {k: v for k, v in group.items() if k not in OWN}
+        | {"params": [copies[id(p)] for p in group["params"] if id(p) in copies]}
+        for group in optimizer.param_groups
+    ]
+    return type(optimizer)(groups)  # type: ignore[call-arg]
 
 
 def optimizer_of(optimizer: Any, parameters: Iterable[Any]) -> Optimizer:

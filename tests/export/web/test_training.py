@@ -162,6 +162,19 @@ class Two(nn.Module):
         return {"kind": self.kind(x), "value": self.value(x)}
 
 
+class Pair(Two):
+    """The same as a tuple."""
+
+    def forward(self, x):
+        return self.kind(x), self.value(x)
+
+
+def of_a_pair(came, wanted):
+    """Take both targets as one tuple, as `fit` gives them."""
+    (kinds, values), (kind, value) = came, wanted
+    return nn.functional.cross_entropy(kinds, kind) + nn.functional.mse_loss(values, value)
+
+
 KINDS = zoo.tokens(8, 1, 3)[:, 0]
 COMPILED = {  # module, loss, targets; whether targets are known before it was fitted
     "cross_entropy": (lambda: nn.Linear(5, 3), "cross_entropy", KINDS, True),
@@ -175,6 +188,8 @@ COMPILED = {  # module, loss, targets; whether targets are known before it was f
                  zoo.images(8, 2), False),
     "outputs": (Two, {"kind": "cross_entropy", "value": "mse"},
                 {"kind": KINDS, "value": zoo.images(8, 1)}, False),
+    "pair": (Pair, ["cross_entropy", "mse"], (KINDS, zoo.images(8, 1)), False),
+    "function of a pair": (Pair, of_a_pair, (KINDS, zoo.images(8, 1)), False),
 }  # fmt: skip
 
 
@@ -195,7 +210,8 @@ def test_a_compiled_model_needs_no_targets(name, fitted, tmp_path):
         return
     else:
         model.export_web(tmp_path / "web", train=True, example_inputs=rows)
-    parts = targets.values() if isinstance(targets, dict) else [targets]
+    parts = targets.values() if isinstance(targets, dict) else targets
+    parts = parts if isinstance(targets, (dict, tuple)) else [targets]
     given = {f"target_{i}": jsonable(part) for i, part in enumerate(parts)}
     body = "const m = await load(); return [1, 2, 3].map(() => m.trainStep(...given));"
     came = in_node(tmp_path / "web", body, [jsonable(rows), given])
@@ -206,6 +222,36 @@ def test_a_compiled_model_needs_no_targets(name, fitted, tmp_path):
         fresh.reset_metrics()
         wanted = fresh.train_on_batch(rows, targets, return_dict=True)
         np.testing.assert_allclose(found, float(wanted["loss"]), atol=1e-5)
+
+
+@pytest.mark.parametrize("groups", [
+    lambda m: [{"params": m.kind.parameters()}, {"params": m.value.parameters(), "lr": 0.02}],
+    lambda m: list(m.value.parameters()),
+], ids=["two rates", "some"])  # fmt: skip
+def test_a_compiled_model_keeps_its_groups(groups, tmp_path):
+    """Parameters of other rates keep them, and those that are not trained stay as they are."""
+    rows, aims = zoo.images(8, 5), {"kind": KINDS, "value": zoo.images(8, 1)}
+    made = []
+    for _ in range(2):
+        tn.manual_seed(1)
+        model = tn.Model(Two())
+        rule = tn.optim.SGD(groups(model.module), lr=0.2, momentum=0.5)
+        model.compile(rule, {"kind": "cross_entropy", "value": "mse"})
+        made.append(model)
+    model, fresh = made
+    model.aimed = aims
+    model.export_web(tmp_path / "web", train=True, example_inputs=rows)
+    body = """const m = await load();
+for (let i = 0; i < 4; i++) m.trainStep(...given);
+return Array.from(new Uint8Array(m.state()));"""
+    given = {"target_0": jsonable(aims["kind"]), "target_1": jsonable(aims["value"])}
+    came = in_node(tmp_path / "web", body, [jsonable(rows), given])
+    (tmp_path / "s.safetensors").write_bytes(bytes(came))
+    state = tn.load(tmp_path / "s.safetensors")
+    for _ in range(4):
+        fresh.train_on_batch(rows, aims)
+    for key, value in fresh.module.state_dict().items():
+        np.testing.assert_allclose(state[key].numpy(), value.numpy(), atol=1e-5, err_msg=key)
 
 
 def test_a_saved_model_of_two_inputs_is_taught(tmp_path):
