@@ -1,10 +1,10 @@
 """Matrix multiply: c[..., i, j] = sum over k of a[..., i, k] b[..., k, j].
 
-A tile of c is done for one block of k after the other: columns of b are packed into panels the
-second-level cache holds, then panels of rows of a meet every one of them in a micro-kernel. What
-is packed, transposed or read where it lies follows from shapes and strides, and never shows in
-the bits: each element is, for each block of k, one chain of fused steps from zero, and the blocks
-are added in order.
+A tile of c is done for a few blocks of k at a time: columns of b are packed into panels the
+second-level cache holds, then panels of rows of a meet every one of them in a micro-kernel, one
+block after the other while their part of c is near. What is packed, transposed or read where it
+lies follows from shapes and strides, and never shows in the bits: each element is, for each block
+of k, one chain of fused steps from zero, and the blocks are added in order.
 """
 
 from __future__ import annotations
