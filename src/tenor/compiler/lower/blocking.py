@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tenor.ir.target import Target
 
 __all__ = ["DEPTH", "FETCHED", "FEW", "MANY", "TILES", "Shape", "cycles_of", "depth_of", "halved",
-           "lanes_of", "parted", "register_tile", "shared", "strip_tile", "tiles_for", "tiles_of",
+           "lanes_of", "parted", "pieces_of", "register_tile", "shared", "strip_tile", "tiles_for",
            "turned_tile", "usual"]  # fmt: skip
 
 DEPTH: Final = 512
@@ -147,10 +147,17 @@ def strip_tile(m: int, n: int, width: int, target: Target) -> Shape:
     return register_tile(m, n, width, target, even=True)
 
 
-def tiles_of(nanoseconds: int, pieces: int) -> int:
-    """Return how many tiles equal pieces of a kernel are cut into: one, or even if there are."""
-    tiles = min(TILES, nanoseconds // SHARED)
-    return max(1, min(pieces, tiles + tiles % 2 if tiles > 1 else 1))
+def pieces_of(nanoseconds: int, pieces: int) -> int:
+    """Return how many of a kernel's equal pieces a tile takes, so that two threads do as many."""
+    wanted = max(1, min(TILES, nanoseconds // SHARED, pieces))
+    least = ceil(pieces / (wanted + wanted % 2 * (1 < wanted < pieces)))
+    if wanted == 1:
+        return least
+
+    def longer(each: int) -> int:
+        return ceil(ceil(pieces / each) / 2) * each
+
+    return min(range(least, min(2 * least, pieces) + 1), key=longer)
 
 
 def parted(count: int, piece: int, most: int, at_least: int = 1) -> int:

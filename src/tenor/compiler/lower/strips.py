@@ -17,8 +17,8 @@ from tenor.compiler.lower.blocking import (
     depth_of,
     lanes_of,
     parted,
+    pieces_of,
     strip_tile,
-    tiles_of,
 )
 from tenor.compiler.lower.matmul import product_of
 from tenor.compiler.lower.microkernel import LINE, Extent, Micro, micro_kernel, sweep
@@ -121,7 +121,7 @@ class _Strips:
         reading = n * k * dtype.itemsize // READ + 1
         self.cost = arithmetic + reading if free(m) else max(arithmetic, reading)
         self.count = ceil(n / self.shape.columns)
-        self.each = ceil(self.count / tiles_of(reading if free(m) else self.cost, self.count))
+        self.each = pieces_of(reading if free(m) else self.cost, self.count)
         self.down = ceil(m / self.most) if free(m) else 1
         self.tiles = self.down * ceil(self.count / self.each)
         self.kernels: dict[tuple[int, int], Function] = {}

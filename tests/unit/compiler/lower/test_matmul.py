@@ -276,6 +276,24 @@ def test_a_dot_product_keeps_the_sign_of_zero():
     assert np.signbit(product(a, b, dt.float32)[0, 0])
 
 
+NARROW = replace(host(), vector_bits=256, registers=16)
+
+
+def in_strips(a, b, dtype, params, target, tiles=None):
+    """Return the product of a and b^T that reads b in strips, done for some of its tiles."""
+    (m, k), n = a.shape, len(b)
+    buffers = [Buffer(dtype, size) for size in (m * k, n * k, m * n)]
+    kernel = Kernel("matmul", (m, n), buffers, params=params)
+    assert prepared_elements(kernel, target) == n * k
+    strips, out = np.full(n * k, 7, dtype.numpy), np.full((m, n), 7, dtype.numpy)
+    maker = Kernel("prepare", (n * k,), [buffers[1], Buffer(dtype, n * k, written=True)],
+                   params=params | {"of": "matmul"})  # fmt: skip
+    run_kernel(TEMPLATES["prepare"](maker, target), [b, strips], target=target)
+    main = TEMPLATES["matmul"](replace(kernel, params=params | {"prepared": True}), target)
+    run_kernel(main, [a, strips, out], *(tiles(main.tiles) if tiles else ()), target=target)
+    return out
+
+
 @pytest.mark.skipif(host().vector_bits < 256, reason="needs AVX2")
 @FAST
 @pytest.mark.parametrize(
@@ -288,20 +306,31 @@ def test_a_matrix_brought_into_strips_gives_the_same_bits(dtype, m, k, n):
         "batch": (), "m": m, "n": n, "k": k, "a": (k, 1), "b": (1, k), "c": (n, 1),
         "offsets": (0, 0, 0),
     }  # fmt: skip
-    found = []
-    for target in (host(), replace(host(), vector_bits=256, registers=16)):
-        buffers = [Buffer(dtype, size) for size in (m * k, n * k, m * n)]
-        kernel = Kernel("matmul", (m, n), buffers, params=params)
-        assert prepared_elements(kernel, target) == n * k
-        strips, out = np.full(n * k, 7, dtype.numpy), np.full((m, n), 7, dtype.numpy)
-        maker = Kernel("prepare", (n * k,), [buffers[1], Buffer(dtype, n * k, written=True)],
-                       params=params | {"of": "matmul"})  # fmt: skip
-        run_kernel(TEMPLATES["prepare"](maker, target), [b, strips], target=target)
-        main = replace(kernel, params=params | {"prepared": True})
-        run_kernel(TEMPLATES["matmul"](main, target), [a, strips, out], target=target)
-        found.append(out)
+    found = [in_strips(a, b, dtype, params, target) for target in (host(), NARROW)]
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0], product(a, b.T, dtype))
+
+
+@pytest.mark.parametrize(("m", "k", "n"), [(1, 784, 512), (8, 512, 512), (16, 300, 1000)])
+def test_half_of_the_tiles_with_strips_is_half_of_the_columns(m, k, n):
+    a, b = some(dt.float32, (m, k)), some(dt.float32, (n, k), 1)
+    params = {
+        "batch": (), "m": m, "n": n, "k": k, "a": (k, 1), "b": (1, k), "c": (n, 1),
+        "offsets": (0, 0, 0),
+    }  # fmt: skip
+    out = in_strips(a, b, dt.float32, params, host(), lambda count: (0, count // 2))
+    done = (out != 7).all(0)
+    assert done[: done.sum()].all()
+    assert abs(done.sum() - n / 2) <= n / 16
+
+
+def test_a_row_is_cut_in_two_and_a_small_matrix_is_read_where_it_lies():
+    def lowered(m, k, n):
+        return prepared(some(dt.float32, (m, k)), some(dt.float32, (k, n), 1), dt.float32)[0]
+
+    assert lowered(1, 1024, 1024).tiles == 2
+    assert lowered(1, 70, 90).tiles == 1
+    assert not lowered(128, 128, 128).scratch
 
 
 @FAST
