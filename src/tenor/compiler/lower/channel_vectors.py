@@ -56,6 +56,8 @@ RUN: Final = 128
 """Steps of k after which other windows meet the same part of a panel."""
 PACKING: Final = 0.6
 """Cycles to pack one element of the weight."""
+AGAIN: Final = 1.1
+"""How much longer it takes where each part of the channels copies the image for itself."""
 
 
 class ChannelVectors:
@@ -138,7 +140,8 @@ class ChannelVectors:
         once = lines * cycles_of(self.windows[-1], min(self.oc, g.rows), tile)
         packing = 0 if self.ready else PACKING * min(self.oc, g.rows)
         tiles = self.groups * self.parts * ceil(blocks / self.share)
-        self.cycles = tiles * (self.share * once + packing)
+        copying = AGAIN if self.parts > 1 and not self.plain else 1
+        self.cycles = tiles * (self.share * once + packing) * copying
         # A prepared weight streams from far away: while some steps of k meet all windows, as many
         # of the next are asked for.
         calls = lines * ceil(self.windows[-1] / tile.rows)

@@ -179,8 +179,9 @@ def _in_rows(f: Function, shape: Padded, dtype: DType, width: int) -> None:
     kind = compute_type(dtype)
 
     def zeros(at: Value, count: int) -> None:
-        for i in range(0, count, width):
-            store_element(f, dtype.compute, f.const(0, vector(kind, width)), to, f.add(at, i))
+        zero = f.const(0, vector(kind, width))
+        repeat(f, f.const(0, "i64"), f.const(count, "i64"), width,
+               lambda i: store_element(f, dtype.compute, zero, to, f.add(at, i)))  # fmt: skip
 
     def row(index: list[Value]) -> None:
         channel, *place = index
