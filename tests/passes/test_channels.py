@@ -61,13 +61,13 @@ def test_not_where_channels_go_into_each_other_or_make_no_tiles(body):
 
 
 SMALL = """
-    %0 = leaf f32[2,64,10,10]
+    %0 = leaf f32[1,64,10,10]
     %1 = leaf f32[96,64,1,1]
-    %2 = conv f32[2,96,10,10] (%0, %1) stride=[1,1] padding=[[0,0],[0,0]] dilation=[1,1] groups=1
+    %2 = conv f32[1,96,10,10] (%0, %1) stride=[1,1] padding=[[0,0],[0,0]] dilation=[1,1] groups=1
     %3 = leaf f32[96,1,3,3]
-    %4 = conv f32[2,96,10,10] (%2, %3) stride=[1,1] padding=[[1,1],[1,1]] dilation=[1,1] groups=96
+    %4 = conv f32[1,96,10,10] (%2, %3) stride=[1,1] padding=[[1,1],[1,1]] dilation=[1,1] groups=96
     %5 = leaf f32[64,96,1,1]
-    %6 = conv f32[2,64,10,10] (%4, %5) stride=[1,1] padding=[[0,0],[0,0]] dilation=[1,1] groups=1
+    %6 = conv f32[1,64,10,10] (%4, %5) stride=[1,1] padding=[[0,0],[0,0]] dilation=[1,1] groups=1
 """
 
 
@@ -88,7 +88,7 @@ def test_what_lies_between_convolutions_of_small_images_keeps_channels_side_by_s
 
 def test_not_where_others_see_it():
     assert marks("    return %4, %6\n") == [["result_beside"], ["image_beside"], []]
-    rest = "    %7 = add f32[2,96,10,10] (%2, %4)\n    return %6, %7\n"
+    rest = "    %7 = add f32[1,96,10,10] (%2, %4)\n    return %6, %7\n"
     assert marks(rest)[0] == []
 
 

@@ -30,10 +30,10 @@ __all__ = ["conv", "conv_input", "depthwise_lanes", "is_plain", "may_lie_beside"
            "packed_elements", "prepare",
            "takes_epilogue"]  # fmt: skip
 
-PLACES: Final = 256
+PLACES: Final = 64
 """Places of an image up to which channels lie side by side, where the window is a place."""
 MANY: Final = 256
-"""The same where no more channels come out than go in."""
+"""The same where no more channels come out than go in, or of one image."""
 ALONE: Final = 1024
 """The same where at most half as many come out, of one image."""
 FEW: Final = 64
@@ -262,7 +262,10 @@ def _few_places(p: dict[str, Any], forward: bool) -> bool:
     if not forward:
         source, rows = rows, source
     places: int = prod(p["spatial_in"])
-    most = PLACES if source < rows else MANY if p["n"] > 1 or source < 2 * rows else ALONE
+    if p["n"] > 1:
+        most = PLACES if source < rows else MANY
+    else:
+        most = ALONE if source >= 2 * rows else MANY
     return min(source, rows) >= FEW and places <= most
 
 

@@ -207,6 +207,7 @@ LARGE = {
     "many channels, strided": Case(2, (40, 70), (15, 17), (3, 2), stride=(2, 3), padding=1),
     "many channels, dilated": Case(1, (33, 48), (19, 20), (5, 5), dilation=2, stride=3),
     "many channels, pointwise": Case(5, (36, 65), (9, 7), (1, 1), stride=2),
+    "far fewer windows than places": Case(2, (3, 40), (21, 18), (2, 2), stride=5),
     "many channels in groups": Case(2, (64, 96), (8, 8), (2, 3), padding=1, groups=2),
     "neighbouring taps": Case(2, (100, 70), (13, 18), (3, 3), padding=((2, 0), (1, 1))),
     "neighbouring taps in groups": Case(3, (64, 160), (7, 7), (3, 3), padding=1, groups=2),
@@ -437,6 +438,59 @@ def test_whichever_operand_is_turned_the_bits_are_the_same(dtype, monkeypatch):
         np.testing.assert_array_equal(*found, err_msg=name)
 
 
+ONE_IMAGE = {
+    "many to few": Case(1, (256, 64), (28, 28), (1, 1)),
+    "few to many": Case(1, (96, 512), (14, 14), (1, 1)),
+    "every other place": Case(1, (256, 512), (15, 14), (1, 1), stride=2),
+    "every other window": Case(1, (64, 256), (14, 14), (3, 3), stride=2, padding=1),
+    "every other window, few channels": Case(1, (64, 96), (57, 57), (3, 3), stride=2, padding=1),
+    "neighbours": Case(1, (64, 256), (14, 14), (3, 3), padding=1),
+    "neighbours in rows": Case(1, (64, 64), (56, 56), (3, 3), padding=1),
+}
+
+
+def cut(case):
+    """Return what writes a convolution with a prepared weight."""
+    shapes = [case.shapes[r] for r in ROLES["conv"]]
+    buffers = [Buffer(dt.float32, math.prod(s)) for s in shapes]
+    params = case.params() | {"prepared": True}
+    return convolution._writer(Kernel("conv", shapes[-1], buffers, params=params), host())
+
+
+@pytest.mark.skipif(host().vector_bits != 512, reason="cuts go with the vectors")
+@pytest.mark.parametrize("case", ONE_IMAGE.values(), ids=ONE_IMAGE.keys())
+def test_half_of_the_tiles_are_half_of_the_work(case):
+    writer = cut(case)
+    if isinstance(writer, ChannelVectors):
+        first, share = writer.g.windows[0], writer.chunk
+        each, every = [writer.oc] * writer.parts, writer.chunks
+    else:
+        first, share = math.ceil(case.out[0] / 2), writer.down
+        each, every = [writer.oc * writer.run] * writer.runs, writer.chunks
+    assert writer.share == 1
+    work = [c * min(share, first - i * share) for c in each for i in range(every)]
+    assert len(work) == writer.tiles
+    assert writer.tiles % 2 == 0
+    half = len(work) // 2
+    assert max(sum(work[:half]), sum(work[half:])) <= 0.52 * case.co * first
+
+
+def test_strided_windows_of_one_place_are_read_where_they_lie():
+    assert cut(ONE_IMAGE["every other place"]).plain
+    assert not cut(ONE_IMAGE["every other window"]).plain
+
+
+def test_a_prepared_weight_is_asked_for_as_it_is_used():
+    for name, case in ONE_IMAGE.items():
+        writer = cut(case)
+        text = emit(writer.write().function, "kernel", host())
+        assert writer.packed < 1.03 * 16 / 9 * math.prod(case.shapes["w"]), name
+        assert "i32 0, i32 2, i32 1)" in text, name
+    case = LARGE["packed columns"]
+    lowered, _ = prepared("conv", case, operands("conv", case, dt.float32), dt.float32)
+    assert "i32 0, i32 2, i32 1)" not in emit(lowered.function, "kernel", host())
+
+
 @pytest.mark.parametrize("kind", ["conv", "conv_input"])
 @pytest.mark.parametrize("dtype", [dt.float32, dt.bfloat16], ids=lambda d: d.name)
 def test_a_prepared_weight_gives_the_same_bits(kind, dtype):
@@ -446,6 +500,7 @@ def test_a_prepared_weight_gives_the_same_bits(kind, dtype):
     more = (
         Case(3, (70, 130), (7, 7), (1, 1)),
         Case(2, (128, 96), (14, 13), (3, 3), stride=2, padding=1),
+        *ONE_IMAGE.values(),
     )
     found = [same_when_prepared(kind, case, dtype) for case in more]  # each is compared
     assert any(found)
