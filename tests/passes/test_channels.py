@@ -10,11 +10,11 @@ from tests.passes.programs import after, graph
 
 F = tn.nn.functional
 BODY = """
-    %0 = leaf f32[1,24,20,20]
+    %0 = leaf f32[1,24,60,60]
     %1 = leaf f32[64,24,1,1]
-    %2 = conv f32[1,64,20,20] (%0, %1) stride=[1,1] padding=[[0,0],[0,0]] dilation=[1,1] groups=1
+    %2 = conv f32[1,64,60,60] (%0, %1) stride=[1,1] padding=[[0,0],[0,0]] dilation=[1,1] groups=1
     %3 = leaf f32[64,1,3,3]
-    %4 = conv f32[1,64,20,20] (%2, %3) stride=[1,1] padding=[[1,1],[1,1]] dilation=[1,1] groups=64
+    %4 = conv f32[1,64,60,60] (%2, %3) stride=[1,1] padding=[[1,1],[1,1]] dilation=[1,1] groups=64
 """
 
 
@@ -28,11 +28,18 @@ def test_two_convolutions_are_one_kernel_and_what_is_between_them_needs_no_memor
     assert joined.arena == 0
     tiles, scratch, cost = joined.shapes[0]
     assert tiles % 2 == 0
-    assert scratch < 64 * 20 * 20 * 4
+    assert scratch < 64 * 60 * 60 * 4
     apart = program(BODY + "    return %4\n", ("prepare", "channels"))
     assert [launch.label for launch in apart.launches] == ["conv", "conv"]
-    assert apart.arena == 64 * 20 * 20 * 4
+    assert apart.arena == 64 * 60 * 60 * 4
     assert cost == sum(shape[2] for shape in apart.shapes)
+
+
+def test_not_where_what_is_between_is_small():
+    labels = [
+        x.label for x in program(BODY.replace("60,60]", "20,20]") + "    return %4\n").launches
+    ]
+    assert labels == ["conv", "conv"]
 
 
 @pytest.mark.parametrize(
@@ -61,13 +68,13 @@ def test_not_where_channels_go_into_each_other_or_make_no_tiles(body):
 
 
 SMALL = """
-    %0 = leaf f32[2,64,10,10]
+    %0 = leaf f32[1,64,10,10]
     %1 = leaf f32[96,64,1,1]
-    %2 = conv f32[2,96,10,10] (%0, %1) stride=[1,1] padding=[[0,0],[0,0]] dilation=[1,1] groups=1
+    %2 = conv f32[1,96,10,10] (%0, %1) stride=[1,1] padding=[[0,0],[0,0]] dilation=[1,1] groups=1
     %3 = leaf f32[96,1,3,3]
-    %4 = conv f32[2,96,10,10] (%2, %3) stride=[1,1] padding=[[1,1],[1,1]] dilation=[1,1] groups=96
+    %4 = conv f32[1,96,10,10] (%2, %3) stride=[1,1] padding=[[1,1],[1,1]] dilation=[1,1] groups=96
     %5 = leaf f32[64,96,1,1]
-    %6 = conv f32[2,64,10,10] (%4, %5) stride=[1,1] padding=[[0,0],[0,0]] dilation=[1,1] groups=1
+    %6 = conv f32[1,64,10,10] (%4, %5) stride=[1,1] padding=[[0,0],[0,0]] dilation=[1,1] groups=1
 """
 
 
@@ -88,18 +95,18 @@ def test_what_lies_between_convolutions_of_small_images_keeps_channels_side_by_s
 
 def test_not_where_others_see_it():
     assert marks("    return %4, %6\n") == [["result_beside"], ["image_beside"], []]
-    rest = "    %7 = add f32[2,96,10,10] (%2, %4)\n    return %6, %7\n"
+    rest = "    %7 = add f32[1,96,10,10] (%2, %4)\n    return %6, %7\n"
     assert marks(rest)[0] == []
 
 
 CASES = {
     "few places": ((2, 64, 7, 9), 96, 1),
-    "rows": ((1, 24, 20, 20), 64, 1),
-    "strided": ((2, 16, 33, 21), 48, 2),
-    "lanes": ((1, 64, 14, 14), 384, 1),
-    "lanes, strided": ((1, 96, 14, 14), 192, 2),
+    "rows": ((1, 24, 48, 48), 64, 1),
+    "strided": ((2, 16, 65, 52), 48, 2),
+    "lanes": ((8, 64, 14, 14), 384, 1),
+    "lanes, strided": ((8, 96, 14, 14), 192, 2),
     "large": ((1, 8, 80, 90), 32, 2),
-    "long sums": ((1, 530, 12, 11), 64, 1),
+    "long sums": ((1, 530, 50, 42), 64, 1),
 }
 
 

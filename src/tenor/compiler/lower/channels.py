@@ -24,6 +24,8 @@ __all__ = ["channel_tiles", "lower_channels"]
 
 HELD: Final = 448 * 1024
 """Bytes of the channels between the two: a small second-level cache holds them beside the rest."""
+LARGE: Final = 512 * 1024
+"""Bytes of all of it, below which it stays near by itself."""
 CHANNELS: Final = (64, 32, 16, 8)
 """Channels of a tile."""
 LEAST: Final = 4
@@ -46,6 +48,8 @@ def channel_tiles(first: Kernel, second: Kernel, target: Target) -> int:
         return 0
     channels: int = p["channels_out"]
     size = first.buffers[0].dtype.itemsize
+    if p["n"] * channels * prod(p["spatial_out"]) * size < LARGE:
+        return 0
     for some in CHANNELS:
         tiles = channels // some
         fits = some * prod(p["spatial_out"]) * size <= HELD and not (
