@@ -160,9 +160,9 @@ class Kernel:
         kind: "map" (stores at every index), "reduce" (stores after reducing some dims), or the
             name of a template: "matmul", "matmul_int8", "conv", "conv_int8", "conv_input",
             "conv_weight", "fold", "put", "put_along", "cumsum", "argsort", "topk"; "rows": its
-            parts, one after the other, for a few rows at a time; "channels": two convolutions, for
-            a few channels at a time; or "finish": a product, and an elementwise kernel that takes
-            its tiles.
+            parts, one after the other, for a few rows or columns at a time; "channels": two
+            convolutions, for a few channels at a time; or "finish": a product, and an elementwise
+            kernel that takes its tiles.
         domain: The index space. For "reduce" it includes the reduced dims.
         reduce_dims: Which dims of the domain are reduced; ascending.
         reductions: Pairs (op, expr): "sum", "prod", "max", "min", "argmax" or "argmin" over the
