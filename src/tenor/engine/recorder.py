@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import struct
 import sys
 import sysconfig
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -28,7 +29,7 @@ from tenor.ir import op as ops
 from tenor.runtime import allocator, cpython, flushing, guarding, lending, repeating, replaying
 from tenor.runtime.cpython import Address
 from tenor.runtime.kept import Kept
-from tenor.runtime.launching import Launcher
+from tenor.runtime.launching import Launcher, of_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -205,6 +206,8 @@ def native() -> Builtins | None:
         return None
 
 
+FRESH: Final = frozenset(Trace.__slots__) - {"serial"}
+"""What every new trace has alike."""
 ENTRIES: Final = {
     "replay": cpython.METH_FASTCALL, "run": cpython.METH_O, "lend": cpython.METH_O,
     "module": cpython.METH_FASTCALL, "changed": cpython.METH_O,
@@ -241,7 +244,34 @@ def _numpy() -> tuple[Address, Address, Address]:
 
 def _agrees(made: Builtins) -> bool:
     """Tell whether the builtins do to a small trace what Python does."""
-    return _records(made) and _lends(made)
+    return _records(made) and _lends(made) and _runs(made)
+
+
+def _runs(made: Builtins) -> bool:
+    """Tell whether the builtins store what a run gave, and begin the next trace, as Python does."""
+    launcher, bases = of_nothing()
+    before, flushes = local.trace, counts["flushes"]
+    trace = Trace(grad=False)
+    x, y = Local.make(), Local.make()
+    x.buffer, x.meta = allocator.allocate(8), meta((2,), dt.float32)
+    root = new_root()
+    x.state = leaf = step(root, ops.LEAF, (), ((2,), dt.float32), False, x.meta)
+    y.state = trace.state = end = step(leaf, ops.NEG, (leaf,), (), False)
+    x.within = y.within = trace
+    trace.leaves, trace.owners, trace.outs = [x.buffer], [x], [Local.make(), y]
+    trace.outs[0].within, trace.outs[0].state = trace, end
+    end.plans |= {"ready": True, (end,): Ready(launcher, struct.pack("=q", 0), (x.meta,))}
+    try:
+        done = made.run(trace)
+        now = local.trace
+    finally:
+        local.trace, counts["flushes"] = before, flushes
+    return (
+        [done, trace.done, y.within, y.meta] == [True, True, None, x.meta]
+        and bases[:2] == [x.buffer.pointer, y.buffer.pointer] and y.buffer.nbytes == 8
+        and all(getattr(now, name) == getattr(Trace(grad=False), name) for name in FRESH)
+        and made.run(now) is None
+    )  # fmt: skip
 
 
 def _lends(made: Builtins) -> bool:

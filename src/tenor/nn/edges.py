@@ -37,7 +37,7 @@ class Tree:
 
     Attributes:
         modules: Each once, outer ones first.
-        dicts: Registries, dictionaries of hooks, and those of the classes.
+        dicts: Further dictionaries that say what it does.
         tensors: Parameters and buffers, each once.
         content: What trees that do the same have in common.
     """
@@ -53,13 +53,15 @@ class Tree:
     def add(self, module: Module) -> bool:
         """Add a module; return whether all of it can be described."""
         own, kind = module.__dict__, type(module)
-        if not of_the_library(kind) or any(own[name] for name in HOOKS):
+        if not of_the_library(kind) or any(own.get(name) for name in HOOKS):
             return False
         self.places[id(module)] = len(self.modules)
         self.modules.append(module)
         self.kinds.add(kind)
-        self.dicts += [own[name] for name in (*HOOKS, *REGISTRIES)]
+        self.dicts += [own[name] for name in HOOKS if name in own]
         held = {name for registry in REGISTRIES for name in own[registry]}
+        if not held <= own.keys():  # else what a registry holds stands in the module's own as well
+            self.dicts += [own[name] for name in REGISTRIES]
         self.content.append(kind)
         for name, value in own.items():
             if name in ASIDE or name in held:

@@ -75,7 +75,6 @@ class Module(metaclass=Kind):
         """Set up the registries, so that subclasses need not call `super().__init__()`."""
         self = object.__new__(cls)
         self.__dict__.update(registries(self, {}), _transient=set(), training=True)
-        self.__dict__.update({name: {} for name in HOOKS})
         return self
 
     def __getstate__(self) -> dict[str, Any]:
@@ -120,10 +119,10 @@ class Module(metaclass=Kind):
         own = self.__dict__
         try:
             if (
-                own["_forward_hooks"]
-                or own["_forward_pre_hooks"]
-                or own["_backward_hooks"]
-                or own["_backward_pre_hooks"]
+                "_forward_hooks" in own
+                or "_forward_pre_hooks" in own
+                or "_backward_hooks" in own
+                or "_backward_pre_hooks" in own
             ):
                 return self._call_hooked(args, kwargs)
             return self.forward(*args, **kwargs)
@@ -213,6 +212,8 @@ class Module(metaclass=Kind):
             found = self.__dict__.get(registry, {})
             if name in found:
                 return found[name]
+        if name in HOOKS:  # made when somebody asks: few modules have any
+            return self.__dict__.setdefault(name, {})
         raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
 
     def __delattr__(self, name: str) -> None:

@@ -14,7 +14,7 @@ __all__ = ["EDGE", "HOOKS", "REGISTRIES", "Registry", "bare", "registries"]
 REGISTRIES: Final = ("_parameters", "_buffers", "_modules")
 """The names of a module's registries."""
 HOOKS: Final = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-"""The names of a module's dictionaries of hooks."""
+"""The names of a module's dictionaries of hooks, where it has any."""
 EDGE: Final = "_edge"
 """The name of what is known of a module's calls; see `nn.edges`."""
 NOTHING: Final = object()

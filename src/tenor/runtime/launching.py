@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tenor.runtime.kept import Kept
 
-__all__ = ["Launcher", "launcher_of"]
+__all__ = ["Launcher", "launcher_of", "of_nothing"]
 
 OWN: Final = 1 << 16
 """Bytes for values in between that a launcher keeps; more is taken for each run."""
@@ -56,7 +56,7 @@ class Launcher:
         self.scratch = _kept(executable.scratch, own, block + 8 * 5)
         if self.kept is not None:
             executable._skip(context, program.preparations)
-        self.held = executable, context, busy, numbers, floats, own
+        self.held: Any = executable, context, busy, numbers, floats, own
         self.table = struct.pack(
             "=15q", ctypes.addressof(busy), block, base, context.scalar_address,
             program.num_inputs, len(self.sizes), len(kinds), ctypes.addressof(context.status),
@@ -84,3 +84,22 @@ def launcher_of(run: Callable[..., Any]) -> Launcher | None:
     if not plain or executable.donated:  # type: ignore[union-attr]
         return None
     return Launcher(executable)  # type: ignore[arg-type]
+
+
+def of_nothing() -> tuple[Launcher, Any]:
+    """Return a launcher of one input and one output of eight bytes that computes nothing.
+
+    The second value is where it writes their addresses: by it the builtins are tried.
+    """
+    bases, words = (ctypes.c_int64 * 8)(), (ctypes.c_int64 * 8)()
+    free = ctypes.addressof(words)
+    block = (ctypes.c_int64 * 8)(0, 0, 0, ctypes.addressof(bases), 0, 0, free, 0)
+    made = Launcher.__new__(Launcher)
+    made.sizes, made.capacities = (8,), (allocator.capacity_of(8),)
+    made.arena = made.scratch = made.kept = made.call = None
+    made.held = bases, words, block
+    made.table = struct.pack(
+        "=15q", free + 16, ctypes.addressof(block), ctypes.addressof(bases), free, 1, 1, 0, free,
+        pool.entry("execute"), False, free, free, free, free, free,
+    )  # fmt: skip
+    return made, bases

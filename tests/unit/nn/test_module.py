@@ -580,3 +580,14 @@ def test_printing_is_pytorchs(make):
 
 def test_dir_lists_what_is_registered():
     assert {"encoder", "gain", "count", "forward"} <= set(dir(Net()))
+
+
+def test_a_module_has_no_dictionaries_of_hooks_before_it_has_a_hook():
+    model, seen = nn.Linear(2, 2), []
+    assert not [name for name in vars(model) if name.endswith("_hooks")]
+    handle = model.register_forward_hook(lambda *a: seen.append(1))
+    model(tn.ones(1, 2))
+    handle.remove()
+    model(tn.ones(1, 2))
+    assert seen == [1]
+    assert not hasattr(model, "_other_hooks")
