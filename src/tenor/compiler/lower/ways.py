@@ -1,0 +1,59 @@
+"""Functions written several times, for machines of one family, and the choice among them.
+
+Code for a target with `choices` asks at run time which of them it meets. What it asks for shows
+in no result: every way computes the same bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tenor.ir.loops import Function
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tenor.ir.target import Target
+
+__all__ = ["chosen", "ways_of"]
+
+
+def ways_of(target: Target) -> tuple[Target, ...]:
+    """Return the machines that code for a target may meet, the best first, what it promises last.
+
+    They are numbered as `Function.asked` tells them.
+    """
+    return (*target.choices, replace(target, choices=()))
+
+
+def chosen(
+    name: str, params: Sequence[tuple[str, str]], target: Target,
+    write: Callable[[str, Target], Function],
+) -> Function:  # fmt: skip
+    """Return a function that hands its arguments to the one for the machine it meets.
+
+    Args:
+        name: Its name.
+        params: Its parameters.
+        target: What code is generated for.
+        write: Returns the function of a name for one machine, with the same parameters.
+    """
+    ways = ways_of(target)
+    if len(ways) == 1:
+        return write(name, target)
+    f = Function(name, params)
+    made = [write(f"{name}w{i}", way) for i, way in enumerate(ways)]
+    for function, way in zip(made, target.choices, strict=False):
+        function.target = way
+    met = f.asked()
+
+    def hand_on(number: int) -> None:
+        if number == len(made) - 1:
+            f.call(made[number], f.params)
+            return
+        f.if_(f.compare("eq", met, number), lambda: f.call(made[number], f.params),
+              lambda: hand_on(number + 1))  # fmt: skip
+
+    hand_on(0)
+    return f
