@@ -22,10 +22,11 @@ from tenor.compiler.lower.blocking import (
     usual,
 )
 from tenor.compiler.lower.correlation import taps_met
-from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
+from tenor.compiler.lower.microkernel import Extent, Micro, met_kernel, sweep
 from tenor.compiler.lower.packing import Layout, lanes_out, mover
 from tenor.compiler.lower.panel import each_panel, pack_panel
 from tenor.compiler.lower.storage import compute_type, entry, memory_type, plus
+from tenor.compiler.lower.ways import ways_of
 from tenor.compiler.lower.window import Spread, flat, nested, padded_copy, spread_out, unflat
 from tenor.ir.loops import Function, Value, vector
 from tenor.ir.program import Lowered
@@ -74,7 +75,12 @@ class ChannelVectors:
         self.depth = depth_of(g.k)
         self.phases = prod(g.steps)
         self.taps = prod(g.taps)
+        self.target = target
         self.tile = register_tile(g.windows[-1], g.rows, self.width, target)
+        # As wide as the widest machine's that may be met: others write it in parts.
+        ratio = max(way.vector_bits for way in ways_of(target)) // target.vector_bits
+        if self.tile.width == self.width and g.rows >= self.tile.columns * ratio:
+            self.tile = replace(self.tile, vectors=self.tile.vectors * ratio)
         self.micros: dict[tuple[int, int], Function] = {}
         self._cut()
 
@@ -351,5 +357,7 @@ class ChannelVectors:
                 last=tile.width, c_row=self.c_row, padded_b=True, padded_c=True,
                 align=tile.width * self.compute.itemsize, resume=True, ahead=AHEAD,
             )  # fmt: skip
-            self.micros[height, vectors] = micro_kernel(f"multiply{height}x{vectors}", spec)
+            self.micros[height, vectors] = met_kernel(
+                f"multiply{height}x{vectors}", spec, self.target
+            )
         return self.micros[height, vectors]

@@ -7,24 +7,27 @@ where it lies and what is masked off never shows in the bits.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower.lane import first_lanes
 from tenor.compiler.lower.storage import compute_type, load_element, memory_type, store_element
+from tenor.compiler.lower.ways import chosen, ways_of
 from tenor.ir.loops import Function, Value, vector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tenor.ir.dtype import DType
+    from tenor.ir.target import Target
 
 AHEAD: Final = 8
 """Steps of k a row of B is asked for ahead of, where it is far from the one before."""
 FAR: Final = 512
 """Bytes from one row of B to the next that the machine does not foresee."""
 
-__all__ = ["Extent", "Micro", "micro_kernel", "multiply_add", "stretch", "sweep", "write_sums"]
+__all__ = ["Extent", "Micro", "met_kernel", "micro_kernel", "multiply_add", "stretch", "sweep", "write_sums"]
 
 
 LINE: Final = 64
@@ -83,10 +86,7 @@ def micro_kernel(name: str, spec: Micro) -> Function:
 
     Where it may resume, the last argument says whether it does.
     """
-    params = [("depth", "i64"), ("a", "ptr"), ("b", "ptr"), ("c", "ptr")]
-    params += [("ta", "ptr")] * (spec.a_step is None) + [("tb", "ptr")] * (spec.b_step is None)
-    params += [("block", "i64")] * spec.more + [("resumes", "i64")] * spec.resume
-    f = Function(name, params)
+    f = Function(name, _params(spec))
     depth, a, b, c, *rest = f.params
     resumes = rest.pop() if spec.resume else None
     block = rest.pop() if spec.more else None
@@ -134,6 +134,42 @@ def micro_kernel(name: str, spec: Micro) -> Function:
     totals = f.loop(0, depth, 1, step, before)
     write_sums(f, spec, totals, c, block)
     return f
+
+
+def _params(spec: Micro) -> list[tuple[str, str]]:
+    params = [("depth", "i64"), ("a", "ptr"), ("b", "ptr"), ("c", "ptr")]
+    params += [("ta", "ptr")] * (spec.a_step is None) + [("tb", "ptr")] * (spec.b_step is None)
+    return params + [("block", "i64")] * spec.more + [("resumes", "i64")] * spec.resume
+
+
+def met_kernel(name: str, spec: Micro, target: Target) -> Function:
+    """Return a micro-kernel for the machine that is met: with wider vectors where it has them.
+
+    The tile fills the registers of the widest machine that may be met: narrower ones write it in
+    parts, one beside the other. B and C are padded.
+    """
+    widest = max(way.vector_bits for way in ways_of(target)) // target.vector_bits
+    most = ceil(spec.vectors / widest)
+
+    def write(name: str, way: Target) -> Function:
+        ratio = way.vector_bits // target.vector_bits
+        if ratio > 1 and spec.vectors % ratio == 0:
+            width = spec.width * ratio
+            spread = replace(spec, vectors=spec.vectors // ratio, width=width, last=width)
+            return micro_kernel(name, spread)
+        if spec.vectors <= most:
+            return micro_kernel(name, spec)
+        f = Function(name, _params(spec))
+        depth, a, b, c, *rest = f.params
+        for first in range(0, spec.vectors, most):
+            vectors = min(most, spec.vectors - first)
+            part = micro_kernel(f"{name}part{vectors}", replace(spec, vectors=vectors))
+            at = first * spec.width
+            to = f.gep(c, at, memory_type(spec.c))
+            f.call(part, [depth, a, f.gep(b, at, memory_type(spec.b)), to, *rest])
+        return f
+
+    return chosen(name, _params(spec), target, write, wider=True)
 
 
 def _held(f: Function, spec: Micro, c: Value) -> list[Value]:

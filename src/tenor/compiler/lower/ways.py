@@ -29,7 +29,7 @@ def ways_of(target: Target) -> tuple[Target, ...]:
 
 def chosen(
     name: str, params: Sequence[tuple[str, str]], target: Target,
-    write: Callable[[str, Target], Function],
+    write: Callable[[str, Target], Function], *, wider: bool = False,
 ) -> Function:  # fmt: skip
     """Return a function that hands its arguments to the one for the machine it meets.
 
@@ -38,22 +38,26 @@ def chosen(
         params: Its parameters.
         target: What code is generated for.
         write: Returns the function of a name for one machine, with the same parameters.
+        wider: Whether only machines with wider vectors have one of their own.
     """
-    ways = ways_of(target)
-    if len(ways) == 1:
+    *choices, promised = enumerate(ways_of(target))
+    if wider:
+        choices = [(i, way) for i, way in choices if way.vector_bits > target.vector_bits]
+    if not choices:
         return write(name, target)
     f = Function(name, params)
-    made = [write(f"{name}w{i}", way) for i, way in enumerate(ways)]
-    for function, way in zip(made, target.choices, strict=False):
-        function.target = way
+    last = write(f"{name}w{promised[0]}", promised[1])
     met = f.asked()
 
-    def hand_on(number: int) -> None:
-        if number == len(made) - 1:
-            f.call(made[number], f.params)
+    def hand_on(left: list[tuple[int, Target]]) -> None:
+        if not left:
+            f.call(last, f.params)
             return
-        f.if_(f.compare("eq", met, number), lambda: f.call(made[number], f.params),
-              lambda: hand_on(number + 1))  # fmt: skip
+        number, way = left[0]
+        made = write(f"{name}w{number}", way)
+        made.target = way
+        f.if_(f.compare("eq", met, number), lambda: f.call(made, f.params),
+              lambda: hand_on(left[1:]))  # fmt: skip
 
-    hand_on(0)
+    hand_on(choices)
     return f
