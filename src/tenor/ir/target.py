@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["VNNI", "Target"]
+__all__ = ["BESIDE_AVX2", "Target"]
 
 WASM: Final = ",".join(
     f"+{name}"
@@ -34,8 +34,9 @@ class Target:
         has_fma: Whether a * b + c rounds once in one instruction.
         byte_dots: Whether one instruction adds products of four unsigned and four signed bytes to
             a 32-bit sum (x86's VNNI).
-        choices: Machines that have more, the best first, of which code asks at run time which it
-            meets: products of bytes are written for each of them too.
+        choices: Machines that have more, the best first and those with wider vectors before
+            others, of which code asks at run time which it meets: the innermost loops of products
+            are written for them too.
     """
 
     triple: str
@@ -116,8 +117,10 @@ class Target:
 
 
 X86_64: Final = "x86_64-unknown-linux-gnu"
-VNNI: Final = (
-    Target(X86_64, "", "+avx512f,+avx512bw,+avx512vl,+avx512vnni", 512, 32, byte_dots=True),
+AVX512: Final = "+avx512f,+avx512bw,+avx512vl"
+BESIDE_AVX2: Final = (
+    Target(X86_64, "", f"{AVX512},+avx512vnni", 512, 32, byte_dots=True),
+    Target(X86_64, "", AVX512, 512, 32),
     Target(X86_64, "", "+avxvnni", 256, 16, byte_dots=True),
 )
-"""What a processor with AVX2 may have beside it: choices of one that multiply bytes."""
+"""What a processor with AVX2 may have beside it, as choices of one."""

@@ -36,6 +36,7 @@ assembly text would need LLVM's parser for x86, which is there on x86 alone."""
 WANTED: Final = {
     # AVX512F, BW and VL; AVX512-VNNI; nothing; vectors of 512 bits and masks
     "+avx512vnni": (1 << 16 | 1 << 30 | 1 << 31, 1 << 11, 0, 0xE6),
+    "+avx512vl": (1 << 16 | 1 << 30 | 1 << 31, 0, 0, 0xE6),
     # AVX-VNNI; vectors of 256 bits
     "+avxvnni": (0, 0, 1 << 4, 0x6),
 }  # fmt: skip

@@ -326,8 +326,10 @@ class ChannelVectors:
             def windows(p: Value, height: int) -> None:
                 a = f.gep(self.image, f.add(at, p), packed)
                 c = f.add(f.mul(f.add(place, p), self.c_row), j)
-                f.call(self._micro(height, size), [depth, a, weights, f.gep(to, c, packed),
-                                                   offsets, resumes])  # fmt: skip
+                given = [depth, a, weights, f.gep(to, c, packed), offsets, resumes]
+                if self.target.choices:
+                    given.append(f.const(self.c_row, "i64"))
+                f.call(self._micro(height, size), given)
 
             sweep(f, along, windows)
 
@@ -354,7 +356,8 @@ class ChannelVectors:
             spec = Micro(
                 a=self.compute, b=self.compute, c=self.compute, rows=tuple(range(height)),
                 a_step=None, b_step=tile.columns, vectors=vectors, width=tile.width,
-                last=tile.width, c_row=self.c_row, padded_b=True, padded_c=True,
+                last=tile.width, c_row=None if self.target.choices else self.c_row,
+                padded_b=True, padded_c=True,
                 align=tile.width * self.compute.itemsize, resume=True, ahead=AHEAD,
             )  # fmt: skip
             self.micros[height, vectors] = met_kernel(

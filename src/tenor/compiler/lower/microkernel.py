@@ -27,7 +27,16 @@ AHEAD: Final = 8
 FAR: Final = 512
 """Bytes from one row of B to the next that the machine does not foresee."""
 
-__all__ = ["Extent", "Micro", "met_kernel", "micro_kernel", "multiply_add", "stretch", "sweep", "write_sums"]
+__all__ = [
+    "Extent",
+    "Micro",
+    "met_kernel",
+    "micro_kernel",
+    "multiply_add",
+    "stretch",
+    "sweep",
+    "write_sums",
+]
 
 
 LINE: Final = 64
@@ -55,7 +64,8 @@ class Micro:
         vectors: Vectors of the tile's columns.
         width: Lanes of a vector.
         last: Lanes of the last vector that exist.
-        c_row: Elements from one row of C to the next.
+        c_row: Elements from one row of C to the next; None: told at run time, so that layers share
+            the function.
         more: Whether C may hold the sums of earlier blocks of k, to be added to.
         padded_b, padded_c: Whether B is read, and C written, beyond the last lane.
         align: Bytes B's vectors are aligned to; 0: an element.
@@ -72,7 +82,7 @@ class Micro:
     vectors: int
     width: int
     last: int
-    c_row: int
+    c_row: int | None
     more: bool = False
     padded_b: bool = False
     padded_c: bool = False
@@ -88,6 +98,7 @@ def micro_kernel(name: str, spec: Micro) -> Function:
     """
     f = Function(name, _params(spec))
     depth, a, b, c, *rest = f.params
+    c_row = f.const(spec.c_row, "i64") if spec.c_row is not None else rest.pop()
     resumes = rest.pop() if spec.resume else None
     block = rest.pop() if spec.more else None
     table_b = rest.pop() if spec.b_step is None else None
@@ -130,16 +141,17 @@ def micro_kernel(name: str, spec: Micro) -> Function:
     before = [zero] * (len(spec.rows) * spec.vectors)
     if resumes is not None:
         held = f.compare("ne", resumes, 0)
-        before = f.if_(held, lambda: _held(f, spec, c), lambda: [zero] * len(before))
+        before = f.if_(held, lambda: _held(f, spec, c, c_row), lambda: [zero] * len(before))
     totals = f.loop(0, depth, 1, step, before)
-    write_sums(f, spec, totals, c, block)
+    write_sums(f, spec, totals, c, block, c_row)
     return f
 
 
 def _params(spec: Micro) -> list[tuple[str, str]]:
     params = [("depth", "i64"), ("a", "ptr"), ("b", "ptr"), ("c", "ptr")]
     params += [("ta", "ptr")] * (spec.a_step is None) + [("tb", "ptr")] * (spec.b_step is None)
-    return params + [("block", "i64")] * spec.more + [("resumes", "i64")] * spec.resume
+    params += [("block", "i64")] * spec.more + [("resumes", "i64")] * spec.resume
+    return params + [("c_row", "i64")] * (spec.c_row is None)
 
 
 def met_kernel(name: str, spec: Micro, target: Target) -> Function:
@@ -172,17 +184,17 @@ def met_kernel(name: str, spec: Micro, target: Target) -> Function:
     return chosen(name, _params(spec), target, write, wider=True)
 
 
-def _held(f: Function, spec: Micro, c: Value) -> list[Value]:
+def _held(f: Function, spec: Micro, c: Value, c_row: Value) -> list[Value]:
     """Return the accumulators as they were left in C, which is padded."""
     return [
-        load_element(f, spec.c, c, i * spec.c_row + j * spec.width, spec.width)
+        load_element(f, spec.c, c, f.add(f.mul(c_row, i), j * spec.width), spec.width)
         for i in range(len(spec.rows))
         for j in range(spec.vectors)
     ]
 
 
 def write_sums(
-    f: Function, spec: Micro, totals: list[Value], c: Value, block: Value | None
+    f: Function, spec: Micro, totals: list[Value], c: Value, block: Value | None, c_row: Value
 ) -> None:
     """Write a tile's sums to C, or add them to it from the second block of k on."""
     places = [(i, j) for i in range(len(spec.rows)) for j in range(spec.vectors)]
@@ -191,7 +203,8 @@ def write_sums(
 
     def write(add: bool) -> None:
         for (i, j), total in zip(places, totals, strict=True):
-            where, lanes, count = i * spec.c_row + j * spec.width, None, spec.width
+            lanes, count = None, spec.width
+            where = f.add(f.mul(c_row, i), j * spec.width)
             if j == spec.vectors - 1 and last == 1 < spec.width:
                 # LLVM 22 writes a narrowed vector's only lane as 32 bits under a constant mask.
                 total, count = f.extract(total, 0), 1

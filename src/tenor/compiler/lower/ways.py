@@ -38,26 +38,30 @@ def chosen(
         params: Its parameters.
         target: What code is generated for.
         write: Returns the function of a name for one machine, with the same parameters.
-        wider: Whether only machines with wider vectors have one of their own.
+        wider: Whether what counts is wider vectors: one function for all that have them; else
+            one for each machine that multiplies bytes.
     """
-    *choices, promised = enumerate(ways_of(target))
     if wider:
-        choices = [(i, way) for i, way in choices if way.vector_bits > target.vector_bits]
-    if not choices:
+        found = [(i, w) for i, w in enumerate(target.choices) if w.vector_bits > target.vector_bits]
+        found, test = found[-1:], "sle"  # the last has what all of them have
+    else:
+        found = [(i, way) for i, way in enumerate(target.choices) if way.byte_dots]
+        test = "eq"
+    if not found:
         return write(name, target)
     f = Function(name, params)
-    last = write(f"{name}w{promised[0]}", promised[1])
+    promised = write(f"{name}w{len(target.choices)}", replace(target, choices=()))
     met = f.asked()
 
     def hand_on(left: list[tuple[int, Target]]) -> None:
         if not left:
-            f.call(last, f.params)
+            f.call(promised, f.params)
             return
         number, way = left[0]
         made = write(f"{name}w{number}", way)
         made.target = way
-        f.if_(f.compare("eq", met, number), lambda: f.call(made, f.params),
+        f.if_(f.compare(test, met, number), lambda: f.call(made, f.params),
               lambda: hand_on(left[1:]))  # fmt: skip
 
-    hand_on(choices)
+    hand_on(found)
     return f

@@ -9,7 +9,7 @@ from tenor.compiler.emit.processor import WANTED
 from tenor.compiler.lower.contraction import TEMPLATES
 from tenor.ir import dtype as dt
 from tenor.ir.kernel import Buffer, Kernel
-from tenor.ir.target import VNNI, Target
+from tenor.ir.target import BESIDE_AVX2, Target
 from tenor.runtime import cpu
 from tests.jit import run_kernel
 
@@ -23,9 +23,9 @@ TARGETS = {
     "AVX-512": (Target(TRIPLE, "skylake-avx512", "", 512, 32), "+avx512bw"),
     "VNNI of AVX": (Target(TRIPLE, "alderlake", "", 256, 16, True, byte_dots=True), "+avxvnni"),
     "AVX2": (Target(TRIPLE, "haswell", "", 256, 16), "+avx2"),
-    "what is met": (Target(TRIPLE, "haswell", "", 256, 16, choices=VNNI), "+avx2"),
+    "what is met": (Target(TRIPLE, "haswell", "", 256, 16, choices=BESIDE_AVX2), "+avx2"),
     "VNNI of AVX where it is met": (
-        Target(TRIPLE, "haswell", "", 256, 16, choices=VNNI[1:]), "+avx2"
+        Target(TRIPLE, "haswell", "", 256, 16, choices=BESIDE_AVX2[2:]), "+avx2"
     ),
     "SSE2": (Target(TRIPLE, "x86-64", "", 128, 16), "+sse2"),
     "no vectors": (Target(TRIPLE, "x86-64", "", 32, 16), "+sse2"),
