@@ -153,7 +153,7 @@ def verify(model: Path) -> int:
 @click.option("--out", metavar="PATH", type=PATH, help="Where to; by default beside the model.")
 @click.option("--signature", help="What of the model; by default predict, or the only one.")
 @click.option("--batch", type=click.IntRange(min=1), help="Rows at a time.")
-@click.option("--target", help="edge: the machine, e.g. aarch64-linux or cortex-m4.")
+@click.option("--target", help="edge: the machine, e.g. native, aarch64-linux or cortex-m4.")
 @click.option(
     "--form", type=click.Choice(["object", "c", "shared"]),
     help="edge: an object file, C99, or a library.",

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from tenor.compiler.emit import llvm
 from tenor.compiler.whole import Whole, whole
+from tenor.export.objects import object_of
 from tenor.ir import op as ops
-from tenor.runtime import cpu, cross, executable
+from tenor.runtime import cpu, executable
 from tenor.runtime.allocator import copy_of
 
 if TYPE_CHECKING:
@@ -51,13 +51,16 @@ class Machine:
         """Bytes `run` works in."""
         return self.whole.workspace
 
-    def text(self, symbol: str) -> str:
-        """Return the function as LLVM text, under a symbol."""
-        return llvm.emit(self.whole.function, symbol, self.target, ALONE)
+    def object_file(self, symbol: str, *, attributes: str = ALONE, reloc: str = "static") -> bytes:
+        """Return the function under a symbol as an object file, with the routines that it calls.
 
-    def object_file(self, symbol: str, *, reloc: str = "static", level: int = 2) -> bytes:
-        """Return the function as an object file that needs nothing else."""
-        return cross.object_file(self.text(symbol), self.target, reloc=reloc, level=level)
+        Args:
+            symbol: The symbol.
+            attributes: LLVM's attributes of its functions.
+            reloc: As for `cross.object_file`.
+        """
+        functions = {symbol: self.whole.function}
+        return object_of(functions, self.target, attributes=attributes, reloc=reloc)
 
 
 def machine_of(source: Source, target: Target) -> Machine:

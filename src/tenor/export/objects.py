@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from tenor.compiler.emit import llvm
 from tenor.compiler.lower.routines import PAIRS, ROUTINES
 from tenor.compiler.lower.soft_double import SOFT_DOUBLE
+from tenor.export.contents import undefined
 from tenor.runtime import cross
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ MADE: Final = ROUTINES | SOFT_DOUBLE
 def object_of(
     functions: Mapping[str, Function],
     target: Target,
-    lacks: Callable[[bytes], Iterable[str]],
     *,
+    lacks: Callable[[bytes], Iterable[str]] = undefined,
     attributes: str = "",
     reloc: str = "static",
     level: int = 2,
@@ -35,8 +36,9 @@ def object_of(
     Args:
         functions: Functions by the names they are exported under.
         target: The machine.
-        lacks: Tells the names an object file wants from elsewhere; of those that are no
-            routine's the object returned still has some.
+        lacks: Tells the names an object file wants from elsewhere, where it is none of the
+            formats that `contents` reads; of those that are no routine's the object returned
+            still has some.
         attributes: LLVM's attributes of every function.
         reloc, level: As for `cross.object_file`.
     """

@@ -16,6 +16,8 @@ from tenor.ir.symbolic import Sym
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from tenor.ir.target import Target
+
 __all__ = ["Block", "Function", "Instr", "Value", "element", "lanes", "vector"]
 
 
@@ -99,7 +101,8 @@ class Function:
     `result` is the value it returns, if any. `numbers` is the place in the entry's args of the
     first run-time number (symbol 0), after the pointers. `calls_kernels` says that it calls whole
     kernels, each with inner functions of its own names. `wide` says that some "i64" in it may be
-    data rather than an index, though it is neither loaded nor stored as such.
+    data rather than an index, though it is neither loaded nor stored as such. `target` is what it
+    is printed for, where that is another machine than its module's.
 
     Elementwise methods take scalars or vectors of one type. Python numbers are accepted wherever
     the other operand fixes the type. Comparisons return "i1" or a vector of "i1".
@@ -127,6 +130,7 @@ class Function:
         self.numbers = 0
         self.calls_kernels = False
         self.wide = False
+        self.target: Target | None = None
 
     # -- building ---------------------------------------------------------------------------
     def _new(self, type_: str) -> Value:
@@ -364,6 +368,13 @@ class Function:
         self.call(function, args)
         self.block.instrs[-1].results = (result,)
         return result
+
+    def asked(self) -> Value:
+        """Return the number of the first of its target's choices that is there, else their count.
+
+        Only for a target that has choices.
+        """
+        return self._emit("asked", (), "i32")
 
     def text(self) -> str:
         """Return the function as readable text."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Target"]
+__all__ = ["BESIDE_AVX2", "Target"]
 
 WASM: Final = ",".join(
     f"+{name}"
@@ -34,6 +34,9 @@ class Target:
         has_fma: Whether a * b + c rounds once in one instruction.
         byte_dots: Whether one instruction adds products of four unsigned and four signed bytes to
             a 32-bit sum (x86's VNNI).
+        choices: Machines that have more, the best first and those with wider vectors before
+            others, of which code asks at run time which it meets: the innermost loops of products
+            are written for them too.
     """
 
     triple: str
@@ -43,6 +46,7 @@ class Target:
     registers: int = 16
     has_fma: bool = True
     byte_dots: bool = False
+    choices: tuple[Target, ...] = ()
 
     @property
     def pointer_bytes(self) -> int:
@@ -67,11 +71,11 @@ class Target:
         "vnni": four unsigned and four signed bytes an instruction (x86); "sdot": four signed bytes
         (aarch64 with dotprod); "pairs": two 16-bit numbers, in vectors (x86's pmaddwd and wasm's
         i32x4.dot_i16x8_s); "smlad": four signed bytes of general registers, by two instructions
-        (ARM with dsp); "": one.
+        (ARM with dsp); "asked": as the machine that is met does it (x86); "": one.
         """
         family = self.triple.partition("-")[0]
         if family in ("x86_64", "i686", "i386"):
-            return "vnni" if self.byte_dots else "pairs"
+            return "asked" if self.choices else "vnni" if self.byte_dots else "pairs"
         if family.startswith("wasm"):
             return "pairs" if "+simd128" in self.features or "simd" in self.features else ""
         if family in ("aarch64", "arm64"):
@@ -110,3 +114,13 @@ class Target:
         # An engine keeps some of the processor's 16 for itself, and puts values into memory early:
         # tiles for 12 ran up to 1.7 times faster than tiles for 16.
         return cls("wasm32-unknown-unknown", "generic", features, 128, 12, has_fma=False)
+
+
+X86_64: Final = "x86_64-unknown-linux-gnu"
+AVX512: Final = "+avx512f,+avx512bw,+avx512vl"
+BESIDE_AVX2: Final = (
+    Target(X86_64, "", f"{AVX512},+avx512vnni", 512, 32, byte_dots=True),
+    Target(X86_64, "", AVX512, 512, 32),
+    Target(X86_64, "", "+avxvnni", 256, 16, byte_dots=True),
+)
+"""What a processor with AVX2 may have beside it, as choices of one."""

@@ -78,16 +78,17 @@ def flags(names):
     return [f"-D{name}={value}" for name, value in names.items()]
 
 
-def answered(made, source, given):
-    """Return what an exported model answers, on the machine it is for."""
-    run = _bare if made.target in BARE else _linux
-    return parted(source, run(made, source, block(source, given)))
+def answered(made, source, given, emulator=()):
+    """Return what an exported model answers, on the machine it is for, or on an emulator's."""
+    if made.target in BARE:
+        return parted(source, _bare(made, source, block(source, given)))
+    return parted(source, _linux(made, source, block(source, given), emulator))
 
 
-def _linux(made, source, x):
+def _linux(made, source, x, emulator):
     row = TARGETS.get(made.target, TARGETS["x86_64-linux"])
     compiler = needs(f"{row.compiler}gcc")
-    emulator = [needs(row.emulator)] if row.emulator else []
+    emulator = [*emulator] or ([needs(row.emulator)] if row.emulator else [])
     folder = made.files[0].parent
     names = defines(made, source) | {"WEIGHTS": f"{made.name.upper()}_WEIGHTS_BYTES"}
     code = next(f for f in made.files if f.suffix in (".o", ".c"))

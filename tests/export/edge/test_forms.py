@@ -10,8 +10,8 @@ import pytest
 
 import tenor as tn
 from tenor.errors import ArgumentError, ExportError, SaveError
+from tenor.export.contents import contents
 from tenor.export.edge import TARGETS, benchmark, export_edge, unsupported
-from tenor.export.edge.contents import contents
 from tenor.export.edge.header import identifier
 from tenor.export.fold import folded
 from tenor.export.source import opened, source_of

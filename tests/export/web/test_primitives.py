@@ -27,7 +27,7 @@ def run(graph, arrays, scalars, relaxed):
     """Compile a graph, link it, and run it in wasmtime."""
     target = Target.wasm32(relaxed=relaxed)
     made = whole(graph, target, len(arrays), skip=frozenset(("prepare",)))
-    data = object_of({"run": made.function}, target, lacking)
+    data = object_of({"run": made.function}, target, lacks=lacking)
     given = [np.ascontiguousarray(a) for a in arrays]
     if scalars:
         given.append(np.frombuffer(b"".join(scalars), np.uint8))

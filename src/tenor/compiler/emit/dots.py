@@ -31,9 +31,9 @@ def byte_dots(p: Printer, instr: Instr) -> str:
     a, b, c = instr.args
     bytes_, sums = p.type(a.type), p.type(c.type)
     full = f"llvm.x86.avx512.vpdpbusd.{32 * lanes(c.type)}"
-    if p.module.target.dots == "smlad":
+    if p.target.dots == "smlad":
         return _two_pairs(p, a, b, c)
-    if p.module.target.dots == "sdot":
+    if p.target.dots == "sdot":
         full = f"llvm.aarch64.neon.sdot.{suffix(c.type)}.{suffix(a.type)}"
     p.declare(sums, full, sums, bytes_, bytes_)
     return f"call {sums} @{full}({p.typed(c)}, {p.typed(a)}, {p.typed(b)})"
@@ -66,7 +66,7 @@ def _smlad(p: Printer, words: Sequence[str], total: str) -> str:
 def pair_dots(p: Printer, instr: Instr) -> str:
     """Add products of two 16-bit numbers each to 32-bit sums, by what the target has for it."""
     a, b, c = instr.args
-    target, sums, halves = p.module.target, type_name(c.type), type_name(a.type)
+    target, sums, halves = p.target, type_name(c.type), type_name(a.type)
     made, name = p.fresh(), PAIRS.get((target.triple[:4], lanes(c.type)))
     if name is not None and target.dots in ("pairs", "vnni"):
         p.declare(sums, name, halves, halves)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.emit.dots import byte_dots, pair_dots
 from tenor.compiler.emit.numbers import arguments, computed, needs
+from tenor.compiler.emit.processor import ASKED, processor
 from tenor.compiler.emit.types import BYTES, SCALARS, literal, suffix, type_name
 from tenor.compiler.emit.width import counts_in_words
 from tenor.ir.loops import Value, element, lanes, vector
@@ -107,17 +108,26 @@ class Module:
         self.symbols: dict[str, str] = {}
         self.in_words: set[Function] = set()
         self.used: list[str] = []
+        self.asks = False
+        self.groups = {target: 0}
 
     def text(self) -> str:
         """Return the module."""
-        width = self.target.vector_bits
-        more = f" {self.attributes}" if self.attributes else ""
-        attributes = f'attributes #0 = {{ nounwind "prefer-vector-width"="{width}"{more} }}'
+        attributes = "\n".join(self.group(t, number) for t, number in self.groups.items())
         notes = ["!0 = !{i32 1}"] * self.streams
         kept = ", ".join(f"ptr @{name}" for name in self.used)
         used = f"@llvm.compiler.used = appending global [{len(self.used)} x ptr] [{kept}]"
         notes += [used + ', section "llvm.metadata"'] * bool(self.used)
-        return "\n".join([*sorted(self.declarations), *self.bodies, attributes, *notes, ""])
+        asked = processor(self.target) if self.asks else []
+        return "\n".join([*sorted(self.declarations), *self.bodies, *asked, attributes, *notes, ""])
+
+    def group(self, target: Target, number: int) -> str:
+        """Return the attributes of functions for a target."""
+        more = f" {self.attributes}" if self.attributes else ""
+        if number:
+            more = f' "target-features"="{target.features}"{more}'
+        width = target.vector_bits
+        return f'attributes #{number} = {{ nounwind "prefer-vector-width"="{width}"{more} }}'
 
     def define(
         self, function: Function, symbol: str, scope: Scope, *, exported: bool
@@ -151,6 +161,7 @@ class Printer:
         self.function = function
         self.symbol = symbol
         self.exported = exported
+        self.target = function.target or module.target
         self.lines: list[str] = []
         self.label = "entry"
         self.labels = 0
@@ -158,7 +169,7 @@ class Printer:
         self.needs = needs(function, scope.needs)
         self.numbers = {repr(x): f"%n{i}" for i, x in enumerate(self.needs)}
         self.shaped: dict[str, list[str]] = {}
-        self.words = not self.needs and counts_in_words(function, module.target)
+        self.words = not self.needs and counts_in_words(function, self.target)
 
     def text(self) -> str:
         """Return the definition."""
@@ -188,7 +199,8 @@ class Printer:
         ahead = [*first, *(line for lines in self.shaped.values() for line in lines)]
         body = "\n".join([*(f"  {line}" for line in ahead), *self.lines])
         head = f"define {linkage}{kind} @{self.symbol}({params})"
-        return f"{head} {inline}#0 {{\nentry:\n{body}\n}}"
+        group = self.module.groups.setdefault(self.target, len(self.module.groups))
+        return f"{head} {inline}#{group} {{\nentry:\n{body}\n}}"
 
     # -- pieces -------------------------------------------------------------------------------
     def kind(self, type_: str) -> str:
@@ -291,9 +303,9 @@ class Printer:
     def fma(self, instr: Instr) -> str:
         """Round once where the target can or the result depends on it; else multiply and add."""
         exact = "exact" in instr.attrs
-        if not self.module.target.has_fma and exact and element(instr.args[0].type) == "f32":
+        if not self.target.has_fma and exact and element(instr.args[0].type) == "f32":
             return self.wide_fma(instr)
-        once = self.module.target.has_fma or exact
+        once = self.target.has_fma or exact
         return self.intrinsic("fma" if once else "fmuladd", instr.args)
 
     def wide_fma(self, instr: Instr) -> str:
@@ -385,6 +397,11 @@ class Printer:
         elem = "i8" if elem == "i1" else SCALARS.get(elem, elem)
         return f"getelementptr {elem}, {self.typed(pointer)}, {self.typed(offset)}"
 
+    def asked(self, _instr: Instr) -> str:
+        """Ask which machine this is."""
+        self.module.asks = True
+        return f"call i32 @{ASKED}()"
+
     def load(self, instr: Instr) -> str:
         """Load, perhaps under a mask."""
         type_ = instr.results[0].type
@@ -410,7 +427,7 @@ class Printer:
     def bytes(self, type_: str) -> int:
         """Return the bytes of an element."""
         scalar = element(type_)
-        return self.module.target.pointer_bytes if scalar == "ptr" else BYTES[scalar]
+        return self.target.pointer_bytes if scalar == "ptr" else BYTES[scalar]
 
     def store(self, instr: Instr) -> None:
         """Store, perhaps under a mask."""
@@ -582,6 +599,7 @@ VALUES: Final[dict[str, Callable[[Printer, Instr], str]]] = {
     "fptosi": Printer.saturating, "fptoui": Printer.saturating, "splat": Printer.splat,
     "extract": Printer.extract, "insert": Printer.insert, "shuffle": Printer.shuffle,
     "iota": Printer.iota, "gep": Printer.gep, "load": Printer.load,
+    "asked": Printer.asked,
     "byte_dots": byte_dots, "pair_dots": pair_dots,
     **dict.fromkeys(COMPARISONS, Printer.compare),
 }  # fmt: skip

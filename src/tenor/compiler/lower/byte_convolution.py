@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower.after import After
 from tenor.compiler.lower.byte_geometry import Cut, Geometry
+from tenor.compiler.lower.byte_tiles import SHORT, Sweep, widest
 from tenor.compiler.lower.byte_window import Rows, padded_rows, words_along, words_of_taps
 from tenor.compiler.lower.storage import entry, repeat, strip
 from tenor.compiler.lower.window import flat, nested, unflat
@@ -133,10 +134,10 @@ class _Convolution:
         self.panels = _Panels(g, cut)
         self.ready = "prepared" in kernel.params
         self.places = cut.chunk * g.inner
-        self.pitch = ceil(self.places / g.width) * g.width
+        self.pitch = ceil(self.places / widest(target)) * widest(target)
         self.steady = prod(g.taps) == 1
         self.after = self._after(kernel.parts[0]) if kernel.parts else None
-        self.micros: dict[tuple[int, int], Function] = {}
+        self.sweeps: dict[int, Function] = {}
 
     def _after(self, part: Part) -> After:
         """Return the map that follows; it finds the sums of a piece where they are made."""
@@ -155,9 +156,10 @@ class _Convolution:
         self.copied = ceil((g.copied(cut.chunk) * g.words.size + SLACK) / 64) * 64
         sizes = {
             "offsets": 0 if self.steady else 4 * g.k,
+            "wide": 8 * g.k * cut.rows if self.target.choices else 0,
             "rows": cut.batch * self.rows, "copy": cut.batch * self.copied,
             "panels": 0 if self.ready else cut.batch * self.panels.group,
-            "sums": 4 * max(cut.rows, cut.batch * g.rows) * self.pitch,
+            "sums": 4 * ((cut.batch - 1) * g.rows + cut.rows) * self.pitch,
         }  # fmt: skip
         self.at, used = {}, 0
         for name, count in sizes.items():
@@ -196,11 +198,14 @@ class _Convolution:
         f, g, cut = self.f, self.g, self.cut
         image, share, part, chunk = unflat(f, t, (g.n, *cut.grid))
         self.image = image
-        self.begin = f.mul(chunk, cut.chunk)
-        last = f.const(g.out[0] - cut.chunk, "i64")
-        # The last block is whole, too: what another has done already is not handed on.
-        self.start = f.op("smin", self.begin, last) if cut.chunks > 1 else self.begin
-        self.end = f.op("smin", f.add(self.begin, cut.chunk), f.const(g.out[0], "i64"))
+        # Of one block alone it is known how long what is handed on is.
+        self.begin = self.start = f.const(0, "i64")
+        self.end: Value = f.const(g.out[0], "i64")
+        if cut.chunks > 1:
+            self.begin = f.mul(chunk, cut.chunk)
+            # The last block is whole, too: what another has done already is not handed on.
+            self.start = f.op("smin", self.begin, f.const(g.out[0] - cut.chunk, "i64"))
+            self.end = f.op("smin", f.add(self.begin, cut.chunk), self.end)
         first = f.mul(share, cut.share)
         stop = f.op("smin", f.add(first, cut.share), f.const(g.groups, "i64"))
 
@@ -302,8 +307,7 @@ class _Convolution:
             repeat(f, zero, count, 1, write)
 
         def panel(j: Value, rows: int) -> None:
-            repeat(f, zero, count, 1, lambda i: self._panel(
-                i, f.gep(weights, self._panel_at(i, j), "i8"), rows))  # fmt: skip
+            self._panel(f.gep(weights, f.mul(j, self.panels.size), "i8"), rows, count)
             channel = f.add(f.mul(group, g.rows), f.mul(j, cut.rows))
             self._deliver(channel, f.mul(count, rows))
 
@@ -320,23 +324,28 @@ class _Convolution:
         f = self.f
         return f.mul(f.add(f.mul(group, self.cut.panels), panel), self.panels.size)
 
-    def _panel(self, group: Value, weights: Value, rows: int) -> None:
-        """Write the sums of a panel's channels over the block's windows."""
+    def _panel(self, weights: Value, rows: int, count: Value) -> None:
+        """Write the sums of a panel's channels, of some groups, over the block's windows."""
         f, g, cut = self.f, self.g, self.cut
-        across = cut.vectors * g.width
-        whole = self.places // across * across
-        copy = f.gep(self.at["copy"], f.mul(group, self.copied), "i8")
-        sums = f.gep(self.at["sums"], f.mul(group, g.rows * self.pitch), "i32")
-
-        def tile(p: Value, vectors: int) -> None:
-            f.call(self._micro(rows, vectors), [
-                f.gep(copy, p, g.words.type), weights, f.gep(sums, p, "i32"), self.at["offsets"],
-            ])  # fmt: skip
-
-        repeat(f, f.const(0, "i64"), f.const(whole, "i64"), across,
-               lambda p: tile(p, cut.vectors))  # fmt: skip
-        if whole < self.places:
-            tile(f.const(whole, "i64"), ceil((self.places - whole) / g.width))
+        asked = bool(self.target.choices)
+        if asked:  # a panel's last rows are zeros: one function is enough
+            rows = cut.rows
+        if rows not in self.sweeps:
+            steps = g.k if rows == 1 and g.k <= SHORT else 0
+            widened = asked and rows > 1 and g.k * cut.rows >= g.width
+            self.sweeps[rows] = Sweep(
+                rows, cut.rows, cut.vectors, self.steady, steps, cut.batch > 1, widened
+            ).function(self.target)
+        given = {
+            "x": self.at["copy"], "w": weights, "c": self.at["sums"], "table": self.at["offsets"],
+            "wide": self.at["wide"], "places": self.places, "k": g.k, "step": g.plane(cut.chunk),
+            "count": count, "x_far": self.copied, "w_far": self.panels.group,
+            "c_far": 4 * g.rows * self.pitch,
+        }  # fmt: skip
+        wanted = (given[name] for name in self.sweeps[rows].param_names)
+        f.call(self.sweeps[rows], [
+            x if isinstance(x, Value) else f.const(x, "i64") for x in wanted
+        ])  # fmt: skip
 
     def _deliver(self, channel: Value, rows: Value) -> None:
         """Hand the sums of some channels on, or store them."""
@@ -358,44 +367,6 @@ class _Convolution:
                 f.load(vector("i32", n), from_, i), to, i))  # fmt: skip
 
         f.loop(0, rows, 1, row)
-
-    def _micro(self, rows: int, vectors: int) -> Function:
-        """Return the function (words, panel, sums, offsets) of a register tile."""
-        if (rows, vectors) not in self.micros:
-            self.micros[rows, vectors] = self._written(rows, vectors)
-        return self.micros[rows, vectors]
-
-    def _written(self, rows: int, vectors: int) -> Function:
-        g, every = self.g, self.cut.rows
-        f = Function(f"dots{rows}x{vectors}",
-                     [("x", "ptr"), ("w", "ptr"), ("c", "ptr"), ("offsets", "ptr")])  # fmt: skip
-        x, w, c, offsets = f.params
-        kind, width = g.words.type, g.width
-        if g.words.shifted:
-            begun = [f.splat(f.load("i32", w, r), width) for r in range(rows)]
-        else:
-            begun = [f.const(0, vector("i32", width))] * rows
-        data = f.gep(w, self.panels.head, "i8")
-
-        def step(k: Value, held: list[Value]) -> list[Value]:
-            if self.steady:
-                at = f.mul(k, g.plane(self.cut.chunk))
-            else:
-                at = f.convert("sext", f.load("i32", offsets, k), "i64")
-            from_ = f.gep(x, at, kind)
-            columns = [f.load(vector(kind, width), from_, v * width) for v in range(vectors)]
-            sums = []
-            for r in range(rows):
-                one = f.splat(f.load(kind, data, f.add(f.mul(k, every), r)), width)
-                for v, column in enumerate(columns):
-                    sums.append(g.words.multiply(f, column, one, held[r * vectors + v]))
-            return sums
-
-        start = [begun[r] for r in range(rows) for _ in range(vectors)]
-        for i, total in enumerate(f.loop(0, g.k, 1, step, start)):
-            r, v = divmod(i, vectors)
-            f.store(total, c, r * self.pitch + v * width)
-        return f
 
 
 def _near(part: Part, pitch: int) -> Part:

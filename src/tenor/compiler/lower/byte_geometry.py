@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import ceil, prod
 from typing import TYPE_CHECKING, Any, Final
 
-from tenor.compiler.lower.blocking import register_tile, tiles_for
+from tenor.compiler.lower.blocking import Shape, register_tile, tiles_for
 from tenor.compiler.lower.window import flat, unflat
 from tenor.compiler.lower.words import words_of
 
@@ -21,6 +21,8 @@ LIMITS: Final = {True: (1024, 192 * 1024, 32 * 1024), False: (128, 16 * 1024, 4 
 sums of groups that go together, at the most where there is a choice. Without, memory is scarce."""
 BATCH: Final = 16
 """Groups that are written together at the most."""
+SHARED: Final = 4
+"""Rows of a register tile where it is written for several machines, and all layers share it."""
 LEAST: Final = 4
 """Rows of windows of a block at the least, where there is a choice."""
 
@@ -154,7 +156,9 @@ class Cut:
     @classmethod
     def of(cls, g: Geometry, target: Target) -> Cut:
         """Return the cut of a convolution for a target."""
-        tile = register_tile(g.rows, max(g.width, prod(g.out)), g.width, target)
+        tile = Shape(min(SHARED, g.rows), 2, g.width)
+        if not target.choices:
+            tile = register_tile(g.rows, max(g.width, prod(g.out)), g.width, target)
         panels = ceil(g.rows / tile.rows)
         wanted = tiles_for(g.n * g.groups * g.rows * prod(g.out) * g.k)
         places, copy, together = LIMITS[g.width > 1]

@@ -16,6 +16,7 @@ from tenor.compiler.lower.blocking import parted, tiles_for
 from tenor.compiler.lower.lane import first_lanes
 from tenor.compiler.lower.microkernel import Extent, stretch, sweep
 from tenor.compiler.lower.storage import entry
+from tenor.compiler.lower.ways import chosen
 from tenor.ir import dtype as dt
 from tenor.ir.loops import Function, Value, lanes, vector
 from tenor.ir.program import Lowered
@@ -32,6 +33,7 @@ FETCHED: Final = 4
 """How much longer a product takes where each byte of b is used once or twice."""
 GROUP: Final = 4
 """Columns whose lanes are added up together."""
+PARAMS: Final = (("a", "ptr"), ("b", "ptr"), ("c", "ptr"))
 
 
 def matmul_int8(kernel: Kernel, target: Target) -> Lowered:
@@ -58,7 +60,7 @@ class _Plan:
     ) -> None:
         self.f, self.m, self.n, self.k, self.target = f, m, n, k, target
         self.signed = signed
-        self.step = target.lanes(32) * (4 if _whole(target, signed=signed) else 2)
+        self.step = _step(target, signed=signed)
         self.work = m * n * max(1, k) * (FETCHED if m <= 2 else 1)
         most = max(1, (target.registers - 1 - GROUP) // GROUP)
         self.rows = min(m, most)
@@ -104,10 +106,17 @@ class _Plan:
 
     def _micro(self, height: int, width: int) -> Function:
         if (height, width) not in self.kernels:
-            micro = _Micro(height, width, self.k, self.n, self.step, self.target,
-                           signed=self.signed)  # fmt: skip
-            self.kernels[height, width] = micro.write()
+            extents = (height, width, self.k, self.n)
+            self.kernels[height, width] = chosen(
+                f"dots{height}x{width}", PARAMS, self.target,
+                lambda name, way: _Micro(name, *extents, way, signed=self.signed).write(),
+            )  # fmt: skip
         return self.kernels[height, width]
+
+
+def _step(target: Target, *, signed: bool) -> int:
+    """Return how many numbers of k a vector holds."""
+    return target.lanes(32) * (4 if _whole(target, signed=signed) else 2)
 
 
 def _whole(target: Target, *, signed: bool) -> bool:
@@ -119,12 +128,13 @@ class _Micro:
     """The innermost loop: some rows of a and some of b, every pair of them a vector of sums."""
 
     def __init__(
-        self, height: int, width: int, k: int, c_row: int, step: int, target: Target,
+        self, name: str, height: int, width: int, k: int, c_row: int, target: Target,
         *, signed: bool,
     ) -> None:  # fmt: skip
-        self.f = Function(f"dots{height}x{width}", [("a", "ptr"), ("b", "ptr"), ("c", "ptr")])
+        self.f = Function(name, PARAMS)
         self.height, self.width, self.k, self.c_row = height, width, k, c_row
-        self.step, self.whole, self.target = step, _whole(target, signed=signed), target
+        self.step, self.whole = _step(target, signed=signed), _whole(target, signed=signed)
+        self.target = target
         self.signed = signed
         self.shifts = signed and target.dots == "vnni"
         self.lanes = target.lanes(32)

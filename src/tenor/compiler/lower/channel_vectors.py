@@ -25,10 +25,11 @@ from tenor.compiler.lower.blocking import (
 )
 from tenor.compiler.lower.correlation import taps_met
 from tenor.compiler.lower.epilogue import epilogue_of
-from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
+from tenor.compiler.lower.microkernel import Extent, Micro, met_kernel, sweep
 from tenor.compiler.lower.packing import Layout, lanes_beside, lanes_out, mover
 from tenor.compiler.lower.panel import each_panel, pack_panel
 from tenor.compiler.lower.storage import compute_type, entry, memory_type, plus
+from tenor.compiler.lower.ways import ways_of
 from tenor.compiler.lower.window import Spread, flat, nested, padded_copy, spread_out, unflat
 from tenor.ir.loops import Function, Value, vector
 from tenor.ir.program import Lowered
@@ -81,7 +82,12 @@ class ChannelVectors:
         self.taps = prod(g.taps)
         # One tap's channels are equally far apart: no table is needed.
         self.tabled = self.taps > 1 or self.phases > 1
+        self.target = target
         self.tile = register_tile(g.windows[-1], g.rows, self.width, target)
+        # As wide as the widest machine's that may be met: others write it in parts.
+        ratio = max(way.vector_bits for way in ways_of(target)) // target.vector_bits
+        if self.tile.width == self.width and g.rows >= self.tile.columns * ratio:
+            self.tile = replace(self.tile, vectors=self.tile.vectors * ratio)
         self.micros: dict[tuple[int, int], Function] = {}
         self._cut()
         self.epilogue = epilogue_of(kernel, target, self.tile.columns) if self.whole else None
@@ -394,13 +400,14 @@ class ChannelVectors:
             def windows(p: Value, height: int) -> None:
                 a = f.gep(self.image, f.add(at, f.mul(p, self.place_step[1])), packed)
                 c = f.mul(f.add(place, p), self.c_row)
-                following = []
+                more = [*table, resumes]
                 if self.ready:
                     call = f.add(f.mul(number, calls), f.op("udiv", p, tile.rows))
                     asked = f.add(f.mul(call, self.ahead), lanes)
-                    following = [f.gep(weights, f.mul(depth, asked), packed)]
-                f.call(self._micro(height, size), [depth, a, weights, f.gep(to, c, packed),
-                                                   *table, resumes, *following])  # fmt: skip
+                    more.append(f.gep(weights, f.mul(depth, asked), packed))
+                if self.target.choices:
+                    more.append(f.const(self.c_row, "i64"))
+                f.call(self._micro(height, size), [depth, a, weights, f.gep(to, c, packed), *more])
 
             sweep(f, along, windows)
 
@@ -432,9 +439,12 @@ class ChannelVectors:
                 a=self.compute, b=self.compute, c=self.compute,
                 rows=tuple(i * self.place_step[1] for i in range(height)),
                 a_step=None if self.tabled else self.channel_step, b_step=vectors * tile.width,
-                vectors=vectors, width=tile.width, last=tile.width, c_row=self.c_row,
+                vectors=vectors, width=tile.width, last=tile.width,
+                c_row=None if self.target.choices else self.c_row,
                 padded_b=True, padded_c=True, align=tile.width * self.compute.itemsize,
                 resume=True, following=self.ahead if self.ready else 0,
             )  # fmt: skip
-            self.micros[height, vectors] = micro_kernel(f"multiply{height}x{vectors}", spec)
+            self.micros[height, vectors] = met_kernel(
+                f"multiply{height}x{vectors}", spec, self.target
+            )
         return self.micros[height, vectors]

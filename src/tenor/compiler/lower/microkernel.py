@@ -7,12 +7,14 @@ where it lies and what is masked off never shows in the bits.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower.epilogue import Leaving
 from tenor.compiler.lower.lane import first_lanes
 from tenor.compiler.lower.storage import compute_type, load_element, memory_type, store_element
+from tenor.compiler.lower.ways import chosen, ways_of
 from tenor.ir.loops import Function, Value, vector
 from tenor.ir.symbolic import alike
 
@@ -21,13 +23,23 @@ if TYPE_CHECKING:
 
     from tenor.compiler.lower.epilogue import Epilogue
     from tenor.ir.dtype import DType
+    from tenor.ir.target import Target
 
 AHEAD: Final = 8
 """Steps of k a row of B is asked for ahead of, where it is far from the one before."""
 FAR: Final = 512
 """Bytes from one row of B to the next that the machine does not foresee."""
 
-__all__ = ["Extent", "Micro", "micro_kernel", "multiply_add", "stretch", "sweep", "write_sums"]
+__all__ = [
+    "Extent",
+    "Micro",
+    "met_kernel",
+    "micro_kernel",
+    "multiply_add",
+    "stretch",
+    "sweep",
+    "write_sums",
+]
 
 
 LINE: Final = 64
@@ -55,7 +67,8 @@ class Micro:
         vectors: Vectors of the tile's columns.
         width: Lanes of a vector.
         last: Lanes of the last vector that exist.
-        c_row: Elements from one row of C to the next.
+        c_row: Elements from one row of C to the next; None: told at run time, so that layers share
+            the function.
         more: Whether C may hold the sums of earlier blocks of k, to be added to.
         padded_b, padded_c: Whether B is read, and C written, beyond the last lane.
         align: Bytes B's vectors are aligned to; 0: an element.
@@ -75,7 +88,7 @@ class Micro:
     vectors: int
     width: int
     last: int
-    c_row: int
+    c_row: int | None
     more: bool = False
     padded_b: bool = False
     padded_c: bool = False
@@ -98,13 +111,10 @@ def micro_kernel(name: str, spec: Micro, epilogue: Epilogue | None = None) -> Fu
     next, the next is where that begins; where an epilogue is done to the sums, which are all there
     after one block, its pointers come last.
     """
-    params = [("depth", "i64"), ("a", "ptr"), ("b", "ptr"), ("c", "ptr")]
-    params += [("ta", "ptr")] * (spec.a_step is None) + [("tb", "ptr")] * (spec.b_step is None)
-    params += [("block", "i64")] * spec.more + [("resumes", "i64")] * spec.resume
-    params += [("next", "ptr")] * bool(spec.following)
-    count = len(params)
+    params = _params(spec)
     f = Function(name, params + (epilogue.params if epilogue is not None else []))
-    depth, a, b, c, *rest = f.params[:count]
+    depth, a, b, c, *rest = f.params[: len(params)]
+    c_row = f.const(spec.c_row, "i64") if spec.c_row is not None else rest.pop()
     following = rest.pop() if spec.following else None
     resumes = rest.pop() if spec.resume else None
     block = rest.pop() if spec.more else None
@@ -139,7 +149,7 @@ def micro_kernel(name: str, spec: Micro, epilogue: Epilogue | None = None) -> Fu
     before = [zero] * (len(spec.rows) * spec.vectors)
     if resumes is not None:
         held = f.compare("ne", resumes, 0)
-        before = f.if_(held, lambda: _held(f, spec, c), lambda: [zero] * len(before))
+        before = f.if_(held, lambda: _held(f, spec, c, c_row), lambda: [zero] * len(before))
 
     def steps(k: Value, held: list[Value]) -> list[Value]:
         for n in range(spec.unroll):
@@ -148,8 +158,8 @@ def micro_kernel(name: str, spec: Micro, epilogue: Epilogue | None = None) -> Fu
 
     totals = f.loop(0, depth, spec.unroll, steps, before)
     if epilogue is not None:
-        totals = _left(f, spec, totals, Leaving(epilogue, f, f.params[count:]))
-    write_sums(f, spec, totals, c, block)
+        totals = _left(f, spec, totals, Leaving(epilogue, f, f.params[len(params) :]))
+    write_sums(f, spec, totals, c, block, c_row)
     return f
 
 
@@ -187,17 +197,55 @@ def _left(f: Function, spec: Micro, totals: list[Value], leaving: Leaving) -> li
     return made
 
 
-def _held(f: Function, spec: Micro, c: Value) -> list[Value]:
+def _params(spec: Micro) -> list[tuple[str, str]]:
+    params = [("depth", "i64"), ("a", "ptr"), ("b", "ptr"), ("c", "ptr")]
+    params += [("ta", "ptr")] * (spec.a_step is None) + [("tb", "ptr")] * (spec.b_step is None)
+    params += [("block", "i64")] * spec.more + [("resumes", "i64")] * spec.resume
+    params += [("next", "ptr")] * bool(spec.following)
+    return params + [("c_row", "i64")] * (spec.c_row is None)
+
+
+def met_kernel(name: str, spec: Micro, target: Target) -> Function:
+    """Return a micro-kernel for the machine that is met: with wider vectors where it has them.
+
+    The tile fills the registers of the widest machine that may be met: narrower ones write it in
+    parts, one beside the other. B and C are padded.
+    """
+    widest = max(way.vector_bits for way in ways_of(target)) // target.vector_bits
+    most = ceil(spec.vectors / widest)
+
+    def write(name: str, way: Target) -> Function:
+        ratio = way.vector_bits // target.vector_bits
+        if ratio > 1 and spec.vectors % ratio == 0:
+            width = spec.width * ratio
+            spread = replace(spec, vectors=spec.vectors // ratio, width=width, last=width)
+            return micro_kernel(name, spread)
+        if spec.vectors <= most:
+            return micro_kernel(name, spec)
+        f = Function(name, _params(spec))
+        depth, a, b, c, *rest = f.params
+        for first in range(0, spec.vectors, most):
+            vectors = min(most, spec.vectors - first)
+            part = micro_kernel(f"{name}part{vectors}", replace(spec, vectors=vectors))
+            at = first * spec.width
+            to = f.gep(c, at, memory_type(spec.c))
+            f.call(part, [depth, a, f.gep(b, at, memory_type(spec.b)), to, *rest])
+        return f
+
+    return chosen(name, _params(spec), target, write, wider=True)
+
+
+def _held(f: Function, spec: Micro, c: Value, c_row: Value) -> list[Value]:
     """Return the accumulators as they were left in C, which is padded."""
     return [
-        load_element(f, spec.c, c, i * spec.c_row + j * spec.width, spec.width)
+        load_element(f, spec.c, c, f.add(f.mul(c_row, i), j * spec.width), spec.width)
         for i in range(len(spec.rows))
         for j in range(spec.vectors)
     ]
 
 
 def write_sums(
-    f: Function, spec: Micro, totals: list[Value], c: Value, block: Value | None
+    f: Function, spec: Micro, totals: list[Value], c: Value, block: Value | None, c_row: Value
 ) -> None:
     """Write a tile's sums to C, or add them to it from the second block of k on."""
     places = [(i, j) for i in range(len(spec.rows)) for j in range(spec.vectors)]
@@ -206,7 +254,8 @@ def write_sums(
 
     def write(add: bool) -> None:
         for (i, j), total in zip(places, totals, strict=True):
-            where, lanes, count = i * spec.c_row + j * spec.width, None, spec.width
+            lanes, count = None, spec.width
+            where = f.add(f.mul(c_row, i), j * spec.width)
             if j == spec.vectors - 1 and last == 1 < spec.width:
                 # LLVM 22 writes a narrowed vector's only lane as 32 bits under a constant mask.
                 total, count = f.extract(total, 0), 1

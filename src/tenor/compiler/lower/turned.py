@@ -34,7 +34,9 @@ def turned_kernel(name: str, spec: Micro, column: int, k: int) -> Function:
         k: Length of the sums.
     """
     f = Function(name, [("a", "ptr"), ("b", "ptr"), ("c", "ptr")])
-    write_sums(f, spec, _Turned(f, spec, column).totals(k), f.params[2], None)
+    assert spec.c_row is not None, "it is told when the function is made"
+    c_row = f.const(spec.c_row, "i64")
+    write_sums(f, spec, _Turned(f, spec, column).totals(k), f.params[2], None, c_row)
     return f
 
 

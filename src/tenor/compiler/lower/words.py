@@ -1,7 +1,7 @@
 """How a target multiplies bytes: neighbours of k share a word, and a lane adds a word's products.
 
-A word is four bytes where the machine has dot products of them, two 16-bit numbers where it has
-those of pairs, and one 16-bit number elsewhere. Sums are exact, so all give the same.
+A word is four bytes where the machine has, or may have, dot products of them, two 16-bit numbers
+where it has those of pairs, and one 16-bit number elsewhere. Sums are exact, so all give the same.
 """
 
 from __future__ import annotations
@@ -105,8 +105,9 @@ class Words:
         return f.pair_dots(a, b, c) if self.half else f.byte_dots(a, b, c)
 
 
+SHIFTED: Final = Words(4, half=False, shifted=True)
 ROWS: Final = {
-    "vnni": Words(4, half=False, shifted=True), "sdot": Words(4, half=False, shifted=False),
+    "vnni": SHIFTED, "asked": SHIFTED, "sdot": Words(4, half=False, shifted=False),
     "pairs": Words(2, half=True, shifted=False), "smlad": Words(4, half=False, shifted=False),
     "": Words(1, half=True, shifted=False),
 }  # fmt: skip

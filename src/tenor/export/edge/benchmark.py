@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from tenor.compiler.schedule.memory import ALIGN, bytes_of, room_of
-from tenor.export.edge.export import export_edge
+from tenor.export.edge.export import written
 from tenor.export.edge.header import identifier
 from tenor.export.edge.targets import machinery
 from tenor.export.fold import folded
@@ -93,26 +93,22 @@ def benchmark(
 
     Args:
         model: A bundle's path, a loaded model, or a module.
-        target: A name in `tenor.export.edge.TARGETS`.
+        target: A name in `tenor.export.edge.TARGETS`, or "native" for this machine's processor.
         example_inputs, signature, batch, quantization: As for `export_edge`.
 
     Raises:
         ArgumentError, ExportError: As `export_edge` does.
     """
-    loaded = opened(model, example_inputs)
     row = machinery(target)
     here = row.compiler == "" and row.target.triple.startswith(f"{cpu.machine()}-unknown-linux")
     native = here and shutil.which("gcc") is not None and _runs(row.target.cpu)
     emulated = bool(row.emulator) and all(
         shutil.which(tool) for tool in (row.emulator, f"{row.compiler}gcc")
     )
+    source = folded(source_of(opened(model, example_inputs), signature, batch=batch))
     with tempfile.TemporaryDirectory() as folder:
         form = "shared" if native else "object"
-        made = export_edge(
-            loaded, folder, target=target, form=form, signature=signature, batch=batch,
-            quantization=quantization,
-        )  # fmt: skip
-        source = folded(source_of(loaded, signature, batch=batch))
+        made = written(source, Path(folder), row, form=form, quantization=quantization)
         seconds, how = None, ""
         if native:
             seconds, how = _native(made, source), "native"

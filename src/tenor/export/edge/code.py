@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tenor.errors import ExportError
-from tenor.export.edge.contents import contents
+from tenor.export.contents import undefined
 from tenor.export.objects import object_of
 
 if TYPE_CHECKING:
     from tenor.export.edge.targets import Machinery
     from tenor.export.machine import Machine
-    from tenor.ir.loops import Function
-    from tenor.ir.target import Target
 
 __all__ = ["code_of"]
 
@@ -26,19 +24,11 @@ def code_of(machine: Machine, row: Machinery, symbol: str, *, reloc: str = "stat
     Raises:
         ExportError: The machine has no instructions for an operation.
     """
-    data = _compiled(machine.whole.function, symbol, row.target, reloc)
-    lacks = contents(data).undefined
+    data = machine.object_file(symbol, attributes=SMALL, reloc=reloc)
+    lacks = undefined(data)
     if lacks:
         raise _refusal(machine, row, lacks)
     return data
-
-
-def _compiled(function: Function, symbol: str, target: Target, reloc: str) -> bytes:
-    """Return the object file of a function, and of the routines it calls."""
-    return object_of(
-        {symbol: function}, target, lambda data: contents(data).undefined,
-        attributes=SMALL, reloc=reloc,
-    )  # fmt: skip
 
 
 def _refusal(machine: Machine, row: Machinery, lacks: tuple[str, ...]) -> ExportError:
@@ -49,7 +39,7 @@ def _refusal(machine: Machine, row: Machinery, lacks: tuple[str, ...]) -> Export
     )
     found = {}
     for kernel in whole.kernels[whole.program.preparations :]:
-        missing = contents(_compiled(kernel, "kernel", row.target, "static")).undefined
+        missing = undefined(object_of({"kernel": kernel}, machine.target, attributes=SMALL))
         if missing:
             found[labels[id(kernel)]] = missing
     came = [f"{label}: {', '.join(missing)}" for label, missing in found.items()]

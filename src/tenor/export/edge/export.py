@@ -12,9 +12,9 @@ import numpy as np
 from tenor.compiler.emit import c
 from tenor.compiler.schedule.memory import ALIGN
 from tenor.errors import ArgumentError, SaveError
+from tenor.export.contents import contents
 from tenor.export.edge import library
 from tenor.export.edge.code import code_of
-from tenor.export.edge.contents import contents
 from tenor.export.edge.header import Names, array_text, header_text
 from tenor.export.edge.support import refuse
 from tenor.export.edge.targets import machinery
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from tenor.export.edge.targets import Machinery
     from tenor.export.machine import Machine
     from tenor.export.quantize.record import Quantization
+    from tenor.export.source import Source
 
-__all__ = ["Exported", "export_edge"]
+__all__ = ["Exported", "export_edge", "written"]
 
 FORMS: Final = ("object", "c", "shared")
 WEIGHTS: Final = ("bin", "array")
@@ -84,7 +85,8 @@ def export_edge(
     Args:
         model: A bundle's path, a loaded model, or a module.
         folder: Where the files go; it is made.
-        target: A name in `tenor.export.edge.TARGETS`. A C file is for any.
+        target: A name in `tenor.export.edge.TARGETS`, or "native" for this machine's own
+            processor. A C file is for any.
         form: "object"; "c" for one portable C99 file; "shared" for a library that programs load.
         weights: "bin" for a file of bytes, "array" for a C header.
         example_inputs: What a module is recorded on, as for `save`.
@@ -117,6 +119,18 @@ def export_edge(
             )
     row = machinery(target)
     source = folded(source_of(opened(model, example_inputs), signature, batch=batch))
+    return written(source, Path(folder), row, form=form, weights=weights, quantization=quantization)
+
+
+def written(
+    source: Source, folder: Path, row: Machinery, *, form: str = "object", weights: str = "bin",
+    quantization: Quantization | None = None,
+) -> Exported:  # fmt: skip
+    """Write a folded source as `export_edge` does.
+
+    Raises:
+        ArgumentError, ExportError, SaveError: As `export_edge` does.
+    """
     if quantization is not None:
         source = integer(moved(quantization, source))
     if form != "c":
@@ -131,9 +145,9 @@ def export_edge(
     files |= made
     held = array_text(names, machine.weights).encode() if weights == "array" else None
     files[f"{stem}_weights.{suffix}"] = machine.weights.tobytes() if held is None else held
-    written = _written(Path(folder), files)
     where = "c99" if form == "c" else row.name
-    return Exported(stem, where, form, written, code, machine.weights.size, machine.workspace)
+    placed = _placed(folder, files)
+    return Exported(stem, where, form, placed, code, machine.weights.size, machine.workspace)
 
 
 def _padded(machine: Machine) -> Machine:
@@ -160,7 +174,7 @@ def _code(
     return {f"lib{names.stem}{library.suffix(row)}": made}, size
 
 
-def _written(folder: Path, files: dict[str, bytes]) -> tuple[Path, ...]:
+def _placed(folder: Path, files: dict[str, bytes]) -> tuple[Path, ...]:
     """Put files in place, each whole."""
     made = not folder.exists()
     try:

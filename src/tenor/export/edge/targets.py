@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from tenor.errors import ArgumentError
-from tenor.ir.target import Target
+from tenor.ir.target import BESIDE_AVX2, Target
+from tenor.runtime import cpu
 
 __all__ = ["TARGETS", "Machinery", "machinery"]
 
@@ -41,6 +42,10 @@ def _x86_64(cpu: str, bits: int, registers: int, triple: str, *, fma: bool = Tru
     return Target(triple, cpu, "", bits, registers, has_fma=fma)
 
 
+def _avx2(triple: str) -> Target:
+    return replace(_x86_64("haswell", 256, 16, triple), choices=BESIDE_AVX2)
+
+
 def _arm64(triple: str, cpu: str = "generic", features: str = "+neon") -> Target:
     return Target(triple, cpu, features, 128, 32)
 
@@ -51,8 +56,8 @@ def _cortex(triple: str, cpu: str, features: str, bits: int = 32, registers: int
 
 LINUX: Final = "x86_64-unknown-linux-gnu"
 ROWS: Final = (
-    Machinery("x86_64-linux", "x86-64 with AVX2 (2013 and later)",
-              _x86_64("haswell", 256, 16, LINUX), "pic"),
+    Machinery("x86_64-linux", "x86-64 with AVX2 (2013 and later), and what is found beside it",
+              _avx2(LINUX), "pic"),
     Machinery("x86_64-avx512", "x86-64 with AVX-512",
               _x86_64("skylake-avx512", 512, 32, LINUX), "pic"),
     Machinery("x86_64-vnni", "x86-64 with AVX-512 and VNNI, for eight bits (2019 and later)",
@@ -60,7 +65,7 @@ ROWS: Final = (
     Machinery("x86_64-baseline", "any x86-64",
               _x86_64("x86-64", 128, 16, LINUX, fma=False), "pic"),
     Machinery("x86_64-windows", "x86-64 with AVX2, COFF",
-              _x86_64("haswell", 256, 16, "x86_64-pc-windows-gnu"), "pic"),
+              _avx2("x86_64-pc-windows-gnu"), "pic"),
     Machinery("aarch64-linux", "64-bit ARM",
               _arm64("aarch64-unknown-linux-gnu"), "pic", "aarch64-linux-gnu-",
               "qemu-aarch64-static"),
@@ -97,6 +102,8 @@ ROWS: Final = (
 )  # fmt: skip
 TARGETS: Final = {row.name: row for row in ROWS}
 """Each machine by its name."""
+NATIVE: Final = "native"
+"""Stands for the processor of the machine that exports."""
 
 
 def machinery(name: str) -> Machinery:
@@ -105,11 +112,14 @@ def machinery(name: str) -> Machinery:
     Raises:
         ArgumentError: There is none.
     """
+    if name == NATIVE:
+        return Machinery(name, "this machine's processor", cpu.host_target(), "pic")
     found = TARGETS.get(name)
     if found is None:
         raise ArgumentError(
             "export: target must be a machine Tenor knows.",
             came=repr(name),
-            fix=f"choose from {', '.join(TARGETS)}; for others, form='c' gives a C99 file",
+            fix=f"choose from {', '.join((NATIVE, *TARGETS))}; for others, form='c' gives a C99 "
+            "file",
         )
     return found

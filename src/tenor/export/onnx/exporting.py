@@ -84,8 +84,9 @@ def export_onnx(
         opset: The version of ONNX' operations, 17 to 21.
 
     Raises:
-        ArgumentError: An argument out of its domain, or the onnx package is missing.
-        ExportError: An operation has no ONNX form, or what was written does not agree.
+        ArgumentError: An argument out of its domain.
+        ExportError: An operation has no ONNX form, what was written does not agree, or the onnx
+            package is missing.
         SaveError: The system could not write; what stood there before still stands.
 
     Example:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from tenor.errors import ArgumentError
 from tenor.export.onnx.elements import CODES
 from tenor.export.onnx.sizes import Rows
+from tenor.export.package import package
 from tenor.save.manifest import producer
 
 if TYPE_CHECKING:
@@ -65,16 +64,9 @@ def library() -> Any:
     """Return the onnx package.
 
     Raises:
-        ArgumentError: It is not installed.
+        ExportError: It is not installed.
     """
-    try:
-        return importlib.import_module("onnx")
-    except ImportError:
-        raise ArgumentError(
-            "onnx: the onnx package writes the file.",
-            came="it is not installed",
-            fix="pip install 'tenor[onnx]'",
-        ) from None
+    return package("onnx", "onnx")
 
 
 def packed(written: Written, name: str, *, largest: int = LARGEST) -> Packed:

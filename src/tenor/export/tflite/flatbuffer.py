@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from tenor.errors import ExportError
+from tenor.export.package import package
 from tenor.export.tflite.schema import FILE_ID, OPTIONS, TABLES
 
 if TYPE_CHECKING:
@@ -31,14 +31,7 @@ def flatbuffers() -> Any:
     Raises:
         ExportError: It is not installed.
     """
-    try:
-        return importlib.import_module("flatbuffers")
-    except ImportError:
-        raise ExportError(
-            "export: a .tflite file is written with the flatbuffers package.",
-            came="flatbuffers is not installed",
-            fix="pip install 'tenor[tflite]'",
-        ) from None
+    return package("flatbuffers", "tflite")
 
 
 def encoded(table: str, values: dict[str, Any]) -> bytes:

@@ -173,6 +173,6 @@ def _linked(functions: Mapping[str, Function], heap: int) -> tuple[bytes, bytes]
     made = []
     for relaxed in (False, True):
         target = Target.wasm32(relaxed=relaxed)
-        data = object_of(functions, target, lacking, level=LEVEL)
+        data = object_of(functions, target, lacks=lacking, level=LEVEL)
         made.append(link(data, heap, exports=functions).module)
     return made[0], made[1]

@@ -1,5 +1,6 @@
 """Loops as LLVM IR: valid for every instruction, and it computes what was asked."""
 
+import re
 import struct
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from tenor.compiler.emit.llvm import emit
 from tenor.compiler.emit.types import literal, suffix, type_name
 from tenor.ir.loops import Function, Value, lanes, vector
 from tenor.ir.program import ABI, Lowered
+from tenor.ir.target import BESIDE_AVX2
 from tests.jit import host, run_kernel
 
 
@@ -352,3 +354,24 @@ def test_comparisons_of_floats_know_nan(name, dtype):
 
     out = compute(write, every.ravel(), np.zeros(len(every), np.int8))
     assert np.array_equal(out.astype(bool), functions[name](every[:, 0], every[:, 1]))
+
+
+def test_a_function_may_be_for_another_machine():
+    """Equal functions for two machines are two, each with what its own has."""
+    f = Function("f", [("a", "ptr")], exported=True)
+    for name, target in (("plain", None), ("wide", BESIDE_AVX2[0]), ("same", None)):
+        inner = Function(name, [("a", "ptr")])
+        inner.target = target
+        inner.store(inner.add(inner.load("i32x16", inner.params[0]), 1), inner.params[0])
+        f.call(inner, f.params)
+    base = replace(host(), cpu="haswell", features="", vector_bits=256)
+    text = emit(f, "f", base)
+    assert text.count("define internal") == 2
+    assert 'attributes #0 = { nounwind "prefer-vector-width"="256" }' in text
+    assert ('attributes #1 = { nounwind "prefer-vector-width"="512" "target-features"='
+            f'"{BESIDE_AVX2[0].features}" }}') in text  # fmt: skip
+    if base.triple.startswith("x86_64"):
+        machine = llvm.Target.from_triple(base.triple).create_target_machine(cpu=base.cpu, opt=2)
+        made = machine.emit_assembly(llvm.parse_assembly(text))
+        parts = re.split(r"^f(?:\.\w+)?:", made, flags=re.MULTILINE)
+        assert ["zmm" in part for part in parts] == [False, False, True, False]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tenor.compiler import compile
+from tenor.compiler.emit.processor import WANTED
 from tenor.compiler.lower.contraction import TEMPLATES, prepared_elements
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
@@ -16,7 +17,7 @@ from tenor.ir.kernel import Buffer, Kernel
 from tenor.ir.target import Target
 from tenor.runtime import cpu
 from tests.jit import run_kernel
-from tests.unit.compiler.lower.test_byte_product import HAS, TARGETS
+from tests.unit.compiler.lower.test_byte_product import HAS, NEVER, TARGETS
 
 # x, w, stride, padding, dilation, groups
 CASES = (
@@ -103,6 +104,22 @@ def test_a_convolution_is_exact_on_every_machine(name, number):
         kernel, w = prepared(kernel, w, target)
     low = TEMPLATES["conv_int8"](kernel, target)
     run_kernel(low, [x, w, y], target=target)
+    np.testing.assert_array_equal(y, want)
+
+
+@pytest.mark.skipif("+avx2" not in HAS, reason="this machine has no avx2")
+@pytest.mark.parametrize("number", range(len(CASES)))
+def test_a_convolution_is_exact_where_no_choice_is_met(number, monkeypatch):
+    for name in WANTED:
+        monkeypatch.setitem(WANTED, name, NEVER)
+    target = target_of("what is met")
+    x_shape, w_shape, *attrs = CASES[number]
+    x, w = drawn(x_shape, 1), drawn(w_shape, 2)
+    want = exact(x, w, *attrs, -7)
+    y = np.full(want.shape, 7, np.int32)
+    run_kernel(
+        TEMPLATES["conv_int8"](kernel_of(x, w, y, attrs, -7), target), [x, w, y], target=target
+    )
     np.testing.assert_array_equal(y, want)
 
 

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from tenor.compiler.emit.llvm import emit
+from tenor.compiler.emit.processor import WANTED
 from tenor.compiler.lower.contraction import TEMPLATES
 from tenor.ir import dtype as dt
 from tenor.ir.kernel import Buffer, Kernel
-from tenor.ir.target import Target
+from tenor.ir.target import BESIDE_AVX2, Target
 from tenor.runtime import cpu
 from tests.jit import run_kernel
 
@@ -22,11 +23,17 @@ TARGETS = {
     "AVX-512": (Target(TRIPLE, "skylake-avx512", "", 512, 32), "+avx512bw"),
     "VNNI of AVX": (Target(TRIPLE, "alderlake", "", 256, 16, True, byte_dots=True), "+avxvnni"),
     "AVX2": (Target(TRIPLE, "haswell", "", 256, 16), "+avx2"),
+    "what is met": (Target(TRIPLE, "haswell", "", 256, 16, choices=BESIDE_AVX2), "+avx2"),
+    "VNNI of AVX where it is met": (
+        Target(TRIPLE, "haswell", "", 256, 16, choices=BESIDE_AVX2[2:]), "+avx2"
+    ),
     "SSE2": (Target(TRIPLE, "x86-64", "", 128, 16), "+sse2"),
     "no vectors": (Target(TRIPLE, "x86-64", "", 32, 16), "+sse2"),
     "eight registers": (Target(TRIPLE, "x86-64", "", 128, 8), "+sse2"),
 }  # fmt: skip
 """Machine code of a kind, and the feature it needs."""
+NEVER = (0, 0, 0, 1 << 31)
+"""What is wanted of a processor, in vain: registers that no system saves."""
 SHAPES = ((1, 1, 1), (3, 7, 5), (1, 64, 9), (2, 130, 66), (6, 200, 4), (7, 63, 8), (13, 100, 33),
           (19, 784, 10), (3, 0, 4), (0, 3, 4), (3, 4, 0))  # fmt: skip
 
@@ -57,6 +64,18 @@ def test_a_product_is_exact_on_every_machine(name, shape, dtype):
     target, needs = TARGETS[name]
     if needs and needs not in HAS:
         pytest.skip(f"this machine has no {needs[1:]}")
+    a, b, out = drawn(*shape, dtype)
+    run_kernel(lowered(a, b, out, target), [a, b, out], target=target)
+    np.testing.assert_array_equal(out, exact(a, b))
+
+
+@pytest.mark.skipif("+avx2" not in HAS, reason="this machine has no avx2")
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+def test_a_product_is_exact_where_no_choice_is_met(shape, dtype, monkeypatch):
+    for name in WANTED:
+        monkeypatch.setitem(WANTED, name, NEVER)
+    target = TARGETS["what is met"][0]
     a, b, out = drawn(*shape, dtype)
     run_kernel(lowered(a, b, out, target), [a, b, out], target=target)
     np.testing.assert_array_equal(out, exact(a, b))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tenor.compiler.emit.llvm import emit
+from tenor.compiler.emit.processor import ASKED, WANTED
 from tenor.compiler.lower import convolution, weight_gradient
 from tenor.compiler.lower.channel_vectors import ChannelVectors
 from tenor.compiler.lower.contraction import TEMPLATES
@@ -18,7 +19,7 @@ from tenor.config import config
 from tenor.ir import dtype as dt
 from tenor.ir.bfloat16 import from_bfloat16, to_bfloat16
 from tenor.ir.kernel import Buffer, Kernel
-from tenor.ir.target import Target
+from tenor.ir.target import BESIDE_AVX2, Target
 from tests.jit import host, run_kernel
 
 TOLERANCE = {dt.float32: 2e-6, dt.float64: 1e-14, dt.float16: 2e-3, dt.bfloat16: 1e-2}
@@ -425,6 +426,28 @@ def test_narrower_vectors_give_the_same_bits(kind):
         wide_bits = result(kind, case, arrays, dt.float32)
         narrow_bits = result(kind, case, arrays, dt.float32, narrow_target)
         np.testing.assert_array_equal(narrow_bits, wide_bits)
+
+
+@pytest.mark.skipif(host().vector_bits < 256, reason="needs AVX2")
+@pytest.mark.parametrize("kind", ["conv", "conv_input"])
+@pytest.mark.parametrize("dtype", [dt.float32, dt.float64], ids=lambda d: d.name)
+def test_whichever_processor_is_met_the_bits_are_the_same(kind, dtype, monkeypatch):
+    plain = Target(host().triple, "haswell", "", 256, 16)
+    asking = replace(plain, choices=BESIDE_AVX2)
+    cases = [LARGE[n] for n in ("packed columns", "several blocks of k", "many channels, strided")]
+    cases += [Case(1, (24, 56), (9, 7), (1, 1)), Case(1, (5, 40), (6, 13), (3, 3), padding=1)]
+    asked = []
+    for case in cases:
+        arrays = operands(kind, case, dtype)
+        want = result(kind, case, arrays, dtype, plain)
+        lowered, _ = prepared(kind, case, arrays, dtype, asking)
+        asked.append(ASKED in emit(lowered.function, "kernel", asking))
+        for name in ("", *WANTED):  # each is one that is there no more
+            if name:
+                monkeypatch.setitem(WANTED, name, (0, 0, 0, 1 << 31))
+            np.testing.assert_array_equal(result(kind, case, arrays, dtype, asking), want)
+        monkeypatch.undo()
+    assert any(asked)
 
 
 @pytest.mark.parametrize("dtype", [dt.float32, dt.float64, dt.bfloat16], ids=lambda d: d.name)

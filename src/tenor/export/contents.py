@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Contents", "contents"]
+__all__ = ["Contents", "contents", "undefined"]
 
 MACHO: Final = b"\xcf\xfa\xed\xfe"
 EXECUTED: Final = {"elf": 4, "macho": 0x80000400, "coff": 0x20}
@@ -40,6 +40,11 @@ def contents(data: bytes) -> Contents:
     if data[:4] == b"\x7fELF":
         return _elf(data)
     return _macho(data) if data[:4] == MACHO else _coff(data)
+
+
+def undefined(data: bytes) -> tuple[str, ...]:
+    """Return the symbols that an object file wants from elsewhere."""
+    return contents(data).undefined
 
 
 def _text(data: bytes, at: int) -> str:
