@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import platform
 import gc
+import platform
 import sys
 import sysconfig
 import threading
