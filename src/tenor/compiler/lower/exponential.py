@@ -25,7 +25,8 @@ from tenor.compiler.lower.formats import (
 if TYPE_CHECKING:
     from tenor.ir.loops import Function, Value
 
-__all__ = ["erf", "exp", "exp_parts", "expm1", "log", "log1p", "sigmoid", "split", "tanh"]
+__all__ = ["erf", "exp", "exp_finite", "exp_normal", "expm1", "log", "log1p", "sigmoid", "split",
+           "tanh"]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +38,13 @@ class Table:
         exp: p with e^r = 1 + r + r^2 p(r) for |r| <= ln(2)/2.
         underflow, overflow: Where exp is 0 and where it is infinite.
         ones: Where expm1 is -1, and where tanh is 1.
-        tanh: p with tanh(x) = x + x^3 p(x^2) for |x| < 9/16.
+        tanh: p with tanh(x) = x + x^3 p(x^2) for |x| < 11/16.
         log: float32: p with log(1 + f) = f - f^2/2 + f^3 p(f) for |f| <= 1/3.
             float64: R with log(1 + f) = 2s + s^3 R(s^2), s = f/(2 + f), for 1 + f in
             [sqrt(1/2), sqrt(2)).
         log_low: The representation of the low end of the mantissa's interval for log.
-        erf_small: p with erf(x) = x + x p(x^2) for |x| < 15/16.
-        erf_tail: p with erfc(x) = e^(x p(x)) for 15/16 <= x <= erf_limit.
+        erf_small: p with erf(x) = x + x p(x^2 - 3/4) for |x| < 5/4.
+        erf_tail: q with erfc(x) = q(x - 1)^4 for 5/4 <= x <= erf_limit.
         erf_limit: Where erf is 1.
     """
 
@@ -66,18 +67,18 @@ TABLES: Final = {
         exp=(0.0013814577832818031, 0.008368726819753647, 0.04166838899254799, 0.1666652113199234,
              0.4999999403953552),
         underflow=-104.0, overflow=89.0, ones=(-18.0, 10.0),
-        tanh=(-0.006179815623909235, 0.021007463335990906, -0.053837429732084274,
-              0.1333245187997818, -0.3333331346511841),
+        tanh=(-0.005233587231487036, 0.02019272930920124, -0.053595349192619324,
+              0.13329625129699707, -0.3333321213722229),
         log=(0.12007138133049011, -0.1284506469964981, 0.10754239559173584, -0.12195776402950287,
              0.14304456114768982, -0.1667957901954651, 0.1999959796667099, -0.24999819695949554,
              0.3333333432674408),
         log_low=0x3F2AAAAB,
-        erf_small=(8.2674618170131e-05, -0.0008118075202219188, 0.005198829807341099,
-                   -0.02685849741101265, 0.1128367930650711, -0.37612631916999817,
-                   0.12837916612625122),
-        erf_tail=(-1.1890397217939608e-05, 0.00032942110556177795, -0.0036694544833153486,
-                  0.023819364607334137, -0.10630366206169128, -0.6351107954978943,
-                  -1.1286585330963135),
+        erf_small=(-6.666611170658143e-06, 6.400573329301551e-05, -0.00045661130570806563,
+                   0.002846968360245228, -0.015130825340747833, 0.06691890954971313,
+                   -0.2445884346961975, -0.100108802318573),
+        erf_tail=(-0.00019496715685818344, 0.002089893911033869, -0.006900268141180277,
+                  -0.0022403509356081486, 0.04989331588149071, 0.004644795320928097,
+                  -0.4155438244342804, 0.6297737956047058),
         erf_limit=4.0,
     ),
     "f64": Table(
@@ -86,24 +87,25 @@ TABLES: Final = {
              2.480149304513617e-05, 0.00019841269506288824, 0.0013888888943676876,
              0.008333333333494647, 0.04166666666653, 0.16666666666666413, 0.5000000000000011),
         underflow=-746.0, overflow=710.0, ones=(-40.0, 22.0),
-        tanh=(-1.8903951360307074e-05, 8.23609085375321e-05, -0.000232716203046891,
-              0.0005881836419195559, -0.0014554796399495608, 0.0035920822496354585,
-              -0.008863231637127381, 0.021869488327271005, -0.05396825396172413,
-              0.13333333333323133, -0.33333333333333276),
+        tanh=(4.994926271825234e-06, -2.760435340819064e-05, 8.877108259375789e-05,
+              -0.00023528384366179597, 0.0005887729736543305, -0.0014555500677800968,
+              0.0035920836856115222, -0.008863230889796885, 0.021869488225806796,
+              -0.053968253956051856, 0.13333333333309214, -0.33333333333333165),
         log=(0.14795949480581486, 0.15314050575057558, 0.18183564325173926, 0.22222198573204127,
              0.28571428742387406, 0.3999999999941468, 0.6666666666666734),
         log_low=0x3FE6A09E667F3BCD,
-        erf_small=(-8.219852872410765e-10, 1.3929306896351897e-08, -1.6253040353354933e-07,
-                   1.6452780522594644e-06, -1.4925136101576408e-05, 0.00012055313985344773,
-                   -0.0008548326559851876, 0.005223977618248847, -0.026866170644470937,
-                   0.11283791670951986, -0.3761263890318369, 0.12837916709551256),
-        erf_tail=(-2.03656018107457e-13, 1.0062427230283044e-11, -2.3428156114467793e-10,
-                  3.417226429175554e-09, -3.499286449771813e-08, 2.6687190271151945e-07,
-                  -1.5658662814974708e-06, 7.171453406228442e-06, -2.5522322153259605e-05,
-                  6.796065156830015e-05, -0.00011743156984893304, 3.315013060618454e-05,
-                  0.0005373575950805363, -0.0016588746737577107, 0.0001887589247479517,
-                  0.01913679290612543, -0.1027749957117841, -0.6366193431990812,
-                  -1.128379203323718),
+        erf_small=(-3.2618776551026293e-12, 4.7564719342041554e-11, -6.176137865480842e-10,
+                   7.479197560709242e-09, -8.321155858004507e-08, 8.436952310642148e-07,
+                   -7.725334123311695e-06, 6.318505370920628e-05, -0.00045549123891907087,
+                   0.0028472083349676434, -0.01513114470010571, 0.06691888796466305,
+                   -0.24458841374655804, -0.10010880203447822),
+        erf_tail=(-3.2017079541759896e-14, 1.285561349755189e-12, -2.2640594958443312e-11,
+                  2.2363937633364389e-10, -1.2904393284309997e-09, 3.897932114853129e-09,
+                  -3.59360595881269e-09, 9.136429655427122e-09, -1.7514736140789077e-07,
+                  3.251127136734799e-07, 3.5452370540985615e-06, -9.418834926998599e-06,
+                  -7.347050854397384e-05, 0.00029615818142597367, 0.0007767740276848505,
+                  -0.004930821923790454, -0.004030981665832878, 0.050890549856248225,
+                  0.004315721669362215, -0.4154853221570236, 0.6297695139032421),
         erf_limit=6.0,
     ),
 }  # fmt: skip
@@ -117,45 +119,70 @@ def clamp(f: Function, x: Value, low: float, high: float) -> Value:
     return f.op("fmax", low, f.op("fmin", high, x))
 
 
-def exp_parts(f: Function, x: Value, low: Value | None = None) -> tuple[Value, Value]:
-    """Return integer k and q with e^(x + low) = 2^k (1 + q), |q| < 0.42.
+def reduced(f: Function, x: Value, bias: int, low: Value | None = None) -> tuple[Value, Value]:
+    """Return an integer whose lowest bits are k + bias, and r, with e^(x + low) = 2^k e^r.
 
     Adding the magic number rounds to an integer in the low bits, where NaN does no harm; a
-    conversion of NaN to an integer would be undefined.
+    conversion of NaN to an integer would be undefined. |r| is at most ln(2)/2.
     """
     fmt, table = format_of(x), TABLES[format_of(x).type]
-    magic = f.const(fmt.magic, x.type)
+    magic = f.const(fmt.magic + bias, x.type)
     shifted = f.fma(x, f.const(1 / math.log(2), x.type), magic)
     n = f.sub(shifted, magic)
     r = f.fma(n, f.const(-table.ln2[0], x.type), x)
     r = f.fma(n, f.const(-table.ln2[1], x.type), r)
-    if low is not None:
-        r = f.add(r, low)
-    q = f.fma(f.mul(r, r), horner(f, r, table.exp), r)
-    return f.sub(bits(f, shifted), fmt.magic_bits), q
+    return bits(f, shifted), r if low is None else f.add(r, low)
 
 
-def scale(f: Function, x: Value, k: Value) -> Value:
-    """Return x * 2^k by two factors, so that it overflows and underflows in one rounding."""
+def power(f: Function, fmt: Format, i: Value) -> Value:
+    """Return 2^k for an integer whose lowest bits are k + fmt.bias; the rest is shifted out."""
+    return from_bits(f, fmt, f.op("shl", i, fmt.mantissa))
+
+
+def exp_parts(f: Function, x: Value, shift: int = 0) -> tuple[Value, Value]:
+    """Return 2^(k + shift) and q with e^x = 2^k (1 + q), |q| < 0.42."""
     fmt = format_of(x)
-    half = f.op("ashr", k, 1)
-    x = f.mul(x, power_of_two(f, fmt, half))
-    return f.mul(x, power_of_two(f, fmt, f.sub(k, half)))
+    i, r = reduced(f, x, fmt.bias + shift)
+    q = f.fma(f.mul(r, r), horner(f, r, TABLES[fmt.type].exp), r)
+    return power(f, fmt, i), q
+
+
+def exp_near(f: Function, r: Value) -> Value:
+    """Return e^r for |r| <= ln(2)/2."""
+    return horner(f, r, (*TABLES[format_of(r).type].exp, 1.0, 1.0))
+
+
+def exp_normal(f: Function, x: Value) -> Value:
+    """Return e^x, which is to be a normal number below 2^bias."""
+    fmt = format_of(x)
+    i, r = reduced(f, x, fmt.bias)
+    return f.mul(exp_near(f, r), power(f, fmt, i))
+
+
+def exp_finite(f: Function, x: Value, low: Value | None = None) -> Value:
+    """Return e^(x + low) between underflow and overflow.
+
+    2^k comes as two factors, so that the result overflows and underflows in one rounding.
+    """
+    fmt = format_of(x)
+    i, r = reduced(f, x, 2 * fmt.bias, low)
+    half = f.op("lshr", i, 1)
+    result = f.mul(exp_near(f, r), power(f, fmt, half))
+    return f.mul(result, power(f, fmt, f.sub(i, half)))
 
 
 def exp(f: Function, x: Value) -> Value:
     """Return e^x; where it vanishes nothing is scaled, for subnormals are slow to come by."""
     table = TABLES[format_of(x).type]
-    nothing, zero = f.compare("olt", x, table.underflow), f.const(0.0, x.type)
-    k, q = exp_parts(f, f.op("fmin", table.overflow, f.select(nothing, zero, x)))
-    return f.select(nothing, zero, scale(f, f.add(q, 1.0), k))
+    some, zero = f.compare("uge", x, table.underflow), f.const(0.0, x.type)
+    result = exp_finite(f, f.select(some, f.op("fmin", table.overflow, x), zero))
+    return f.select(some, result, zero)
 
 
 def expm1(f: Function, x: Value) -> Value:
     """Return e^x - 1 = 2 (2^(k-1) q + (2^(k-1) - 1/2)); half of 2^128 is still finite."""
     fmt, table = format_of(x), TABLES[format_of(x).type]
-    k, q = exp_parts(f, clamp(f, x, table.ones[0], table.overflow))
-    half = power_of_two(f, fmt, f.sub(k, 1))
+    half, q = exp_parts(f, clamp(f, x, table.ones[0], table.overflow), shift=-1)
     result = f.mul(f.fma(half, q, f.sub(half, 0.5)), 2.0)
     # Where rounding is coarser than x itself the sum would lose it, and the sign of -0.
     return f.select(f.compare("olt", f.unary("fabs", x), fmt.min_normal), x, result)
@@ -168,34 +195,39 @@ def sigmoid(f: Function, x: Value) -> Value:
     are scaled by c = 2^-(mantissa + 1): 2^k stays finite down to where the result vanishes.
     """
     fmt, table = format_of(x), TABLES[format_of(x).type]
-    k, q = exp_parts(f, f.op("fmin", -table.underflow, f.unary("fabs", x)))
+    a = f.op("fmin", -table.underflow, f.unary("fabs", x))
+    scaled, q = exp_parts(f, a, shift=-(fmt.mantissa + 1))
     c = 2.0 ** -(fmt.mantissa + 1)
-    power = power_of_two(f, fmt, f.sub(k, fmt.mantissa + 1))
-    t = f.op("fdiv", c, f.add(power, f.fma(power, q, f.const(c, x.type))))
+    t = f.op("fdiv", c, f.add(scaled, f.fma(scaled, q, f.const(c, x.type))))
     return f.select(f.compare("olt", x, 0.0), t, f.sub(1.0, t))
 
 
 def tanh(f: Function, x: Value) -> Value:
     """Return x + x^3 p(x^2) near 0, 1 - 2 / (e^(2|x|) + 1) beyond, with the sign of x."""
     fmt, table = format_of(x), TABLES[format_of(x).type]
+    one = f.const(1.0, x.type)
     a = f.op("fmin", table.ones[1], f.unary("fabs", x))
     z = f.mul(a, a)
     small = f.fma(f.mul(z, a), horner(f, z, table.tanh), a)
-    k, q = exp_parts(f, f.add(a, a))
-    power = power_of_two(f, fmt, k)
-    large = f.sub(1.0, f.op("fdiv", 2.0, f.fma(power, q, f.add(power, 1.0))))
-    return with_sign(f, f.select(f.compare("olt", a, 0.5625), small, large), x)
+    i, r = reduced(f, f.add(a, a), fmt.bias)
+    large = f.sub(one, f.op("fdiv", 2.0, f.fma(power(f, fmt, i), exp_near(f, r), one)))
+    return with_sign(f, f.select(f.compare("uge", a, 0.6875), large, small), x)
 
 
 def erf(f: Function, x: Value) -> Value:
-    """Return the error function: x + x p(x^2) near 0, 1 - e^(|x| q(|x|)) beyond."""
-    fmt, table = format_of(x), TABLES[format_of(x).type]
+    """Return the error function: x + x p(x^2 - 3/4) near 0, 1 - q(|x| - 1)^4 beyond.
+
+    A polynomial comes near the fourth root of erfc, and erfc is small where the power magnifies
+    its errors. Taken about 3/4 and 1, the last step of each rounds little where that shows most.
+    """
+    table = TABLES[format_of(x).type]
     a = f.op("fmin", table.erf_limit, f.unary("fabs", x))
-    small = f.fma(a, horner(f, f.mul(a, a), table.erf_small), a)
-    k, q = exp_parts(f, f.mul(a, horner(f, a, table.erf_tail)))
-    power = power_of_two(f, fmt, k)
-    tail = f.fma(f.unary("fneg", power), q, f.sub(1.0, power))
-    return with_sign(f, f.select(f.compare("olt", a, 0.9375), small, tail), x)
+    z = f.fma(a, a, f.const(-0.75, x.type))
+    small = f.fma(a, horner(f, z, table.erf_small), a)
+    root = horner(f, f.sub(a, 1.0), table.erf_tail)
+    square = f.mul(root, root)
+    tail = f.fma(f.unary("fneg", square), square, f.const(1.0, x.type))
+    return with_sign(f, f.select(f.compare("olt", a, 1.25), small, tail), x)
 
 
 def split(f: Function, fmt: Format, x: Value, low: int) -> tuple[Value, Value]:

@@ -44,11 +44,6 @@ class Format:
         return 1.5 * 2.0**self.mantissa
 
     @property
-    def magic_bits(self) -> int:
-        """The representation of `magic`."""
-        return ((self.mantissa + self.bias) << self.mantissa) | (1 << (self.mantissa - 1))
-
-    @property
     def sign_bit(self) -> int:
         """The representation of -0.0, as a signed integer."""
         return -(1 << (self.mantissa + (8 if self.type == "f32" else 11)))

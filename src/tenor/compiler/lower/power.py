@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from tenor.compiler.lower.exponential import TABLES, clamp, exp, exp_parts, log, scale, split
+from tenor.compiler.lower.exponential import TABLES, clamp, exp, exp_finite, log, split
 from tenor.compiler.lower.formats import F64, format_of, horner, two_sum, with_sign
 from tenor.ir.loops import lanes, vector
 
@@ -73,8 +73,7 @@ def magnitude64(f: Function, x: Value, y: Value) -> Value:
     table = TABLES["f64"]
     inside = f.compare("olt", f.unary("fabs", p), -table.underflow)
     lost = f.select(inside, lost, f.const(0.0, x.type))
-    k, q = exp_parts(f, clamp(f, p, table.underflow, table.overflow), lost)
-    return scale(f, f.add(q, 1.0), k)
+    return exp_finite(f, clamp(f, p, table.underflow, table.overflow), lost)
 
 
 def magnitude(f: Function, x: Value, y: Value) -> Value:

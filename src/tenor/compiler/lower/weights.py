@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tenor.compiler.lower.exponential import exp_parts
-from tenor.compiler.lower.formats import format_of, power_of_two
+from tenor.compiler.lower.exponential import exp_normal
 from tenor.compiler.lower.storage import memory_type
 from tenor.ir.loops import Value, lanes, vector
 
@@ -168,8 +167,7 @@ class Weights:
     def _raised(self, x: Value) -> Value:
         """Return e^x for x up to 0; 0 where it would hardly be a number."""
         f, lowest = self.f, LOWEST[self.scalar]
-        k, q = exp_parts(f, f.op("fmax", lowest, x))
-        e = f.mul(f.add(q, 1.0), power_of_two(f, format_of(x), k))
+        e = exp_normal(f, f.op("fmax", lowest, x))
         return f.select(f.compare("olt", x, lowest), f.const(0.0, e.type), e)
 
     def share(self, total: Value, mask: Value | None) -> Value:

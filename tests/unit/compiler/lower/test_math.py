@@ -63,7 +63,7 @@ def every_kind(kind, count, seed=0):
     sign = np.where(rng.random(count) < 0.5, -1, 1)
     ranges = [(-20, 20), (-1, 1), (0.5, 1.5), (-1.1 * math.log(info.max), math.log(info.max))]
     edges = [0, -0.0, np.inf, -np.inf, np.nan, 1, -1, info.smallest_subnormal, info.tiny, info.max,
-             -info.max, -info.tiny, 2.0**20, 2.0**20 - 1, 0.5625, 0.9375, 1e5, 1e22]  # fmt: skip
+             -info.max, -info.tiny, 2.0**20, 2.0**20 - 1, 0.6875, 1.25, 1e5, 1e22]  # fmt: skip
     parts = [bits.astype(INTS[kind]).view(kind), *(rng.uniform(a, b, count) for a, b in ranges)]
     with np.errstate(all="ignore"):
         return np.concatenate([edges, parts[0] * sign, *parts[1:]]).astype(kind)
@@ -141,6 +141,23 @@ def test_an_odd_start_keeps_the_sign_of_zero(name, dtype):
     got = mapped(name, dtype, 1)(np.array([0.0, -0.0], dtype.numpy))
     assert got.tolist() == [0, 0]
     assert np.signbit(got).tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "most"), [("exp", 23), ("sigmoid", 21), ("erf", 29), ("tanh", 33), ("log", 34)]
+)
+def test_float32_takes_few_operations(name, most):
+    f = Function(name, ABI, exported=True)
+    x = f.load("f32", f.load("ptr", f.params[0], 0))
+    before = f.count
+    MATH[name](f, [x], dt.float32)
+    assert f.count - before <= most
+
+
+def test_erf_reaches_one():
+    for dtype, near in ((dt.float32, 3.95), (dt.float64, 5.95)):
+        x = np.array([near, 6, np.inf], dtype.numpy)
+        assert mapped("erf", dtype, 1)(x).tolist() == [1, 1, 1]
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])

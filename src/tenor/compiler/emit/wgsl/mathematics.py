@@ -30,21 +30,21 @@ def horner(x: str, coefficients: Sequence[float]) -> str:
 EXP: Final = (0.0013814577832818031, 0.008368726819753647, 0.04166838899254799,
               0.1666652113199234, 0.4999999403953552)  # fmt: skip
 """p with e^r = 1 + r + r^2 p(r) for |r| <= ln(2)/2."""
-TANH: Final = (-0.006179815623909235, 0.021007463335990906, -0.053837429732084274,
-               0.1333245187997818, -0.3333331346511841)  # fmt: skip
-"""p with tanh(x) = x + x^3 p(x^2) for |x| < 9/16."""
+TANH: Final = (-0.005233587231487036, 0.02019272930920124, -0.053595349192619324,
+               0.13329625129699707, -0.3333321213722229)  # fmt: skip
+"""p with tanh(x) = x + x^3 p(x^2) for |x| < 11/16."""
 LOG: Final = (0.12007138133049011, -0.1284506469964981, 0.10754239559173584,
               -0.12195776402950287, 0.14304456114768982, -0.1667957901954651,
               0.1999959796667099, -0.24999819695949554, 0.3333333432674408)  # fmt: skip
 """p with log(1 + f) = f - f^2/2 + f^3 p(f) for |f| <= 1/3."""
-ERF_SMALL: Final = (8.2674618170131e-05, -0.0008118075202219188, 0.005198829807341099,
-                    -0.02685849741101265, 0.1128367930650711, -0.37612631916999817,
-                    0.12837916612625122)  # fmt: skip
-"""p with erf(x) = x + x p(x^2) for |x| < 15/16."""
-ERF_TAIL: Final = (-1.1890397217939608e-05, 0.00032942110556177795, -0.0036694544833153486,
-                   0.023819364607334137, -0.10630366206169128, -0.6351107954978943,
-                   -1.1286585330963135)  # fmt: skip
-"""p with erfc(x) = e^(x p(x)) for 15/16 <= x <= 4."""
+ERF_SMALL: Final = (-6.666611170658143e-06, 6.400573329301551e-05, -0.00045661130570806563,
+                    0.002846968360245228, -0.015130825340747833, 0.06691890954971313,
+                    -0.2445884346961975, -0.100108802318573)  # fmt: skip
+"""p with erf(x) = x + x p(x^2 - 3/4) for |x| < 5/4."""
+ERF_TAIL: Final = (-0.00019496715685818344, 0.002089893911033869, -0.006900268141180277,
+                   -0.0022403509356081486, 0.04989331588149071, 0.004644795320928097,
+                   -0.4155438244342804, 0.6297737956047058)  # fmt: skip
+"""q with erfc(x) = q(x - 1)^4 for 5/4 <= x <= 4."""
 SIN: Final = (-0.00019516670727171004, 0.008332173340022564, -0.16666655242443085)
 COS: Final = (2.4432431018794887e-05, -0.0013887309469282627, 0.04166664555668831)
 TURN: Final = (0, 0x28BE60DB, 0x9391054A, 0x7F09D5F4, 0x7D4D3770, 0x36D8A566, 0x4F10E410,
@@ -128,16 +128,19 @@ fn hyperbolic_tangent(x: f32) -> f32 {{
   let z = a * a;
   let small = fma(z * a, {horner("z", TANH)}, a);
   let large = 1.0 - 2.0 / (exponential(a + a) + 1.0);
-  return with_sign(select(large, small, a < 0.5625), x);
+  return with_sign(select(large, small, a < 0.6875), x);
 }}"""),
-    "error_function": ("is_nan exponential with_sign", f"""
+    "error_function": ("is_nan with_sign", f"""
 fn error_function(x: f32) -> f32 {{
   if (is_nan(x)) {{ return x; }}
   let a = min(abs(x), 4.0);
-  let z = a * a;
+  let z = fma(a, a, -0.75);
+  let t = a - 1.0;
   let small = fma(a, {horner("z", ERF_SMALL)}, a);
-  let large = 1.0 - exponential(a * ({horner("a", ERF_TAIL)}));
-  return with_sign(select(large, small, a < 0.9375), x);
+  let root = {horner("t", ERF_TAIL)};
+  let square = root * root;
+  let large = fma(-square, square, 1.0);
+  return with_sign(select(large, small, a < 1.25), x);
 }}"""),
     "log_parts": ("", f"""
 fn log_parts(e: f32, y: f32) -> f32 {{
