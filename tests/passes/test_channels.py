@@ -129,3 +129,18 @@ def test_the_bits_are_the_same(case, dtype, monkeypatch):
     monkeypatch.setattr(config, "skip_passes", frozenset(["channels"]))
     reset_trie()
     np.testing.assert_array_equal(found, result())
+
+
+def test_a_map_that_reads_nothing_else_is_done_to_channels_side_by_side(monkeypatch):
+    rng = np.random.default_rng(12)
+    shapes = (1, 64, 7, 9), (96, 64, 1, 1), (96, 1, 3, 3), (64, 96, 1, 1)
+    x, first, second, third = (tn.tensor(rng.standard_normal(s, np.float32)) for s in shapes)
+
+    def result():
+        y = F.conv2d(F.conv2d(x, first).relu(), second, padding=1, groups=96).relu()
+        return F.conv2d(y, third).numpy().copy()
+
+    found = result()
+    monkeypatch.setattr(config, "skip_passes", frozenset(["channels"]))
+    reset_trie()
+    np.testing.assert_array_equal(found, result())

@@ -29,7 +29,7 @@ from tenor.compiler.lower.microkernel import Extent, Micro, met_kernel, sweep
 from tenor.compiler.lower.packing import Layout, lanes_beside, lanes_out, mover
 from tenor.compiler.lower.panel import each_panel, pack_panel
 from tenor.compiler.lower.storage import compute_type, entry, memory_type, plus
-from tenor.compiler.lower.ways import ways_of
+from tenor.compiler.lower.ways import widest
 from tenor.compiler.lower.window import Spread, flat, nested, padded_copy, spread_out, unflat
 from tenor.ir.loops import Function, Value, vector
 from tenor.ir.program import Lowered
@@ -85,7 +85,7 @@ class ChannelVectors:
         self.target = target
         self.tile = register_tile(g.windows[-1], g.rows, self.width, target)
         # As wide as the widest machine's that may be met: others write it in parts.
-        ratio = max(way.vector_bits for way in ways_of(target)) // target.vector_bits
+        ratio = widest(target).vector_bits // target.vector_bits
         if self.tile.width == self.width and g.rows >= self.tile.columns * ratio:
             self.tile = replace(self.tile, vectors=self.tile.vectors * ratio)
         self.micros: dict[tuple[int, int], Function] = {}
@@ -197,14 +197,23 @@ class ChannelVectors:
         """Make what brings sums to where they belong."""
         g, width = self.g, self.tile.width
         if self.whole:
+            self.lanes = self._lanes_beside() if self.beside else width
             leave = lanes_beside if self.beside else lanes_out
-            self.out = leave(self.dtype, width, self.epilogue)
+            self.out = leave(self.dtype, self.lanes, self.epilogue)
             return
         pitches = tuple(prod(self.windows[d + 1 :]) for d in range(len(self.windows)))
         spread = Spread(self.windows, pitches, self.pitch, g.out, g.steps)
         self.deliver = spread_out("deliver", spread, self.dtype, self.width)
         self.turn = mover("turn", Layout(self.compute, self.c_row, 1),
                           Layout(self.compute, 1, self.pitch), self.c_row, width)  # fmt: skip
+
+    def _lanes_beside(self) -> int:
+        """Return how many channels leave together where they stay side by side.
+
+        As many as the widest machine has in a vector: for others that is two, one after the other.
+        """
+        lanes = lanes_of(self.dtype, widest(self.target))
+        return self.tile.width if self.g.rows % lanes or self.c_row % lanes else lanes
 
     def _leave(
         self, to: Value, where: tuple[Value, Value, Value], size: int, begin: Value, r: Value
@@ -218,7 +227,7 @@ class ChannelVectors:
             begin: The first window of the first dim.
             r: The residue's number.
         """
-        f, g, width = self.f, self.g, self.tile.width
+        f, g = self.f, self.g
         if not self.whole:
             f.call(self.turn, [self.at["sums"], self.at["turned"], f.const(self.pitch, "i64")])
             f.call(self.deliver, [self.at["turned"], to, f.const(size, "i64"), begin,
@@ -242,7 +251,7 @@ class ChannelVectors:
             more = epilogue.moved(f, given, c, at) if epilogue is not None else []
             f.call(self.out, [sums, place, *extents, *more])
 
-        f.loop(0, size, width, lanes)
+        f.loop(0, size, self.lanes, lanes)
 
     @property
     def packed(self) -> int:
@@ -406,7 +415,7 @@ class ChannelVectors:
                     asked = f.add(f.mul(call, self.ahead), lanes)
                     more.append(f.gep(weights, f.mul(depth, asked), packed))
                 if self.target.choices:
-                    more.append(f.const(self.c_row, "i64"))
+                    more += [f.const(n, "i64") for n in (self.place_step[1], self.c_row)]
                 f.call(self._micro(height, size), [depth, a, weights, f.gep(to, c, packed), *more])
 
             sweep(f, along, windows)
@@ -435,12 +444,14 @@ class ChannelVectors:
         tile = self.tile
         vectors = ceil(size / tile.width)
         if (height, vectors) not in self.micros:
+            told = bool(self.target.choices)
+            apart = 1 if told else self.place_step[1]
             spec = Micro(
                 a=self.compute, b=self.compute, c=self.compute,
-                rows=tuple(i * self.place_step[1] for i in range(height)),
+                rows=tuple(i * apart for i in range(height)), told=told,
                 a_step=None if self.tabled else self.channel_step, b_step=vectors * tile.width,
                 vectors=vectors, width=tile.width, last=tile.width,
-                c_row=None if self.target.choices else self.c_row,
+                c_row=None if told else self.c_row,
                 padded_b=True, padded_c=True, align=tile.width * self.compute.itemsize,
                 resume=True, following=self.ahead if self.ready else 0,
             )  # fmt: skip
