@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 import tenor as tn
+from tenor.compiler.lower.convolution import conv
 from tenor.config import config
 from tenor.engine.trace import reset_trie
+from tenor.ir.target import Target
 from tests.passes.programs import after, graph
 
 F = tn.nn.functional
@@ -91,6 +93,17 @@ def test_what_lies_between_convolutions_of_small_images_keeps_channels_side_by_s
     assert marks("    return %6\n") == [
         ["result_beside"], ["image_beside", "result_beside"], ["image_beside"],
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("places", "direct"), [("10,10", True), ("5,5", False)])
+def test_many_sums_lie_in_the_result_when_they_leave_registers(places, direct):
+    text = SMALL.replace("10,10", places) + "    return %6\n"
+    kernels = after("channels", graph(text)).schedule.kernels
+    first, second, third = (k for k in kernels if k.kind == "conv")
+    target = Target.x86_64_avx2()
+    assert ("beside" in conv(first, target).function.callees) != direct
+    assert "out" in conv(third, target).function.callees
+    assert "in" in conv(second, target).function.callees
 
 
 def test_not_where_others_see_it():
