@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 import tenor as tn
+from tenor.compiler.lower.convolution import conv
 from tenor.config import config
 from tenor.engine.trace import reset_trie
+from tenor.ir.target import Target
 from tests.passes.programs import after, graph
 
 F = tn.nn.functional
@@ -93,6 +95,17 @@ def test_what_lies_between_convolutions_of_small_images_keeps_channels_side_by_s
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("places", "direct"), [("10,10", True), ("5,5", False)])
+def test_many_sums_lie_in_the_result_when_they_leave_registers(places, direct):
+    text = SMALL.replace("10,10", places) + "    return %6\n"
+    kernels = after("channels", graph(text)).schedule.kernels
+    first, second, third = (k for k in kernels if k.kind == "conv")
+    target = Target.x86_64_avx2()
+    assert ("beside" in conv(first, target).function.callees) != direct
+    assert "out" in conv(third, target).function.callees
+    assert "in" in conv(second, target).function.callees
+
+
 def test_not_where_others_see_it():
     assert marks("    return %4, %6\n") == [["result_beside"], ["image_beside"], []]
     rest = "    %7 = add f32[1,96,10,10] (%2, %4)\n    return %6, %7\n"
@@ -124,6 +137,21 @@ def test_the_bits_are_the_same(case, dtype, monkeypatch):
         y = (F.conv2d(x, first) * scale + shift).clamp(0, 6)
         y = F.conv2d(y, second, stride=stride, padding=1, groups=wide)
         return F.conv2d((y * shift).relu(), third).double().numpy().copy()
+
+    found = result()
+    monkeypatch.setattr(config, "skip_passes", frozenset(["channels"]))
+    reset_trie()
+    np.testing.assert_array_equal(found, result())
+
+
+def test_a_map_that_reads_nothing_else_is_done_to_channels_side_by_side(monkeypatch):
+    rng = np.random.default_rng(12)
+    shapes = (1, 64, 7, 9), (96, 64, 1, 1), (96, 1, 3, 3), (64, 96, 1, 1)
+    x, first, second, third = (tn.tensor(rng.standard_normal(s, np.float32)) for s in shapes)
+
+    def result():
+        y = F.conv2d(F.conv2d(x, first).relu(), second, padding=1, groups=96).relu()
+        return F.conv2d(y, third).numpy().copy()
 
     found = result()
     monkeypatch.setattr(config, "skip_passes", frozenset(["channels"]))

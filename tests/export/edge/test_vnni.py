@@ -49,7 +49,9 @@ def test_products_of_bytes_answer_as_products_of_pairs_do(name, eight, tmp_path)
 
 @avx2
 @pytest.mark.parametrize("kind", ["float", "eight"])
-@pytest.mark.parametrize("name", ["digits", pytest.param("mobilenet", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["digits", "keywords", pytest.param("mobilenet", marks=pytest.mark.slow)]
+)
 def test_an_object_answers_alike_on_every_processor(name, kind, eight, tmp_path):
     """The emulator has neither AVX-512 nor VNNI, and tells so."""
     path, source, how, given = eight(name)

@@ -2,7 +2,8 @@
 
 The weight is packed into panels of channels once for all images of a tile. A micro-kernel takes
 some neighbouring windows as its rows: where their taps lie in the padded copy differs by one.
-What comes out is [window, channel], and is turned before it is written.
+What comes out is [window, channel], and is turned before it is written; where the result lies so,
+it may leave registers for where it belongs.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from tenor.compiler.lower.microkernel import Extent, Micro, met_kernel, sweep
 from tenor.compiler.lower.packing import Layout, lanes_beside, lanes_out, mover
 from tenor.compiler.lower.panel import each_panel, pack_panel
 from tenor.compiler.lower.storage import compute_type, entry, memory_type, plus
-from tenor.compiler.lower.ways import ways_of
+from tenor.compiler.lower.ways import widest
 from tenor.compiler.lower.window import Spread, flat, nested, padded_copy, spread_out, unflat
 from tenor.ir.loops import Function, Value, vector
 from tenor.ir.program import Lowered
@@ -57,6 +58,8 @@ RUN: Final = 128
 """Steps of k after which other windows meet the same part of a panel."""
 PACKING: Final = 0.6
 """Cycles to pack one element of the weight."""
+MANY: Final = 32
+"""Windows from which on sums leave registers for the result, which takes code of its own."""
 AGAIN: Final = 1.1
 """How much longer it takes where each part of the channels copies the image for itself."""
 
@@ -85,13 +88,18 @@ class ChannelVectors:
         self.target = target
         self.tile = register_tile(g.windows[-1], g.rows, self.width, target)
         # As wide as the widest machine's that may be met: others write it in parts.
-        ratio = max(way.vector_bits for way in ways_of(target)) // target.vector_bits
+        ratio = widest(target).vector_bits // target.vector_bits
         if self.tile.width == self.width and g.rows >= self.tile.columns * ratio:
             self.tile = replace(self.tile, vectors=self.tile.vectors * ratio)
         self.micros: dict[tuple[int, int], Function] = {}
         self._cut()
         self.epilogue = epilogue_of(kernel, target, self.tile.columns) if self.whole else None
         self.after = after_of(kernel, target) if self.epilogue is None else None
+        # Sums that are there after one run leave the registers for the result, where they lie so.
+        streams = self.epilogue is not None and self.epilogue.streams
+        self.direct = self.beside and self.whole and g.k <= self.run and not streams
+        self.direct &= self.places >= MANY
+        self.c_step = g.rows if self.direct else self.c_row
 
     def _cut(self) -> None:
         """Cut channels of the result, and images, into tiles."""
@@ -174,7 +182,7 @@ class ChannelVectors:
             "starts": 8 * (self.phases + 1) * self.tabled,
             "panels": 0 if self.ready else g.k * panels * size,
             "copy": 0 if self.plain else (g.source * self.shape.channel + 2 * self.width) * size,
-            "sums": self.pitch * self.c_row * size,
+            "sums": 0 if self.direct else self.pitch * self.c_row * size,
             "more": self.pitch * self.c_row * size if g.k > self.depth else 0,
             "turned": 0 if self.whole else (self.pitch * self.c_row + 2 * self.width) * size,
             "table": self.epilogue.bytes if self.epilogue is not None else 0,
@@ -196,15 +204,26 @@ class ChannelVectors:
     def _leaving(self) -> None:
         """Make what brings sums to where they belong."""
         g, width = self.g, self.tile.width
+        if self.direct:
+            return
         if self.whole:
+            self.lanes = self._lanes_beside() if self.beside else width
             leave = lanes_beside if self.beside else lanes_out
-            self.out = leave(self.dtype, width, self.epilogue)
+            self.out = leave(self.dtype, self.lanes, self.epilogue)
             return
         pitches = tuple(prod(self.windows[d + 1 :]) for d in range(len(self.windows)))
         spread = Spread(self.windows, pitches, self.pitch, g.out, g.steps)
         self.deliver = spread_out("deliver", spread, self.dtype, self.width)
         self.turn = mover("turn", Layout(self.compute, self.c_row, 1),
                           Layout(self.compute, 1, self.pitch), self.c_row, width)  # fmt: skip
+
+    def _lanes_beside(self) -> int:
+        """Return how many channels leave together where they stay side by side.
+
+        As many as the widest machine has in a vector: for others that is two, one after the other.
+        """
+        lanes = lanes_of(self.dtype, widest(self.target))
+        return self.tile.width if self.g.rows % lanes or self.c_row % lanes else lanes
 
     def _leave(
         self, to: Value, where: tuple[Value, Value, Value], size: int, begin: Value, r: Value
@@ -218,7 +237,7 @@ class ChannelVectors:
             begin: The first window of the first dim.
             r: The residue's number.
         """
-        f, g, width = self.f, self.g, self.tile.width
+        f, g = self.f, self.g
         if not self.whole:
             f.call(self.turn, [self.at["sums"], self.at["turned"], f.const(self.pitch, "i64")])
             f.call(self.deliver, [self.at["turned"], to, f.const(size, "i64"), begin,
@@ -242,7 +261,7 @@ class ChannelVectors:
             more = epilogue.moved(f, given, c, at) if epilogue is not None else []
             f.call(self.out, [sums, place, *extents, *more])
 
-        f.loop(0, size, width, lanes)
+        f.loop(0, size, self.lanes, lanes)
 
     @property
     def packed(self) -> int:
@@ -340,6 +359,9 @@ class ChannelVectors:
                         starts = self.at["starts"]
                         run = (f.load("i64", starts, r, index=True),
                                f.load("i64", starts, f.add(r, 1), index=True))  # fmt: skip
+                    if self.direct:
+                        self._sums_beside((j, size), to, where, begin)
+                        return
                     self._sums((j, size), *run)
                     self._leave(to, where, size, begin, r)
 
@@ -363,7 +385,7 @@ class ChannelVectors:
 
             def run(r: Value, _: list[Value]) -> None:
                 count = f.op("smin", f.const(self.run, "i64"), f.sub(depth, r))
-                self._run(panel, f.add(q, r), count, to, r)
+                self._run(panel, f.add(q, r), count, to, [r], [])
 
             # A residue that meets no tap is zero: it has one run, of length 0.
             f.loop(0, f.op("smax", depth, 1), self.run, run)
@@ -372,10 +394,32 @@ class ChannelVectors:
 
         f.loop(start, f.op("smax", stop, f.add(start, 1)), self.depth, block)
 
-    def _run(
-        self, panel: tuple[Value, int], q: Value, depth: Value, to: Value, resumes: Value
+    def _sums_beside(
+        self, panel: tuple[Value, int], to: Value, where: tuple[Value, Value, Value], begin: Value
     ) -> None:
-        """Write a run of k: the panel's part of it stays in the first-level cache meanwhile."""
+        """Write the sums of a panel to the result, side by side; as `_leave`."""
+        f, g = self.f, self.g
+        first = f.mul(begin, prod(g.out[1:]))
+        given = list[Value]()
+        if self.epilogue is not None:
+            given = self.epilogue.pointers(f, self.buffers, where, first, self.at["table"])
+        start, depth = f.const(0, "i64"), f.const(g.k, "i64")
+        to = f.gep(to, f.mul(first, g.rows), memory_type(self.dtype))
+        self._run(panel, start, depth, to, [], given)
+
+    def _run(
+        self, panel: tuple[Value, int], q: Value, depth: Value, to: Value, resumes: list[Value],
+        given: list[Value],
+    ) -> None:  # fmt: skip
+        """Write a run of k: the panel's part of it stays in the first-level cache meanwhile.
+
+        Args:
+            panel: Its first channel, and how many it has.
+            q, depth: The first step of k, and how many.
+            to: Where sums go.
+            resumes: Whether they go on from what lies there, where they may.
+            given: Pointers of an epilogue that is done to them here.
+        """
         f, g, tile = self.f, self.g, self.tile
         packed = compute_type(self.dtype)
         *outer, last = self.windows
@@ -399,15 +443,17 @@ class ChannelVectors:
 
             def windows(p: Value, height: int) -> None:
                 a = f.gep(self.image, f.add(at, f.mul(p, self.place_step[1])), packed)
-                c = f.mul(f.add(place, p), self.c_row)
-                more = [*table, resumes]
+                c = f.mul(f.add(place, p), self.c_step)
+                more = [*table, *resumes]
                 if self.ready:
                     call = f.add(f.mul(number, calls), f.op("udiv", p, tile.rows))
                     asked = f.add(f.mul(call, self.ahead), lanes)
                     more.append(f.gep(weights, f.mul(depth, asked), packed))
                 if self.target.choices:
-                    more.append(f.const(self.c_row, "i64"))
-                f.call(self._micro(height, size), [depth, a, weights, f.gep(to, c, packed), *more])
+                    told = [self.ahead] * self.ready + [self.place_step[1], self.c_step]
+                    more += [f.const(n, "i64") for n in told]
+                c = f.gep(to, c, packed)
+                f.call(self._micro(height, size), [depth, a, weights, c, *more, *given])
 
             sweep(f, along, windows)
 
@@ -435,16 +481,21 @@ class ChannelVectors:
         tile = self.tile
         vectors = ceil(size / tile.width)
         if (height, vectors) not in self.micros:
+            told = bool(self.target.choices)
+            apart = 1 if told else self.place_step[1]
             spec = Micro(
                 a=self.compute, b=self.compute, c=self.compute,
-                rows=tuple(i * self.place_step[1] for i in range(height)),
+                rows=tuple(i * apart for i in range(height)), told=told,
                 a_step=None if self.tabled else self.channel_step, b_step=vectors * tile.width,
                 vectors=vectors, width=tile.width, last=tile.width,
-                c_row=None if self.target.choices else self.c_row,
+                c_row=None if told else self.c_step,
                 padded_b=True, padded_c=True, align=tile.width * self.compute.itemsize,
-                resume=True, following=self.ahead if self.ready else 0,
+                resume=not self.direct, following=self.ahead if self.ready else 0,
             )  # fmt: skip
             self.micros[height, vectors] = met_kernel(
-                f"multiply{height}x{vectors}", spec, self.target
+                f"multiply{height}x{vectors}",
+                spec,
+                self.target,
+                self.epilogue if self.direct else None,
             )
         return self.micros[height, vectors]

@@ -232,6 +232,9 @@ class _Plan:
         # Sums of several blocks of k, and those that are staged, are met when all are there.
         late = following is None or self.blocks > 1 or self.stage_c or self.row or self.turned
         self.epilogue = None if late or following is None else following.epilogue(self.mc)
+        # Whether tiles are told how far apart rows are: then layers share their code.
+        packed = self.pack_a or self.pack_b
+        self.told = bool(target.choices) and self.epilogue is not None and not packed
         self._reserve()
         self.kernels: dict[tuple[int, int], Function] = {}
 
@@ -566,8 +569,10 @@ class _Plan:
         private = self.early and self.finish is not None and self.finish.private
         at = j if private else f.add(f.mul(i, c_row), j)
         more = [q] if self.blocks > 1 else []
+        if self.told:
+            more += [f.const(n, "i64") for n in (self.p.a[0], self.p.b[0], c_row)]
         if self.epilogue is not None:
-            more = self.epilogue.moved(f, self.beside, i, at)
+            more += self.epilogue.moved(f, self.beside, i, at)
         extent = [] if self.turned else [depth]
         f.call(self._micro(height, size), [*extent, a, b, f.gep(g.c, at, c_kind), *more])
 
@@ -614,13 +619,14 @@ class _Plan:
                 a=compute if self.pack_a else self.dtype,
                 b=compute if self.pack_b else self.dtype,
                 c=compute if self.stage_c else self.dtype,
-                rows=tuple(range(height)) if self.pack_a else tuple(
+                rows=tuple(range(height)) if self.pack_a or self.told else tuple(
                     i * p.a[0] for i in range(height)),
                 a_step=step if self.pack_a else p.a[1],
                 b_step=shape.columns if self.pack_b else p.b[0],
                 vectors=vectors, width=shape.width,
                 last=size - (vectors - 1) * shape.width,
-                c_row=self.c_row if self.stage_c else self.c[0],
+                c_row=None if self.told else self.c_row if self.stage_c else self.c[0],
+                told=self.told, b_told=self.told,
                 more=self.blocks > 1, padded_b=self.pack_b, padded_c=self.stage_c,
                 align=shape.width * compute.itemsize if self.pack_b else 0, unroll=self.unroll,
             )  # fmt: skip

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from tenor.compiler.lower.epilogue import Leaving
 from tenor.compiler.lower.lane import first_lanes
 from tenor.compiler.lower.storage import compute_type, load_element, memory_type, store_element
-from tenor.compiler.lower.ways import chosen, ways_of
+from tenor.compiler.lower.ways import chosen, widest
 from tenor.ir.loops import Function, Value, vector
 from tenor.ir.symbolic import alike
 
@@ -77,6 +77,10 @@ class Micro:
         following: Elements of what is read next that are asked for in each step of k; 0: none.
         resume: Whether a run of k may be cut: the accumulators then go on from what C holds.
         unroll: Steps of k written out in one round of the loop; they divide its length.
+        told: Whether how far apart rows of A are is told at run time, so that layers share the
+            function: `rows` are then their numbers. So is `following`, which then says how many
+            lines of a cache it is at the most.
+        b_told: Whether the step in B is told too; `b_step` says whether that is far.
     """
 
     a: DType
@@ -97,6 +101,8 @@ class Micro:
     ahead: int = 0
     following: int = 0
     unroll: int = 1
+    told: bool = False
+    b_told: bool = False
 
     @property
     def columns(self) -> int:
@@ -104,17 +110,25 @@ class Micro:
         return (self.vectors - 1) * self.width + self.last
 
 
-def micro_kernel(name: str, spec: Micro, epilogue: Epilogue | None = None) -> Function:
+def micro_kernel(
+    name: str, spec: Micro, epilogue: Epilogue | None = None, *, across: bool = False
+) -> Function:
     """Return the function (depth, a, b, c[, table of a][, table of b][, number of the block]).
 
     Where it may resume, the next argument says whether it does; where it asks for what is read
     next, the next is where that begins; where an epilogue is done to the sums, which are all there
-    after one block, its pointers come last.
+    after one block, its pointers come last; `across` says that columns are its channels, not rows.
     """
     params = _params(spec)
     f = Function(name, params + (epilogue.params if epilogue is not None else []))
     depth, a, b, c, *rest = f.params[: len(params)]
     c_row = f.const(spec.c_row, "i64") if spec.c_row is not None else rest.pop()
+    b_step: Value | int | None = rest.pop() if spec.b_told else spec.b_step
+    rows: list[Value | int] = list(spec.rows)
+    if spec.told:
+        a_row = rest.pop()
+        rows = [f.mul(a_row, row) for row in spec.rows]
+    asked = rest.pop() if spec.told and spec.following else spec.following
     following = rest.pop() if spec.following else None
     resumes = rest.pop() if spec.resume else None
     block = rest.pop() if spec.more else None
@@ -124,22 +138,27 @@ def micro_kernel(name: str, spec: Micro, epilogue: Epilogue | None = None) -> Fu
     mask = None if spec.padded_b else first_lanes(f, spec.last, spec.width)
     zero = f.const(0, vector(compute_type(spec.a), spec.width))
 
-    def at(pointer: Value, k: Value, step: int | None, table: Value | None, kind: str) -> Value:
+    def at(
+        pointer: Value, k: Value, step: Value | int | None, table: Value | None, kind: str
+    ) -> Value:
         if table is not None:
             return f.gep(pointer, f.convert("sext", f.load("i32", table, k), "i64"), kind)
-        return f.gep(pointer, f.mul(k, step or 0), kind)
+        return f.gep(pointer, f.mul(k, 0 if step is None else step), kind)
 
     def step(k: Value, held: list[Value]) -> list[Value]:
         from_a = at(a, k, spec.a_step, table_a, memory_type(spec.a))
-        from_b = at(b, k, spec.b_step, table_b, memory_type(spec.b))
+        from_b = at(b, k, b_step, table_b, memory_type(spec.b))
         columns = [
             load_element(f, spec.b, from_b, j * spec.width, spec.width, align=spec.align,
                          mask=mask if j == spec.vectors - 1 else None)
             for j in range(spec.vectors)
         ]  # fmt: skip
-        _ask(f, spec, k, from_a, from_b, following)
+        near = None
+        if following is not None:
+            near = f.gep(following, f.mul(k, asked), memory_type(spec.b))
+        _ask(f, spec, (from_a, rows), (from_b, b_step), near)
         totals = []
-        for i, row in enumerate(spec.rows):
+        for i, row in enumerate(rows):
             x = f.splat(load_element(f, spec.a, from_a, row), spec.width)
             for j, y in enumerate(columns):
                 old = held[i * spec.vectors + j]
@@ -158,15 +177,18 @@ def micro_kernel(name: str, spec: Micro, epilogue: Epilogue | None = None) -> Fu
 
     totals = f.loop(0, depth, spec.unroll, steps, before)
     if epilogue is not None:
-        totals = _left(f, spec, totals, Leaving(epilogue, f, f.params[len(params) :]))
+        leaving = Leaving(epilogue, f, f.params[len(params) :], across=across)
+        totals = _left_across(spec, totals, leaving) if across else _left(f, spec, totals, leaving)
     write_sums(f, spec, totals, c, block, c_row)
     return f
 
 
 def _ask(
-    f: Function, spec: Micro, k: Value, from_a: Value, from_b: Value, following: Value | None
-) -> None:
+    f: Function, spec: Micro, a: tuple[Value, list[Value | int]],
+    b: tuple[Value, Value | int | None], following: Value | None,
+) -> None:  # fmt: skip
     """Ask for what is used some steps of k later, where the machine does not foresee it."""
+    from_b, step = b
     lined = spec.align or (spec.b_step is not None and alike((spec.b_step,), (spec.columns,)))
     pitch = 0 if lined else spec.b_step or 0
     if spec.ahead and spec.b_step is not None:
@@ -175,15 +197,19 @@ def _ask(
             f.prefetch(from_b, far, memory_type(spec.b), near=False)
     elif following is not None:
         for line in range(0, spec.following, LINE // spec.b.itemsize):
-            f.prefetch(
-                following, f.add(f.mul(k, spec.following), line), memory_type(spec.b), near=False
-            )
+            f.prefetch(following, line, memory_type(spec.b), near=False)
     elif pitch * spec.b.itemsize >= FAR:
+        there = from_b
+        if isinstance(step, Value):
+            there, pitch = f.gep(from_b, f.mul(step, AHEAD), memory_type(spec.b)), 0
         for j in range(spec.vectors):
-            f.prefetch(from_b, AHEAD * pitch + j * spec.width, memory_type(spec.b))
+            f.prefetch(there, AHEAD * pitch + j * spec.width, memory_type(spec.b))
     if spec.a_step and spec.a_step * spec.a.itemsize >= FAR:
-        for row in dict.fromkeys((spec.rows[0], spec.rows[-1])):
-            f.prefetch(from_a, AHEAD * spec.a_step + row, memory_type(spec.a))
+        from_a, rows = a
+        for row in (rows[0], rows[-1])[: len(rows)]:  # one row is both
+            far = AHEAD * spec.a_step
+            at = f.add(row, far) if isinstance(row, Value) else row + far
+            f.prefetch(from_a, at, memory_type(spec.a))
 
 
 def _left(f: Function, spec: Micro, totals: list[Value], leaving: Leaving) -> list[Value]:
@@ -197,42 +223,61 @@ def _left(f: Function, spec: Micro, totals: list[Value], leaving: Leaving) -> li
     return made
 
 
+def _left_across(spec: Micro, totals: list[Value], leaving: Leaving) -> list[Value]:
+    """Return what becomes of a tile's sums; columns are channels, rows places."""
+    made = list(totals)
+    for j in range(spec.vectors):
+        leaving.channel(j * spec.width)
+        for i in range(j, len(totals), spec.vectors):
+            made[i] = leaving.value(totals[i], 0)
+    return made
+
+
 def _params(spec: Micro) -> list[tuple[str, str]]:
     params = [("depth", "i64"), ("a", "ptr"), ("b", "ptr"), ("c", "ptr")]
     params += [("ta", "ptr")] * (spec.a_step is None) + [("tb", "ptr")] * (spec.b_step is None)
     params += [("block", "i64")] * spec.more + [("resumes", "i64")] * spec.resume
     params += [("next", "ptr")] * bool(spec.following)
+    params += [("asked", "i64")] * bool(spec.told and spec.following)
+    params += [("a_row", "i64")] * spec.told + [("b_step", "i64")] * spec.b_told
     return params + [("c_row", "i64")] * (spec.c_row is None)
 
 
-def met_kernel(name: str, spec: Micro, target: Target) -> Function:
+def met_kernel(
+    name: str, spec: Micro, target: Target, epilogue: Epilogue | None = None
+) -> Function:
     """Return a micro-kernel for the machine that is met: with wider vectors where it has them.
 
     The tile fills the registers of the widest machine that may be met: narrower ones write it in
-    parts, one beside the other. B and C are padded.
+    parts, one beside the other. B and C are padded. An epilogue's channels are columns.
     """
-    widest = max(way.vector_bits for way in ways_of(target)) // target.vector_bits
-    most = ceil(spec.vectors / widest)
+    params = _params(spec) + (epilogue.params if epilogue is not None else [])
+    most = ceil(spec.vectors * target.vector_bits / widest(target).vector_bits)
 
     def write(name: str, way: Target) -> Function:
         ratio = way.vector_bits // target.vector_bits
         if ratio > 1 and spec.vectors % ratio == 0:
             width = spec.width * ratio
             spread = replace(spec, vectors=spec.vectors // ratio, width=width, last=width)
-            return micro_kernel(name, spread)
+            return micro_kernel(name, spread, epilogue, across=True)
         if spec.vectors <= most:
-            return micro_kernel(name, spec)
-        f = Function(name, _params(spec))
-        depth, a, b, c, *rest = f.params
+            return micro_kernel(name, spec, epilogue, across=True)
+        f = Function(name, params)
+        depth, a, b, c, *rest = f.params[: len(_params(spec))]
+        given = f.params[len(_params(spec)) :]
         for first in range(0, spec.vectors, most):
             vectors = min(most, spec.vectors - first)
-            part = micro_kernel(f"{name}part{vectors}", replace(spec, vectors=vectors))
+            some = replace(spec, vectors=vectors)
+            part = micro_kernel(f"{name}part{vectors}", some, epilogue, across=True)
             at = first * spec.width
             to = f.gep(c, at, memory_type(spec.c))
-            f.call(part, [depth, a, f.gep(b, at, memory_type(spec.b)), to, *rest])
+            more = []
+            if epilogue is not None:
+                more = epilogue.moved(f, given, f.const(at, "i64"), f.const(0, "i64"))
+            f.call(part, [depth, a, f.gep(b, at, memory_type(spec.b)), to, *rest, *more])
         return f
 
-    return chosen(name, _params(spec), target, write, wider=True)
+    return chosen(name, params, target, write, wider=True)
 
 
 def _held(f: Function, spec: Micro, c: Value, c_row: Value) -> list[Value]:

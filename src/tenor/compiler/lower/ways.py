@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tenor.ir.target import Target
 
-__all__ = ["chosen", "ways_of"]
+__all__ = ["chosen", "ways_of", "widest"]
 
 
 def ways_of(target: Target) -> tuple[Target, ...]:
@@ -25,6 +25,11 @@ def ways_of(target: Target) -> tuple[Target, ...]:
     They are numbered as `Function.asked` tells them.
     """
     return (*target.choices, replace(target, choices=()))
+
+
+def widest(target: Target) -> Target:
+    """Return the target with vectors as wide as those of the widest machine it may meet."""
+    return replace(target, vector_bits=max(way.vector_bits for way in ways_of(target)))
 
 
 def chosen(

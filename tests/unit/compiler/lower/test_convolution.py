@@ -436,6 +436,7 @@ def test_whichever_processor_is_met_the_bits_are_the_same(kind, dtype, monkeypat
     asking = replace(plain, choices=BESIDE_AVX2)
     cases = [LARGE[n] for n in ("packed columns", "several blocks of k", "many channels, strided")]
     cases += [Case(1, (24, 56), (9, 7), (1, 1)), Case(1, (5, 40), (6, 13), (3, 3), padding=1)]
+    cases += [LARGE[n] for n in SMALL]
     asked = []
     for case in cases:
         arrays = operands(kind, case, dtype)
@@ -448,6 +449,28 @@ def test_whichever_processor_is_met_the_bits_are_the_same(kind, dtype, monkeypat
             np.testing.assert_array_equal(result(kind, case, arrays, dtype, asking), want)
         monkeypatch.undo()
     assert any(asked)
+
+
+def test_windows_of_channels_side_by_side_are_summed_as_wide_as_the_machine_does():
+    case = LARGE["depthwise, few places"]
+    arrays = operands("conv", case, dt.float32)
+    plain = Target("x86_64-unknown-linux-gnu", "haswell", "", 256, 16)
+    found = []
+    for target in (plain, replace(plain, choices=BESIDE_AVX2)):
+        lowered, _ = prepared("conv", case, arrays, dt.float32, target)
+        text = emit(lowered.function, "kernel", target)
+        found.append([name in text for name in (ASKED, "llvm.fma.v8f32", "llvm.fma.v16f32")])
+    assert found == [[False, True, False], [True, True, True]]
+
+
+def test_layers_of_other_sizes_share_the_code_for_their_windows():
+    target = Target("x86_64-unknown-linux-gnu", "haswell", "", 256, 16)
+    texts = []
+    for places in ((7, 6), (5, 9)):
+        case = Case(1, (32, 32), places, (3, 3), padding=1, groups=32)
+        lowered, _ = prepared("conv", case, operands("conv", case, dt.float32), dt.float32, target)
+        texts.append(lowered.function.callees["windows"].text())
+    assert texts[0] == texts[1]
 
 
 @pytest.mark.parametrize("dtype", [dt.float32, dt.float64, dt.bfloat16], ids=lambda d: d.name)
