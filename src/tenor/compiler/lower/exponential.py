@@ -134,7 +134,7 @@ def reduced(f: Function, x: Value, bias: int, low: Value | None = None) -> tuple
     return bits(f, shifted), r if low is None else f.add(r, low)
 
 
-def power(f: Function, fmt: Format, i: Value) -> Value:
+def two_to(f: Function, fmt: Format, i: Value) -> Value:
     """Return 2^k for an integer whose lowest bits are k + fmt.bias; the rest is shifted out."""
     return from_bits(f, fmt, f.op("shl", i, fmt.mantissa))
 
@@ -144,7 +144,7 @@ def exp_parts(f: Function, x: Value, shift: int = 0) -> tuple[Value, Value]:
     fmt = format_of(x)
     i, r = reduced(f, x, fmt.bias + shift)
     q = f.fma(f.mul(r, r), horner(f, r, TABLES[fmt.type].exp), r)
-    return power(f, fmt, i), q
+    return two_to(f, fmt, i), q
 
 
 def exp_near(f: Function, r: Value) -> Value:
@@ -156,7 +156,7 @@ def exp_normal(f: Function, x: Value) -> Value:
     """Return e^x, which is to be a normal number below 2^bias."""
     fmt = format_of(x)
     i, r = reduced(f, x, fmt.bias)
-    return f.mul(exp_near(f, r), power(f, fmt, i))
+    return f.mul(exp_near(f, r), two_to(f, fmt, i))
 
 
 def exp_finite(f: Function, x: Value, low: Value | None = None) -> Value:
@@ -167,8 +167,8 @@ def exp_finite(f: Function, x: Value, low: Value | None = None) -> Value:
     fmt = format_of(x)
     i, r = reduced(f, x, 2 * fmt.bias, low)
     half = f.op("lshr", i, 1)
-    result = f.mul(exp_near(f, r), power(f, fmt, half))
-    return f.mul(result, power(f, fmt, f.sub(i, half)))
+    result = f.mul(exp_near(f, r), two_to(f, fmt, half))
+    return f.mul(result, two_to(f, fmt, f.sub(i, half)))
 
 
 def exp(f: Function, x: Value) -> Value:
@@ -210,7 +210,7 @@ def tanh(f: Function, x: Value) -> Value:
     z = f.mul(a, a)
     small = f.fma(f.mul(z, a), horner(f, z, table.tanh), a)
     i, r = reduced(f, f.add(a, a), fmt.bias)
-    large = f.sub(one, f.op("fdiv", 2.0, f.fma(power(f, fmt, i), exp_near(f, r), one)))
+    large = f.sub(one, f.op("fdiv", 2.0, f.fma(two_to(f, fmt, i), exp_near(f, r), one)))
     return with_sign(f, f.select(f.compare("uge", a, 0.6875), large, small), x)
 
 
