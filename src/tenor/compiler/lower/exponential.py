@@ -119,22 +119,22 @@ def clamp(f: Function, x: Value, low: float, high: float) -> Value:
     return f.op("fmax", low, f.op("fmin", high, x))
 
 
-def reduced(f: Function, x: Value, bias: int, low: Value | None = None) -> tuple[Value, Value]:
-    """Return an integer whose lowest bits are k + bias, and r, with e^(x + low) = 2^k e^r.
+def reduced(f: Function, x: Value, bias: int, times: int = 1) -> tuple[Value, Value]:
+    """Return an integer whose lowest bits are k + bias, and r: e^(times x) is 2^k e^(times r).
 
     Adding the magic number rounds to an integer in the low bits, where NaN does no harm; a
-    conversion of NaN to an integer would be undefined. |r| is at most ln(2)/2.
+    conversion of NaN to an integer would be undefined. |times r| is at most ln(2)/2; times, a
+    power of two, goes into the constants and changes no rounding.
     """
     fmt, table = format_of(x), TABLES[format_of(x).type]
     magic = f.const(fmt.magic + bias, x.type)
-    shifted = f.fma(x, f.const(1 / math.log(2), x.type), magic)
+    shifted = f.fma(x, f.const(times / math.log(2), x.type), magic)
     n = f.sub(shifted, magic)
-    r = f.fma(n, f.const(-table.ln2[0], x.type), x)
-    r = f.fma(n, f.const(-table.ln2[1], x.type), r)
-    return bits(f, shifted), r if low is None else f.add(r, low)
+    r = f.fma(n, f.const(-table.ln2[0] / times, x.type), x)
+    return bits(f, shifted), f.fma(n, f.const(-table.ln2[1] / times, x.type), r)
 
 
-def power(f: Function, fmt: Format, i: Value) -> Value:
+def two_to(f: Function, fmt: Format, i: Value) -> Value:
     """Return 2^k for an integer whose lowest bits are k + fmt.bias; the rest is shifted out."""
     return from_bits(f, fmt, f.op("shl", i, fmt.mantissa))
 
@@ -144,19 +144,20 @@ def exp_parts(f: Function, x: Value, shift: int = 0) -> tuple[Value, Value]:
     fmt = format_of(x)
     i, r = reduced(f, x, fmt.bias + shift)
     q = f.fma(f.mul(r, r), horner(f, r, TABLES[fmt.type].exp), r)
-    return power(f, fmt, i), q
+    return two_to(f, fmt, i), q
 
 
-def exp_near(f: Function, r: Value) -> Value:
-    """Return e^r for |r| <= ln(2)/2."""
-    return horner(f, r, (*TABLES[format_of(r).type].exp, 1.0, 1.0))
+def exp_near(f: Function, r: Value, times: int = 1) -> Value:
+    """Return e^(times r) for |times r| <= ln(2)/2."""
+    terms = (*TABLES[format_of(r).type].exp, 1.0, 1.0)
+    return horner(f, r, [c * times**k for k, c in zip(range(len(terms))[::-1], terms, strict=True)])
 
 
 def exp_normal(f: Function, x: Value) -> Value:
     """Return e^x, which is to be a normal number below 2^bias."""
     fmt = format_of(x)
     i, r = reduced(f, x, fmt.bias)
-    return f.mul(exp_near(f, r), power(f, fmt, i))
+    return f.mul(exp_near(f, r), two_to(f, fmt, i))
 
 
 def exp_finite(f: Function, x: Value, low: Value | None = None) -> Value:
@@ -165,10 +166,11 @@ def exp_finite(f: Function, x: Value, low: Value | None = None) -> Value:
     2^k comes as two factors, so that the result overflows and underflows in one rounding.
     """
     fmt = format_of(x)
-    i, r = reduced(f, x, 2 * fmt.bias, low)
+    i, r = reduced(f, x, 2 * fmt.bias)
+    r = r if low is None else f.add(r, low)
     half = f.op("lshr", i, 1)
-    result = f.mul(exp_near(f, r), power(f, fmt, half))
-    return f.mul(result, power(f, fmt, f.sub(i, half)))
+    result = f.mul(exp_near(f, r), two_to(f, fmt, half))
+    return f.mul(result, two_to(f, fmt, f.sub(i, half)))
 
 
 def exp(f: Function, x: Value) -> Value:
@@ -209,8 +211,8 @@ def tanh(f: Function, x: Value) -> Value:
     a = f.op("fmin", table.ones[1], f.unary("fabs", x))
     z = f.mul(a, a)
     small = f.fma(f.mul(z, a), horner(f, z, table.tanh), a)
-    i, r = reduced(f, f.add(a, a), fmt.bias)
-    large = f.sub(one, f.op("fdiv", 2.0, f.fma(power(f, fmt, i), exp_near(f, r), one)))
+    i, r = reduced(f, a, fmt.bias, times=2)
+    large = f.sub(one, f.op("fdiv", 2.0, f.fma(two_to(f, fmt, i), exp_near(f, r, times=2), one)))
     return with_sign(f, f.select(f.compare("uge", a, 0.6875), large, small), x)
 
 
