@@ -1,5 +1,8 @@
 """prepare: weights are packed by kernels of their own, before everything else where that lasts."""
 
+import numpy as np
+
+import tenor as tn
 from tests.passes.programs import after, graph
 
 CONV = """
@@ -110,3 +113,13 @@ def test_the_matrix_of_a_few_rows_is_transposed_once():
 def test_a_matrix_that_may_change_or_is_read_elsewhere_too_is_read_as_it_lies():
     for body in (TWICE, COMPUTED, TRAINED):
         assert "prepare" not in [launch.label for launch in program(body).launches]
+
+
+def test_an_operand_that_the_kernel_reads_as_it_lies_too_is_not_prepared():
+    """A product's tiles are taken by a map, and the weight is the other operand, or the map's."""
+    a = np.arange(6, dtype=np.float32).reshape(2, 3) - 2
+    b = np.arange(9, dtype=np.float32).reshape(3, 3) - 4
+    x, w = tn.tensor(a), tn.tensor(b)
+    assert ((x @ x.T) * 2).tolist() == ((a @ a.T) * 2).tolist()
+    assert (w @ w.T + w).tolist() == (b @ b.T + b).tolist()
+    assert (tn.tensor(b[:1]) @ w.T * w[:1]).tolist() == ((b[:1] @ b.T) * b[:1]).tolist()
