@@ -120,6 +120,8 @@ def test_an_operand_that_the_kernel_reads_as_it_lies_too_is_not_prepared():
     a = np.arange(6, dtype=np.float32).reshape(2, 3) - 2
     b = np.arange(9, dtype=np.float32).reshape(3, 3) - 4
     x, w = tn.tensor(a), tn.tensor(b)
-    assert ((x @ x.T) * 2).tolist() == ((a @ a.T) * 2).tolist()
+    y = x @ x.T
+    assert (y * 2).tolist() == ((a @ a.T) * 2).tolist()
+    assert y.tolist() == (a @ a.T).tolist()
     assert (w @ w.T + w).tolist() == (b @ b.T + b).tolist()
     assert (tn.tensor(b[:1]) @ w.T * w[:1]).tolist() == ((b[:1] @ b.T) * b[:1]).tolist()
