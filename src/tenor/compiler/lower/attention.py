@@ -19,7 +19,7 @@ from tenor.compiler.lower.blocking import Shape, lanes_of, register_tile
 from tenor.compiler.lower.lane import first_lanes
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
 from tenor.compiler.lower.packing import Layout, mover
-from tenor.compiler.lower.storage import entry, memory_type
+from tenor.compiler.lower.storage import Scratch, entry, memory_type
 from tenor.compiler.lower.weights import Weights
 from tenor.ir.loops import Function, Value, vector
 from tenor.ir.program import Lowered
@@ -66,7 +66,8 @@ class Heads:
     """
 
     def __init__(self, kernel: Kernel, target: Target) -> None:
-        self.f, self.buffers, self.begin, self.end, self.scratch = entry(kernel)
+        self.f, self.buffers, self.begin, self.end, scratch = entry(kernel)
+        self.space = Scratch(self.f, scratch)
         self.p: dict[str, Any] = kernel.params
         self.dtype: DType = kernel.buffers[0].dtype
         self.kind = memory_type(self.dtype)
@@ -78,15 +79,13 @@ class Heads:
         # Rows a power of two apart would share few sets of the cache.
         self.pitch = ceil(p["s"] / 64) * 64 + 16
         self.weights = Weights(self.f, self.dtype, p["scale"], causal=p["causal"])
-        self.used = 0
         self.mask: Value | None = None
         self.kernels: dict[Any, Function] = {}
 
     # -- memory ---------------------------------------------------------------------------
     def room(self, count: int) -> Value:
         """Return scratch for so many elements."""
-        at, self.used = self.used, self.used + ceil(count * self.dtype.itemsize / 64) * 64
-        return self.f.gep(self.scratch, at, "i8")
+        return self.space.take(count * self.dtype.itemsize)
 
     def shape_of(self, columns: int) -> Shape:
         """Return the register tile of a product with so many columns."""
@@ -295,7 +294,7 @@ def attention(kernel: Kernel, target: Target) -> Lowered:
         h.over_blocks(low, high, block)
 
     f.loop(h.begin, h.end, 1, tile)
-    return Lowered(f, h.count * parts, h.used + 64, h.cost(2))
+    return Lowered(f, h.count * parts, h.space.used + 64, h.cost(2))
 
 
 def _forward(

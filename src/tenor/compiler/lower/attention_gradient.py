@@ -36,7 +36,7 @@ def attention_gradient(kernel: Kernel, target: Target) -> Lowered:
     h = _Gradient(kernel, target)
     if h.count:
         h.f.loop(h.begin, h.end, 1, h.tile_of)
-    return Lowered(h.f, h.count, h.used + 64, h.cost(5))
+    return Lowered(h.f, h.count, h.space.used + 64, h.cost(5))
 
 
 class _Gradient(Heads):

@@ -29,7 +29,7 @@ from tenor.compiler.lower.epilogue import epilogue_of
 from tenor.compiler.lower.microkernel import Extent, Micro, met_kernel, sweep
 from tenor.compiler.lower.packing import Layout, lanes_beside, lanes_out, mover
 from tenor.compiler.lower.panel import each_panel, pack_panel
-from tenor.compiler.lower.storage import compute_type, entry, memory_type, plus
+from tenor.compiler.lower.storage import Scratch, compute_type, entry, memory_type, plus
 from tenor.compiler.lower.ways import widest
 from tenor.compiler.lower.window import Spread, flat, nested, padded_copy, spread_out, unflat
 from tenor.ir.loops import Function, Value, vector
@@ -187,10 +187,8 @@ class ChannelVectors:
             "turned": 0 if self.whole else (self.pitch * self.c_row + 2 * self.width) * size,
             "table": self.epilogue.bytes if self.epilogue is not None else 0,
         }  # fmt: skip
-        self.at, used = {}, 0
-        for name, count in sizes.items():
-            self.at[name] = f.gep(scratch, used, "i8")
-            used += ceil(count / 64) * 64
+        space = Scratch(f, scratch)
+        self.at = {name: space.take(count) for name, count in sizes.items()}
         if self.tabled:
             tables = self._tables()
             f.if_(f.compare("slt", begin, end), lambda: f.call(
@@ -199,7 +197,9 @@ class ChannelVectors:
         self.add = self._add()
         self._leaving()
         f.loop(begin, end, 1, self._tile)
-        return Lowered(f, self.tiles, used, self.work * 8 // (self.width * 25) + self.tiles * 200)
+        return Lowered(
+            f, self.tiles, space.used, self.work * 8 // (self.width * 25) + self.tiles * 200
+        )
 
     def _leaving(self) -> None:
         """Make what brings sums to where they belong."""

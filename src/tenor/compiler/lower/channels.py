@@ -7,11 +7,11 @@ two lies the largest value of a network of separable convolutions, and it never 
 
 from __future__ import annotations
 
-from math import ceil, prod
+from math import prod
 from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower.convolution import conv, depthwise_lanes, is_plain
-from tenor.compiler.lower.storage import entry
+from tenor.compiler.lower.storage import Scratch, entry
 from tenor.ir.program import Lowered
 from tenor.ir.symbolic import free
 
@@ -71,17 +71,11 @@ def lower_channels(kernel: Kernel, target: Target) -> Lowered:
     assert all(low.tiles % tiles == 0 for low in lowered), "parts are cut into other channels"
     f, buffers, begin, end, scratch = entry(kernel)
     f.calls_kernels = True
-    used = 0
-
-    def room(count: int) -> Value:
-        nonlocal used
-        used, at = used + ceil(count / 64) * 64, used
-        return f.gep(scratch, at, "i8")
-
-    tables = [room(8 * len(part.wires)) for part in kernel.parts]
+    space = Scratch(f, scratch)
+    tables = [space.take(8 * len(part.wires)) for part in kernel.parts]
     each = private.size // tiles * private.dtype.itemsize
-    between = room(each)
-    rest = room(max(low.scratch for low in lowered))
+    between = space.take(each)
+    rest = space.take(max(low.scratch for low in lowered))
 
     def tile(t: Value, _: list[Value]) -> None:
         own = f.gep(between, f.mul(t, -each), "i8")
@@ -95,4 +89,4 @@ def lower_channels(kernel: Kernel, target: Target) -> Lowered:
             f.call(low.function, [table, first, f.add(first, count), rest, f.params[4]])
 
     f.loop(begin, end, 1, tile)
-    return Lowered(f, tiles, used, sum(low.cost for low in lowered))
+    return Lowered(f, tiles, space.used, sum(low.cost for low in lowered))

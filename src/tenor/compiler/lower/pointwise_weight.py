@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from tenor.compiler.lower.blocking import DEPTH, lanes_of, parted, register_tile, tiles_for
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, stretch, sweep
 from tenor.compiler.lower.packing import Layout, mover
-from tenor.compiler.lower.storage import compute_type, entry, memory_type, plus
+from tenor.compiler.lower.storage import Scratch, compute_type, entry, memory_type, plus
 from tenor.compiler.lower.window import unflat
 from tenor.ir.loops import Function, Value, vector
 from tenor.ir.program import Lowered
@@ -96,12 +96,10 @@ class PointwiseWeight:
             "sums": self.rows * self.columns,
             "more": tile.rows * tile.columns,
         }
-        self.at, used = {}, 0
-        for name, count in sizes.items():
-            self.at[name] = f.gep(scratch, used, "i8")
-            used += ceil(count * size / 64) * 64
+        space = Scratch(f, scratch)
+        self.at = {name: space.take(count * size) for name, count in sizes.items()}
         f.loop(begin, end, 1, self._tile)
-        return Lowered(f, self.tiles, used, self.cost)
+        return Lowered(f, self.tiles, space.used, self.cost)
 
     def _tile(self, t: Value, _: list[Value]) -> None:
         f = self.f

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from tenor.compiler.lower.frame import ahead_of, is_large
 from tenor.compiler.lower.map import lower_map
 from tenor.compiler.lower.reduce import lower_reduce
-from tenor.compiler.lower.storage import entry
+from tenor.compiler.lower.storage import Scratch, entry
 from tenor.ir.node import size
 from tenor.ir.program import Lowered
 from tenor.ir.symbolic import free
@@ -49,17 +49,11 @@ def lower_rows(kernel: Kernel, target: Target) -> Lowered:
     assert all(span % count == 0 for count in covered), "parts cover different rows"
     f, buffers, begin, end, scratch = entry(kernel)
     status = f.params[4]
-    used = 0
-
-    def room(count: int) -> Value:
-        nonlocal used
-        used, at = used + ceil(count / 64) * 64, used
-        return f.gep(scratch, at, "i8")
-
-    tables = [room(8 * len(part.wires)) for part in kernel.parts]
+    space = Scratch(f, scratch)
+    tables = [space.take(8 * len(part.wires)) for part in kernel.parts]
     sizes = [b.size * span // domain * b.dtype.itemsize for b in private]
-    places = [room(count) for count in sizes]
-    rest = room(max(low.scratch for low in lowered))
+    places = [space.take(count) for count in sizes]
+    rest = space.take(max(low.scratch for low in lowered))
 
     step = max(1, NEAR // span) if kernel.params["columns"] and not free(span) else 1
 
@@ -78,7 +72,7 @@ def lower_rows(kernel: Kernel, target: Target) -> Lowered:
 
     f.loop(begin, end, step, tile)
     cost = sum(low.cost for low in lowered)
-    return Lowered(f, ceil(domain / span), used, cost, span)
+    return Lowered(f, ceil(domain / span), space.used, cost, span)
 
 
 def _ahead(kernel: Kernel) -> list[dict[int, int]]:

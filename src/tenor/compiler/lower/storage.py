@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING
 
 from tenor.ir import dtype as dt
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from tenor.ir.dtype import DType
     from tenor.ir.kernel import Kernel
 
-__all__ = ["compute_type", "entry", "load_element", "memory_type", "plus", "repeat",
+__all__ = ["Scratch", "compute_type", "entry", "load_element", "memory_type", "plus", "repeat",
            "store_element", "strip", "upper"]  # fmt: skip
 
 
@@ -24,6 +25,22 @@ def entry(kernel: Kernel) -> tuple[Function, list[Value], Value, Value, Value]:
     args, begin, end, scratch, _status = f.params
     buffers = [f.load("ptr", args, k) for k in range(len(kernel.buffers))]
     return f, buffers, begin, end, scratch
+
+
+class Scratch:
+    """Scratch memory, taken piece by piece, each on cache lines of its own.
+
+    Attributes:
+        used: The bytes of all pieces.
+    """
+
+    def __init__(self, f: Function, start: Value) -> None:
+        self.f, self.start, self.used = f, start, 0
+
+    def take(self, nbytes: int) -> Value:
+        """Return where a piece of so many bytes begins."""
+        at, self.used = self.used, self.used + ceil(nbytes / 64) * 64
+        return self.f.gep(self.start, at, "i8")
 
 
 def upper(f: Function, low: Value, step: int, limit: int) -> Value:

@@ -19,7 +19,14 @@ from tenor.compiler.lower.matmul import Product, multiply
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, multiply_add, sweep
 from tenor.compiler.lower.packing import Layout, mover
 from tenor.compiler.lower.pointwise_weight import PointwiseWeight, suits_pointwise
-from tenor.compiler.lower.storage import compute_type, entry, memory_type, plus, store_element
+from tenor.compiler.lower.storage import (
+    Scratch,
+    compute_type,
+    entry,
+    memory_type,
+    plus,
+    store_element,
+)
 from tenor.compiler.lower.window import Padded, flat, nested, padded_copy, unflat
 from tenor.compiler.lower.winograd_weight import WinogradWeight, suits_weight
 from tenor.ir.loops import Function, Value, vector
@@ -176,15 +183,15 @@ class _Writer:
             return self._zeros()
         f, (x, g, w), begin, end, scratch = entry(kernel)
         self.f, self.x, self.g, self.w = f, x, g, w
-        self.at, used = {"offsets": scratch}, ceil(self.images * self.places / 16) * 64
+        space = Scratch(f, scratch)
+        self.at = {"offsets": space.take(4 * self.images * self.places)}
         for name, count in self._sizes().items():
-            self.at[name] = f.gep(scratch, used, "i8")
-            used += ceil(count * self.compute.itemsize / 64) * 64
+            self.at[name] = space.take(count * self.compute.itemsize)
         tables = self._tables()
         f.if_(f.compare("slt", begin, end), lambda: f.call(tables, [self.at["offsets"]]))
         self.micros: dict[tuple[int, int], Function] = {}
         f.loop(begin, end, 1, self._tile)
-        return Lowered(f, self.tiles, used, self.work * 8 // (self.width * 20) + 1)
+        return Lowered(f, self.tiles, space.used, self.work * 8 // (self.width * 20) + 1)
 
     def _sizes(self) -> dict[str, int]:
         """Return the elements of each part of the workspace."""

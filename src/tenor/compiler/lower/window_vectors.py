@@ -26,6 +26,7 @@ from tenor.compiler.lower.correlation import taps_met
 from tenor.compiler.lower.epilogue import epilogue_of
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
 from tenor.compiler.lower.storage import (
+    Scratch,
     compute_type,
     entry,
     memory_type,
@@ -183,10 +184,8 @@ class WindowVectors:
             "sums": 0 if self.direct else self.mc * self.c_row * size,
             "table": self.epilogue.bytes if self.epilogue is not None else 0,
         }  # fmt: skip
-        self.at, used = {}, 0
-        for name, count in sizes.items():
-            self.at[name] = f.gep(scratch, used, "i8")
-            used += ceil(count / 64) * 64
+        space = Scratch(f, scratch)
+        self.at = {name: space.take(count) for name, count in sizes.items()}
         tables = self._tables()
         f.if_(f.compare("slt", begin, end), lambda: f.call(
             tables, [self.at[n] for n in ("offsets", "places", "starts", "moves")]))  # fmt: skip
@@ -195,7 +194,7 @@ class WindowVectors:
             self.deliver = spread_out("deliver", self.spread, self.dtype, self.width, self.epilogue)
         f.loop(begin, end, 1, self._tile)
         cost = self.work * 8 // (self.width * 25) + self.tiles * 200
-        return Lowered(f, self.tiles, used, cost)
+        return Lowered(f, self.tiles, space.used, cost)
 
     def _tables(self) -> Function:
         """Return the function that writes the offsets of every (channel, tap) of each residue."""

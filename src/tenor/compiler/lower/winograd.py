@@ -31,7 +31,7 @@ from tenor.compiler.lower.blocking import (
 from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
 from tenor.compiler.lower.packing import Layout, mover
 from tenor.compiler.lower.panel import each_panel, pack_panel
-from tenor.compiler.lower.storage import compute_type, entry, repeat
+from tenor.compiler.lower.storage import Scratch, compute_type, entry, repeat
 from tenor.compiler.lower.window import Padded, Spread, flat, padded_copy, spread_out, unflat
 from tenor.compiler.lower.winograd_tiles import POINTS, both, pays, pitch_of, transform_tiles
 from tenor.ir.loops import Function, Value, vector
@@ -196,10 +196,8 @@ class Winograd:
             "sums": self.row * self.c_row,
             "turned": self.row * self.c_row + 2 * self.width,
         }
-        self.at, used = {}, 0
-        for name, count in sizes.items():
-            self.at[name] = f.gep(scratch, used, "i8")
-            used += ceil(count * size / 64) * 64
+        space = Scratch(f, scratch)
+        self.at = {name: space.take(count * size) for name, count in sizes.items()}
         windows = (2 * self.down, 2 * self.across)
         spread = Spread(windows, (windows[1], 1), self.row, g.out, (1, 1))
         self.copier = padded_copy("copy", self.shape, self.dtype, self.width)
@@ -210,7 +208,7 @@ class Winograd:
                                        self.pitch, self.plane)  # fmt: skip
         self.back = self._back()
         f.loop(begin, end, 1, self._tile)
-        return Lowered(f, self.tiles, used, self.cost)
+        return Lowered(f, self.tiles, space.used, self.cost)
 
     def _tile(self, t: Value, _: list[Value]) -> None:
         f = self.f

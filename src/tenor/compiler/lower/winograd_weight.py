@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from tenor.compiler.lower.blocking import lanes_of, parted, register_tile, tiles_for
 from tenor.compiler.lower.microkernel import Micro, micro_kernel, stretch, sweep
 from tenor.compiler.lower.packing import Layout, mover
-from tenor.compiler.lower.storage import compute_type, entry
+from tenor.compiler.lower.storage import Scratch, compute_type, entry
 from tenor.compiler.lower.window import Padded, padded_copy, unflat
 from tenor.compiler.lower.winograd_tiles import POINTS, both, pays, pitch_of, transform_tiles
 from tenor.ir.loops import Function, Value, vector
@@ -110,16 +110,14 @@ class WinogradWeight:
             "sums": POINTS * self.sheet,
             "taps": 9 * self.cc * self.oc,
         }
-        self.at, used = {}, 0
-        for name, count in sizes.items():
-            self.at[name] = f.gep(scratch, used, "i8")
-            used += ceil(count * size / 64) * 64
+        space = Scratch(f, scratch)
+        self.at = {name: space.take(count * size) for name, count in sizes.items()}
         self.copier = padded_copy("copy", self.shape, self.dtype, self.width)
         self.forward = transform_tiles(self.kind, self.lanes, self.shape, (self.down, self.across),
                                        self.pitch, self.plane)  # fmt: skip
         self.turns: dict[int, Function] = {}
         f.loop(begin, end, 1, self._tile)
-        return Lowered(f, self.tiles, used, self.cost)
+        return Lowered(f, self.tiles, space.used, self.cost)
 
     def _tile(self, t: Value, _: list[Value]) -> None:
         f = self.f
