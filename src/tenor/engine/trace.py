@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tenor.engine.trie import State, forget_plans, meta, new_root, step
 from tenor.errors import GradientError, ObservationError, user_line
-from tenor.ir import dtype as dt
 from tenor.ir import op as ops
 
 if TYPE_CHECKING:
@@ -411,6 +410,3 @@ def refuse_observation(what: str) -> None:
             fix="move it outside the function, or use tn.where; plain calls without tn.compile "
             "allow it anywhere",
         )
-
-
-SCALAR_KIND: Final = {"float": dt.float64, "int": dt.int64, "uint": dt.int64, "bool": dt.int64}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tenor.ir.program import Program
     from tenor.runtime.allocator import Buffer
 
-__all__ = ["Block", "Executable", "Interrupted", "MethodDef", "context_of", "load"]
+__all__ = ["Block", "Context", "Executable", "Interrupted", "MethodDef", "load"]
 
 PANELS: Final = 256 * 1024
 """Scratch of as much holds packed panels, which are read over and over: it takes large pages."""
@@ -149,7 +149,7 @@ class Executable:
         self._tables()
         self.memory = sum(program.output_sizes) + self.arena + self.scratch + program.kept
         self.kept = Kept(program.kept, program.prepared_from) if program.kept else None
-        self.contexts: list[_Context] = []
+        self.contexts: list[Context] = []
         self.run_held, self.run_released = _entries()
 
     def _tables(self) -> None:
@@ -273,7 +273,7 @@ class Executable:
         try:
             context = self.contexts.pop()
         except IndexError:
-            context = _Context(self)
+            context = Context(self)
         allocate = allocator.allocate
         if self.donated:
             written(inputs, self.donated)
@@ -304,12 +304,12 @@ class Executable:
             prepared.keep(inputs)
         return code, status[1] if code else 0
 
-    def _skip(self, context: _Context, count: int) -> None:
+    def _skip(self, context: Context, count: int) -> None:
         """Begin after so many launches: what they prepare is there."""
         context.block[0] = ctypes.addressof(self.launches) + 8 * LAUNCH_WORDS * count
         context.block[1] = len(self.program.launches) - count
 
-    def _call(self, context: _Context) -> int:
+    def _call(self, context: Context) -> int:
         run = self.run_released if self.cost > RELEASE_NS else self.run_held
         held = pool.borrow() if self.parallel and config.threads > 1 else None
         if held is None:
@@ -328,12 +328,7 @@ class Executable:
         return code
 
 
-def context_of(executable: Executable) -> _Context:
-    """Return memory for running an executable."""
-    return _Context(executable)
-
-
-class _Context:
+class Context:
     """The memory one run of an executable needs for itself."""
 
     def __init__(self, executable: Executable) -> None:

@@ -8,7 +8,7 @@ import struct
 from typing import TYPE_CHECKING, Any, Final
 
 from tenor.runtime import allocator, pool
-from tenor.runtime.executable import RELEASE_NS, Executable, context_of
+from tenor.runtime.executable import RELEASE_NS, Context, Executable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +36,7 @@ class Launcher:
     __slots__ = ("arena", "call", "capacities", "held", "kept", "scratch", "sizes", "table")
 
     def __init__(self, executable: Executable) -> None:
-        context = context_of(executable)
+        context = Context(executable)
         program, first = executable.program, executable.first_scalar
         base, block = ctypes.addressof(context.bases), ctypes.addressof(context.block)
         self.sizes = tuple(executable.sizes)
