@@ -439,14 +439,14 @@ class Macro:
 def backward(root: Handle, grad: Handle | None, retain_graph: bool, create_graph: bool) -> None:
     """Add the gradient of a tensor to `.grad` of every leaf it depends on."""
     trace = local.trace
-    if (
-        root.within is trace
-        and grad is None
-        and not (create_graph or trace.hooks or trace.functions)
-    ):
-        macro = trace.state.macros.get(("backward", root.state))
-        if macro is not None and _replay(trace, macro, retain_graph):
-            return
+    known = None
+    if root.within is trace and not (create_graph or trace.hooks or trace.functions):
+        given = None if grad is None else state_of(grad)
+        if local.trace is trace:  # entering it may have derived a view again
+            known = "backward", root.state, given
+            macro = trace.state.macros.get(known)
+            if macro is not None and _replay(trace, macro, retain_graph):
+                return
     start = trace.state
     sweep = _sweep([root], [grad], create_graph)
     simple = start is not trace.state and len(sweep.walks) == 1 and trace in sweep.walks
@@ -454,20 +454,21 @@ def backward(root: Handle, grad: Handle | None, retain_graph: bool, create_graph
     if not retain_graph:
         sweep.free()
     arrived = [(owner, _answer(g, create_graph)) for owner, g in sweep.leaves.values()]
-    if simple and grad is None and not (create_graph or trace.hooks or trace.functions):
-        _remember(trace, start, root, sweep, arrived)
+    if simple and known is not None and not (trace.hooks or trace.functions):
+        _remember(trace, start, known, sweep, arrived)
     for owner, fresh in arrived:
         accumulate(owner, fresh, create_graph)
 
 
 def _remember(
-    trace: Trace, start: State, root: Handle, sweep: Sweep, arrived: list[tuple[Handle, Handle]]
-) -> None:
+    trace: Trace, start: State, known: tuple[str, State, State | None], sweep: Sweep,
+    arrived: list[tuple[Handle, Handle]],
+) -> None:  # fmt: skip
     by_owner = {id(owner): state for state, owner in trace.variables.items()}
-    if root.within is not trace or trace.state.leaves != start.leaves:
+    if sweep.roots[0].within is not trace or trace.state.leaves != start.leaves:
         return
     walk = sweep.walks[trace]
-    start.macros["backward", root.state] = Macro(
+    start.macros[known] = Macro(
         trace.state,
         tuple([by_owner[id(owner)] for owner, _ in arrived]),
         tuple([fresh.state for _, fresh in arrived]),

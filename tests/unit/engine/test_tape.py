@@ -12,8 +12,9 @@ from torch.utils.checkpoint import checkpoint
 
 import tenor as tn
 from tenor.config import config
+from tenor.engine.tape import RecordingWalk
 from tenor.engine.trace import reset_trie
-from tenor.errors import ArgumentError, DTypeError, GradientError
+from tenor.errors import ArgumentError, DTypeError, GradientError, ShapeError
 
 LOOK = pytest.mark.parametrize("look", [False, True])
 
@@ -174,6 +175,61 @@ def test_a_leafs_hooks_are_seen_by_a_pass_recorded_before():
     handle.remove()
     assert step() == [2, 4]
     assert seen == [1, 1]
+
+
+GIVEN = {
+    "new": lambda lib, x, y, g: lib.tensor([g, 2.0]),
+    "a leaf of the graph": lambda lib, x, y, g: x.detach(),
+    "the leaf itself": lambda lib, x, y, g: x,
+    "recorded": lambda lib, x, y, g: lib.tensor([g, 2.0]) * 3,
+    "the result": lambda lib, x, y, g: y.detach(),
+    "a view": lambda lib, x, y, g: lib.tensor([[g, 2.0], [3.0, 4.0]])[1],
+    "one element": lambda lib, x, y, g: lib.tensor([g]).expand(2),
+    "in another dtype": lambda lib, x, y, g: lib.tensor([g, 2.0]).double().float(),
+}
+"""Where the gradient that a backward pass is given comes from."""
+
+
+@LOOK
+@pytest.mark.parametrize("given", GIVEN.values(), ids=GIVEN)
+@pytest.mark.parametrize("product", [False, True])
+def test_a_pass_with_a_gradient_of_its_own_gives_pytorchs_each_time(given, product, look):
+    """Whatever arrives at the result may arrive at a leaf as it is."""
+
+    def run(lib):
+        x = lib.tensor([1.0, -2.0], requires_grad=True)
+        w = lib.tensor([0.5, 3.0], requires_grad=True)
+        found = []
+        for g in (1.0, 5.0, -1.0, 0.25):
+            y = x * w if product else x + w
+            if look:
+                y.tolist()
+            y.backward(given(lib, x, y, g))
+            found += [x.grad.tolist(), w.grad.tolist(), y.tolist()]
+            if g > 0:  # once it is added to what is there
+                x.grad = None
+        return found
+
+    same(run)
+
+
+def test_a_pass_with_a_gradient_is_walked_once(monkeypatch):
+    reset_trie()
+    walks = []
+    run = RecordingWalk.run
+    monkeypatch.setattr(RecordingWalk, "run", lambda walk: walks.append(1) or run(walk))
+    x = tn.tensor([1.0, 2.0], requires_grad=True)
+    for g in (1.0, 2.0, 3.0):
+        x.grad = None
+        (x * x).backward(tn.tensor([g, 1.0]))
+        assert x.grad.tolist() == [2 * g, 4]
+    assert len(walks) == 1
+    with pytest.raises(ShapeError):
+        (x * x).backward(tn.tensor([1.0, 2.0, 3.0]))
+    y = x * x
+    y.backward(tn.tensor([1.0, 1.0]))
+    with pytest.raises(GradientError):
+        y.backward(tn.tensor([1.0, 1.0]))
 
 
 @LOOK

@@ -67,6 +67,7 @@ class Evaluator:
         streams: Whether something was written past the caches.
         masks: Bytes of an element from which on a load of some lanes is an instruction.
         ahead: How many elements further on a run of a buffer is asked for, while one is loaded.
+        asking: Whether what is worked out is only asked for.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Evaluator:
         self.streams = False
         self.masks = WORD
         self.ahead: Callable[[int, Affine], int] | None = None
+        self.asking = False
 
     # -- levels -------------------------------------------------------------------------------
     def enter(self, level: int) -> None:
@@ -167,14 +169,15 @@ class Evaluator:
     def _expr_level(self, root: Expr) -> int:
         for expr in ordered([root], self.depths):
             level = max((self.depths[a] for a in expr.args), default=0)
-            for affine in self._affines(expr):
+            for affine in self.affines(expr):
                 level = max(level, self.level([d for d, s in enumerate(affine.strides) if s]))
             if expr.op == "reduced":
                 level = len(self.blocks) - 1
             self.depths[expr] = level
         return self.depths[root]
 
-    def _affines(self, expr: Expr) -> list[Affine]:
+    def affines(self, expr: Expr) -> list[Affine]:
+        """Return the affines an expression itself is of."""
         if expr.op == "load":
             return [expr.attrs[1], *(g.affine for g in expr.attrs[2])]
         if expr.op in ("iota", "random"):
@@ -184,7 +187,7 @@ class Evaluator:
         return []
 
     def _is_vector(self, expr: Expr) -> bool:
-        return self.width > 1 and any(self._varies(a) for a in self._affines(expr))
+        return self.width > 1 and any(self._varies(a) for a in self.affines(expr))
 
     def _compute(self, expr: Expr, args: list[Value]) -> Value:
         self.f.wide |= any(d.itemsize == 8 and d.kind in ("int", "uint")
@@ -274,6 +277,8 @@ class Evaluator:
         if what == "index":
             moved = f.select(f.compare("slt", x, 0), f.add(x, extent), x)
         good = f.compare("ult", moved, extent)
+        if self.asking:  # whether it is in range is said when it is read
+            return f.select(good, moved, f.const(0, kind))
         bad = f.op("xor", good, 1)
         if self.mask is not None and lanes(kind) > 1:
             bad = f.op("and", bad, self.mask)
@@ -377,6 +382,18 @@ class Evaluator:
             mask = f.shuffle(mask, mask, backwards)
         raw = f.load(kind, base, f.sub(1 - self.width, index), mask=mask)
         return from_bits(f, dtype, f.shuffle(raw, raw, backwards))
+
+    def ask(self, expr: Expr, n: int) -> None:
+        """Ask for the first lines of a row of n that is read at indices of its own."""
+        f, dtype = self.f, expr.dtype
+        number, affine, _, strides = expr.attrs
+        self.asking = True
+        at = self.affine(affine, skip=len(affine.strides) - 1)
+        for arg, stride in zip(expr.args, strides, strict=True):
+            at = f.add(at, f.mul(self.value(arg), stride))
+        self.asking = False
+        for line in range(0, min(n * dtype.itemsize, MOST), LINE):
+            f.prefetch(self.buffers[number], f.add(at, line // dtype.itemsize), memory_type(dtype))
 
     def _between(self, kind: str, base: Value, step: int) -> Value:
         """Load elements a few apart, with what lies between the first and the last."""
@@ -497,6 +514,8 @@ class Evaluator:
 
 LINE: Final = 64
 """Bytes of a cache line, which every buffer begins at."""
+MOST: Final = 1024
+"""Bytes of a row that are asked for; the machine foresees the others."""
 LEAST: Final = 16
 """Bytes a vector has at least to be written past the caches."""
 

@@ -25,6 +25,8 @@ LARGE: Final = 1 << 21
 """Bytes of an array from which on it is far."""
 AHEAD: Final = 2048
 """Bytes ahead of its use that an array is asked for."""
+ROWS: Final = 8
+"""Rows ahead of its use that one at an index is asked for."""
 GRAIN: Final = 8192
 """Elements a tile holds, about: enough to be worth handing to another thread."""
 
@@ -72,6 +74,7 @@ def is_large(buffer: Buffer) -> bool:
 def over_rows(
     e: Evaluator, low: Value, high: Value, dims: Sequence[int], extents: Sequence[int],
     per_tile: int, rows: int, body: Callable[[Value], None],
+    ask: Callable[[], None] | None = None,
 ) -> None:  # fmt: skip
     """Run `body(unit)` for every unit of the tiles [low, high), with the axes of `dims` set.
 
@@ -83,6 +86,7 @@ def over_rows(
         per_tile: Units of a tile.
         rows: Units in all.
         body: Writes one unit.
+        ask: Asks for what a unit will read, some units ahead.
     """
     f = e.f
     first = f.mul(low, per_tile)
@@ -90,7 +94,7 @@ def over_rows(
     if free(rows) or free(per_tile) or rows % per_tile:
         last = f.op("smin", last, rows)
 
-    def unit(u: Value, _: object) -> None:
+    def at(u: Value) -> None:
         e.enter(1)
         rest = u
         for d, n in zip(reversed(dims), reversed(extents), strict=True):
@@ -98,6 +102,12 @@ def over_rows(
             index = rest if outermost else f.op("urem", rest, n)
             rest = rest if outermost else f.op("udiv", rest, n)
             e.axes[d] = Axis(index, 1)
+
+    def unit(u: Value, _: object) -> None:
+        if ask is not None:
+            at(f.op("smin", f.add(u, ROWS), f.sub(last, 1)))
+            ask()
+        at(u)
         body(u)
 
     f.loop(first, last, 1, unit)

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower.element import COST
 from tenor.compiler.lower.evaluate import Evaluator, expr_cost
-from tenor.compiler.lower.frame import GRAIN, ahead_of, begin, over_rows, over_vectors
+from tenor.compiler.lower.frame import GRAIN, ahead_of, begin, is_large, over_rows, over_vectors
 from tenor.compiler.lower.index import simplify
 from tenor.compiler.lower.transpose import blocks, plan
+from tenor.ir.kernel import ordered
 from tenor.ir.loops import Value
 from tenor.ir.node import size
 from tenor.ir.program import Lowered
@@ -207,5 +208,26 @@ def _rows(
             end = f.op("smin", f.add(start, SPLIT), n)
         over_vectors(e, last, start, end, unroll, 2, lambda: _store_all(e, kernel))
 
-    over_rows(e, low, high, dims, extents, per_tile, rows, row)
+    far = _far(e, kernel) if cuts == 1 else []
+
+    def ask() -> None:
+        for load in far:
+            e.ask(load, n)
+
+    over_rows(e, low, high, dims, extents, per_tile, rows, row, ask if far else None)
     return -(-rows // per_tile), per_tile * n if cuts == 1 else 0
+
+
+def _far(e: Evaluator, kernel: Kernel) -> list[Expr]:
+    """Return the loads of runs of a large array, each at an index that a row has."""
+    last = len(kernel.domain) - 1
+
+    def varies(x: Expr) -> bool:
+        return any(a.strides[last] for part in ordered([x]) for a in e.affines(part))
+
+    return [
+        x
+        for x in kernel.expressions()
+        if x.op == "load" and x.args and not x.attrs[2] and x.attrs[1].strides[last] == 1
+        and is_large(kernel.buffers[x.attrs[0]]) and not any(map(varies, x.args))
+    ]  # fmt: skip

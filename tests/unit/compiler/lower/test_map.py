@@ -214,3 +214,22 @@ def test_operations_used_often_are_functions_and_give_the_bits_of_one_at_a_time(
 def test_used_twice_an_operation_is_written_out():
     kernel, _ = only_kernel(lambda b, x: b.exp(b.exp(x)), ((100,), F32))
     assert not lower(kernel, host()).function.callees
+
+
+@pytest.mark.parametrize("columns", [1, 16, 128, 300])
+def test_rows_picked_from_a_large_array_are_asked_for_ahead(columns):
+    """No tile asks for more than its own rows."""
+
+    def build(b, x, index):
+        checked = b.emit(ops.WRAP_INDEX, (index,), (x.shape[0], "index"))
+        return b.neg(b.take(x, checked, 0))
+
+    rng = np.random.default_rng(0)
+    for rows, asked in (((1 << 19) // columns + 1, columns > 1), (7, False)):
+        x = rng.standard_normal((rows, columns)).astype(np.float32)
+        index = rng.integers(-rows, rows, 1000)
+        kernel, nodes = only_kernel(build, ((rows, columns), F32), ((1000,), dt.int64))
+        assert ("prefetch" in lower(kernel, host()).function.text()) is asked
+        arrays = [x if n.dtype is F32 else index for n in nodes if n.op is ops.LEAF]
+        for splits in (None, random_splits(tiles_of(kernel), 0)):
+            assert same(run(kernel, nodes, arrays, splits=splits), [-x[index]])
