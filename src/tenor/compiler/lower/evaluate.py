@@ -24,7 +24,7 @@ from tenor.compiler.lower.element import (
 )
 from tenor.compiler.lower.formats import any_lane
 from tenor.compiler.lower.math import philox
-from tenor.compiler.lower.storage import memory_type
+from tenor.compiler.lower.storage import LINE, ask_for, memory_type
 from tenor.ir import dtype as dt
 from tenor.ir.kernel import ordered
 from tenor.ir.loops import Block, Function, Value, lanes, vector
@@ -384,7 +384,7 @@ class Evaluator:
         return from_bits(f, dtype, f.shuffle(raw, raw, backwards))
 
     def ask(self, expr: Expr, n: int) -> None:
-        """Ask for the first lines of a row of n that is read at indices of its own."""
+        """Ask for a row of n that is read at indices of its own."""
         f, dtype = self.f, expr.dtype
         number, affine, _, strides = expr.attrs
         self.asking = True
@@ -392,8 +392,7 @@ class Evaluator:
         for arg, stride in zip(expr.args, strides, strict=True):
             at = f.add(at, f.mul(self.value(arg), stride))
         self.asking = False
-        for line in range(0, min(n * dtype.itemsize, MOST), LINE):
-            f.prefetch(self.buffers[number], f.add(at, line // dtype.itemsize), memory_type(dtype))
+        ask_for(f, dtype, self.buffers[number], at, n)
 
     def _between(self, kind: str, base: Value, step: int) -> Value:
         """Load elements a few apart, with what lies between the first and the last."""
@@ -512,10 +511,6 @@ class Evaluator:
         return 0 if uneven or whole < LEAST else whole
 
 
-LINE: Final = 64
-"""Bytes of a cache line, which every buffer begins at."""
-MOST: Final = 1024
-"""Bytes of a row that are asked for; the machine foresees the others."""
 LEAST: Final = 16
 """Bytes a vector has at least to be written past the caches."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower.evaluate import WORD, Axis, Evaluator
+from tenor.compiler.lower.storage import ROWS
 from tenor.ir.loops import Function, Value, vector
 from tenor.ir.program import ABI
 from tenor.ir.symbolic import free
@@ -25,8 +26,6 @@ LARGE: Final = 1 << 21
 """Bytes of an array from which on it is far."""
 AHEAD: Final = 2048
 """Bytes ahead of its use that an array is asked for."""
-ROWS: Final = 8
-"""Rows ahead of its use that one at an index is asked for."""
 GRAIN: Final = 8192
 """Elements a tile holds, about: enough to be worth handing to another thread."""
 

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.lower.epilogue import Leaving
 from tenor.compiler.lower.lane import first_lanes
-from tenor.compiler.lower.storage import compute_type, load_element, memory_type, store_element
+from tenor.compiler.lower.storage import (
+    LINE,
+    compute_type,
+    load_element,
+    memory_type,
+    store_element,
+)
 from tenor.compiler.lower.ways import chosen, widest
 from tenor.ir.loops import Function, Value, vector
 from tenor.ir.symbolic import alike
@@ -40,10 +46,6 @@ __all__ = [
     "sweep",
     "write_sums",
 ]
-
-
-LINE: Final = 64
-"""Bytes of a cache line."""
 
 
 def multiply_add(f: Function, dtype: DType, a: Value, b: Value, c: Value) -> Value:

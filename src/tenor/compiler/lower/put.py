@@ -2,7 +2,8 @@
 
 Lines along the written dim are independent of each other; along a line the order of the index
 decides. A tile is a block of neighbouring lines, so rows are copied and written in pieces. Where
-much is copied and little written, a tile is a stretch of rows, and takes what is for them.
+much is copied and little written, a tile is a stretch of rows; it lists what is for them first, so
+that what is read next can be asked for.
 """
 
 from __future__ import annotations
@@ -10,7 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from tenor.compiler.lower.frame import is_large
 from tenor.compiler.lower.storage import (
+    ROWS,
+    Scratch,
+    ask_for,
     compute_type,
     entry,
     load_element,
@@ -56,6 +61,7 @@ class Lines:
         rows, inner: Rows the tile owns, and the extent of the dims after the written one.
         base: The first of them, of all rows.
         start: The first of them, along the written dim; None: it owns every row there.
+        list: Where it lists which of the indices are its own.
         low, high: The block of lines.
         block: The widest block.
         wide: Whether values stand in scratch.
@@ -73,6 +79,7 @@ class Lines:
     inner: int
     base: Value
     start: Value | None
+    list: Value
     low: Value
     high: Value
     block: int
@@ -119,13 +126,19 @@ class Lines:
 
         self.each(copy)
 
-    def own(self, row: Value, body: Callable[[Value], None]) -> None:
-        """Run `body` with a row of the written dim, counted from the first, if the tile owns it."""
-        if self.start is None:
-            body(row)
-            return
-        own = self.f.sub(row, self.start)
-        self.f.if_(self.f.compare("ult", own, self.rows), lambda: body(own))
+    def chosen(self, index: Value, count: int) -> tuple[Value, Callable[[Value], Value]]:
+        """Return how many of the indices are the tile's own, and which the k-th of them is."""
+        f, start = self.f, self.start
+        if start is None:
+            return f.const(count, "i64"), lambda k: k
+
+        def note(c: Value, held: list[Value]) -> list[Value]:
+            f.store(c, self.list, held[0])  # written over by the next, unless it is its own
+            own = f.compare("ult", f.sub(f.load("i64", index, c), start), self.rows)
+            return [f.add(held[0], f.convert("zext", own, "i64"))]
+
+        many = f.loop(0, count, 1, note, [f.const(0, "i64")])[0]
+        return many, lambda k: f.load("i64", self.list, k)
 
     def write(self, row: Value, i: Value, value: Value, count: int, mode: str) -> None:
         """Set elements (row, i...) or add to them."""
@@ -176,7 +189,7 @@ def lower_lines(
     x, fill = given[0] if given else out, kernel.params.get("fill")
     dtype = kernel.buffers[-1].dtype
     wide = kernel.params["mode"] == "add" and dtype.compute is not dtype
-    block = block_of(outer, inner)
+    block = inner if outer * stretches >= TILES else block_of(outer, inner)
     width = target.lanes(8 * dtype.compute.itemsize)
     line = width * dtype.itemsize
     if wide or not kernel.buffers[-1].streamed or inner % width or block % width or width == 1:
@@ -184,6 +197,9 @@ def lower_lines(
     across = -(-inner // block)
     most = -(-length // stretches)
     stretches = -(-length // most) if length else 1
+    spaces = Scratch(f, scratch)
+    values = spaces.take(4 * most * block) if wide else out
+    listed = spaces.take(8 * count if stretches > 1 else 0)
 
     def tile(t: Value, _: list[Value]) -> None:
         o, low, high = t, f.const(0, "i64"), f.const(inner, "i64")
@@ -196,9 +212,9 @@ def lower_lines(
             rows = f.sub(upper(f, start, most, length), start)
         base = f.mul(o, length)
         lines = Lines(
-            f, dtype, x, fill, out, scratch if wide else out, rows, inner,
-            base if start is None else f.add(base, start), start, low, high, block, wide, width,
-            line,
+            f, dtype, x, fill, out, values, rows, inner,
+            base if start is None else f.add(base, start), start, listed, low, high, block, wide,
+            width, line,
         )  # fmt: skip
         lines.begin()
         write(lines, (index, source), o)
@@ -208,7 +224,7 @@ def lower_lines(
     if line:
         f.fence()
     cost = outer * inner * (length + 2 * count) // 2
-    return Lowered(f, outer * across * stretches, 4 * most * block if wide else 0, cost)
+    return Lowered(f, outer * across * stretches, spaces.used, cost)
 
 
 def put(kernel: Kernel, target: Target) -> Lowered:
@@ -225,20 +241,32 @@ def put(kernel: Kernel, target: Target) -> Lowered:
         f = lines.f
         index, source = buffers
 
-        def one(c: Value, _: list[Value]) -> None:
-            base = f.mul(f.add(f.mul(o, p["count"]), c), p["inner"])
+        many, which = lines.chosen(index, p["count"])
+        first = f.const(0, "i64") if lines.start is None else lines.start
 
-            def add(row: Value) -> None:
-                def part(i: Value, n: int) -> None:
-                    value = load_element(f, lines.dtype, source, f.add(base, i), n)
-                    lines.write(row, i, value, n, p["mode"])
+        def places(k: Value) -> tuple[Value, Value]:
+            """Return the row that the k-th index names, and where what is written there begins."""
+            c = which(k)
+            at = f.mul(f.add(f.mul(o, p["count"]), c), p["inner"])
+            return f.sub(f.load("i64", index, c), first), at
 
-                strip(f, lines.low, lines.high, lines.width, part)
+        def one(k: Value, _: list[Value]) -> None:
+            if far:
+                row, at = places(f.op("smin", f.add(k, ROWS), f.sub(many, 1)))
+                meanwhile = lines.meanwhile(row, lines.low)
+                ask_for(f, lines.dtype, source, f.add(at, lines.low), lines.block)
+                ask_for(f, lines.stands_as, lines.pointer, meanwhile, lines.block)
+            row, at = places(k)
 
-            lines.own(f.load("i64", index, c), add)
+            def part(i: Value, n: int) -> None:
+                value = load_element(f, lines.dtype, source, f.add(at, i), n)
+                lines.write(row, i, value, n, p["mode"])
 
-        f.loop(0, p["count"], 1, one)
+            strip(f, lines.low, lines.high, lines.width, part)
 
+        f.loop(0, many, 1, one)
+
+    far = is_large(kernel.buffers[-1]) and p["inner"] > 1
     extents = (p["outer"], p["length"], p["inner"])
     stretches = stretches_of(*extents, p["count"])
     return lower_lines(kernel, target, extents, p["count"], write, stretches)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tenor.ir import dtype as dt
 from tenor.ir.loops import Function, Value, lanes, vector
@@ -15,8 +15,15 @@ if TYPE_CHECKING:
     from tenor.ir.dtype import DType
     from tenor.ir.kernel import Kernel
 
-__all__ = ["Scratch", "compute_type", "entry", "load_element", "memory_type", "plus", "repeat",
-           "store_element", "strip", "upper"]  # fmt: skip
+__all__ = ["LINE", "ROWS", "Scratch", "ask_for", "compute_type", "entry", "load_element",
+           "memory_type", "plus", "repeat", "store_element", "strip", "upper"]  # fmt: skip
+
+LINE: Final = 64
+"""Bytes of a cache line, which every buffer begins at."""
+ROWS: Final = 8
+"""Rows ahead of its use that one at an index is asked for."""
+MOST: Final = 1024
+"""Bytes of such a row that are asked for; the machine foresees the others."""
 
 
 def entry(kernel: Kernel) -> tuple[Function, list[Value], Value, Value, Value]:
@@ -39,8 +46,14 @@ class Scratch:
 
     def take(self, nbytes: int) -> Value:
         """Return where a piece of so many bytes begins."""
-        at, self.used = self.used, self.used + ceil(nbytes / 64) * 64
+        at, self.used = self.used, self.used + ceil(nbytes / LINE) * LINE
         return self.f.gep(self.start, at, "i8")
+
+
+def ask_for(f: Function, dtype: DType, pointer: Value, at: Value, count: int) -> None:
+    """Ask for a row of so many elements that is read, or added to, some rows later."""
+    for line in range(0, min(count * dtype.itemsize, MOST), LINE):
+        f.prefetch(pointer, f.add(at, line // dtype.itemsize), memory_type(dtype))
 
 
 def upper(f: Function, low: Value, step: int, limit: int) -> Value:

@@ -21,10 +21,10 @@ from tenor.compiler.lower.blocking import (
     strip_tile,
 )
 from tenor.compiler.lower.matmul import product_of
-from tenor.compiler.lower.microkernel import LINE, Extent, Micro, micro_kernel, sweep
+from tenor.compiler.lower.microkernel import Extent, Micro, micro_kernel, sweep
 from tenor.compiler.lower.packing import Layout, mover
 from tenor.compiler.lower.panel import each_panel
-from tenor.compiler.lower.storage import entry, memory_type, upper
+from tenor.compiler.lower.storage import LINE, entry, memory_type, upper
 from tenor.ir.program import Lowered
 from tenor.ir.symbolic import free
 

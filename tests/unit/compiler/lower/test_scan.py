@@ -147,8 +147,9 @@ def test_argsort_of_lines_whose_elements_share_bytes(dtype, values):
 @MODES
 @pytest.mark.parametrize(
     ("outer", "length", "inner", "count"),
-    [(1, 10, 1, 40), (2, 5, 7, 9), (1, 6, 130, 20), (3, 4, 64, 0), (1, 5000, 16, 90)],
-)
+    [(1, 10, 1, 40), (2, 5, 7, 9), (1, 6, 130, 20), (3, 4, 64, 0), (1, 5000, 16, 90),
+     (1, 9000, 130, 300), (2, 9000, 33, 500), (1, 70_000, 17, 0)],
+)  # fmt: skip
 def test_put_writes_rows_in_the_order_of_the_index(dtype, mode, outer, length, inner, count):
     x, source = some(dtype, (outer, length, inner)), some(dtype, (outer, count, inner), 1)
     index = np.random.default_rng(2).integers(0, length, count)
@@ -246,6 +247,10 @@ BIG = {
         {"outer": 1, "length": 5000, "inner": 16, "count": 700, "mode": "add"},
         [(1, 5000, 16), (700,), (1, 700, 16), (1, 5000, 16)],
     ),
+    "put, rows from afar": (
+        {"outer": 2, "length": 9000, "inner": 40, "count": 700, "mode": "add"},
+        [(2, 9000, 40), (700,), (2, 700, 40), (2, 9000, 40)],
+    ),
     "put_along": ({"x_shape": (30, 400), "index_shape": (90, 390), "dim": 0, "mode": "add"},
                   [(30, 400), (90, 390), (90, 390), (30, 400)]),
     "fold": ({"outer": 60, "length": 100, "windows": 98, "size": 3, "step": 1, "dilation": 1,
@@ -259,7 +264,7 @@ def test_tiles_taken_in_any_order_give_the_same_bits(kind):
     dtypes = [dt.float32] * len(shapes)
     if len(shapes) == 4 or kind in ("argsort", "topk"):
         dtypes[1] = dt.int64
-    reach = params["length"] if kind == "put, many rows" else 30
+    reach = params["length"] if kind.startswith("put,") else 30
     arrays = [some(d, s, k) * 53 % reach if d is dt.int64 else some(d, s, k)
               for k, (d, s) in enumerate(zip(dtypes, shapes, strict=True))]  # fmt: skip
     kernel = lowered(kind.split(",")[0], params, arrays, dtypes)
