@@ -81,6 +81,18 @@ def test_an_operand_that_is_written_over_is_not_read_by_the_product_behind():
     np.testing.assert_allclose(w.numpy(), old - factor @ old, rtol=1e-4, atol=1e-4)
 
 
+def test_parts_of_one_value_that_both_read_are_pointers_of_their_own():
+    x, w = (np.random.default_rng(i).standard_normal(s, np.float32)
+            for i, s in enumerate([(2, 48, 48), (48, 48)]))  # fmt: skip
+
+    @tn.compile
+    def step(x, w):
+        return x[1] @ w + x[0]
+
+    made = step(tn.tensor(x), tn.tensor(w)).numpy()
+    np.testing.assert_allclose(made, x[1] @ w + x[0], rtol=1e-4, atol=1e-4)
+
+
 SHAPES = [(1, 70, 33), (7, 5, 2), (3, 17, 1), (32, 784, 10), (40, 1100, 65), (130, 64, 257),
           (256, 128, 512)]  # fmt: skip
 

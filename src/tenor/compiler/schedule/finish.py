@@ -29,6 +29,10 @@ FAR: Final = 8
 """Kernels a product waits for at the most: what it reads has to be kept meanwhile."""
 
 
+Key = tuple["Node", int]
+"""A value, and the element of it that a pointer points to."""
+
+
 def join_finish(schedule: Schedule, fits: Callable[[Kernel, Kernel], bool]) -> Schedule:
     """Return the schedule with elementwise kernels joined to the products they follow.
 
@@ -132,17 +136,22 @@ class _Search:
         others = (v for i, v in enumerate(self.values) if i not in (number, reader))
         private = result not in self.outputs and not any(result in v for v in others)
         private &= self.schedule.home(result)[0] is result
-        shared: dict[Node, Buffer] = {}
+        shared: dict[Key, Buffer] = {}
+        wires: list[list[Key]] = []
         for i in (number, reader):
-            for node, buffer in zip(self.values[i], self.kernels[i].buffers, strict=True):
-                if not (private and node is result) and (node not in shared or buffer.written):
-                    shared[node] = buffer
-        numbers = {n: i for i, n in enumerate(shared)} | ({result: -1} if private else {})
+            keys = [
+                (n, b.start) for n, b in zip(self.values[i], self.kernels[i].buffers, strict=True)
+            ]
+            wires.append(keys)
+            for key, buffer in zip(keys, self.kernels[i].buffers, strict=True):
+                if not (private and key[0] is result) and (key not in shared or buffer.written):
+                    shared[key] = buffer
+        numbers = {key: i for i, key in enumerate(shared)} | ({(result, 0): -1} if private else {})
         parts = tuple(
-            Part(self.kernels[i], tuple(numbers[n] for n in self.values[i]))
-            for i in (number, reader)
+            Part(self.kernels[i], tuple(numbers[key] for key in keys))
+            for i, keys in zip((number, reader), wires, strict=True)
         )
         if private:
             self.gone.add(result)
         made = Kernel("finish", self.kernels[number].domain, list(shared.values()), parts=parts)
-        return made, list(shared)
+        return made, [node for node, _ in shared]
