@@ -51,7 +51,7 @@ def prepare(schedule: Schedule, elements_of: Callable[[Kernel], int]) -> Schedul
         schedule.kernels, schedule.values, schedule.labels, strict=True
     ):
         template, operand = _template(kernel)
-        count = 0 if _read_twice(kernel, operand) else elements_of(template)
+        count = 0 if nodes.count(nodes[operand]) > 1 else elements_of(template)
         source, buffer = nodes[operand], kernel.buffers[operand]
         lasts = source.op is ops.LEAF and source not in written
         if count and (template.kind in LASTING or _of_single_channels(template)):
@@ -105,11 +105,6 @@ def _template(kernel: Kernel) -> tuple[Kernel, int]:
         return kernel, OPERAND if len(kernel.buffers) > OPERAND else 0
     first = kernel.parts[0]
     return first.kernel, first.wires[OPERAND]
-
-
-def _read_twice(kernel: Kernel, operand: int) -> bool:
-    """Tell whether parts of a kernel read an operand as it lies, beside the template."""
-    return sum(part.wires.count(operand) for part in kernel.parts) > 1
 
 
 def _reading(kernel: Kernel, operand: int, packed: Buffer) -> Kernel:
