@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from tenor.compiler.schedule.access import identity, linear
-from tenor.ir.kernel import Affine, Buffer, Kernel, Part
+from tenor.ir.kernel import Affine, Kernel, Part
 from tenor.ir.node import size
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ class Way:
         fits: Whether a map, of as many elements as the kernel makes, can take them.
         over: Kinds whose result stands in a buffer of the map's until the map writes there; of
             others it is private where the map alone reads it, and has its own buffer elsewhere.
-        shared: Whether others may read the result. Then the two are parts of a kernel "finish",
-            done as early as the map may be.
+        shared: Whether others may read the result. Then both are done as early as the map may be.
         bound: Values behind the pointers of both at the most; 0: as many as there are.
     """
 
@@ -246,24 +245,16 @@ class _Search:
         The result stands behind the pointer of a value, or is private. Anything else that both
         read each has its own pointer to: passes change the form of what a template reads.
         """
-        made = self.values[number][-1]
-        nodes: list[Node] = []
-        buffers: list[Buffer] = []
-        parts = []
-        for i in (number, reader):
-            wires = []
-            for node, buffer in zip(self.values[i], self.kernels[i].buffers, strict=True):
-                behind = stands if node is made else node
-                if behind is None:
-                    wires.append(~0)
-                elif behind is stands and stands in nodes:
-                    wires.append(nodes.index(behind))
-                else:
-                    wires.append(len(nodes))
-                    nodes.append(behind)
-                    buffers.append(buffer)
-            parts.append(Part(self.kernels[i], tuple(wires)))
-        first = self.kernels[number]
-        if self.way.shared:
-            return Kernel("finish", first.domain, buffers, parts=tuple(parts)), nodes
-        return replace(first, buffers=buffers, parts=(parts[1],)), nodes
+        first, then, made = self.kernels[number], self.kernels[reader], self.values[number][-1]
+        nodes, buffers = self.values[number][:-1], first.buffers[:-1]
+        if stands is not None:
+            nodes, buffers = [*nodes, stands], first.buffers
+        at = ~0 if stands is None else len(nodes) - 1
+        wires = []
+        for node, buffer in zip(self.values[reader], then.buffers, strict=True):
+            if node is made or node is stands:
+                wires.append(at)
+            else:
+                wires.append(len(nodes))
+                nodes, buffers = [*nodes, node], [*buffers, buffer]
+        return replace(first, buffers=buffers, parts=(Part(then, tuple(wires)),)), nodes
