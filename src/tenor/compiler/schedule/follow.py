@@ -47,7 +47,7 @@ class Way:
 
     Attributes:
         hands: Whether a kernel does.
-        fits: Whether a map, of as many elements as the kernel makes, can take them.
+        fits: Whether a map can take what a kernel makes; it reads each element at its own index.
         over: Kinds whose result stands in a buffer of the map's until the map writes there; of
             others it is private where the map alone reads it, and has its own buffer elsewhere.
         shared: Whether others may read the result. Then both are done as early as the map may be.
@@ -89,10 +89,11 @@ def by_element(kinds: AbstractSet[str]) -> Way:
 
 
 def _takes_pieces(producer: Kernel, kernel: Kernel) -> bool:
-    domain = kernel.domain
+    """Tell whether a map can be done to any places of any channels, wherever those are."""
+    domain, own = kernel.domain, _own(kernel.domain)
     if domain != producer.domain or len(domain) < 3:
         return False
-    if any(store.affine != _own(domain) for store in kernel.stores):
+    if any(store.affine != own for store in kernel.stores):
         return False
     used = list(kernel.expressions())
     if len(used) > PIECE_WEIGHT or any(e.op in PLACED for e in used):
@@ -102,6 +103,7 @@ def _takes_pieces(producer: Kernel, kernel: Kernel) -> bool:
 
 
 def _takes_elements(_producer: Kernel, kernel: Kernel) -> bool:
+    """Tell whether a map is small enough."""
     return len(list(kernel.expressions())) <= ELEMENT_WEIGHT
 
 
@@ -158,6 +160,7 @@ class _Search:
         reader = self._reader(number, made)
         if reader is None:
             return False
+        # Who reads the result alone needs it nowhere else.
         stands = None if made in self.alone else made
         if kernel.kind in self.way.over:
             stands = self._over(reader, made)
@@ -182,8 +185,9 @@ class _Search:
 
     def _reader(self, number: int, made: Node) -> int | None:
         """Return the next kernel that touches a result, if it is a map that can take it."""
+        home = self.homes([made])
         for i in range(number + 1, len(self.kernels)):
-            if self._touches(i) & self.homes([made]):
+            if self._touches(i) & home:
                 fits = made in self.values[i] and self._in_step(i, made)
                 fits = fits and self.way.fits(self.kernels[number], self.kernels[i])
                 return i if fits else None
@@ -194,9 +198,10 @@ class _Search:
         kernel, nodes = self.kernels[number], self.values[number]
         if kernel.kind != "map" or size(kernel.domain) != size(made.shape):
             return False
+        own = _own(kernel.domain)
         loads = [e.attrs for e in kernel.expressions() if e.op == "load"]
         of_made = [a for a in loads if nodes[a[0]] is made]
-        return not any(guards or far or at != _own(kernel.domain) for _, at, guards, far in of_made)
+        return not any(guards or far or at != own for _, at, guards, far in of_made)
 
     def _over(self, number: int, made: Node) -> Node | None:
         """Return what a map writes in whose buffer a result can stand until then."""
