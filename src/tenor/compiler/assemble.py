@@ -17,9 +17,8 @@ from tenor.compiler.lower import (
 from tenor.compiler.lower import lower as lower_kernel
 from tenor.compiler.lower.finish import may_finish
 from tenor.compiler.schedule.channels import join_channels, lay_beside
-from tenor.compiler.schedule.epilogue import join_epilogues
 from tenor.compiler.schedule.expression import slot_dtype
-from tenor.compiler.schedule.finish import join_finish
+from tenor.compiler.schedule.follow import by_piece, by_tile, join_maps
 from tenor.compiler.schedule.fuse import Schedule
 from tenor.compiler.schedule.fuse import fuse as fuse_graph
 from tenor.compiler.schedule.memory import bytes_of, room_of
@@ -118,12 +117,12 @@ def finish(assembly: Assembly, target: Target) -> Assembly:
     def fits(producer: Kernel, kernel: Kernel) -> bool:
         return may_finish(producer, kernel, target)
 
-    return replace(assembly, schedule=join_finish(assembly.schedule, fits))
+    return replace(assembly, schedule=join_maps(assembly.schedule, by_tile(fits)))
 
 
 def epilogue(assembly: Assembly, _target: Target) -> Assembly:
     """Join maps to the convolutions they follow."""
-    return replace(assembly, schedule=join_epilogues(assembly.schedule, takes_epilogue))
+    return replace(assembly, schedule=join_maps(assembly.schedule, by_piece(takes_epilogue)))
 
 
 def prepare(assembly: Assembly, target: Target) -> Assembly:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tenor.compiler import simplify
 from tenor.compiler.emit import reference, wgsl
+from tenor.compiler.schedule.follow import by_element, join_maps
 from tenor.compiler.schedule.fuse import fuse
 from tenor.compiler.schedule.memory import place
-from tenor.compiler.schedule.tail import join_tails
 from tenor.compiler.simplify.attention import open_attention
 from tenor.compiler.simplify.worked import worked_out
 from tenor.errors import ArgumentError, DTypeError
@@ -89,7 +89,7 @@ def shaders(
     graph, known = worked_out(graph, wgsl.CARRIED, reference.run)
     graph = simplify.dead(graph)
     _accept(graph, lambda node: _place(node, given, where))
-    plan = _Plan(graph, join_tails(fuse(graph), wgsl.PRODUCTS), weights, known)
+    plan = _Plan(graph, join_maps(fuse(graph), by_element(wgsl.PRODUCTS)), weights, known)
     for kernel, values, label in zip(
         plan.schedule.kernels, plan.schedule.values, plan.schedule.labels, strict=True
     ):

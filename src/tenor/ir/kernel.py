@@ -160,9 +160,8 @@ class Kernel:
         kind: "map" (stores at every index), "reduce" (stores after reducing some dims), or the
             name of a template: "matmul", "matmul_int8", "conv", "conv_int8", "conv_input",
             "conv_weight", "fold", "put", "put_along", "cumsum", "argsort", "topk"; "rows": its
-            parts, one after the other, for a few rows or columns at a time; "channels": two
-            convolutions, for a few channels at a time; or "finish": a product, and an elementwise
-            kernel that takes its tiles.
+            parts, one after the other, for a few rows or columns at a time; or "channels": two
+            convolutions, for a few channels at a time.
         domain: The index space. For "reduce" it includes the reduced dims.
         reduce_dims: Which dims of the domain are reduced; ascending.
         reductions: Pairs (op, expr): "sum", "prod", "max", "min", "argmax" or "argmin" over the
@@ -170,8 +169,8 @@ class Kernel:
         stores: What is written. An affine of a reduce kernel's store has stride 0 at reduced dims.
         buffers: The pointer arguments, in order.
         params: What a template needs to know besides; see the template.
-        parts: The kernels of "rows", "channels" and "finish"; of a product or convolution the map
-            that takes its elements.
+        parts: The kernels of "rows" and "channels"; of a product or convolution the map that takes
+            its elements.
     """
 
     kind: str

@@ -39,19 +39,12 @@ def takes_epilogue(kernel: Kernel) -> bool:
     return kernel.kind == "conv_int8" or takes_numbers(kernel)
 
 
-def _product(
-    kernel: Kernel, target: Target, finish: Finish | None = None, whole: Kernel | None = None
-) -> Lowered:
+def _product(kernel: Kernel, target: Target) -> Lowered:
     """Lower a product, whether its second operand is prepared or not."""
-    way = in_strips if "prepared" in kernel.params else matmul
-    return way(kernel, target, finish, whole)
-
-
-def _finished(kernel: Kernel, target: Target) -> Lowered:
-    """Lower a product, and the elementwise kernel that takes its tiles."""
-    finish = Finish(kernel, target)
-    low = _product(kernel.parts[0].kernel, target, finish, kernel)
-    low.cost += finish.cost
+    finish = Finish(kernel, target) if kernel.parts else None
+    low = (in_strips if "prepared" in kernel.params else matmul)(kernel, target, finish)
+    if finish is not None:
+        low.cost += finish.cost
     return low
 
 
@@ -61,7 +54,6 @@ def _prepare(kernel: Kernel, target: Target) -> Lowered:
 
 TEMPLATES: Final[dict[str, Callable[[Kernel, Target], Lowered]]] = {
     "matmul": _product,
-    "finish": _finished,
     "matmul_int8": matmul_int8,
     "conv": conv,
     "conv_int8": conv_int8,

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Finish", "may_finish"]
 
+RESULT: Final = 2
+"""The number of the buffer a product writes, where its result is not private."""
 STREAMS: Final = 1
 """Further arrays of the product's size that are read at the most: with more of them (the moments
 of an optimizer) the tile is pushed out of the cache, and going over whole arrays is faster."""
@@ -41,7 +43,7 @@ class Finish:
     """The elementwise kernel, called for the rows of a tile.
 
     Args:
-        kernel: The kernel "finish": a product, and what takes its results.
+        kernel: A product, and what takes its results as its part.
         target: The target.
 
     Attributes:
@@ -51,13 +53,13 @@ class Finish:
     """
 
     def __init__(self, kernel: Kernel, target: Target) -> None:
-        self.product, self.part = kernel.parts
+        (self.part,) = kernel.parts
         self.lowered = lower_run(self.part.kernel, target)
         self.lowered.function.name = "taker"
-        result = self.product.wires[-1]
-        self.private = result < 0
-        self.dtype = self.product.kernel.buffers[-1].dtype
+        self.private = min(self.part.wires) < 0
+        result = ~0 if self.private else RESULT
         self.slots = [i for i, wire in enumerate(self.part.wires) if wire == result]
+        self.dtype = self.part.kernel.buffers[self.slots[0]].dtype
         self.bytes = 8 * len(self.part.wires)
         self.cost = self.lowered.cost
 

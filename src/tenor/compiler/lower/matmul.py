@@ -111,17 +111,14 @@ class Product:
         return self
 
 
-def matmul(
-    kernel: Kernel, target: Target, finish: Finish | None = None, whole: Kernel | None = None
-) -> Lowered:
+def matmul(kernel: Kernel, target: Target, finish: Finish | None = None) -> Lowered:
     """Lower a batch of matrix products; see `multiply` for what may follow it.
 
     Params: batch, a tuple of (extent, stride of a, of b, of c); m, n, k; a, b, c: (row stride,
     column stride) of each operand; offsets of each; panel.
-    Buffers: a, b, c; one dtype.
+    Buffers: a, b, c; one dtype. A private c is none of them.
     """
-    product = product_of(kernel.params)
-    return multiply(kernel, product, target, (0, 1, 2), finish, whole)
+    return multiply(kernel, product_of(kernel.params), target, (0, 1, 2), finish)
 
 
 def product_of(params: dict[str, Any]) -> Product:
@@ -132,8 +129,7 @@ def product_of(params: dict[str, Any]) -> Product:
 
 def multiply(
     kernel: Kernel, product: Product, target: Target, roles: tuple[int, int, int],
-    finish: Finish | None = None, whole: Kernel | None = None,
-    following: Following | None = None, cut: int = 0,
+    finish: Finish | None = None, following: Following | None = None, cut: int = 0,
 ) -> Lowered:  # fmt: skip
     """Lower a product whose a, b and c are the kernel's buffers of these numbers.
 
@@ -143,7 +139,6 @@ def multiply(
         target: The target.
         roles: Numbers of a, b and c among the kernel's buffers.
         finish: What takes its tiles.
-        whole: The kernel of both; its buffers are the function's.
         following: What else is done to pieces of the result.
         cut: Tiles that rows are cut into, whole columns each; 0: as is best.
     """
@@ -154,9 +149,8 @@ def multiply(
         product = product.flattened()
     if following is None and _better_turned(product, width):
         product, roles = product.turned(), (roles[1], roles[0], roles[2])
-    f, buffers, begin, end, scratch = entry(whole or kernel)
-    wires = whole.parts[0].wires if whole is not None else range(len(buffers))
-    a, b, c = (buffers[wires[r]] for r in roles)  # where c is private, it is none of them
+    f, buffers, begin, end, scratch = entry(kernel)
+    a, b, c = (buffers[r] for r in roles)  # where c is private, it is none of them
     plan = _Plan(f, product, kernel.buffers[0].dtype, target, finish, following, cut)
     plan.buffers = buffers
     if following is None and product.m == product.n == 1 and plan.blocks > 1:

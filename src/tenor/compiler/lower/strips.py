@@ -81,20 +81,16 @@ def strips(kernel: Kernel, target: Target) -> Lowered:
     return Lowered(f, ceil(p.n / columns), 0, p.k * p.n // 4)
 
 
-def in_strips(
-    kernel: Kernel, target: Target, finish: Finish | None = None, whole: Kernel | None = None
-) -> Lowered:
+def in_strips(kernel: Kernel, target: Target, finish: Finish | None = None) -> Lowered:
     """Lower a product whose b lies in strips, and the elementwise kernel that takes its tiles.
 
     Args:
         kernel: The product, as `matmul` takes it.
         target: The target.
         finish: What takes its tiles.
-        whole: The kernel of both; its buffers are the function's.
     """
-    f, buffers, begin, end, scratch = entry(whole or kernel)
-    wires = whole.parts[0].wires if whole is not None else range(len(buffers))
-    a, b, c = (buffers[w] for w in wires)  # where c is private, it is none of them
+    f, buffers, begin, end, scratch = entry(kernel)
+    a, b, c = buffers[:3]  # where c is private, it is none of them
     made = _Strips(f, product_of(kernel.params).flattened(), kernel.buffers[0].dtype, target)
     if finish is not None:
         finish.prepare(f, buffers, scratch)

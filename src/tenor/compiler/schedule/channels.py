@@ -8,7 +8,6 @@ Every element is computed as before: no bit changes.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -34,7 +33,7 @@ def lay_beside(schedule: Schedule, may: Callable[[Kernel, Kernel], bool]) -> Sch
         may: Whether what a convolution makes for the next may lie so.
     """
     kernels = list(schedule.kernels)
-    alone = _alone(schedule)
+    alone = schedule.alone()
     makers = {nodes[RESULT]: i for i, nodes in enumerate(schedule.values)
               if kernels[i].kind == "conv"}  # fmt: skip
     for i, nodes in enumerate(schedule.values):
@@ -49,16 +48,6 @@ def _marked(kernel: Kernel, name: str) -> Kernel:
     return replace(kernel, params=kernel.params | {name: True})
 
 
-def _alone(schedule: Schedule) -> set[Node]:
-    """Return what one kernel makes and one other reads, and nobody else sees."""
-    outside = {*schedule.graph.outputs, *schedule.hosts}
-    users = Counter(node for nodes in schedule.values for node in set(nodes))
-    return {
-        node for node, count in users.items()
-        if count == 2 and node not in outside and schedule.home(node)[0] is node
-    }  # fmt: skip
-
-
 def join_channels(schedule: Schedule, tiles_of: Callable[[Kernel, Kernel], int]) -> Schedule:
     """Return the schedule with convolutions joined to the depthwise ones right behind them.
 
@@ -66,7 +55,7 @@ def join_channels(schedule: Schedule, tiles_of: Callable[[Kernel, Kernel], int])
         schedule: Kernels in order.
         tiles_of: Into how many tiles of an image two convolutions are cut together; 0: none.
     """
-    alone = _alone(schedule)
+    alone = schedule.alone()
     kernels: list[Kernel] = []
     values: list[list[Node]] = []
     labels: list[str] = []

@@ -7,6 +7,7 @@ leads out of it and back; inside, values pass in registers.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -120,6 +121,16 @@ class Schedule:
             node, start = self.hosts[node]
             at += start
         return node, at
+
+    def homes(self, nodes: Iterable[Node]) -> set[Node]:
+        """Return the values whose bytes these are parts of."""
+        return {self.home(node)[0] for node in nodes}
+
+    def alone(self) -> set[Node]:
+        """Return what one kernel makes and one other reads, and nobody else sees."""
+        outside = {*self.graph.outputs, *self.hosts}
+        users = Counter(node for nodes in self.values for node in set(nodes))
+        return {n for n, count in users.items() if count == 2 and n not in outside}
 
 
 def fuse(graph: Graph, *, join: bool = True) -> Schedule:

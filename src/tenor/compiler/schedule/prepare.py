@@ -50,11 +50,11 @@ def prepare(schedule: Schedule, elements_of: Callable[[Kernel], int]) -> Schedul
     for kernel, nodes, label in zip(
         schedule.kernels, schedule.values, schedule.labels, strict=True
     ):
-        template, operand = _template(kernel)
-        count = 0 if _read_twice(kernel, operand) else elements_of(template)
+        operand = OPERAND if len(kernel.buffers) > OPERAND else 0
+        count = 0 if nodes.count(nodes[operand]) > 1 else elements_of(kernel)
         source, buffer = nodes[operand], kernel.buffers[operand]
         lasts = source.op is ops.LEAF and source not in written
-        if count and (template.kind in LASTING or _of_single_channels(template)):
+        if count and (kernel.kind in LASTING or _of_single_channels(kernel)):
             alone = readers[source] == 1 and source.shape not in made_for
             count *= lasts and alone and not buffer.start
         if not count:
@@ -62,14 +62,14 @@ def prepare(schedule: Schedule, elements_of: Callable[[Kernel], int]) -> Schedul
             values.append(nodes)
             labels.append(label)
             continue
-        key = (source, template.kind, repr(sorted(template.params.items())))
+        key = (source, kernel.kind, repr(sorted(kernel.params.items())))
         form = made.get(key)
         dtype = buffer.dtype.compute
         packed = Buffer(dtype, count)
         if form is None:
             form = made[key] = Node(ops.BARRIER, (source,), (), (count,), dtype)
             form.site = nodes[-1].site
-            params = template.params | {"of": template.kind}
+            params = kernel.params | {"of": kernel.kind}
             maker = Kernel("prepare", (count,), [buffer, replace(packed, written=True)],
                            params=params)  # fmt: skip
             if lasts:
@@ -99,25 +99,8 @@ def _of_single_channels(template: Kernel) -> bool:
     return groups > 1 and groups == p["channels_in"] and groups == p["channels_out"]
 
 
-def _template(kernel: Kernel) -> tuple[Kernel, int]:
-    """Return the template of a kernel, and the number of the buffer it may want prepared."""
-    if kernel.kind != "finish":
-        return kernel, OPERAND if len(kernel.buffers) > OPERAND else 0
-    first = kernel.parts[0]
-    return first.kernel, first.wires[OPERAND]
-
-
-def _read_twice(kernel: Kernel, operand: int) -> bool:
-    """Tell whether parts of a kernel read an operand as it lies, beside the template."""
-    return sum(part.wires.count(operand) for part in kernel.parts) > 1
-
-
 def _reading(kernel: Kernel, operand: int, packed: Buffer) -> Kernel:
     """Return a kernel that reads a prepared operand."""
     buffers = list(kernel.buffers)
     buffers[operand] = packed
-    if kernel.kind != "finish":
-        return replace(kernel, buffers=buffers, params=kernel.params | {"prepared": True})
-    first, *others = kernel.parts
-    inner = _reading(first.kernel, OPERAND, packed)
-    return replace(kernel, buffers=buffers, parts=(replace(first, kernel=inner), *others))
+    return replace(kernel, buffers=buffers, params=kernel.params | {"prepared": True})

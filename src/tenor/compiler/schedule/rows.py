@@ -89,7 +89,7 @@ class _Search:
     """The search for runs."""
 
     def __init__(self, schedule: Schedule, span_of: Callable[[Kernel], int]) -> None:
-        self.schedule, self.span_of = schedule, span_of
+        self.schedule, self.span_of, self.homes = schedule, span_of, schedule.homes
         self.donated = {schedule.graph.outputs[at]: leaf for at, leaf in schedule.donated.items()}
         self.found: list[Run] = []
 
@@ -126,7 +126,7 @@ class _Search:
         over = kernel.reduce_dims if tail is None else ()
         if not inside or over != run.over or len(run.members) == MOST:
             return False
-        if self._homes(n for n in nodes if n not in run.made) & self._homes(run.made):
+        if self.homes(n for n in nodes if n not in run.made) & self.homes(run.made):
             return False  # it reads a row of several, where a run has made one of them
         domain = kernels[run.members[0]].domain
         if not alike(kernel.domain, domain) or (tail and run.tail not in (0, tail)):
@@ -160,29 +160,25 @@ class _Search:
         """Tell whether the run may be done as late as another kernel."""
         if number - run.at > FAR + 1:
             return False
-        made = self._homes(run.made)
+        made = self.homes(run.made)
         for i in self._between(run, number):
-            if made & self._homes(self.schedule.values[i]) or run.seen & self._writes_over(i):
+            if made & self.homes(self.schedule.values[i]) or run.seen & self._writes_over(i):
                 return False
         return True
 
     def _may_hurry(self, run: Run, number: int) -> bool:
         """Tell whether a kernel may be done as early as the run: it reads nothing made since."""
-        read = self._homes(self.schedule.values[number])
+        read = self.homes(self.schedule.values[number])
         since = self._between(run, number)
         return len(since) <= FAR and not any(
             read
-            & self._homes(self.schedule.values[i][b] for b in _written(self.schedule.kernels[i]))
+            & self.homes(self.schedule.values[i][b] for b in _written(self.schedule.kernels[i]))
             for i in since
         )
 
     def _between(self, run: Run, number: int) -> list[int]:
         """Return the kernels after the run and before another that are not the run's."""
         return [i for i in range(run.at + 1, number) if i not in run.members]
-
-    def _homes(self, nodes: Iterable[Node]) -> set[Node]:
-        """Return the values whose bytes these are parts of."""
-        return {self.schedule.home(node)[0] for node in nodes}
 
     def _aligned(
         self, number: int, buffers: Iterable[int], tail: int, over: tuple[int, ...]
