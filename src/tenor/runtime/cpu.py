@@ -18,11 +18,11 @@ from tenor.config import config
 from tenor.ir.target import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
 __all__ = [
-    "Library", "assembly_of", "host_target", "jitted", "libraries_of", "llvm", "lock", "machine",
-    "object_code", "stats",
+    "Library", "address_in_python", "assembly_of", "host_target", "jitted", "libraries_of", "llvm",
+    "lock", "machine", "object_code", "stats",
 ]  # fmt: skip
 
 FORMAT: Final = b"tenor object 1\n"
@@ -99,18 +99,30 @@ def _linker() -> Any:
     return binding.create_lljit_compiler(_target_machine(host_target()))
 
 
-def jitted(text: str, symbols: Iterable[str]) -> Any:
-    """Compile a module that calls functions of CPython; keep what is returned. Hold the lock."""
-    binding = llvm()
-    for symbol in symbols:
-        address = ctypes.cast(getattr(ctypes.pythonapi, symbol), ctypes.c_void_p).value
-        binding.add_symbol(symbol, address)
-    module = binding.parse_assembly(text)
-    module.verify()
-    # A machine of its own: the engine takes it over.
-    engine = binding.create_mcjit_compiler(module, _new_machine(host_target()))
-    engine.finalize_object()
-    return engine
+def address_in_python(name: str) -> int:
+    """Return where a function of CPython's C interface is."""
+    return int(ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0)
+
+
+def jitted(text: str, symbols: Mapping[str, int], names: list[str]) -> dict[str, int]:
+    """Return the addresses of functions that stay where they are until the process is gone.
+
+    Args:
+        text: Their module, which is optimised.
+        symbols: Addresses of what it calls and reads; they are no part of the machine code.
+        names: The functions.
+    """
+    with lock:  # taken to the very end: a fork must not come in between
+        builder = llvm().JITLibraryBuilder().add_current_process()
+        builder.add_object_img(_object_code(text, host_target(), optimised=True)[0])
+        for name, address in symbols.items():
+            builder.import_symbol(name, address)
+        for name in names:
+            builder.export_symbol(name)
+        tracker = builder.link(_linker(), f"tenor{next(_numbers)}")
+        for kept in (tracker, _linker()):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
+        return {name: tracker[name] for name in names}
 
 
 # -- object code ------------------------------------------------------------------------------
@@ -166,24 +178,39 @@ def prune(folder: Path, limit: int) -> None:
 
 
 def object_code(text: str, target: Target) -> bytes:
-    """Return the machine code of an LLVM module, from the cache where it is there."""
+    """Return the machine code of a kernel's LLVM module, from the cache where it is there."""
+    body, read = _object_code(text, target)
+    stats["from_disk" if read else "compiled"] += 1
+    return body
+
+
+def _object_code(text: str, target: Target, *, optimised: bool = False) -> tuple[bytes, bool]:
+    """Return a module's machine code, and whether it came from the cache.
+
+    Args:
+        text: The module.
+        target: What it is for.
+        optimised: Whether LLVM's passes are run; kernels are emitted as they are to be.
+    """
     binding = llvm()
     version = ".".join(map(str, binding.llvm_version_info))
     key = "\n".join([text, target.triple, target.cpu, target.features, version])
-    digest = hashlib.sha256(FORMAT + key.encode()).hexdigest()
+    digest = hashlib.sha256(FORMAT + b"optimised\n" * optimised + key.encode()).hexdigest()
     body = _read(digest) if config.cache else None
     if body is not None:
-        stats["from_disk"] += 1
-        return body
-    stats["compiled"] += 1
+        return body, True
     with lock:
         parsed = binding.parse_assembly(text)
         parsed.triple = target.triple
+        if optimised:
+            options = binding.create_pipeline_tuning_options(speed_level=2)
+            passes = binding.create_pass_builder(_target_machine(target), options)
+            passes.getModulePassManager().run(parsed, passes)
         body = bytes(_target_machine(target).emit_object(parsed))
         parsed.close()
     if config.cache:
         _write(digest, body)
-    return body
+    return body, False
 
 
 def assembly_of(text: str, target: Target) -> tuple[str, int]:

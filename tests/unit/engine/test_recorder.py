@@ -47,14 +47,13 @@ CALLS = {
 
 
 @pytest.fixture
-def native(monkeypatch):
+def native():
     if not BUILTIN:
         pytest.skip("the builtin is for CPython with its lock")
     made = recorder.native()
     assert made is not None, "CPython with its lock has it"
-    for name in made._fields:
-        monkeypatch.setattr(recorder, "current" if name == "replay" else name, getattr(made, name))
-    return made
+    with recorder.using(made):
+        yield made
 
 
 def rounds(function, times=4):
