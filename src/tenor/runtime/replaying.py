@@ -18,9 +18,9 @@ SYMBOLS: Final = {
     "PyDict_SetItem": "i32 (ptr, ptr, ptr)",
     "PyDict_Size": "i64 (ptr)",
     "PyErr_Clear": "void ()",
+    "PyList_New": "ptr (i64)",
     "PyLong_FromVoidPtr": "ptr (ptr)",
     "PyObject_GetAttr": "ptr (ptr, ptr)",
-    "PyObject_GetItem": "ptr (ptr, ptr)",
     "PyObject_RichCompareBool": "i32 (ptr, ptr, i32)",
     "PySequence_InPlaceConcat": "ptr (ptr, ptr)",
     "PyTuple_New": "ptr (i64)",
@@ -142,13 +142,26 @@ define internal i32 @note_view(ptr %config, ptr %trace, ptr %h, ptr %base) {
   %keyed = icmp ne ptr %key, null
   need %keyed else no
   %views = slot Trace.views %trace
-  %list = call ptr @PyObject_GetItem(ptr %views, ptr %key)
-  drop %key
+  %list = call ptr @PyDict_GetItem(ptr %views, ptr %key)
   %listed = icmp ne ptr %list, null
-  need %listed else no
-  %r = call i32 @PyList_Append(ptr %list, ptr %h)
-  drop %list
+  br i1 %listed, label %more, label %first
+more:
+  drop %key
+  %r = call i32 @append(ptr %list, ptr %h)
   ret i32 %r
+first:
+  %new = call ptr @PyList_New(i64 1)
+  %made = icmp ne ptr %new, null
+  need %made else short
+  hold %h
+  fill %new 0 %h
+  %s = call i32 @PyDict_SetItem(ptr %views, ptr %key, ptr %new)
+  drop %new
+  drop %key
+  ret i32 %s
+short:
+  drop %key
+  ret i32 -1
 no:
   ret i32 -1
 }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tenor.engine.handle import Handle
-from tenor.engine.macro import macro
+from tenor.engine.macro import PLAIN, macro
 from tenor.engine.trace import Local, enter, local, record
 from tenor.errors import DTypeError
 from tenor.ir import dtype as dt
@@ -82,9 +82,14 @@ def unary(name: str, op: Op, doc: str, *, floats: bool = True) -> Unary:
                 result.state = state
                 trace.outs.append(result)
                 return result  # type: ignore[return-value]
+        return alone(x)
+
+    def thorough(x: Tensor) -> Tensor:
         made: Tensor = record(op, (floating(x) if floats else x,))
         return made
 
+    alone = macro(thorough)
+    PLAIN[operate] = thorough
     return named(operate, name, doc)  # type: ignore[no-any-return]
 
 
@@ -172,4 +177,5 @@ def binary(  # noqa: C901 - the quick test is written out: it is every operation
 
     # With a number the macro would be as new as the number.
     pair = macro(thorough)
+    PLAIN[operate] = thorough
     return named(operate, name, doc)  # type: ignore[no-any-return]
