@@ -37,8 +37,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Builtins", "Quick", "Ready", "in_python", "native", "use", "use_native", "using"]
 
+FOUND: Final = 500
+"""Calls after which the builtins are used where the cache on disk has their machine code."""
 PAYS: Final = 4_000
-"""Calls after which the builtins are compiled: a step or two of a large network."""
+"""Calls after which they are compiled: a step or two of a large network."""
 
 
 class Ready:
@@ -143,8 +145,8 @@ counted: Final = {"calls": 0}
 def _counting(trace: Trace, function: Callable[..., Any], given: Any, named: Any) -> Any:
     """Replay in Python, and look whether the builtins pay by now."""
     counted["calls"] += 1
-    if counted["calls"] == PAYS:
-        use_native()
+    if counted["calls"] in (FOUND, PAYS):
+        use_native(compiled=counted["calls"] == FOUND)
     return python.replay(trace, function, given, named)
 
 
@@ -175,10 +177,16 @@ def use(made: Builtins) -> None:
     allocator.Loan.__del__ = made.loan_gone  # type: ignore[method-assign]
 
 
-def use_native() -> bool:
-    """Use the builtins from now on; tell whether they can be used here."""
-    made = native() if config.native_recorder and config.backend == "llvm" else None
-    use(made or PYTHON)
+def use_native(*, compiled: bool = False) -> bool:
+    """Use the builtins from now on; tell whether they can be used here.
+
+    Args:
+        compiled: Leave everything as it is where their machine code is not in the cache.
+    """
+    wanted = config.native_recorder and config.backend == "llvm"
+    made = native(compiled=compiled) if wanted else None
+    if made is not None or not compiled:
+        use(made or PYTHON)
     return made is not None
 
 
@@ -198,8 +206,12 @@ def in_python() -> contextlib.AbstractContextManager[None]:
     return using(PYTHON)
 
 
-def native() -> Builtins | None:
-    """Return the builtins; None where this interpreter is another than they are written for."""
+def native(*, compiled: bool = False) -> Builtins | None:
+    """Return the builtins; None where this interpreter is another than they are written for.
+
+    Args:
+        compiled: Return None as well where their machine code is not in the cache.
+    """
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
         return None
     try:
@@ -211,7 +223,7 @@ def native() -> Builtins | None:
         texts = (replaying, flushing, lending, repeating, guarding)
         made = Builtins(*cpython.builtins(
             "".join([t.TEXT for t in texts]), {k: v for t in texts for k, v in t.SYMBOLS.items()},
-            slots, _constants(), ENTRIES,
+            slots, _constants(), ENTRIES, compiled=compiled,
         ))  # fmt: skip
         if not guarding.counts_versions():
             made = made._replace(module=None, changed=None, pinned=None)

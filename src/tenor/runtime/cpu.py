@@ -104,17 +104,24 @@ def address_in_python(name: str) -> int:
     return int(ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0)
 
 
-def jitted(text: str, symbols: Mapping[str, int], names: list[str]) -> dict[str, int]:
+def jitted(
+    text: str, symbols: Mapping[str, int], names: list[str], *, compiled: bool = False
+) -> dict[str, int] | None:
     """Return the addresses of functions that stay where they are until the process is gone.
 
     Args:
-        text: Their module, which is optimised.
+        text: Their module.
         symbols: Addresses of what it calls and reads; they are no part of the machine code.
         names: The functions.
+        compiled: Return None unless the machine code is in the cache.
     """
-    with lock:  # taken to the very end: a fork must not come in between
+    with lock:  # to the very end: a fork must not come in between
+        target = host_target()
+        body = _found(text, target)
+        if body is None and compiled:
+            return None
         builder = llvm().JITLibraryBuilder().add_current_process()
-        builder.add_object_img(_object_code(text, host_target(), optimised=True)[0])
+        builder.add_object_img(_compiled(text, target) if body is None else body)
         for name, address in symbols.items():
             builder.import_symbol(name, address)
         for name in names:
@@ -179,38 +186,32 @@ def prune(folder: Path, limit: int) -> None:
 
 def object_code(text: str, target: Target) -> bytes:
     """Return the machine code of a kernel's LLVM module, from the cache where it is there."""
-    body, read = _object_code(text, target)
-    stats["from_disk" if read else "compiled"] += 1
-    return body
+    body = _found(text, target)
+    stats["compiled" if body is None else "from_disk"] += 1
+    return _compiled(text, target) if body is None else body
 
 
-def _object_code(text: str, target: Target, *, optimised: bool = False) -> tuple[bytes, bool]:
-    """Return a module's machine code, and whether it came from the cache.
-
-    Args:
-        text: The module.
-        target: What it is for.
-        optimised: Whether LLVM's passes are run; kernels are emitted as they are to be.
-    """
-    binding = llvm()
-    version = ".".join(map(str, binding.llvm_version_info))
+def _digest(text: str, target: Target) -> str:
+    version = ".".join(map(str, llvm().llvm_version_info))
     key = "\n".join([text, target.triple, target.cpu, target.features, version])
-    digest = hashlib.sha256(FORMAT + b"optimised\n" * optimised + key.encode()).hexdigest()
-    body = _read(digest) if config.cache else None
-    if body is not None:
-        return body, True
+    return hashlib.sha256(FORMAT + key.encode()).hexdigest()
+
+
+def _found(text: str, target: Target) -> bytes | None:
+    """Return the machine code of a module from the cache."""
+    return _read(_digest(text, target)) if config.cache else None
+
+
+def _compiled(text: str, target: Target) -> bytes:
+    """Return the machine code of a module, and keep it in the cache."""
     with lock:
-        parsed = binding.parse_assembly(text)
+        parsed = llvm().parse_assembly(text)
         parsed.triple = target.triple
-        if optimised:
-            options = binding.create_pipeline_tuning_options(speed_level=2)
-            passes = binding.create_pass_builder(_target_machine(target), options)
-            passes.getModulePassManager().run(parsed, passes)
         body = bytes(_target_machine(target).emit_object(parsed))
         parsed.close()
     if config.cache:
-        _write(digest, body)
-    return body, False
+        _write(_digest(text, target), body)
+    return body
 
 
 def assembly_of(text: str, target: Target) -> tuple[str, int]:

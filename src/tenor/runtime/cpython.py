@@ -29,7 +29,6 @@ Lines that are no LLVM::
 from __future__ import annotations
 
 import ctypes
-import re
 import struct
 import sys
 from itertools import count
@@ -99,7 +98,7 @@ declare void @Py_IncRef(ptr)
 declare i32 @PyList_Append(ptr, ptr)
 
 ; Counts are 64 bits until 3.11 and 32 since; what is immortal, or held very often, looks negative.
-define internal void @hold(ptr %x) alwaysinline {
+define internal void @hold(ptr %x) {
   %some = icmp ne ptr %x, null
   need %some else end
   %n = load i32, ptr %x
@@ -115,7 +114,7 @@ end:
   ret void
 }
 
-define internal void @drop(ptr %x) alwaysinline {
+define internal void @drop(ptr %x) {
   %some = icmp ne ptr %x, null
   need %some else end
   %n = load i32, ptr %x
@@ -131,7 +130,7 @@ end:
   ret void
 }
 
-define internal i32 @append(ptr %list, ptr %x) alwaysinline {
+define internal i32 @append(ptr %list, ptr %x) {
   ; put an object at the end of a list; -1 with an error
   %n = length %list
   %roomp = getelementptr i8, ptr %list, i64 32
@@ -149,7 +148,7 @@ grow:
   ret i32 %r
 }
 
-define internal ptr @taken(ptr %list, i64 %last) alwaysinline {
+define internal ptr @taken(ptr %list, i64 %last) {
   ; take the last element of a list, whose number is given, out of it
   %x = entry %list %last
   %sizep = getelementptr i8, ptr %list, i64 16
@@ -205,7 +204,7 @@ def expanded(text: str, slots: Mapping[str, int], constants: Mapping[str, int]) 
             f"  store ptr {value}, ptr {at}"
         )
 
-    def put(into: str, i: str, value: str, within: bool = False) -> str:
+    def put(into: str, i: str, value: str, *, within: bool = False) -> str:
         at = f"%put{next(numbers)}"
         start = f"  {at}.all = getelementptr i8, ptr {into}, i64 24\n"
         if within:
@@ -215,7 +214,7 @@ def expanded(text: str, slots: Mapping[str, int], constants: Mapping[str, int]) 
             f"  store ptr {value}, ptr {at}"
         )
 
-    def item(x: str, of: str, i: str, within: bool = False) -> str:
+    def item(x: str, of: str, i: str, *, within: bool = False) -> str:
         start = f"  {x}.all = getelementptr i8, ptr {of}, i64 24\n"
         if within:
             start = start.replace(".all", ".at") + f"  {x}.all = load ptr, ptr {x}.at\n"
@@ -245,41 +244,38 @@ def expanded(text: str, slots: Mapping[str, int], constants: Mapping[str, int]) 
             f"  br label %{name}.head\n{name}.end:"
         )
 
-    forms: list[tuple[str, Callable[..., str]]] = [
-        (r"(%\S+) = slot (\S+) (%\S+)", lambda x, n, o: _load(x, "ptr", o, slots[n])),
-        (r"(%\S+) = const (\S+)", lambda x, n: _load(x, "ptr", "@config", constants[n])),
-        (r"(%\S+) = typeof (%\S+)", lambda x, o: _load(x, "ptr", o, 8)),
-        (r"(%\S+) = length (%\S+)", lambda x, o: _load(x, "i64", o, 16)),
-        (r"(%\S+) = item (%\S+) (\S+)", item),
-        (r"(%\S+) = entry (%\S+) (\S+)", lambda x, o, n: item(x, o, n, True)),
-        (r"put (%\S+) (\S+) (%\S+)", put),
-        (r"fill (%\S+) (\S+) (%\S+)", lambda o, n, v: put(o, n, v, True)),
-        (r"(%\S+) = bytes (%\S+)", lambda x, o: f"  {x} = getelementptr i8, ptr {o}, i64 32"),
-        (r"hold (%\S+)", lambda o: f"  call void @hold(ptr {o})"),
-        (r"drop (%\S+)", lambda o: f"  call void @drop(ptr {o})"),
-        (r"(%\S+) = word (\d+) (%\S+)", lambda x, n, t: _load(x, "i64", t, 8 * int(n))),
-        (r"(%\S+) = place (\d+) (%\S+)", lambda x, n, t: _load(x, "ptr", t, 8 * int(n))),
-        (r"keep (\S+) (%\S+) (%\S+)", keep),
-        (r"begin (\S+) (%\S+) (%\S+)", begin),
-        (r"need (%\S+) else (\S+)", need),
-        (r"each (%\S+) of (%\S+) (\S+)", each),
-        (r"next (\S+)", following),
-    ]  # fmt: skip
+    forms: dict[str, Callable[..., str]] = {
+        "slot": lambda x, n, o: _load(x, "ptr", o, slots[n]),
+        "const": lambda x, n: _load(x, "ptr", "@config", constants[n]),
+        "typeof": lambda x, o: _load(x, "ptr", o, 8),
+        "length": lambda x, o: _load(x, "i64", o, 16),
+        "item": item,
+        "entry": lambda x, o, n: item(x, o, n, within=True),
+        "bytes": lambda x, o: f"  {x} = getelementptr i8, ptr {o}, i64 32",
+        "word": lambda x, n, t: _load(x, "i64", t, 8 * int(n)),
+        "place": lambda x, n, t: _load(x, "ptr", t, 8 * int(n)),
+        "hold": lambda o: f"  call void @hold(ptr {o})",
+        "drop": lambda o: f"  call void @drop(ptr {o})",
+        "keep": keep,
+        "begin": begin,
+        "put": put,
+        "fill": lambda o, n, v: put(o, n, v, within=True),
+        "need": lambda condition, _, other: need(condition, other),
+        "each": lambda i, _, many, name: each(i, many, name),
+        "next": following,
+    }
     lines = []
     for line in text.split("\n"):
-        for form, made in forms:
-            found = re.fullmatch(f" *{form}", line)
-            if found is not None:
-                lines.append(made(*found.groups()))
-                break
-        else:
-            lines.append(line)
+        target, between, rest = line.strip().rpartition(" = ")
+        word, *operands = rest.split()[:5] or [""]
+        form = forms.get(word)
+        lines.append(line if form is None else form(*[target] * bool(between), *operands))
     return "\n".join(lines)
 
 
 def builtins(
     text: str, symbols: Mapping[str, str], slots: Mapping[str, int],
-    constants: Mapping[str, object], names: Mapping[str, int | type],
+    constants: Mapping[str, object], names: Mapping[str, int | type], *, compiled: bool = False,
 ) -> list[Callable[..., Any]]:  # fmt: skip
     """Compile functions; return them as builtins.
 
@@ -290,9 +286,11 @@ def builtins(
         constants: The objects and addresses the text refers to, which are kept for ever.
         names: Each function and how it is called: METH_O, METH_FASTCALL or METH_NOARGS; of a
             method without arguments its class.
+        compiled: Whether their machine code has to be in the cache.
 
     Raises:
-        LookupError: this interpreter lays its objects out in another way.
+        LookupError: this interpreter lays its objects out in another way, or the machine code is
+            not in the cache.
     """
     if not _laid_out():
         raise LookupError("objects")
@@ -307,10 +305,11 @@ def builtins(
     config = (ctypes.c_int64 * len(at))(*at)
     _kept.extend((held, config))
     imported = {name: cpu.address_in_python(name) for name in (*symbols, *CALLED)}
-    addresses = cpu.jitted(
-        f"{declared}\n{expanded(PRELUDE + text, slots, places)}",
-        imported | {"config": ctypes.addressof(config)}, list(names),
-    )  # fmt: skip
+    whole = f"{declared}\n{expanded(PRELUDE + text, slots, places)}"
+    imported["config"] = ctypes.addressof(config)
+    addresses = cpu.jitted(whole, imported, list(names), compiled=compiled)
+    if addresses is None:
+        raise LookupError("machine code")
     return [_made(name, how, addresses[name]) for name, how in names.items()]
 
 

@@ -335,5 +335,5 @@ def test_a_foreign_interpreter_keeps_pythons(fault, monkeypatch):
         monkeypatch.setattr(cpython, "offset", elsewhere)
     else:
         answers = [lambda *_: None] * len(recorder.ENTRIES)
-        monkeypatch.setattr(cpython, "builtins", lambda *_: answers)
+        monkeypatch.setattr(cpython, "builtins", lambda *_, **__: answers)
     assert recorder.native() is None
