@@ -623,13 +623,17 @@ define internal ptr @flushed_trace(ptr %config, ptr %trace) {
   drop %outputs
   drop %ready
   drop %live
+  %r = call i1 @retire(ptr %config, ptr %trace)
   %before = call ptr @PyDict_GetItem(ptr %counts, ptr %flushes)
   %after = call ptr @PyNumber_Add(ptr %before, ptr %one)
+  %more.counted = icmp ne ptr %after, null
+  need %more.counted else uncounted
   %c = call i32 @PyDict_SetItem(ptr %counts, ptr %flushes, ptr %after)
   drop %after
-  %r = call i1 @retire(ptr %config, ptr %trace)
   need %r else miss
   ret ptr %true
+uncounted:
+  ret ptr null
 unready:
   drop %ready
   br label %no

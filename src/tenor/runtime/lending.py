@@ -65,16 +65,20 @@ define internal ptr @array(ptr %config, ptr %buffer, ptr %meta) {
   %extentp = getelementptr i64, ptr %extents, i64 %i
   store i64 %extent, ptr %extentp
   next dim
-  %loan = call ptr @PyType_GenericAlloc(ptr %Loan, i64 0)
-  %l1 = icmp ne ptr %loan, null
-  need %l1 else short
-  begin View.buffer %loan %buffer
   %lent = slot Buffer.lent %buffer
   %lent1 = call ptr @PyNumber_Add(ptr %lent, ptr %one)
-  keep Buffer.lent %buffer %lent1
-  drop %lent1
   %version = slot Buffer.version %buffer
   %version1 = call ptr @PyNumber_Add(ptr %version, ptr %one)
+  %loan = call ptr @PyType_GenericAlloc(ptr %Loan, i64 0)
+  %c1 = icmp ne ptr %lent1, null
+  %c2 = icmp ne ptr %version1, null
+  %c3 = icmp ne ptr %loan, null
+  %c12 = and i1 %c1, %c2
+  %c = and i1 %c12, %c3
+  need %c else short
+  begin View.buffer %loan %buffer
+  keep Buffer.lent %buffer %lent1
+  drop %lent1
   keep Buffer.version %buffer %version1
   drop %version1
   keep Buffer.shared %buffer %true
@@ -87,12 +91,23 @@ define internal ptr @array(ptr %config, ptr %buffer, ptr %meta) {
     ptr %kind, ptr %descr, i32 %rank, ptr %extents, ptr null, ptr %pointer, i32 1281, ptr null)
   %m1 = icmp ne ptr %made, null
   need %m1 else back
+  ; the array takes the loan, or lets it go with an error
   %r = call i32 %based(ptr %made, ptr %loan)
+  %lives = icmp eq i32 %r, 0
+  need %lives else unbased
   ret ptr %made
+unbased:
+  drop %made
+  br label %clear
 back:
   drop %loan
-  br label %short
+  br label %clear
 short:
+  drop %lent1
+  drop %version1
+  drop %loan
+  br label %clear
+clear:
   call void @PyErr_Clear()
   br label %no
 no:
