@@ -37,30 +37,31 @@ class Handle:
 
     # What recorded calls read and write; the rest is rarer and has class defaults.
     __slots__ = (
-        "__dict__", "__weakref__", "base", "buffer", "chain", "hooks", "meta", "seen", "segment",
-        "state", "version", "viewed", "within",
+        "__dict__", "__weakref__", "_grad", "base", "buffer", "chain", "hooks", "meta", "origin",
+        "seen", "segment", "state", "version", "viewed", "within",
     )  # fmt: skip
 
     within: Trace | None
     state: State
+    _grad: Any
     base: Handle | None
     buffer: Any
     chain: tuple[tuple[Any, tuple[Any, ...]], ...]
     hooks: list[Callable[[Any], Any]] | None
     meta: Meta | None
+    origin: State | None
     seen: int
     segment: Any
     version: int
     viewed: bool
 
-    origin: State | None = None
     after: list[Callable[[Any], Any]] | None = None
-    _grad: Any = None
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
         """Return a handle that has no value yet and is no view."""
         made = object.__new__(cls)
-        made.base = made.buffer = made.hooks = made.meta = made.segment = None
+        made.base = made.buffer = made.hooks = made.meta = None
+        made.origin = made.segment = made._grad = None
         made.chain = ()
         made.seen = made.version = 0
         made.viewed = False

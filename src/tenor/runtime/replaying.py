@@ -213,11 +213,13 @@ define internal ptr @blank(ptr %config) {
   %h = call ptr @PyType_GenericAlloc(ptr %Tensor, i64 0)
   %made = icmp ne ptr %h, null
   need %made else no
+  begin Handle._grad %h %none
   begin Handle.base %h %none
   begin Handle.buffer %h %none
   begin Handle.chain %h %nothing
   begin Handle.hooks %h %none
   begin Handle.meta %h %none
+  begin Handle.origin %h %none
   begin Handle.seen %h %zero
   begin Handle.segment %h %none
   begin Handle.version %h %zero
