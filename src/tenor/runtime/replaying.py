@@ -117,6 +117,26 @@ no:
   ret i1 false
 }
 
+define internal ptr @brought(ptr %config, ptr %given, ptr %wanted, i64 %i, ptr %a) {
+  ; the state of a tensor that an earlier argument brings into the trace; null where none does
+  %Entry = const Entry
+  each %j of %i earlier
+  %b = item %given %j
+  %same = icmp eq ptr %b, %a
+  br i1 %same, label %look, label %on
+look:
+  %w = item %wanted %j
+  %type = typeof %w
+  %entry = icmp eq ptr %type, %Entry
+  br i1 %entry, label %yes, label %on
+yes:
+  %state = slot Entry.state %w
+  ret ptr %state
+on:
+  next earlier
+  ret ptr null
+}
+
 define internal i1 @derived_now(ptr %config, ptr %a) {
   ; whether a view is derived from its base as that is now
   %base = slot Handle.base %a
@@ -374,7 +394,11 @@ state:
 state.within:
   %awithin = slot Handle.within %a
   %s2 = icmp eq ptr %awithin, %trace
-  br i1 %s2, label %state.same, label %next
+  br i1 %s2, label %state.same, label %state.brought
+state.brought:
+  %s4 = call ptr @brought(ptr %config, ptr %given, ptr %wanted, i64 %i, ptr %a)
+  %s5 = icmp eq ptr %s4, %w
+  br i1 %s5, label %arg.fits, label %next
 state.same:
   %astate = slot Handle.state %a
   %s3 = icmp eq ptr %astate, %w
@@ -387,7 +411,11 @@ enter:
   br i1 %n1, label %enter.plain, label %next
 enter.plain:
   %n2 = call i1 @enterable(ptr %config, ptr %a, ptr %w)
-  br i1 %n2, label %arg.fits, label %next
+  br i1 %n2, label %enter.once, label %next
+enter.once:
+  %n3 = call ptr @brought(ptr %config, ptr %given, ptr %wanted, i64 %i, ptr %a)
+  %n4 = icmp eq ptr %n3, null
+  br i1 %n4, label %arg.fits, label %next
 arg.value:
   %atype = typeof %a
   %t11 = icmp eq ptr %atype, %wtype

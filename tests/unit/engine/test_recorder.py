@@ -383,6 +383,34 @@ def test_memory_that_is_short_harms_nothing(native):
         assert failed
 
 
+@pytest.mark.parametrize("made", ["builtins", "Python"])
+def test_one_tensor_given_twice_is_one_leaf(made, native, monkeypatch):
+    def step(once):
+        x = tn.tensor(X[:, :4], requires_grad=True)
+        y = x if once else tn.tensor(X[:, :4], requires_grad=True)
+        seen = []
+        x.register_post_accumulate_grad_hook(seen.append)
+        ((x @ y).tanh() * x).sum().backward()
+        assert len(seen) == 1
+        return x.grad.numpy().copy()
+
+    with recorder.using(native if made == "builtins" else recorder.PYTHON):
+        reset_trie()
+        wanted = step(once=True)
+        for once in (False, True, False, True):
+            found = step(once)
+            if once:
+                np.testing.assert_array_equal(found, wanted)
+        x = tn.tensor(X[:, :4])
+        for _ in range(3):
+            (x @ x).numpy()
+        looked = []
+        monkeypatch.setattr(macro, "_call", lambda *a, **k: looked.append(a))
+        assert (x @ x) is not None
+        assert looked == []
+    reset_trie()
+
+
 # -- mistakes ----------------------------------------------------------------------------------
 def test_a_bad_index_is_reported_at_the_line_that_runs(native):
     table = tn.tensor(X, requires_grad=True)
