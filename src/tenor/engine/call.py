@@ -142,7 +142,7 @@ def _brought(call: Call, given: tuple[Any, ...], a: Handle) -> State | None:
     """Return the state of a tensor that an earlier argument brings into the trace."""
     for i, entry in call.entries:
         if given[i] is a:
-            return entry.state  # type: ignore[no-any-return]
+            return entry.state
     return None
 
 
