@@ -356,6 +356,9 @@ def test_operators_and_detach_are_found_at_the_surface(native, monkeypatch):
     assert looked == []
 
 
+@pytest.mark.skipif(
+    sys.version_info >= (3, 12), reason="CPython's own generators crash where memory is short"
+)
 def test_memory_that_is_short_harms_nothing(native):
     short = pytest.importorskip("_testcapi")
     x, w = tn.tensor(X), tn.tensor(X.T.copy())
