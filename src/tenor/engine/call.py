@@ -112,7 +112,8 @@ def find(
                     continue
                 kind = type(wanted)
                 if kind is State:
-                    if a.within is not trace or a.state is not wanted:
+                    inside = a.within is trace
+                    if (a.state if inside else _brought(call, given, a)) is not wanted:
                         break
                 elif kind is Entry:
                     owner = a.within
@@ -128,10 +129,20 @@ def find(
                 elif not same(a, wanted):
                     break
             else:
-                if call.source is None or _derived_so(given[0], call.source):
+                if (call.source is None or _derived_so(given[0], call.source)) and (
+                    len({id(given[i]) for i, _ in call.entries}) == len(call.entries)
+                ):
                     return call  # type: ignore[no-any-return]
         except AttributeError:  # no tensor where one was
             continue
+    return None
+
+
+def _brought(call: Call, given: tuple[Any, ...], a: Handle) -> State | None:
+    """Return the state of a tensor that an earlier argument brings into the trace."""
+    for i, entry in call.entries:
+        if given[i] is a:
+            return entry.state
     return None
 
 

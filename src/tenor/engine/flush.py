@@ -200,17 +200,15 @@ def flush() -> None:
 
     Inside a function being compiled nothing is run until the function returns.
     """
-    trace = local.trace
-    if local.pinning is not None:
+    if local.pinning is not None or recorder.run() is True:
         return
+    trace = local.trace
     if trace.gradients or trace.deferred:
         local.together(trace)
         return
     if not (trace.outs or trace.rebound):
         if trace.leaves:
             retire(trace)
-        return
-    if recorder.run(trace) is True:
         return
     end, plain = trace.state, not (trace.rebound or trace.donors)
     live, binding = bind(trace)
@@ -606,6 +604,7 @@ def settle(handle: Handle) -> Any:
     trace = handle.within
     if trace is not None and not trace.done:
         if trace is local.trace:
+            trace = None  # held by nobody else, it is used again
             flush()
         elif handle.state.op is not ops.LEAF or handle.buffer is None:
             return evaluate(handle)[0]
@@ -614,4 +613,4 @@ def settle(handle: Handle) -> Any:
     return handle.buffer
 
 
-install(flush=flush, evaluate=evaluate, restore=restore)
+install(flush=flush, evaluate=evaluate, restore=restore, retire=retire)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from tenor.ir.op import DETACH
 
@@ -35,24 +35,37 @@ class Handle:
         after: Functions called with the tensor itself when its gradient was accumulated.
     """
 
-    # The recorder sets these two on every operation; the rest is rarer and has class defaults.
-    __slots__ = ("__dict__", "__weakref__", "state", "within")
+    # What recorded calls read and write; the rest is rarer and has class defaults.
+    __slots__ = (
+        "__dict__", "__weakref__", "_grad", "base", "buffer", "chain", "hooks", "meta", "origin",
+        "seen", "segment", "state", "version", "viewed", "within",
+    )  # fmt: skip
 
     within: Trace | None
     state: State
+    _grad: Any
+    base: Handle | None
+    buffer: Any
+    chain: tuple[tuple[Any, tuple[Any, ...]], ...]
+    hooks: list[Callable[[Any], Any]] | None
+    meta: Meta | None
+    origin: State | None
+    seen: int
+    segment: Any
+    version: int
+    viewed: bool
 
-    buffer: Any = None
-    meta: Meta | None = None
-    base: Handle | None = None
-    chain: tuple[tuple[Any, tuple[Any, ...]], ...] = ()
-    seen: int = 0
-    version: int = 0
-    viewed: bool = False
-    segment: Any = None
-    origin: State | None = None
-    hooks: list[Callable[[Any], Any]] | None = None
     after: list[Callable[[Any], Any]] | None = None
-    _grad: Any = None
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
+        """Return a handle that has no value yet and is no view."""
+        made = object.__new__(cls)
+        made.base = made.buffer = made.hooks = made.meta = None
+        made.origin = made.segment = made._grad = None
+        made.chain = ()
+        made.seen = made.version = 0
+        made.viewed = False
+        return made
 
     @property
     def shape_tuple(self) -> Shape:

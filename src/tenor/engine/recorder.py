@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import struct
 import sys
 import sysconfig
@@ -22,7 +23,7 @@ from tenor.engine.call import Call, Entry
 from tenor.engine.edge import Edge
 from tenor.engine.handle import Handle
 from tenor.engine.surroundings import Surroundings
-from tenor.engine.trace import Local, Trace, local
+from tenor.engine.trace import Local, Trace, install, local
 from tenor.engine.trie import Meta, State, counts, meta, new_root, step
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
@@ -34,10 +35,12 @@ from tenor.runtime.launching import Launcher, of_nothing
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Builtins", "Quick", "Ready", "in_python", "native", "use", "use_native"]
+__all__ = ["Builtins", "Quick", "Ready", "in_python", "native", "use", "use_native", "using"]
 
+FOUND: Final = 500
+"""Calls after which the builtins are used where the cache on disk has their machine code."""
 PAYS: Final = 4_000
-"""Calls after which the builtins are compiled: a step or two of a large network."""
+"""Calls after which they are compiled: a step or two of a large network."""
 
 
 class Ready:
@@ -92,7 +95,7 @@ SLOTS: Final[dict[type, tuple[str, ...]]] = {
     Trace: Trace.__slots__,
     State: ("calls", "plans", "requires_grad"),
     Meta: Meta.__slots__,
-    Handle: ("state", "within"),
+    Handle: tuple(n for n in Handle.__slots__ if not n.startswith("__")),
     Entry: Entry.__slots__,
     Call: ("chains", "checks", "end", "grad", "mode", "names", "results", "scalars", "single",
            "source", "wanted"),
@@ -106,11 +109,7 @@ SLOTS: Final[dict[type, tuple[str, ...]]] = {
     allocator.View: ("buffer",),
 }  # fmt: skip
 """The slots that the builtins read and write."""
-NAMED: Final = (
-    "meta", "base", "hooks", "buffer", "chain", "seen", "version", "viewed", "trace", "pinning",
-    "flushes", "ROOT", "ready", "_edge",
-    "segment",
-)  # fmt: skip
+NAMED: Final = ("trace", "pinning", "flushes", "ROOT", "ready", "_edge")
 """Names of attributes and keys."""
 
 
@@ -119,20 +118,25 @@ class Builtins(NamedTuple):
 
     Attributes:
         replay: Takes the edge of a call that was recorded before.
-        run: Runs a trace whose plan is known.
+        run: Runs the thread's trace if its plan is known.
         lend: Returns a tensor's elements as an array.
         module: Takes the edge of a module's call; None where versions are not counted.
         changed: Returns the number of the first entry of a table that is not what it was; -1
             where all are.
         pinned: Runs a call of `tn.compile` again.
+        make: Makes an empty handle.
+        buffer_gone, loan_gone: What `Buffer` and `Loan` do at their end.
     """
 
     replay: Callable[..., Any]
-    run: Callable[[Trace], Any]
+    run: Callable[[], Any]
     lend: Callable[[Any], Any]
     module: Callable[[Any, tuple[Any, ...]], Any] | None
     changed: Callable[[bytes], int] | None
     pinned: Callable[[Quick, tuple[Any, ...]], Any] | None
+    make: Callable[[], Handle] | None
+    buffer_gone: Callable[[allocator.Buffer], None]
+    loan_gone: Callable[[allocator.Loan], None]
 
 
 counted: Final = {"calls": 0}
@@ -141,18 +145,22 @@ counted: Final = {"calls": 0}
 def _counting(trace: Trace, function: Callable[..., Any], given: Any, named: Any) -> Any:
     """Replay in Python, and look whether the builtins pay by now."""
     counted["calls"] += 1
-    if counted["calls"] == PAYS:
-        use_native()
+    if counted["calls"] in (FOUND, PAYS):
+        use_native(compiled=counted["calls"] == FOUND)
     return python.replay(trace, function, given, named)
 
 
-def _nothing(_: Any) -> None:
+def _nothing(*_: Any) -> None:
     """Leave everything to Python."""
 
 
-PYTHON: Final = Builtins(python.replay, _nothing, _nothing, None, None, None)
+PYTHON: Final = Builtins(
+    python.replay, _nothing, _nothing, None, None, None, None,
+    allocator.Buffer.__del__, allocator.Loan.__del__,
+)  # fmt: skip
+in_use: Builtins = PYTHON._replace(replay=_counting)
 current: Callable[..., Any] = _counting
-run: Callable[[Trace], Any] = _nothing
+run: Callable[[], Any] = _nothing
 lend: Callable[[Any], Any] = _nothing
 module: Callable[[Any, tuple[Any, ...]], Any] | None = None
 changed: Callable[[bytes], int] | None = None
@@ -160,32 +168,50 @@ pinned: Callable[[Quick, tuple[Any, ...]], Any] | None = None
 """The functions in use: see `Builtins`."""
 
 
-def use(made: Builtins | None) -> None:
-    """Use builtins from now on, or Python alone."""
-    global current, run, lend, module, changed, pinned
-    current, run, lend, module, changed, pinned = made or PYTHON
+def use(made: Builtins) -> None:
+    """Use these functions from now on."""
+    global in_use, current, run, lend, module, changed, pinned
+    in_use, current, run, lend, module, changed, pinned = made, *made[:6]
+    install(make=made.make or functools.partial(Handle.__new__, type(Local.make())))
+    allocator.Buffer.__del__ = made.buffer_gone  # type: ignore[method-assign]
+    allocator.Loan.__del__ = made.loan_gone  # type: ignore[method-assign]
 
 
-def use_native() -> bool:
-    """Use the builtins from now on; tell whether they can be used here."""
-    made = native() if config.native_recorder and config.backend == "llvm" else None
-    use(made)
+def use_native(*, compiled: bool = False) -> bool:
+    """Use the builtins from now on; tell whether they can be used here.
+
+    Args:
+        compiled: Leave everything as it is where their machine code is not in the cache.
+    """
+    wanted = config.native_recorder and config.backend == "llvm"
+    made = native(compiled=compiled) if wanted else None
+    if made is not None or not compiled:
+        use(made or PYTHON)
     return made is not None
 
 
 @contextlib.contextmanager
-def in_python() -> Iterator[None]:
-    """Leave everything to Python's functions for a while, which others may watch."""
-    before = current, run, lend, module, changed, pinned
-    use(None)
+def using(made: Builtins) -> Iterator[None]:
+    """Use these functions for a while."""
+    before = in_use
+    use(made)
     try:
         yield
     finally:
-        use(Builtins(*before))
+        use(before)
 
 
-def native() -> Builtins | None:
-    """Return the builtins; None where this interpreter is another than they are written for."""
+def in_python() -> contextlib.AbstractContextManager[None]:
+    """Leave everything to Python's functions for a while, which others may watch."""
+    return using(PYTHON)
+
+
+def native(*, compiled: bool = False) -> Builtins | None:
+    """Return the builtins; None where this interpreter is another than they are written for.
+
+    Args:
+        compiled: Return None as well where their machine code is not in the cache.
+    """
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
         return None
     try:
@@ -197,7 +223,7 @@ def native() -> Builtins | None:
         texts = (replaying, flushing, lending, repeating, guarding)
         made = Builtins(*cpython.builtins(
             "".join([t.TEXT for t in texts]), {k: v for t in texts for k, v in t.SYMBOLS.items()},
-            slots, _constants(), ENTRIES,
+            slots, _constants(), ENTRIES, compiled=compiled,
         ))  # fmt: skip
         if not guarding.counts_versions():
             made = made._replace(module=None, changed=None, pinned=None)
@@ -208,10 +234,10 @@ def native() -> Builtins | None:
 
 FRESH: Final = frozenset(Trace.__slots__) - {"serial"}
 """What every new trace has alike."""
-ENTRIES: Final = {
-    "replay": cpython.METH_FASTCALL, "run": cpython.METH_O, "lend": cpython.METH_O,
-    "module": cpython.METH_FASTCALL, "changed": cpython.METH_O,
-    "pinned": cpython.METH_FASTCALL,
+ENTRIES: Final[dict[str, int | type]] = {
+    "replay": cpython.METH_FASTCALL, "run": cpython.METH_NOARGS, "lend": cpython.METH_O,
+    "module": cpython.METH_FASTCALL, "changed": cpython.METH_O, "pinned": cpython.METH_FASTCALL,
+    "make": cpython.METH_NOARGS, "buffer_gone": allocator.Buffer, "loan_gone": allocator.Loan,
 }  # fmt: skip
 
 
@@ -220,12 +246,12 @@ def _constants() -> dict[str, object]:
     array_type, new_array, set_base = _numpy()
     return {
         "State": State, "Entry": Entry, "Handle": Handle, "Buffer": allocator.Buffer, "int": int,
-        "str": str, "None": None, "True": True, "False": False, "make": Local.make, "zero": 0,
-        "one": 1, "MemoryError": MemoryError, "Edge": Edge, "Ready": Ready, "Trace": Trace,
-        "Loan": allocator.Loan,
-        "DETACH": ops.DETACH, "local": local, "recording": vars(tracing), "counts": counts,
-        "serials": tracing.SERIAL, "nolist": [], "nodict": {}, "noset": frozenset(),
-        "restore": Local.restore, "allocate": allocator.allocate, "free": allocator.free,
+        "str": str, "None": None, "True": True, "False": False, "Tensor": type(Local.make()),
+        "Meta": Meta, "nothing": (), "zero": 0, "one": 1, "MemoryError": MemoryError,
+        "Edge": Edge, "Ready": Ready, "Loan": allocator.Loan, "DETACH": ops.DETACH,
+        "local": local, "recording": vars(tracing), "counts": counts, "serials": tracing.SERIAL,
+        "nodict": {}, "noset": frozenset(), "restore": Local.restore, "retire": Local.retire,
+        "allocate": allocator.allocate, "free": allocator.free,
         "counted": Address(ctypes.addressof(allocator.counted)), "ndarray": array_type,
         "new_array": new_array, "set_base": set_base,
         "dtypes": {d: d.numpy for d in dt.ALL if d is not dt.bfloat16},
@@ -244,14 +270,19 @@ def _numpy() -> tuple[Address, Address, Address]:
 
 def _agrees(made: Builtins) -> bool:
     """Tell whether the builtins do to a small trace what Python does."""
-    return _records(made) and _lends(made) and _runs(made)
+    return _records(made) and _lends(made) and _runs(made, held=True) and _runs(made, held=False)
 
 
-def _runs(made: Builtins) -> bool:
-    """Tell whether the builtins store what a run gave, and begin the next trace, as Python does."""
+def _runs(made: Builtins, held: bool) -> bool:
+    """Tell whether the builtins store what a run gave, and begin the next trace, as Python does.
+
+    Args:
+        made: The builtins.
+        held: Whether somebody holds the trace, which is not the next one then.
+    """
     launcher, bases = of_nothing()
     before, flushes = local.trace, counts["flushes"]
-    trace = Trace(grad=False)
+    trace = local.trace = Trace(grad=False)
     x, y = Local.make(), Local.make()
     x.buffer, x.meta = allocator.allocate(8), meta((2,), dt.float32)
     root = new_root()
@@ -262,15 +293,19 @@ def _runs(made: Builtins) -> bool:
     trace.outs[0].within, trace.outs[0].state = trace, end
     end.plans |= {"ready": True, (end,): Ready(launcher, struct.pack("=q", 0), (x.meta,))}
     try:
-        done = made.run(trace)
+        number, at = trace.serial, id(trace)
+        if not held:
+            del trace
+        done = made.run()
         now = local.trace
+        again = made.run()
     finally:
         local.trace, counts["flushes"] = before, flushes
     return (
-        [done, trace.done, y.within, y.meta] == [True, True, None, x.meta]
+        [done, y.within, y.meta, again] == [True, None, x.meta, None]
         and bases[:2] == [x.buffer.pointer, y.buffer.pointer] and y.buffer.nbytes == 8
         and all(getattr(now, name) == getattr(Trace(grad=False), name) for name in FRESH)
-        and made.run(now) is None
+        and now.serial > number and (trace.done if held else id(now) == at)
     )  # fmt: skip
 
 

@@ -149,6 +149,7 @@ class Local(threading.local):
         flush: Runs the trace; `engine.flush` sets it.
         evaluate: Computes a pending handle of another thread; `engine.flush` sets it.
         restore: Undoes what was done to run a trace, which was not; `engine.flush` sets it.
+        retire: Ends a trace that was run, and begins the thread's next; `engine.flush` sets it.
         together: Runs a trace with gradients or deferred writes; `engine.together` sets it.
     """
 
@@ -156,6 +157,7 @@ class Local(threading.local):
     flush: Callable[..., None]
     evaluate: Callable[[Handle], tuple[Any, State]]
     restore: Callable[[Trace, list[Handle]], None]
+    retire: Callable[[Trace], None]
     together: Callable[[Trace], None]
 
     def __init__(self) -> None:

@@ -26,7 +26,7 @@ class Parameter(Tensor):
 
     def __new__(cls, data: Tensor, requires_grad: bool = True) -> Parameter:
         """Make a leaf of its own with the data's value."""
-        leaf = object.__new__(cls)
+        leaf = super().__new__(cls)
         adopt(leaf, data.detach().clone(), requires_grad)
         return leaf
 
@@ -64,7 +64,7 @@ class Buffer(Tensor):
 
     def __new__(cls, data: Tensor, *, persistent: bool = True) -> Buffer:
         """Make a leaf of its own with the data's value."""
-        leaf = object.__new__(cls)
+        leaf = super().__new__(cls)
         leaf.persistent = persistent
         adopt(leaf, data.detach().clone(), data.requires_grad)
         return leaf

@@ -31,9 +31,10 @@ PAGE: Final = 2 << 20
 KEEP_BYTES: Final = 1 << 30
 
 free: Final[dict[int, list[tuple[int, Any]]]] = defaultdict(list)
-counted: Any = (ctypes.c_int64 * 2)()
-"""Bytes of all buffers in use, and kept for reuse; None when the interpreter is going down."""
-LIVE, CACHED = 0, 1
+counted: Any = (ctypes.c_int64 * 3)(0, 0, KEEP_BYTES)
+"""Bytes of all buffers in use, kept for reuse, and at most kept; None when the interpreter is going
+down."""
+LIVE, CACHED, LIMIT = 0, 1, 2
 
 
 class Buffer:
@@ -67,7 +68,7 @@ class Buffer:
             return
         counted[LIVE] -= capacity
         # Memory somebody may still look at through a NumPy view is not reused.
-        if not self.shared and counted[CACHED] + capacity <= KEEP_BYTES:
+        if not self.shared and counted[CACHED] + capacity <= counted[LIMIT]:
             counted[CACHED] += capacity
             free[capacity].append((self.pointer, self.owner))
 

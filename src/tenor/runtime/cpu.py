@@ -18,11 +18,11 @@ from tenor.config import config
 from tenor.ir.target import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
 __all__ = [
-    "Library", "assembly_of", "host_target", "jitted", "libraries_of", "llvm", "lock", "machine",
-    "object_code", "stats",
+    "Library", "address_in_python", "assembly_of", "host_target", "jitted", "libraries_of", "llvm",
+    "lock", "machine", "object_code", "stats",
 ]  # fmt: skip
 
 FORMAT: Final = b"tenor object 1\n"
@@ -99,18 +99,37 @@ def _linker() -> Any:
     return binding.create_lljit_compiler(_target_machine(host_target()))
 
 
-def jitted(text: str, symbols: Iterable[str]) -> Any:
-    """Compile a module that calls functions of CPython; keep what is returned. Hold the lock."""
-    binding = llvm()
-    for symbol in symbols:
-        address = ctypes.cast(getattr(ctypes.pythonapi, symbol), ctypes.c_void_p).value
-        binding.add_symbol(symbol, address)
-    module = binding.parse_assembly(text)
-    module.verify()
-    # A machine of its own: the engine takes it over.
-    engine = binding.create_mcjit_compiler(module, _new_machine(host_target()))
-    engine.finalize_object()
-    return engine
+def address_in_python(name: str) -> int:
+    """Return where a function of CPython's C interface is."""
+    return int(ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0)
+
+
+def jitted(
+    text: str, symbols: Mapping[str, int], names: list[str], *, compiled: bool = False
+) -> dict[str, int] | None:
+    """Return the addresses of functions that stay where they are until the process is gone.
+
+    Args:
+        text: Their module.
+        symbols: Addresses of what it calls and reads; they are no part of the machine code.
+        names: The functions.
+        compiled: Return None unless the machine code is in the cache.
+    """
+    with lock:  # to the very end: a fork must not come in between
+        target = host_target()
+        body = _found(text, target)
+        if body is None and compiled:
+            return None
+        builder = llvm().JITLibraryBuilder().add_current_process()
+        builder.add_object_img(_compiled(text, target) if body is None else body)
+        for name, address in symbols.items():
+            builder.import_symbol(name, address)
+        for name in names:
+            builder.export_symbol(name)
+        tracker = builder.link(_linker(), f"tenor{next(_numbers)}")
+        for kept in (tracker, _linker()):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
+        return {name: tracker[name] for name in names}
 
 
 # -- object code ------------------------------------------------------------------------------
@@ -166,23 +185,32 @@ def prune(folder: Path, limit: int) -> None:
 
 
 def object_code(text: str, target: Target) -> bytes:
-    """Return the machine code of an LLVM module, from the cache where it is there."""
-    binding = llvm()
-    version = ".".join(map(str, binding.llvm_version_info))
+    """Return the machine code of a kernel's LLVM module, from the cache where it is there."""
+    body = _found(text, target)
+    stats["compiled" if body is None else "from_disk"] += 1
+    return _compiled(text, target) if body is None else body
+
+
+def _digest(text: str, target: Target) -> str:
+    version = ".".join(map(str, llvm().llvm_version_info))
     key = "\n".join([text, target.triple, target.cpu, target.features, version])
-    digest = hashlib.sha256(FORMAT + key.encode()).hexdigest()
-    body = _read(digest) if config.cache else None
-    if body is not None:
-        stats["from_disk"] += 1
-        return body
-    stats["compiled"] += 1
+    return hashlib.sha256(FORMAT + key.encode()).hexdigest()
+
+
+def _found(text: str, target: Target) -> bytes | None:
+    """Return the machine code of a module from the cache."""
+    return _read(_digest(text, target)) if config.cache else None
+
+
+def _compiled(text: str, target: Target) -> bytes:
+    """Return the machine code of a module, and keep it in the cache."""
     with lock:
-        parsed = binding.parse_assembly(text)
+        parsed = llvm().parse_assembly(text)
         parsed.triple = target.triple
         body = bytes(_target_machine(target).emit_object(parsed))
         parsed.close()
     if config.cache:
-        _write(digest, body)
+        _write(_digest(text, target), body)
     return body
 
 

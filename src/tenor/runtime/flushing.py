@@ -13,29 +13,22 @@ from typing import Final
 
 __all__ = ["SYMBOLS", "TEXT"]
 
-LISTS: Final = ("deferred", "gradients", "leaves", "outs", "owners", "providers", "scalars")
-DICTS: Final = (
-    "donors", "foreign", "functions", "hooks", "overwritten", "rebound", "variables", "views",
-)  # fmt: skip
-"""What a trace holds, and the next one takes over emptied."""
+MANY: Final = 512
+"""Leaves, their tensors and numbers of a trace that is used again."""
+RARE: Final = ("foreign", "functions", "hooks", "overwritten", "providers", "views")
+"""What a trace that is used again must hold nothing of."""
 
-_MOVES: Final = "\n".join(
-    f"  %of.{name} = slot Trace.{name} %trace\n"
-    f"  keep Trace.{name} %made %of.{name}\n"
-    f"  keep Trace.{name} %trace %{nothing}"
-    for names, nothing in ((LISTS, "nolist"), (DICTS, "nodict"))
-    for name in names
-)
-_EMPTIES: Final = "\n".join(
-    f"  call void @{emptied}(ptr %of.{name})"
-    for names, emptied in ((LISTS, "emptied"), (DICTS, "cleared"))
-    for name in names
+_RARE: Final = "\n".join(
+    f"  %of.{name} = slot Trace.{name} %trace\n  %n.{name} = "
+    + (f"length %of.{name}" if name == "providers" else f"call i64 @PyDict_Size(ptr %of.{name})")
+    + f"\n  %empty.{name} = icmp eq i64 %n.{name}, 0\n  need %empty.{name} else python"
+    for name in RARE
 )
 
 SYMBOLS: Final = {
-    "PyBytes_AsString": "ptr (ptr)",
     "PyDict_Clear": "void (ptr)",
     "PyDict_GetItem": "ptr (ptr, ptr)",
+    "PyDict_New": "ptr ()",
     "PyDict_SetItem": "i32 (ptr, ptr, ptr)",
     "PyDict_Size": "i64 (ptr)",
     "PyErr_Clear": "void ()",
@@ -47,26 +40,16 @@ SYMBOLS: Final = {
     "PyEval_SaveThread": "ptr ()",
     "PyFloat_AsDouble": "double (ptr)",
     "PyIter_Next": "ptr (ptr)",
-    "PyList_Append": "i32 (ptr, ptr)",
-    "PyList_GetItem": "ptr (ptr, i64)",
     "PyList_New": "ptr (i64)",
-    "PyList_SetItem": "i32 (ptr, i64, ptr)",
-    "PyList_SetSlice": "i32 (ptr, i64, i64, ptr)",
-    "PyList_Size": "i64 (ptr)",
     "PyLong_AsLongLong": "i64 (ptr)",
     "PyLong_AsVoidPtr": "ptr (ptr)",
     "PyNumber_Add": "ptr (ptr, ptr)",
     "PyObject_CallFunctionObjArgs": "ptr (ptr, ...)",
     "PyObject_CallNoArgs": "ptr (ptr)",
     "PyObject_RichCompareBool": "i32 (ptr, ptr, i32)",
-    "PyObject_SetAttr": "i32 (ptr, ptr, ptr)",
     "PyTuple_New": "ptr (i64)",
-    "PyTuple_SetItem": "i32 (ptr, i64, ptr)",
-    "PyTuple_Size": "i64 (ptr)",
     "PyType_GenericAlloc": "ptr (ptr, i64)",
     "PyWeakref_GetObject": "ptr (ptr)",
-    "Py_DecRef": "void (ptr)",
-    "Py_IncRef": "void (ptr)",
 }
 """What of CPython is called."""
 
@@ -85,26 +68,24 @@ define internal ptr @allocated(ptr %config, ptr %launcher, i64 %k) {
   %list = call ptr @PyDict_GetItem(ptr %free, ptr %capacity)
   %some = icmp ne ptr %list, null
   need %some else slow
-  %n = call i64 @PyList_Size(ptr %list)
+  %n = length %list
   %any = icmp sgt i64 %n, 0
   need %any else slow
   %last = sub i64 %n, 1
-  %pair = call ptr @PyList_GetItem(ptr %list, i64 %last)
-  call void @Py_IncRef(ptr %pair)
-  %r = call i32 @PyList_SetSlice(ptr %list, i64 %last, i64 %n, ptr null)
+  %pair = call ptr @taken(ptr %list, i64 %last)
   %pointer = item %pair 0
   %owner = item %pair 1
   %b = call ptr @PyType_GenericAlloc(ptr %Buffer, i64 0)
   %made = icmp ne ptr %b, null
   need %made else short
-  keep Buffer.pointer %b %pointer
-  keep Buffer.nbytes %b %size
-  keep Buffer.owner %b %owner
-  keep Buffer.capacity %b %capacity
-  keep Buffer.shared %b %false
-  keep Buffer.lent %b %zero
-  keep Buffer.version %b %zero
-  call void @Py_DecRef(ptr %pair)
+  begin Buffer.pointer %b %pointer
+  begin Buffer.nbytes %b %size
+  begin Buffer.owner %b %owner
+  begin Buffer.capacity %b %capacity
+  begin Buffer.shared %b %false
+  begin Buffer.lent %b %zero
+  begin Buffer.version %b %zero
+  drop %pair
   %bytes = call i64 @PyLong_AsLongLong(ptr %capacity)
   %live = load i64, ptr %counted
   %live1 = add i64 %live, %bytes
@@ -115,7 +96,7 @@ define internal ptr @allocated(ptr %config, ptr %launcher, i64 %k) {
   store i64 %cached1, ptr %cachedp
   ret ptr %b
 short:
-  call void @Py_DecRef(ptr %pair)
+  drop %pair
   ret ptr null
 slow:
   %allocate = const allocate
@@ -146,7 +127,7 @@ define internal i1 @prepared(ptr %config, ptr %launcher, ptr %t, ptr %leaves, pt
   %buffer = item %state 1
   %there = icmp ne ptr %buffer, %none
   need %there else no
-  %n = call i64 @PyTuple_Size(ptr %sources)
+  %n = length %sources
   %numbers = place 11 %t
   each %i of %n source
   %pair = item %sources %i
@@ -154,7 +135,7 @@ define internal i1 @prepared(ptr %config, ptr %launcher, ptr %t, ptr %leaves, pt
   %version = item %pair 1
   %numberp = getelementptr i64, ptr %numbers, i64 %i
   %number = load i64, ptr %numberp
-  %leaf = call ptr @PyList_GetItem(ptr %leaves, i64 %number)
+  %leaf = entry %leaves %number
   %held = call ptr @PyWeakref_GetObject(ptr %ref)
   %one = icmp eq ptr %held, %leaf
   need %one else no
@@ -167,7 +148,7 @@ define internal i1 @prepared(ptr %config, ptr %launcher, ptr %t, ptr %leaves, pt
   %pointer = call ptr @PyLong_AsVoidPtr(ptr %at)
   %place = place 10 %t
   store ptr %pointer, ptr %place
-  call void @Py_IncRef(ptr %buffer)
+  hold %buffer
   store ptr %buffer, ptr %holder
   ret i1 true
 no:
@@ -185,18 +166,18 @@ define internal ptr @launch(ptr %config, ptr %launcher, ptr %leaves, ptr %scalar
   %holder = alloca ptr
   store ptr null, ptr %holder
   %table = slot Launcher.table %launcher
-  %t = call ptr @PyBytes_AsString(ptr %table)
+  %t = bytes %table
   %busyp = place 0 %t
   %bases = place 2 %t
   %count = word 4 %t
   %busy = load i64, ptr %busyp
   %idle = icmp eq i64 %busy, 0
   need %idle else miss
-  %given = call i64 @PyList_Size(ptr %leaves)
+  %given = length %leaves
   %all = icmp eq i64 %given, %count
   need %all else miss
   each %i of %count leaf
-  %b = call ptr @PyList_GetItem(ptr %leaves, i64 %i)
+  %b = entry %leaves %i
   %bt = typeof %b
   %plain = icmp eq ptr %bt, %Buffer
   need %plain else miss
@@ -213,13 +194,13 @@ keeping:
   br i1 %ready, label %numbers, label %miss
 numbers:
   %ns = word 6 %t
-  %numbered = call i64 @PyList_Size(ptr %scalars)
+  %numbered = length %scalars
   %every = icmp eq i64 %ns, %numbered
   need %every else miss
   %into = place 3 %t
   %kinds = place 12 %t
   each %q of %ns number
-  %value = call ptr @PyList_GetItem(ptr %scalars, i64 %q)
+  %value = entry %scalars %q
   %kindp = getelementptr i64, ptr %kinds, i64 %q
   %kind = load i64, ptr %kindp
   %slotp = getelementptr i64, ptr %into, i64 %q
@@ -267,7 +248,7 @@ scratch.done:
   %o = call ptr @allocated(ptr %config, ptr %launcher, i64 %k)
   %o1 = icmp ne ptr %o, null
   need %o1 else dropped
-  %o2 = call i32 @PyList_SetItem(ptr %made, i64 %k, ptr %o)
+  fill %made %k %o
   %oat = slot Buffer.pointer %o
   %opointer = call ptr @PyLong_AsVoidPtr(ptr %oat)
   %onumber = add i64 %count, %k
@@ -295,7 +276,7 @@ shared:
   %r = call ptr @PyObject_CallNoArgs(ptr %call)
   %r1 = icmp ne ptr %r, null
   need %r1 else dropped
-  call void @Py_DecRef(ptr %r)
+  drop %r
   br label %ran
 ran:
   %statusp = place 7 %t
@@ -307,10 +288,10 @@ ran:
 yes:
   ret ptr %made
 bad:
-  call void @Py_DecRef(ptr %made)
+  drop %made
   ret ptr null
 dropped:
-  call void @Py_DecRef(ptr %made)
+  drop %made
   br label %failed
 failed:
   store i64 0, ptr %busyp
@@ -334,21 +315,11 @@ miss:
 
 define internal void @let_go(ptr %arena, ptr %scratch, ptr %holder) {
   %a = load ptr, ptr %arena
-  call void @Py_DecRef(ptr %a)
+  drop %a
   %s = load ptr, ptr %scratch
-  call void @Py_DecRef(ptr %s)
+  drop %s
   %h = load ptr, ptr %holder
-  call void @Py_DecRef(ptr %h)
-  ret void
-}
-
-define internal void @emptied(ptr %list) {
-  %n = call i64 @PyList_Size(ptr %list)
-  %some = icmp ne i64 %n, 0
-  need %some else end
-  %r = call i32 @PyList_SetSlice(ptr %list, i64 0, i64 %n, ptr null)
-  br label %end
-end:
+  drop %h
   ret void
 }
 
@@ -362,40 +333,109 @@ end:
   ret void
 }
 
+define internal i64 @moved(ptr %list, ptr %into, i64 %at) {
+  ; move the elements of a list to a place in memory; return the place behind them
+  %n = length %list
+  each %i of %n element
+  %x = entry %list %i
+  %j = add i64 %at, %i
+  %p = getelementptr ptr, ptr %into, i64 %j
+  store ptr %x, ptr %p
+  next element
+  %sizep = getelementptr i8, ptr %list, i64 16
+  store i64 0, ptr %sizep
+  %end = add i64 %at, %n
+  ret i64 %end
+}
+
 define internal i1 @retire(ptr %config, ptr %trace) {
-  ; end a trace that was run and begin the thread's next, which takes its lists over, emptied
-  %Trace = const Trace
-  %local = const local
-  %tracename = const trace
+  ; end a trace that was run; it is the thread's next, from the root, where nobody else holds it
+  %gone = alloca [MANY x ptr]
+  %none = const None
   %recording = const recording
   %rootname = const ROOT
   %serials = const serials
-  %true = const True
   %false = const False
-  %nolist = const nolist
-  %nodict = const nodict
   %noset = const noset
-  %made = call ptr @PyType_GenericAlloc(ptr %Trace, i64 0)
-  %m1 = icmp ne ptr %made, null
-  need %m1 else no
-  %root = call ptr @PyDict_GetItem(ptr %recording, ptr %rootname)
-  keep Trace.state %made %root
+  %ended = const retire
+RARE
+  %leaves = slot Trace.leaves %trace
+  %owners = slot Trace.owners %trace
+  %scalars = slot Trace.scalars %trace
+  %variables = slot Trace.variables %trace
+  %l = length %leaves
+  %o = length %owners
+  %s = length %scalars
+  %lo = add i64 %l, %o
+  %los = add i64 %lo, %s
+  %few = icmp slt i64 %los, MANY
+  need %few else python
   %serial = call ptr @PyIter_Next(ptr %serials)
-  keep Trace.serial %made %serial
-  call void @Py_DecRef(ptr %serial)
-  %grad = slot Trace.grad %trace
-  keep Trace.grad %made %grad
-  %mode = slot Trace.mode %trace
-  keep Trace.mode %made %mode
-  keep Trace.sealed %made %false
-  keep Trace.done %made %false
-  keep Trace.freed %made %noset
-MOVES
-  keep Trace.done %trace %true
-  %r = call i32 @PyObject_SetAttr(ptr %local, ptr %tracename, ptr %made)
-EMPTIES
-  call void @Py_DecRef(ptr %made)
+  %numbered = icmp ne ptr %serial, null
+  need %numbered else no
+  br label %counted
+counted:
+  %v = call i64 @PyDict_Size(ptr %variables)
+  %novariables = icmp eq i64 %v, 0
+  br i1 %novariables, label %look, label %fresh
+fresh:
+  %empty = call ptr @PyDict_New()
+  %made = icmp ne ptr %empty, null
+  br i1 %made, label %look, label %short
+look:
+  %next = phi ptr [ null, %counted ], [ %empty, %fresh ]
+  ; what was brought in is in memory again
+  each %i of %o owner
+  %h = entry %owners %i
+  %within = slot Handle.within %h
+  %ours = icmp eq ptr %within, %trace
+  br i1 %ours, label %free, label %after
+free:
+  keep Handle.within %h %none
+  br label %after
+after:
+  next owner
+  ; the thread's, and who runs it
+  %references = load i32, ptr %trace
+  %alone = icmp eq i32 %references, 2
+  need %alone else held
+  ; Nothing is let go before the trace is as a new one: that may run somebody's code.
+  %a1 = call i64 @moved(ptr %leaves, ptr %gone, i64 0)
+  %a2 = call i64 @moved(ptr %owners, ptr %gone, i64 %a1)
+  %a3 = call i64 @moved(ptr %scalars, ptr %gone, i64 %a2)
+  %root = call ptr @PyDict_GetItem(ptr %recording, ptr %rootname)
+  keep Trace.state %trace %root
+  keep Trace.serial %trace %serial
+  drop %serial
+  keep Trace.sealed %trace %false
+  keep Trace.freed %trace %noset
+  br i1 %novariables, label %release, label %renew
+renew:
+  hold %variables
+  keep Trace.variables %trace %next
+  drop %next
+  drop %variables
+  br label %release
+release:
+  each %k of %a3 element
+  %p = getelementptr ptr, ptr %gone, i64 %k
+  %x = load ptr, ptr %p
+  drop %x
+  next element
   ret i1 true
+short:
+  call void @PyErr_Clear()
+  drop %serial
+  br label %python
+held:
+  drop %serial
+  drop %next
+  br label %python
+python:
+  %r = call ptr (ptr, ...) @PyObject_CallFunctionObjArgs(ptr %ended, ptr %trace, ptr null)
+  %fine = icmp ne ptr %r, null
+  drop %r
+  ret i1 %fine
 no:
   ret i1 false
 }
@@ -403,9 +443,9 @@ no:
 define internal i1 @pending(ptr %trace) {
   ; whether a trace holds more than what is recorded: gradients, writes
   %gradients = slot Trace.gradients %trace
-  %g = call i64 @PyList_Size(ptr %gradients)
+  %g = length %gradients
   %deferred = slot Trace.deferred %trace
-  %d = call i64 @PyList_Size(ptr %deferred)
+  %d = length %deferred
   %rebound = slot Trace.rebound %trace
   %b = call i64 @PyDict_Size(ptr %rebound)
   %donors = slot Trace.donors %trace
@@ -422,11 +462,11 @@ define internal i1 @gathered(ptr %trace, ptr %live) {
   %outs = slot Trace.outs %trace
   br label %again
 again:
-  %n = call i64 @PyList_Size(ptr %outs)
+  %n = length %outs
   %more = icmp sgt i64 %n, 0
   need %more else end
   %last = sub i64 %n, 1
-  %h = call ptr @PyList_GetItem(ptr %outs, i64 %last)
+  %h = entry %outs %last
   %references = load i32, ptr %h
   %held = icmp ugt i32 %references, 1
   br i1 %held, label %whose, label %drop
@@ -435,12 +475,13 @@ whose:
   %ours = icmp eq ptr %within, %trace
   br i1 %ours, label %note, label %drop
 note:
-  %r = call i32 @PyList_Append(ptr %live, ptr %h)
+  %r = call i32 @append(ptr %live, ptr %h)
   %fine = icmp eq i32 %r, 0
   need %fine else no
   br label %drop
 drop:
-  %s = call i32 @PyList_SetSlice(ptr %outs, i64 %last, i64 %n, ptr null)
+  %gone = call ptr @taken(ptr %outs, i64 %last)
+  drop %gone
   br label %again
 end:
   ret i1 true
@@ -453,17 +494,17 @@ define internal ptr @look_up(ptr %config, ptr %trace, ptr %live) {
   %none = const None
   %true = const True
   %Ready = const Ready
-  %buffername = const buffer
-  %n = call i64 @PyList_Size(ptr %live)
+  %n = length %live
   %key = call ptr @PyTuple_New(i64 %n)
   %made = icmp ne ptr %key, null
   need %made else short
   each %i of %n handle
-  %h = call ptr @PyList_GetItem(ptr %live, i64 %i)
+  %h = entry %live %i
   %state = slot Handle.state %h
-  call void @Py_IncRef(ptr %state)
-  %r = call i32 @PyTuple_SetItem(ptr %key, i64 %i, ptr %state)
-  %new = call i1 @is(ptr %config, ptr %h, ptr %buffername, ptr %none)
+  hold %state
+  put %key %i %state
+  %buffer = slot Handle.buffer %h
+  %new = icmp eq ptr %buffer, %none
   need %new else no
   next handle
   %end = slot Trace.state %trace
@@ -474,10 +515,10 @@ define internal ptr @look_up(ptr %config, ptr %trace, ptr %live) {
   %type = typeof %found
   %ready = icmp eq ptr %type, %Ready
   need %ready else no
-  call void @Py_DecRef(ptr %key)
+  drop %key
   ret ptr %found
 no:
-  call void @Py_DecRef(ptr %key)
+  drop %key
   ret ptr null
 short:
   call void @PyErr_Clear()
@@ -487,31 +528,29 @@ short:
 define internal void @store(ptr %config, ptr %live, ptr %ready, ptr %outputs, ptr %leaves) {
   ; give every live handle its value
   %none = const None
-  %buffername = const buffer
-  %metaname = const meta
   %metas = slot Ready.metas %ready
   %table = slot Ready.places %ready
-  %places = call ptr @PyBytes_AsString(ptr %table)
-  %made = call i64 @PyList_Size(ptr %outputs)
-  %n = call i64 @PyList_Size(ptr %live)
+  %places = bytes %table
+  %made = length %outputs
+  %n = length %live
   each %i of %n handle
-  %h = call ptr @PyList_GetItem(ptr %live, i64 %i)
+  %h = entry %live %i
   %placep = getelementptr i64, ptr %places, i64 %i
   %place = load i64, ptr %placep
   %output = icmp slt i64 %place, %made
   br i1 %output, label %fresh, label %leaf
 fresh:
-  %o = call ptr @PyList_GetItem(ptr %outputs, i64 %place)
+  %o = entry %outputs %place
   br label %found
 leaf:
   %number = sub i64 %place, %made
-  %l = call ptr @PyList_GetItem(ptr %leaves, i64 %number)
+  %l = entry %leaves %number
   br label %found
 found:
   %b = phi ptr [ %o, %fresh ], [ %l, %leaf ]
   %meta = item %metas %i
-  %r1 = call i32 @PyObject_SetAttr(ptr %h, ptr %buffername, ptr %b)
-  %r2 = call i32 @PyObject_SetAttr(ptr %h, ptr %metaname, ptr %meta)
+  keep Handle.buffer %h %b
+  keep Handle.meta %h %meta
   keep Handle.within %h %none
   next handle
   ret void
@@ -526,7 +565,7 @@ define internal void @restored(ptr %config, ptr %trace, ptr %live) {
   %restore = const restore
   %r = call ptr (ptr, ...) @PyObject_CallFunctionObjArgs(
     ptr %restore, ptr %trace, ptr %live, ptr null)
-  call void @Py_DecRef(ptr %r)
+  drop %r
   %k = load ptr, ptr %kind
   %v = load ptr, ptr %value
   %w = load ptr, ptr %where
@@ -534,10 +573,22 @@ define internal void @restored(ptr %config, ptr %trace, ptr %live) {
   ret void
 }
 
-define internal ptr @flushed(ptr %config, ptr %trace) {
-  ; run a trace: True, borrowed; null with an error, or where it is to be looked at again
+define internal ptr @flushed(ptr %config) {
+  ; run the thread's trace: True, borrowed; null with an error, or where it is to be looked at again
+  %local = const local
+  %tracename = const trace
+  %trace = call ptr @PyObject_GetAttr(ptr %local, ptr %tracename)
+  %some = icmp ne ptr %trace, null
+  need %some else no
+  %r = call ptr @flushed_trace(ptr %config, ptr %trace)
+  drop %trace
+  ret ptr %r
+no:
+  ret ptr null
+}
+
+define internal ptr @flushed_trace(ptr %config, ptr %trace) {
   %true = const True
-  %false = const False
   %readyname = const ready
   %counts = const counts
   %flushes = const flushes
@@ -561,7 +612,7 @@ define internal ptr @flushed(ptr %config, ptr %trace) {
   %ready = call ptr @look_up(ptr %config, ptr %trace, ptr %live)
   %known = icmp ne ptr %ready, null
   need %known else no
-  call void @Py_IncRef(ptr %ready)
+  hold %ready
   %launcher = slot Ready.launcher %ready
   %leaves = slot Trace.leaves %trace
   %scalars = slot Trace.scalars %trace
@@ -569,27 +620,29 @@ define internal ptr @flushed(ptr %config, ptr %trace) {
   %ran = icmp ne ptr %outputs, null
   need %ran else unready
   call void @store(ptr %config, ptr %live, ptr %ready, ptr %outputs, ptr %leaves)
-  call void @Py_DecRef(ptr %outputs)
-  call void @Py_DecRef(ptr %ready)
-  call void @Py_DecRef(ptr %live)
+  drop %outputs
+  drop %ready
+  drop %live
+  %r = call i1 @retire(ptr %config, ptr %trace)
   %before = call ptr @PyDict_GetItem(ptr %counts, ptr %flushes)
   %after = call ptr @PyNumber_Add(ptr %before, ptr %one)
+  %more.counted = icmp ne ptr %after, null
+  need %more.counted else uncounted
   %c = call i32 @PyDict_SetItem(ptr %counts, ptr %flushes, ptr %after)
-  call void @Py_DecRef(ptr %after)
-  %r = call i1 @retire(ptr %config, ptr %trace)
-  need %r else failed
+  drop %after
+  need %r else miss
   ret ptr %true
+uncounted:
+  ret ptr null
 unready:
-  call void @Py_DecRef(ptr %ready)
+  drop %ready
   br label %no
 no:
   call void @restored(ptr %config, ptr %trace, ptr %live)
-  call void @Py_DecRef(ptr %live)
+  drop %live
   ret ptr null
 short:
   call void @PyErr_Clear()
-  ret ptr null
-failed:
   ret ptr null
 miss:
   ret ptr null
@@ -605,17 +658,17 @@ nothing:
   %error = call ptr @PyErr_Occurred()
   %fine = icmp eq ptr %error, null
   need %fine else no
-  call void @Py_IncRef(ptr %none)
+  hold %none
   ret ptr %none
 no:
   ret ptr null
 }
 
-define ptr @run(ptr %self, ptr %trace) {
-  %config = call ptr @PyBytes_AsString(ptr %self)
-  %found = call ptr @flushed(ptr %config, ptr %trace)
-  call void @Py_IncRef(ptr %found)
+define ptr @run(ptr %self, ptr %nothing) {
+  %config = getelementptr i8, ptr @config, i64 0
+  %found = call ptr @flushed(ptr %config)
+  hold %found
   %r = call ptr @answer(ptr %config, ptr %found)
   ret ptr %r
 }
-""".replace("MOVES", _MOVES).replace("EMPTIES", _EMPTIES)
+""".replace("RARE", _RARE).replace("MANY", str(MANY))

@@ -20,7 +20,6 @@ __all__ = ["SYMBOLS", "TEXT", "counts_versions", "table_of", "version_of"]
 VERSION: Final = 24
 """Where the version is in CPython's PyDictObject."""
 SYMBOLS: Final = {
-    "PyBytes_Size": "i64 (ptr)",
     "PyLong_FromLongLong": "ptr (i64)",
     "PyObject_GenericGetDict": "ptr (ptr, ptr)",
 }
@@ -102,7 +101,7 @@ define internal i64 @changed_in(ptr %t) {
   %same = icmp eq ptr %own, %d
   %has = icmp ne ptr %own, null
   need %has else none
-  call void @Py_DecRef(ptr %own)
+  drop %own
   need %same else object.no
   %now = word VERSION %d
   %kept = icmp eq i64 %now, %version
@@ -120,7 +119,7 @@ dict.no:
 }
 
 define ptr @changed(ptr %self, ptr %table) {
-  %t = call ptr @PyBytes_AsString(ptr %table)
+  %t = bytes %table
   %number = call i64 @changed_in(ptr %t)
   %answer = call ptr @PyLong_FromLongLong(i64 %number)
   ret ptr %answer
@@ -128,7 +127,8 @@ define ptr @changed(ptr %self, ptr %table) {
 
 define ptr @module(ptr %self, ptr %args, i64 %n) {
   ; a module, and what it is given: take the edge of its call
-  %config = call ptr @PyBytes_AsString(ptr %self)
+  %four = alloca [4 x ptr]
+  %config = getelementptr i8, ptr @config, i64 0
   %none = const None
   %Edge = const Edge
   %local = const local
@@ -143,17 +143,17 @@ define ptr @module(ptr %self, ptr %args, i64 %n) {
   %has = icmp ne ptr %own, null
   need %has else clear
   %edge = call ptr @PyDict_GetItem(ptr %own, ptr %edgename)
-  call void @Py_DecRef(ptr %own)
+  drop %own
   %some = icmp ne ptr %edge, null
   need %some else miss
   %type = typeof %edge
   %known = icmp eq ptr %type, %Edge
   need %known else miss
   %table = slot Edge.table %edge
-  %written = call i64 @PyBytes_Size(ptr %table)
+  %written = length %table
   %described = icmp ne i64 %written, 0
   need %described else miss
-  %t = call ptr @PyBytes_AsString(ptr %table)
+  %t = bytes %table
   %first = place 2 %t
   %mine = icmp eq ptr %first, %owner
   need %mine else miss
@@ -164,31 +164,30 @@ define ptr @module(ptr %self, ptr %args, i64 %n) {
   need %same else miss
   %token = slot Edge.token %edge
   %tensors = slot Edge.tensors %edge
-  %length = call i64 @PyBytes_Size(ptr %tensors)
+  %length = length %tensors
   %read = icmp ne i64 %length, 0
   need %read else miss
-  %p = call ptr @PyBytes_AsString(ptr %tensors)
+  %p = bytes %tensors
   %many = word 0 %p
-  %count = call i64 @PyTuple_Size(ptr %given)
+  %count = length %given
   %size = add i64 %count, %many
   %all = call ptr @PyTuple_New(i64 %size)
   %made = icmp ne ptr %all, null
   need %made else clear
   each %i of %count argument
   %a = item %given %i
-  call void @Py_IncRef(ptr %a)
-  %r1 = call i32 @PyTuple_SetItem(ptr %all, i64 %i, ptr %a)
+  hold %a
+  put %all %i %a
   next argument
   each %j of %many tensor
   %j1 = add i64 %j, 1
   %xp = getelementptr ptr, ptr %p, i64 %j1
   %x = load ptr, ptr %xp
-  call void @Py_IncRef(ptr %x)
+  hold %x
   %k = add i64 %count, %j
-  %r2 = call i32 @PyTuple_SetItem(ptr %all, i64 %k, ptr %x)
+  put %all %k %x
   next tensor
   %trace = call ptr @attribute(ptr %local, ptr %tracename)
-  %four = alloca [4 x ptr]
   store ptr %trace, ptr %four
   %four1 = getelementptr ptr, ptr %four, i64 1
   store ptr %token, ptr %four1
@@ -197,13 +196,13 @@ define ptr @module(ptr %self, ptr %args, i64 %n) {
   %four3 = getelementptr ptr, ptr %four, i64 3
   store ptr %nodict, ptr %four3
   %result = call ptr @replay(ptr %self, ptr %four, i64 4)
-  call void @Py_DecRef(ptr %all)
+  drop %all
   ret ptr %result
 clear:
   call void @PyErr_Clear()
   br label %miss
 miss:
-  call void @Py_IncRef(ptr %none)
+  hold %none
   ret ptr %none
 }
 """.replace("VERSION", str(VERSION // 8))

@@ -13,18 +13,16 @@ from typing import Final
 __all__ = ["SYMBOLS", "TEXT"]
 
 SYMBOLS: Final = {
-    "PyBytes_AsString": "ptr (ptr)",
     "PyDict_GetItem": "ptr (ptr, ptr)",
     "PyErr_Clear": "void ()",
     "PyLong_AsLongLong": "i64 (ptr)",
     "PyLong_AsVoidPtr": "ptr (ptr)",
+    "PyLong_FromLongLong": "ptr (i64)",
     "PyNumber_Add": "ptr (ptr, ptr)",
     "PyObject_GetAttr": "ptr (ptr, ptr)",
-    "PyObject_RichCompareBool": "i32 (ptr, ptr, i32)",
-    "PyTuple_Size": "i64 (ptr)",
+    "PyObject_GetItem": "ptr (ptr, ptr)",
+    "PyTuple_New": "ptr (i64)",
     "PyType_GenericAlloc": "ptr (ptr, i64)",
-    "Py_DecRef": "void (ptr)",
-    "Py_IncRef": "void (ptr)",
 }
 """What of CPython is called."""
 
@@ -34,34 +32,16 @@ define internal ptr @attribute(ptr %object, ptr %name) {
   %found = call ptr @PyObject_GetAttr(ptr %object, ptr %name)
   %some = icmp ne ptr %found, null
   need %some else no
-  call void @Py_DecRef(ptr %found)
+  drop %found
   ret ptr %found
 no:
   call void @PyErr_Clear()
   ret ptr null
 }
 
-define internal i1 @resting(ptr %config, ptr %x) {
-  ; whether a tensor's value is in memory
-  %none = const None
-  %true = const True
-  %within = slot Handle.within %x
-  %set = icmp ne ptr %within, null
-  need %set else no
-  %free = icmp eq ptr %within, %none
-  br i1 %free, label %yes, label %ended
-ended:
-  %done = slot Trace.done %within
-  %over = icmp eq ptr %done, %true
-  ret i1 %over
-yes:
-  ret i1 true
-no:
-  ret i1 false
-}
-
 define internal ptr @array(ptr %config, ptr %buffer, ptr %meta) {
   ; an array on a buffer, which is shared while it lives; null where it is to be looked at again
+  %extents = alloca [16 x i64]
   %Loan = const Loan
   %dtypes = const dtypes
   %one = const one
@@ -74,10 +54,9 @@ define internal ptr @array(ptr %config, ptr %buffer, ptr %meta) {
   %known = icmp ne ptr %descr, null
   need %known else no
   %shape = slot Meta.shape %meta
-  %dims = call i64 @PyTuple_Size(ptr %shape)
+  %dims = length %shape
   %few = icmp sle i64 %dims, 16
   need %few else no
-  %extents = alloca [16 x i64]
   each %i of %dims dim
   %n = item %shape %i
   %extent = call i64 @PyLong_AsLongLong(ptr %n)
@@ -86,20 +65,24 @@ define internal ptr @array(ptr %config, ptr %buffer, ptr %meta) {
   %extentp = getelementptr i64, ptr %extents, i64 %i
   store i64 %extent, ptr %extentp
   next dim
-  %loan = call ptr @PyType_GenericAlloc(ptr %Loan, i64 0)
-  %l1 = icmp ne ptr %loan, null
-  need %l1 else short
-  keep View.buffer %loan %buffer
   %lent = slot Buffer.lent %buffer
   %lent1 = call ptr @PyNumber_Add(ptr %lent, ptr %one)
-  keep Buffer.lent %buffer %lent1
-  call void @Py_DecRef(ptr %lent1)
   %version = slot Buffer.version %buffer
   %version1 = call ptr @PyNumber_Add(ptr %version, ptr %one)
+  %loan = call ptr @PyType_GenericAlloc(ptr %Loan, i64 0)
+  %c1 = icmp ne ptr %lent1, null
+  %c2 = icmp ne ptr %version1, null
+  %c3 = icmp ne ptr %loan, null
+  %c12 = and i1 %c1, %c2
+  %c = and i1 %c12, %c3
+  need %c else short
+  begin View.buffer %loan %buffer
+  keep Buffer.lent %buffer %lent1
+  drop %lent1
   keep Buffer.version %buffer %version1
-  call void @Py_DecRef(ptr %version1)
+  drop %version1
   keep Buffer.shared %buffer %true
-  call void @Py_IncRef(ptr %descr)
+  hold %descr
   %at = slot Buffer.pointer %buffer
   %pointer = call ptr @PyLong_AsVoidPtr(ptr %at)
   %rank = trunc i64 %dims to i32
@@ -108,12 +91,23 @@ define internal ptr @array(ptr %config, ptr %buffer, ptr %meta) {
     ptr %kind, ptr %descr, i32 %rank, ptr %extents, ptr null, ptr %pointer, i32 1281, ptr null)
   %m1 = icmp ne ptr %made, null
   need %m1 else back
+  ; the array takes the loan, or lets it go with an error
   %r = call i32 %based(ptr %made, ptr %loan)
+  %lives = icmp eq i32 %r, 0
+  need %lives else unbased
   ret ptr %made
+unbased:
+  drop %made
+  br label %clear
 back:
-  call void @Py_DecRef(ptr %loan)
-  br label %short
+  drop %loan
+  br label %clear
 short:
+  drop %lent1
+  drop %version1
+  drop %loan
+  br label %clear
+clear:
   call void @PyErr_Clear()
   br label %no
 no:
@@ -121,7 +115,7 @@ no:
 }
 
 define ptr @lend(ptr %self, ptr %x) {
-  %config = call ptr @PyBytes_AsString(ptr %self)
+  %config = getelementptr i8, ptr @config, i64 0
   %none = const None
   %true = const True
   %false = const False
@@ -130,34 +124,28 @@ define ptr @lend(ptr %self, ptr %x) {
   %local = const local
   %tracename = const trace
   %pinningname = const pinning
-  %basename = const base
-  %chainname = const chain
-  %seenname = const seen
-  %versionname = const version
-  %buffername = const buffer
-  %metaname = const meta
   %tensor = call i1 @tensor(ptr %config, ptr %x)
   need %tensor else miss
   %open = call i1 @is(ptr %config, ptr %local, ptr %pinningname, ptr %none)
   need %open else miss
-  %base = call ptr @attribute(ptr %x, ptr %basename)
+  %base = slot Handle.base %x
+  %set = icmp ne ptr %base, null
+  need %set else miss
   %alone = icmp eq ptr %base, %none
   br i1 %alone, label %whole, label %view
 view:
-  %chain = call ptr @attribute(ptr %x, ptr %chainname)
-  %links = call i64 @PyTuple_Size(ptr %chain)
+  %chain = slot Handle.chain %x
+  %links = length %chain
   %short = icmp eq i64 %links, 1
   need %short else miss
   %link = item %chain 0
   %op = item %link 0
   %detached = icmp eq ptr %op, %DETACH
   need %detached else miss
-  %seen = call ptr @attribute(ptr %x, ptr %seenname)
-  %written = call ptr @attribute(ptr %base, ptr %versionname)
-  %current = call i32 @PyObject_RichCompareBool(ptr %seen, ptr %written, i32 2)
-  %fresh = icmp eq i32 %current, 1
+  %fresh = call i1 @derived_now(ptr %config, ptr %x)
   need %fresh else miss
-  %root = call i1 @is(ptr %config, ptr %base, ptr %basename, ptr %none)
+  %above = slot Handle.base %base
+  %root = icmp eq ptr %above, %none
   br i1 %root, label %whole, label %miss
 whole:
   %owner = select i1 %alone, ptr %x, ptr %base
@@ -170,21 +158,27 @@ compute:
   %within = slot Handle.within %x
   %now = icmp eq ptr %within, %trace
   need %now else miss
-  %ran = call ptr @flushed(ptr %config, ptr %trace)
+  %ran = call ptr @flushed(ptr %config)
   %done = icmp ne ptr %ran, null
   br i1 %done, label %look, label %again
 look:
-  %meta = call ptr @attribute(ptr %x, ptr %metaname)
-  %grad = slot Meta.requires_grad %meta
-  %free = icmp eq ptr %grad, %false
-  need %free else miss
-  %buffer = call ptr @attribute(ptr %owner, ptr %buffername)
+  %buffer = slot Handle.buffer %owner
+  %some = icmp ne ptr %buffer, null
+  need %some else miss
   %type = typeof %buffer
   %plain = icmp eq ptr %type, %Buffer
   need %plain else miss
-  %ours = call ptr @attribute(ptr %x, ptr %buffername)
+  %ours = slot Handle.buffer %x
   %same = icmp eq ptr %ours, %buffer
   need %same else miss
+  %Meta = const Meta
+  %meta = slot Handle.meta %x
+  %metatype = typeof %meta
+  %described = icmp eq ptr %metatype, %Meta
+  need %described else miss
+  %grad = slot Meta.requires_grad %meta
+  %free = icmp eq ptr %grad, %false
+  need %free else miss
   %shared = slot Buffer.shared %buffer
   %lent = icmp eq ptr %shared, %true
   br i1 %lent, label %array, label %alone.too
@@ -201,7 +195,89 @@ again:
   %r2 = call ptr @answer(ptr %config, ptr null)
   ret ptr %r2
 miss:
-  call void @Py_IncRef(ptr %none)
+  hold %none
+  ret ptr %none
+}
+
+define ptr @buffer_gone(ptr %b, ptr %nothing) {
+  ; Buffer.__del__: memory that nobody else can see is kept for reuse
+  %none = const None
+  %false = const False
+  %free = const free
+  %counted = const counted
+  %capacity = slot Buffer.capacity %b
+  %set = icmp ne ptr %capacity, null
+  need %set else end
+  %bytes = call i64 @PyLong_AsLongLong(ptr %capacity)
+  %some = icmp sgt i64 %bytes, 0
+  need %some else end
+  %live = load i64, ptr %counted
+  %live1 = sub i64 %live, %bytes
+  store i64 %live1, ptr %counted
+  %shared = slot Buffer.shared %b
+  %own = icmp eq ptr %shared, %false
+  need %own else end
+  %cachedp = getelementptr i8, ptr %counted, i64 8
+  %cached = load i64, ptr %cachedp
+  %cached1 = add i64 %cached, %bytes
+  %limitp = getelementptr i8, ptr %counted, i64 16
+  %limit = load i64, ptr %limitp
+  %few = icmp sle i64 %cached1, %limit
+  need %few else end
+  %pair = call ptr @PyTuple_New(i64 2)
+  %made = icmp ne ptr %pair, null
+  need %made else fail
+  %pointer = slot Buffer.pointer %b
+  hold %pointer
+  put %pair 0 %pointer
+  %owner = slot Buffer.owner %b
+  hold %owner
+  put %pair 1 %owner
+  %list = call ptr @PyObject_GetItem(ptr %free, ptr %capacity)
+  %listed = icmp ne ptr %list, null
+  need %listed else full
+  %r = call i32 @append(ptr %list, ptr %pair)
+  drop %list
+  drop %pair
+  %fine = icmp eq i32 %r, 0
+  need %fine else fail
+  store i64 %cached1, ptr %cachedp
+  br label %end
+full:
+  drop %pair
+  br label %fail
+fail:
+  call void @PyErr_Clear()
+  br label %end
+end:
+  hold %none
+  ret ptr %none
+}
+
+define ptr @loan_gone(ptr %loan, ptr %nothing) {
+  ; Loan.__del__: memory is lent to one fewer
+  %none = const None
+  %false = const False
+  %buffer = slot View.buffer %loan
+  %set = icmp ne ptr %buffer, null
+  need %set else end
+  %lent = slot Buffer.lent %buffer
+  %n = call i64 @PyLong_AsLongLong(ptr %lent)
+  %n1 = sub i64 %n, 1
+  %lent1 = call ptr @PyLong_FromLongLong(i64 %n1)
+  %made = icmp ne ptr %lent1, null
+  need %made else fail
+  keep Buffer.lent %buffer %lent1
+  drop %lent1
+  %last = icmp eq i64 %n1, 0
+  need %last else end
+  keep Buffer.shared %buffer %false
+  br label %end
+fail:
+  call void @PyErr_Clear()
+  br label %end
+end:
+  hold %none
   ret ptr %none
 }
 """

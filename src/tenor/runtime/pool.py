@@ -35,8 +35,9 @@ def entry(name: str) -> int:
     if _state["entries"] is None:
         with _state["lock"], cpu.lock:
             if _state["entries"] is None:
-                engine, _state["entries"] = _native()
-                _keep_for_ever(engine)
+                called = {name: cpu.address_in_python(name) for name in CALLED}
+                text = native.text(cpu.machine())
+                _state["entries"] = cpu.jitted(text, called, list(_SYMBOLS))
     return int(_state["entries"][name])
 
 
@@ -49,12 +50,6 @@ CALLED: Final = (
     "PyLong_AsVoidPtr", "PyLong_FromLongLong", "PyEval_SaveThread", "PyEval_RestoreThread",
 )  # fmt: skip
 """Functions of CPython the native half calls."""
-
-
-def _native() -> tuple[Any, dict[str, int]]:
-    """Compile the native half; return what keeps it alive, and the addresses of its functions."""
-    engine = cpu.jitted(native.text(cpu.machine()), CALLED)
-    return engine, {s: engine.get_function_address(s) for s in _SYMBOLS}
 
 
 class Pool:

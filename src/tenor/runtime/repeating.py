@@ -13,19 +13,10 @@ from typing import Final
 __all__ = ["SYMBOLS", "TEXT"]
 
 SYMBOLS: Final = {
-    "PyBytes_AsString": "ptr (ptr)",
     "PyErr_Clear": "void ()",
-    "PyList_GetItem": "ptr (ptr, i64)",
     "PyList_New": "ptr (i64)",
-    "PyList_SetItem": "i32 (ptr, i64, ptr)",
     "PyLong_AsLongLong": "i64 (ptr)",
-    "PyObject_CallNoArgs": "ptr (ptr)",
-    "PyObject_GetAttr": "ptr (ptr, ptr)",
     "PyTuple_New": "ptr (i64)",
-    "PyTuple_SetItem": "i32 (ptr, i64, ptr)",
-    "PyTuple_Size": "i64 (ptr)",
-    "Py_DecRef": "void (ptr)",
-    "Py_IncRef": "void (ptr)",
 }
 """What of CPython is called."""
 
@@ -33,12 +24,12 @@ TEXT: Final = """
 define internal i1 @settled(ptr %config, ptr %x, ptr %entry) {
   ; whether a tensor is a plain leaf in memory of the kind that is wanted, which nothing made
   %none = const None
-  %segmentname = const segment
   %is = call i1 @tensor(ptr %config, ptr %x)
   need %is else no
   %fits = call i1 @enterable(ptr %config, ptr %x, ptr %entry)
   need %fits else no
-  %leaf = call i1 @is(ptr %config, ptr %x, ptr %segmentname, ptr %none)
+  %segment = slot Handle.segment %x
+  %leaf = icmp eq ptr %segment, %none
   ret i1 %leaf
 no:
   ret i1 false
@@ -46,12 +37,11 @@ no:
 
 define internal ptr @gather(ptr %config, ptr %quick, ptr %args) {
   ; the buffers of a program's inputs; null where it is to be looked at again
-  %buffername = const buffer
   %entries = slot Quick.entries %quick
   %captured = slot Quick.captured %quick
   %numbers = slot Quick.sources %quick
-  %sources = call ptr @PyBytes_AsString(ptr %numbers)
-  %many = call i64 @PyTuple_Size(ptr %entries)
+  %sources = bytes %numbers
+  %many = length %entries
   %leaves = call ptr @PyList_New(i64 %many)
   %made = icmp ne ptr %leaves, null
   need %made else short
@@ -72,17 +62,13 @@ either:
   %entry = item %entries %i
   %fits = call i1 @settled(ptr %config, ptr %x, ptr %entry)
   need %fits else no
-  %buffer = call ptr @PyObject_GetAttr(ptr %x, ptr %buffername)
-  %some = icmp ne ptr %buffer, null
-  need %some else unset
-  %r = call i32 @PyList_SetItem(ptr %leaves, i64 %i, ptr %buffer)
+  %buffer = slot Handle.buffer %x
+  hold %buffer
+  fill %leaves %i %buffer
   next leaf
   ret ptr %leaves
-unset:
-  call void @PyErr_Clear()
-  br label %no
 no:
-  call void @Py_DecRef(ptr %leaves)
+  drop %leaves
   ret ptr null
 short:
   call void @PyErr_Clear()
@@ -92,20 +78,19 @@ short:
 define internal ptr @handles(ptr %config, i64 %n) {
   ; so many new handles; null with an error
   %none = const None
-  %make = const make
   %live = call ptr @PyList_New(i64 %n)
   %made = icmp ne ptr %live, null
   need %made else short
   each %i of %n handle
-  %h = call ptr @PyObject_CallNoArgs(ptr %make)
+  %h = call ptr @blank(ptr %config)
   %some = icmp ne ptr %h, null
   need %some else no
-  keep Handle.within %h %none
-  %r = call i32 @PyList_SetItem(ptr %live, i64 %i, ptr %h)
+  begin Handle.within %h %none
+  fill %live %i %h
   next handle
   ret ptr %live
 no:
-  call void @Py_DecRef(ptr %live)
+  drop %live
   ret ptr null
 short:
   ret ptr null
@@ -113,7 +98,7 @@ short:
 
 define ptr @pinned(ptr %self, ptr %args, i64 %n) {
   ; a recorded call, and what it is given: run it again
-  %config = call ptr @PyBytes_AsString(ptr %self)
+  %config = getelementptr i8, ptr @config, i64 0
   %none = const None
   %local = const local
   %tracename = const trace
@@ -121,7 +106,7 @@ define ptr @pinned(ptr %self, ptr %args, i64 %n) {
   %argsp = getelementptr ptr, ptr %args, i64 1
   %quick = load ptr, ptr %args
   %given = load ptr, ptr %argsp
-  %count = call i64 @PyTuple_Size(ptr %given)
+  %count = length %given
   %wantedcount = slot Quick.count %quick
   %wanted = call i64 @PyLong_AsLongLong(ptr %wantedcount)
   %enough = icmp eq i64 %count, %wanted
@@ -139,19 +124,19 @@ define ptr @pinned(ptr %self, ptr %args, i64 %n) {
   need %open else miss
   %around = slot Quick.surroundings %quick
   %table = slot Surroundings.table %around
-  %t = call ptr @PyBytes_AsString(ptr %table)
+  %t = bytes %table
   %touched = call i64 @changed_in(ptr %t)
   %same = icmp eq i64 %touched, -1
   need %same else miss
   %leaves = call ptr @gather(ptr %config, ptr %quick, ptr %given)
   %fit = icmp ne ptr %leaves, null
   need %fit else miss
-  call void @Py_IncRef(ptr %quick)
+  hold %quick
   %ready = slot Quick.ready %quick
   %launcher = slot Ready.launcher %ready
   %scalars = slot Quick.scalars %quick
   %metas = slot Ready.metas %ready
-  %results = call i64 @PyTuple_Size(ptr %metas)
+  %results = length %metas
   %live = call ptr @handles(ptr %config, i64 %results)
   %made = icmp ne ptr %live, null
   need %made else unmade
@@ -159,44 +144,44 @@ define ptr @pinned(ptr %self, ptr %args, i64 %n) {
   %ran = icmp ne ptr %outputs, null
   need %ran else unrun
   call void @store(ptr %config, ptr %live, ptr %ready, ptr %outputs, ptr %leaves)
-  call void @Py_DecRef(ptr %outputs)
-  call void @Py_DecRef(ptr %leaves)
+  drop %outputs
+  drop %leaves
   %answer = slot Quick.answer %quick
   %single = icmp eq ptr %answer, %none
   br i1 %single, label %one, label %several
 one:
-  %h = call ptr @PyList_GetItem(ptr %live, i64 0)
-  call void @Py_IncRef(ptr %h)
-  call void @Py_DecRef(ptr %live)
-  call void @Py_DecRef(ptr %quick)
+  %h = entry %live 0
+  hold %h
+  drop %live
+  drop %quick
   ret ptr %h
 several:
-  %parts = call i64 @PyTuple_Size(ptr %answer)
+  %parts = length %answer
   %tuple = call ptr @PyTuple_New(i64 %parts)
   %tupled = icmp ne ptr %tuple, null
   need %tupled else over
   each %p of %parts part
   %at = item %answer %p
   %place = call i64 @PyLong_AsLongLong(ptr %at)
-  %q = call ptr @PyList_GetItem(ptr %live, i64 %place)
-  call void @Py_IncRef(ptr %q)
-  %r = call i32 @PyTuple_SetItem(ptr %tuple, i64 %p, ptr %q)
+  %q = entry %live %place
+  hold %q
+  put %tuple %p %q
   next part
   br label %over
 over:
-  call void @Py_DecRef(ptr %live)
-  call void @Py_DecRef(ptr %quick)
+  drop %live
+  drop %quick
   ret ptr %tuple
 unrun:
-  call void @Py_DecRef(ptr %live)
+  drop %live
   br label %unmade
 unmade:
-  call void @Py_DecRef(ptr %leaves)
-  call void @Py_DecRef(ptr %quick)
+  drop %leaves
+  drop %quick
   %again = call ptr @answer(ptr %config, ptr null)
   ret ptr %again
 miss:
-  call void @Py_IncRef(ptr %none)
+  hold %none
   ret ptr %none
 }
 """

@@ -13,28 +13,19 @@ from typing import Final
 __all__ = ["SYMBOLS", "TEXT"]
 
 SYMBOLS: Final = {
-    "PyBytes_AsString": "ptr (ptr)",
     "PyDict_GetItem": "ptr (ptr, ptr)",
     "PyDict_Next": "i32 (ptr, ptr, ptr, ptr)",
     "PyDict_SetItem": "i32 (ptr, ptr, ptr)",
     "PyDict_Size": "i64 (ptr)",
     "PyErr_Clear": "void ()",
-    "PyList_Append": "i32 (ptr, ptr)",
-    "PyList_Size": "i64 (ptr)",
+    "PyList_New": "ptr (i64)",
     "PyLong_FromVoidPtr": "ptr (ptr)",
-    "PyObject_CallNoArgs": "ptr (ptr)",
     "PyObject_GetAttr": "ptr (ptr, ptr)",
-    "PyObject_GetItem": "ptr (ptr, ptr)",
     "PyObject_RichCompareBool": "i32 (ptr, ptr, i32)",
-    "PyObject_SetAttr": "i32 (ptr, ptr, ptr)",
     "PySequence_InPlaceConcat": "ptr (ptr, ptr)",
-    "PyTuple_GetItem": "ptr (ptr, i64)",
     "PyTuple_New": "ptr (i64)",
-    "PyTuple_SetItem": "i32 (ptr, i64, ptr)",
-    "PyTuple_Size": "i64 (ptr)",
+    "PyType_GenericAlloc": "ptr (ptr, i64)",
     "PyType_IsSubtype": "i32 (ptr, ptr)",
-    "Py_DecRef": "void (ptr)",
-    "Py_IncRef": "void (ptr)",
 }
 """What of CPython is called; all of it has been there since 3.9 and takes no macros."""
 
@@ -48,18 +39,42 @@ clear:
   call void @PyErr_Clear()
   ret i1 false
 compare:
-  call void @Py_DecRef(ptr %found)
+  drop %found
   %same = icmp eq ptr %found, %wanted
   ret i1 %same
 }
 
 define internal i1 @tensor(ptr %config, ptr %object) {
+  %Tensor = const Tensor
   %handle = const Handle
-  %typep = getelementptr i8, ptr %object, i64 8
-  %type = load ptr, ptr %typep
+  %type = typeof %object
+  %usual = icmp eq ptr %type, %Tensor
+  br i1 %usual, label %yes, label %ask
+ask:
   %r = call i32 @PyType_IsSubtype(ptr %type, ptr %handle)
   %is = icmp ne i32 %r, 0
   ret i1 %is
+yes:
+  ret i1 true
+}
+
+define internal i1 @resting(ptr %config, ptr %x) {
+  ; whether a tensor's value is in memory
+  %none = const None
+  %true = const True
+  %within = slot Handle.within %x
+  %set = icmp ne ptr %within, null
+  need %set else no
+  %free = icmp eq ptr %within, %none
+  br i1 %free, label %yes, label %ended
+ended:
+  %done = slot Trace.done %within
+  %over = icmp eq ptr %done, %true
+  ret i1 %over
+yes:
+  ret i1 true
+no:
+  ret i1 false
 }
 
 define internal i1 @enterable(ptr %config, ptr %a, ptr %w) {
@@ -67,71 +82,78 @@ define internal i1 @enterable(ptr %config, ptr %a, ptr %w) {
   %none = const None
   %true = const True
   %false = const False
-  %owner = slot Handle.within %a
-  %unset = icmp eq ptr %owner, null
-  br i1 %unset, label %no, label %owned
-owned:
-  %free = icmp eq ptr %owner, %none
-  br i1 %free, label %plain, label %pending
-pending:
-  %done = slot Trace.done %owner
-  %ended = icmp eq ptr %done, %true
-  br i1 %ended, label %plain, label %no
-plain:
-  %metaname = const meta
+  %Buffer = const Buffer
+  %free = call i1 @resting(ptr %config, ptr %a)
+  need %free else no
+  %meta = slot Handle.meta %a
   %wanted = slot Entry.meta %w
-  %e1 = call i1 @is(ptr %config, ptr %a, ptr %metaname, ptr %wanted)
-  br i1 %e1, label %based, label %no
-based:
-  %basename = const base
+  %kind = icmp eq ptr %meta, %wanted
+  need %kind else no
+  %hooks = slot Handle.hooks %a
+  %unhooked = icmp eq ptr %hooks, %none
+  need %unhooked else no
+  %buffer = slot Handle.buffer %a
+  %stored = icmp ne ptr %buffer, null
+  need %stored else no
+  %type = typeof %buffer
+  %plain = icmp eq ptr %type, %Buffer
+  need %plain else no
+  %shared = slot Buffer.shared %buffer
+  %own = icmp eq ptr %shared, %false
+  need %own else no
+  %base = slot Handle.base %a
+  %alone = icmp eq ptr %base, %none
   %viewed = slot Entry.view %w
   %view = icmp eq ptr %viewed, %true
-  %e2 = call i1 @is(ptr %config, ptr %a, ptr %basename, ptr %none)
-  %e2b = xor i1 %e2, %view
-  br i1 %e2b, label %current, label %no
-current:
-  br i1 %view, label %derived, label %hooked
+  %fits = xor i1 %alone, %view
+  need %fits else no
+  br i1 %view, label %derived, label %yes
 derived:
   %fresh = call i1 @derived_now(ptr %config, ptr %a)
-  br i1 %fresh, label %hooked, label %no
-hooked:
-  %hookname = const hooks
-  %e3 = call i1 @is(ptr %config, ptr %a, ptr %hookname, ptr %none)
-  br i1 %e3, label %stored, label %no
-stored:
-  %buffername = const buffer
-  %buffer = call ptr @PyObject_GetAttr(ptr %a, ptr %buffername)
-  %nobuffer = icmp eq ptr %buffer, null
-  br i1 %nobuffer, label %clear, label %typed
-typed:
-  call void @Py_DecRef(ptr %buffer)
-  %type = const Buffer
-  %typep = getelementptr i8, ptr %buffer, i64 8
-  %found = load ptr, ptr %typep
-  %e4 = icmp eq ptr %found, %type
-  br i1 %e4, label %shared, label %no
-shared:
-  %share = slot Buffer.shared %buffer
-  %e5 = icmp eq ptr %share, %false
-  ret i1 %e5
-clear:
-  call void @PyErr_Clear()
-  br label %no
+  ret i1 %fresh
+yes:
+  ret i1 true
 no:
   ret i1 false
 }
 
+define internal ptr @brought(ptr %config, ptr %given, ptr %wanted, i64 %i, ptr %a) {
+  ; the state of a tensor that an earlier argument brings into the trace; null where none does
+  %Entry = const Entry
+  each %j of %i earlier
+  %b = item %given %j
+  %same = icmp eq ptr %b, %a
+  br i1 %same, label %look, label %on
+look:
+  %w = item %wanted %j
+  %type = typeof %w
+  %entry = icmp eq ptr %type, %Entry
+  br i1 %entry, label %yes, label %on
+yes:
+  %state = slot Entry.state %w
+  ret ptr %state
+on:
+  next earlier
+  ret ptr null
+}
+
 define internal i1 @derived_now(ptr %config, ptr %a) {
   ; whether a view is derived from its base as that is now
-  %basename = const base
-  %seenname = const seen
-  %versionname = const version
-  %base = call ptr @attribute(ptr %a, ptr %basename)
-  %seen = call ptr @attribute(ptr %a, ptr %seenname)
-  %version = call ptr @attribute(ptr %base, ptr %versionname)
+  %base = slot Handle.base %a
+  %set = icmp ne ptr %base, null
+  need %set else no
+  %seen = slot Handle.seen %a
+  %version = slot Handle.version %base
+  %one = icmp eq ptr %seen, %version
+  br i1 %one, label %yes, label %compare
+compare:
   %r = call i32 @PyObject_RichCompareBool(ptr %seen, ptr %version, i32 2)
   %same = icmp eq i32 %r, 1
   ret i1 %same
+yes:
+  ret i1 true
+no:
+  ret i1 false
 }
 
 define internal i32 @note_view(ptr %config, ptr %trace, ptr %h, ptr %base) {
@@ -140,31 +162,40 @@ define internal i32 @note_view(ptr %config, ptr %trace, ptr %h, ptr %base) {
   %keyed = icmp ne ptr %key, null
   need %keyed else no
   %views = slot Trace.views %trace
-  %list = call ptr @PyObject_GetItem(ptr %views, ptr %key)
-  call void @Py_DecRef(ptr %key)
+  %list = call ptr @PyDict_GetItem(ptr %views, ptr %key)
   %listed = icmp ne ptr %list, null
-  need %listed else no
-  %r = call i32 @PyList_Append(ptr %list, ptr %h)
-  call void @Py_DecRef(ptr %list)
+  br i1 %listed, label %more, label %first
+more:
+  drop %key
+  %r = call i32 @append(ptr %list, ptr %h)
   ret i32 %r
+first:
+  %new = call ptr @PyList_New(i64 1)
+  %made = icmp ne ptr %new, null
+  need %made else short
+  hold %h
+  fill %new 0 %h
+  %s = call i32 @PyDict_SetItem(ptr %views, ptr %key, ptr %new)
+  drop %new
+  drop %key
+  ret i32 %s
+short:
+  drop %key
+  ret i32 -1
 no:
   ret i32 -1
 }
 
 define internal i1 @bring(ptr %config, ptr %trace, ptr %a, ptr %w) {
   ; enter a leaf; false where memory is short
-  %true = const True
-  %buffername = const buffer
-  %state = slot Entry.state %w
-  %buffer = call ptr @PyObject_GetAttr(ptr %a, ptr %buffername)
-  %failed = icmp eq ptr %buffer, null
-  br i1 %failed, label %no, label %go
 go:
+  %true = const True
+  %state = slot Entry.state %w
+  %buffer = slot Handle.buffer %a
   %leaves = slot Trace.leaves %trace
-  %r1 = call i32 @PyList_Append(ptr %leaves, ptr %buffer)
-  call void @Py_DecRef(ptr %buffer)
+  %r1 = call i32 @append(ptr %leaves, ptr %buffer)
   %owners = slot Trace.owners %trace
-  %r2 = call i32 @PyList_Append(ptr %owners, ptr %a)
+  %r2 = call i32 @append(ptr %owners, ptr %a)
   keep Handle.within %a %trace
   keep Handle.state %a %state
   %r12a = or i32 %r1, %r2
@@ -172,8 +203,7 @@ go:
   %view = icmp eq ptr %viewed, %true
   br i1 %view, label %derived, label %plain
 derived:
-  %basename = const base
-  %base = call ptr @attribute(ptr %a, ptr %basename)
+  %base = slot Handle.base %a
   %r0 = call i32 @note_view(ptr %config, ptr %trace, ptr %a, ptr %base)
   br label %plain
 plain:
@@ -191,27 +221,56 @@ end:
   %r = or i32 %r12, %r3b
   %fine = icmp eq i32 %r, 0
   ret i1 %fine
+}
+
+define internal ptr @blank(ptr %config) {
+  ; a new handle, as `Handle.__new__` makes it; null with an error
+  %Tensor = const Tensor
+  %none = const None
+  %false = const False
+  %zero = const zero
+  %nothing = const nothing
+  %h = call ptr @PyType_GenericAlloc(ptr %Tensor, i64 0)
+  %made = icmp ne ptr %h, null
+  need %made else no
+  begin Handle._grad %h %none
+  begin Handle.base %h %none
+  begin Handle.buffer %h %none
+  begin Handle.chain %h %nothing
+  begin Handle.hooks %h %none
+  begin Handle.meta %h %none
+  begin Handle.origin %h %none
+  begin Handle.seen %h %zero
+  begin Handle.segment %h %none
+  begin Handle.version %h %zero
+  begin Handle.viewed %h %false
+  ret ptr %h
 no:
-  ret i1 false
+  ret ptr null
+}
+
+define ptr @make(ptr %self, ptr %nothing) {
+  %config = getelementptr i8, ptr @config, i64 0
+  %h = call ptr @blank(ptr %config)
+  ret ptr %h
 }
 
 define internal ptr @made(ptr %config, ptr %trace, ptr %state) {
   ; a new handle on a state
-  %make = const make
-  %h = call ptr @PyObject_CallNoArgs(ptr %make)
+  %h = call ptr @blank(ptr %config)
   %failed = icmp eq ptr %h, null
   br i1 %failed, label %no, label %go
 go:
-  keep Handle.within %h %trace
-  keep Handle.state %h %state
+  begin Handle.within %h %trace
+  begin Handle.state %h %state
   %outs = slot Trace.outs %trace
-  %r = call i32 @PyList_Append(ptr %outs, ptr %h)
+  %r = call i32 @append(ptr %outs, ptr %h)
   %fine = icmp eq i32 %r, 0
   br i1 %fine, label %yes, label %drop
 yes:
   ret ptr %h
 drop:
-  call void @Py_DecRef(ptr %h)
+  drop %h
   br label %no
 no:
   ret ptr null
@@ -221,51 +280,26 @@ define internal i1 @derive(ptr %config, ptr %trace, ptr %h, ptr %chain, ptr %x) 
   ; make a result a view of x, or of what x is a view of
   %none = const None
   %true = const True
-  %basename = const base
-  %chainname = const chain
-  %seenname = const seen
-  %versionname = const version
-  %viewedname = const viewed
   %whole = icmp eq ptr %chain, %none
   br i1 %whole, label %yes, label %go
 go:
-  %b0 = call ptr @PyObject_GetAttr(ptr %x, ptr %basename)
-  %failed = icmp eq ptr %b0, null
-  br i1 %failed, label %no, label %found
-found:
+  %b0 = slot Handle.base %x
   %own = icmp eq ptr %b0, %none
   br i1 %own, label %mine, label %based
 mine:
-  call void @Py_DecRef(ptr %b0)
-  call void @Py_IncRef(ptr %x)
-  %r0 = call i32 @PyObject_SetAttr(ptr %x, ptr %viewedname, ptr %true)
+  keep Handle.viewed %x %true
   br label %based
 based:
-  %base = phi ptr [ %b0, %found ], [ %x, %mine ]
-  %r0b = phi i32 [ 0, %found ], [ %r0, %mine ]
-  %r1 = call i32 @PyObject_SetAttr(ptr %h, ptr %basename, ptr %base)
-  %r2 = call i32 @PyObject_SetAttr(ptr %h, ptr %chainname, ptr %chain)
-  %version = call ptr @PyObject_GetAttr(ptr %base, ptr %versionname)
-  %v0 = icmp eq ptr %version, null
-  br i1 %v0, label %drop, label %seen
-seen:
-  %r3 = call i32 @PyObject_SetAttr(ptr %h, ptr %seenname, ptr %version)
-  call void @Py_DecRef(ptr %version)
-  %r4 = call i32 @note_view(ptr %config, ptr %trace, ptr %h, ptr %base)
-  call void @Py_DecRef(ptr %base)
-  %r01 = or i32 %r0b, %r1
-  %r23 = or i32 %r2, %r3
-  %r014 = or i32 %r01, %r4
-  %r = or i32 %r014, %r23
+  %base = select i1 %own, ptr %x, ptr %b0
+  %version = slot Handle.version %base
+  keep Handle.base %h %base
+  keep Handle.chain %h %chain
+  keep Handle.seen %h %version
+  %r = call i32 @note_view(ptr %config, ptr %trace, ptr %h, ptr %base)
   %fine = icmp eq i32 %r, 0
   ret i1 %fine
-drop:
-  call void @Py_DecRef(ptr %base)
-  br label %no
 yes:
   ret i1 true
-no:
-  ret i1 false
 }
 
 define ptr @replay(ptr %self, ptr %args, i64 %n) {
@@ -273,7 +307,7 @@ entry:
   %pos = alloca i64
   %key = alloca ptr
   %value = alloca ptr
-  %config = call ptr @PyBytes_AsString(ptr %self)
+  %config = getelementptr i8, ptr @config, i64 0
   %none = const None
   %true = const True
   %State = const State
@@ -295,8 +329,8 @@ entry:
 some:
   %grad = slot Trace.grad %trace
   %mode = slot Trace.mode %trace
-  %count = call i64 @PyTuple_Size(ptr %given)
-  %several = call i64 @PyTuple_Size(ptr %known)
+  %count = length %given
+  %several = length %known
   %names = call i64 @PyDict_Size(ptr %named)
   br label %each
 each:
@@ -307,7 +341,7 @@ next:
   %k1 = add i64 %k, 1
   br label %each
 try:
-  %call = call ptr @PyTuple_GetItem(ptr %known, i64 %k)
+  %call = item %known %k
   %cgrad = slot Call.grad %call
   %t1 = icmp eq ptr %cgrad, %grad
   br i1 %t1, label %try.mode, label %next
@@ -317,12 +351,12 @@ try.mode:
   br i1 %t2, label %try.count, label %next
 try.count:
   %wanted = slot Call.wanted %call
-  %wcount = call i64 @PyTuple_Size(ptr %wanted)
+  %wcount = length %wanted
   %t3 = icmp eq i64 %wcount, %count
   br i1 %t3, label %try.names, label %next
 try.names:
   %cnames = slot Call.names %call
-  %cncount = call i64 @PyTuple_Size(ptr %cnames)
+  %cncount = length %cnames
   %t4 = icmp eq i64 %cncount, %names
   br i1 %t4, label %keys, label %next
 keys:
@@ -335,7 +369,7 @@ key.next:
 key.test:
   %kr = call i32 @PyDict_Next(ptr %named, ptr %pos, ptr %key, ptr %value)
   %name = load ptr, ptr %key
-  %cname = call ptr @PyTuple_GetItem(ptr %cnames, i64 %ki)
+  %cname = item %cnames %ki
   %t6 = icmp eq ptr %name, %cname
   br i1 %t6, label %key.same, label %next
 key.same:
@@ -346,13 +380,12 @@ arg:
   %t7 = icmp slt i64 %i, %count
   br i1 %t7, label %arg.test, label %source
 arg.test:
-  %a = call ptr @PyTuple_GetItem(ptr %given, i64 %i)
-  %w = call ptr @PyTuple_GetItem(ptr %wanted, i64 %i)
+  %a = item %given %i
+  %w = item %wanted %i
   %t8 = icmp eq ptr %a, %w
   br i1 %t8, label %arg.fits, label %arg.kind
 arg.kind:
-  %wtypep = getelementptr i8, ptr %w, i64 8
-  %wtype = load ptr, ptr %wtypep
+  %wtype = typeof %w
   %t9 = icmp eq ptr %wtype, %State
   br i1 %t9, label %state, label %arg.entry
 state:
@@ -361,7 +394,11 @@ state:
 state.within:
   %awithin = slot Handle.within %a
   %s2 = icmp eq ptr %awithin, %trace
-  br i1 %s2, label %state.same, label %next
+  br i1 %s2, label %state.same, label %state.brought
+state.brought:
+  %s4 = call ptr @brought(ptr %config, ptr %given, ptr %wanted, i64 %i, ptr %a)
+  %s5 = icmp eq ptr %s4, %w
+  br i1 %s5, label %arg.fits, label %next
 state.same:
   %astate = slot Handle.state %a
   %s3 = icmp eq ptr %astate, %w
@@ -374,10 +411,13 @@ enter:
   br i1 %n1, label %enter.plain, label %next
 enter.plain:
   %n2 = call i1 @enterable(ptr %config, ptr %a, ptr %w)
-  br i1 %n2, label %arg.fits, label %next
+  br i1 %n2, label %enter.once, label %next
+enter.once:
+  %n3 = call ptr @brought(ptr %config, ptr %given, ptr %wanted, i64 %i, ptr %a)
+  %n4 = icmp eq ptr %n3, null
+  br i1 %n4, label %arg.fits, label %next
 arg.value:
-  %atypep = getelementptr i8, ptr %a, i64 8
-  %atype = load ptr, ptr %atypep
+  %atype = typeof %a
   %t11 = icmp eq ptr %atype, %wtype
   br i1 %t11, label %value.kind, label %next
 value.kind:
@@ -397,41 +437,40 @@ source:
   %plain = icmp eq ptr %src, %none
   br i1 %plain, label %checks, label %derived
 derived:
-  %x = call ptr @PyTuple_GetItem(ptr %given, i64 0)
-  %basename = const base
-  %chainname = const chain
-  %shape = call ptr @PyTuple_GetItem(ptr %src, i64 0)
-  %chain = call ptr @PyTuple_GetItem(ptr %src, i64 1)
+  %x = item %given 0
+  %shape = item %src 0
+  %chain = item %src 1
   %base = icmp eq ptr %shape, %none
-  %xbase = call i1 @is(ptr %config, ptr %x, ptr %basename, ptr %none)
+  %whole = slot Handle.base %x
+  %xbase = icmp eq ptr %whole, %none
   %alike = icmp eq i1 %base, %xbase
   br i1 %alike, label %derived.how, label %next
 derived.how:
   br i1 %base, label %checks, label %derived.chain
 derived.chain:
-  %d1 = call i1 @is(ptr %config, ptr %x, ptr %chainname, ptr %chain)
+  %how = slot Handle.chain %x
+  %d1 = icmp eq ptr %how, %chain
   br i1 %d1, label %checks, label %miss
 checks:
   %checked = slot Call.checks %call
-  %checkcount = call i64 @PyTuple_Size(ptr %checked)
+  %checkcount = length %checked
   %t13 = icmp eq i64 %checkcount, 0
   br i1 %t13, label %take, label %miss
 
 take:
-  call void @Py_IncRef(ptr %call)
+  hold %call
   br label %bring
 bring:
   %j = phi i64 [ 0, %take ], [ %j1, %bring.next ]
   %b1 = icmp slt i64 %j, %count
   br i1 %b1, label %bring.test, label %move
 bring.test:
-  %bw = call ptr @PyTuple_GetItem(ptr %wanted, i64 %j)
-  %bwtypep = getelementptr i8, ptr %bw, i64 8
-  %bwtype = load ptr, ptr %bwtypep
+  %bw = item %wanted %j
+  %bwtype = typeof %bw
   %b2 = icmp eq ptr %bwtype, %Entry
   br i1 %b2, label %bring.one, label %bring.next
 bring.one:
-  %ba = call ptr @PyTuple_GetItem(ptr %given, i64 %j)
+  %ba = item %given %j
   %b3 = call i1 @bring(ptr %config, ptr %trace, ptr %ba, ptr %bw)
   br i1 %b3, label %bring.next, label %fail
 bring.next:
@@ -441,7 +480,7 @@ move:
   %end = slot Call.end %call
   keep Trace.state %trace %end
   %numbers = slot Call.scalars %call
-  %numbercount = call i64 @PyList_Size(ptr %numbers)
+  %numbercount = length %numbers
   %m1 = icmp eq i64 %numbercount, 0
   br i1 %m1, label %results, label %numbered
 numbered:
@@ -450,7 +489,7 @@ numbered:
   %m2 = icmp eq ptr %longer, null
   br i1 %m2, label %fail, label %concat
 concat:
-  call void @Py_DecRef(ptr %longer)
+  drop %longer
   br label %results
 results:
   %states = slot Call.results %call
@@ -459,25 +498,25 @@ results:
   %r1 = icmp eq ptr %single, %true
   br i1 %r1, label %one, label %many
 one:
-  %onestate = call ptr @PyTuple_GetItem(ptr %states, i64 0)
+  %onestate = item %states 0
   %h = call ptr @made(ptr %config, ptr %trace, ptr %onestate)
   %r2 = icmp eq ptr %h, null
   br i1 %r2, label %fail, label %one.view
 one.view:
   br i1 %plain, label %one.done, label %one.derive
 one.derive:
-  %onefirst = call ptr @PyTuple_GetItem(ptr %given, i64 0)
-  %onechain = call ptr @PyTuple_GetItem(ptr %chains, i64 0)
+  %onefirst = item %given 0
+  %onechain = item %chains 0
   %r3 = call i1 @derive(ptr %config, ptr %trace, ptr %h, ptr %onechain, ptr %onefirst)
   br i1 %r3, label %one.done, label %one.fail
 one.done:
-  call void @Py_DecRef(ptr %call)
+  drop %call
   ret ptr %h
 one.fail:
-  call void @Py_DecRef(ptr %h)
+  drop %h
   br label %fail
 many:
-  %rcount = call i64 @PyTuple_Size(ptr %states)
+  %rcount = length %states
   %tuple = call ptr @PyTuple_New(i64 %rcount)
   %r4 = icmp eq ptr %tuple, null
   br i1 %r4, label %fail, label %many.next
@@ -486,32 +525,32 @@ many.next:
   %r5 = icmp slt i64 %q, %rcount
   br i1 %r5, label %many.one, label %many.done
 many.one:
-  %qstate = call ptr @PyTuple_GetItem(ptr %states, i64 %q)
+  %qstate = item %states %q
   %qh = call ptr @made(ptr %config, ptr %trace, ptr %qstate)
   %r6 = icmp eq ptr %qh, null
   br i1 %r6, label %many.fail, label %many.put
 many.put:
-  %put = call i32 @PyTuple_SetItem(ptr %tuple, i64 %q, ptr %qh)
+  put %tuple %q %qh
   br i1 %plain, label %many.kept, label %many.derive
 many.derive:
-  %qfirst = call ptr @PyTuple_GetItem(ptr %given, i64 0)
-  %qchain = call ptr @PyTuple_GetItem(ptr %chains, i64 %q)
+  %qfirst = item %given 0
+  %qchain = item %chains %q
   %r7 = call i1 @derive(ptr %config, ptr %trace, ptr %qh, ptr %qchain, ptr %qfirst)
   br i1 %r7, label %many.kept, label %many.fail
 many.kept:
   %q1 = add i64 %q, 1
   br label %many.next
 many.done:
-  call void @Py_DecRef(ptr %call)
+  drop %call
   ret ptr %tuple
 many.fail:
-  call void @Py_DecRef(ptr %tuple)
+  drop %tuple
   br label %fail
 fail:
-  call void @Py_DecRef(ptr %call)
+  drop %call
   ret ptr null
 miss:
-  call void @Py_IncRef(ptr %none)
+  hold %none
   ret ptr %none
 }
 """

@@ -205,6 +205,9 @@ def numpy(x: Tensor, *, force: bool = False) -> NDArray[Any]:
     return lent(x, "numpy()", force=force)
 
 
+vars(numpy)["is_public"] = True  # there is no argument to speak of
+
+
 def lent(x: Tensor, what: str, *, force: bool = False) -> NDArray[Any]:
     """Return the elements as an array that shares memory, bfloat16 as uint16.
 

@@ -11,6 +11,7 @@ from tenor.engine.alias import is_leaf as made_by_nothing
 from tenor.engine.alias import leave_history, record_view, write
 from tenor.engine.gradients import grad_of, touch_grad
 from tenor.engine.handle import Handle
+from tenor.engine.macro import viewing
 from tenor.engine.trace import advance, local, state_of
 from tenor.engine.trie import meta
 from tenor.errors import ArgumentError, DTypeError, GradientError, ShapeError
@@ -226,6 +227,7 @@ def check_cotangent(x: Tensor, gradient: Tensor | None) -> None:
         )
 
 
+@viewing
 def detach(x: Tensor) -> Tensor:
     """Return a view without a gradient."""
     made: Tensor = record_view(ops.DETACH, x, ())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tenor.engine.handle import Handle
-from tenor.engine.macro import macro
+from tenor.engine.macro import PLAIN, macro
 from tenor.engine.trace import record
 from tenor.errors import DTypeError, ShapeError
 from tenor.ir import dtype as dt
@@ -124,6 +124,9 @@ def product(x: Tensor, other: Any) -> Tensor:
     if isinstance(other, np.ndarray):
         other = from_array(other)
     return matmul(x, other) if isinstance(other, Handle) else NotImplemented  # type: ignore[arg-type]
+
+
+PLAIN[product] = PLAIN[matmul]
 
 
 def reverse_product(x: Tensor, other: Any) -> Tensor:

@@ -7,14 +7,13 @@ thought (promotion, broadcasting, leaves, a full trace, immediate mode) is the l
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tenor.engine.handle import Handle
-from tenor.engine.macro import macro
-from tenor.engine.trace import enter, local, record
+from tenor.engine.macro import PLAIN, macro
+from tenor.engine.trace import Local, enter, local, record
 from tenor.errors import DTypeError
 from tenor.ir import dtype as dt
 from tenor.ir import op as ops
@@ -31,19 +30,11 @@ if TYPE_CHECKING:
     Unary = Callable[[Tensor], Tensor]
     Binary = Callable[[Tensor, Any], Tensor]
 
-__all__ = ["binary", "make_by", "unary"]
+__all__ = ["binary", "unary"]
 
 HALVES = (dt.float16, dt.bfloat16)
 UNROUNDED = (ops.MUL, ops.DIV)
 SCALAR, INT64 = ops.SCALAR, dt.int64
-blank: Callable[[], Any] = partial(object.__new__, Handle)
-
-
-def make_by(kind: type[Any]) -> Callable[[], Any]:
-    """Make results instances of a class from now on; return the function that makes them."""
-    global blank  # noqa: PLW0603 - operators are made before Tensor is
-    blank = partial(object.__new__, kind)
-    return blank
 
 
 def lone(operand: Any) -> bool:
@@ -86,14 +77,19 @@ def unary(name: str, op: Op, doc: str, *, floats: bool = True) -> Unary:
                 and state.grad is trace.grad
             ):
                 trace.state = state
-                result = blank()
+                result = Local.make()
                 result.within = trace
                 result.state = state
                 trace.outs.append(result)
-                return result  # type: ignore[no-any-return]
+                return result  # type: ignore[return-value]
+        return alone(x)
+
+    def thorough(x: Tensor) -> Tensor:
         made: Tensor = record(op, (floating(x) if floats else x,))
         return made
 
+    alone = macro(thorough)
+    PLAIN[operate] = thorough
     return named(operate, name, doc)  # type: ignore[no-any-return]
 
 
@@ -147,7 +143,7 @@ def binary(  # noqa: C901 - the quick test is written out: it is every operation
                 if number:
                     trace.scalars.append(b)
                 trace.state = state
-                result = blank()
+                result = Local.make()
                 result.within = trace
                 result.state = state
                 trace.outs.append(result)
@@ -181,4 +177,5 @@ def binary(  # noqa: C901 - the quick test is written out: it is every operation
 
     # With a number the macro would be as new as the number.
     pair = macro(thorough)
+    PLAIN[operate] = thorough
     return named(operate, name, doc)  # type: ignore[no-any-return]

@@ -140,7 +140,7 @@ def deepcopy(x: Tensor, memo: dict[int, Any]) -> Tensor:
         )
     kept = materialize(x.detach().clone())
     kind = type(x)
-    made: Tensor = kind.__new__(kind) if kind.__new__ is object.__new__ else Handle.__new__(kind)
+    made: Tensor = Handle.__new__(kind)
     like = adopt(kept.buffer.snapshot(), x.shape_tuple, x.element_type, x.needs_grad)
     made.within, made.buffer, made.meta = None, like.buffer, like.meta
     made.__dict__.update({k: v for k, v in x.__dict__.items() if k in PLAIN})

@@ -6,6 +6,7 @@ live in modules by what they do; this class is their table.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import tenor.engine.together  # noqa: F401 - tells the recorder how traces are run
@@ -42,7 +43,6 @@ from tenor.tensor import (
 )
 from tenor.tensor.dims import Size, aliased, axis
 from tenor.tensor.inplace import in_place
-from tenor.tensor.operators import make_by
 from tenor.tensor.surface import publish
 
 if TYPE_CHECKING:
@@ -453,4 +453,4 @@ class Tensor(Handle):
 for _name, _method in publish(dict(vars(Tensor))).items():
     setattr(Tensor, _name, _method)
 
-install(make=make_by(Tensor))  # type: ignore[arg-type]
+install(make=functools.partial(Handle.__new__, Tensor))  # type: ignore[arg-type]

@@ -706,8 +706,7 @@ def builtins():
     made = recorder.native()
     if made is None or made.pinned is None:
         pytest.skip("this interpreter counts no versions")
-    with recorder.in_python():
-        recorder.use(made)
+    with recorder.using(made):
         yield made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import platform
 import sys
@@ -47,14 +48,13 @@ CALLS = {
 
 
 @pytest.fixture
-def native(monkeypatch):
+def native():
     if not BUILTIN:
         pytest.skip("the builtin is for CPython with its lock")
     made = recorder.native()
     assert made is not None, "CPython with its lock has it"
-    for name in made._fields:
-        monkeypatch.setattr(recorder, "current" if name == "replay" else name, getattr(made, name))
-    return made
+    with recorder.using(made):
+        yield made
 
 
 def rounds(function, times=4):
@@ -301,6 +301,119 @@ def test_flushes_keep_no_reference(native):
     assert allocator.memory_allocated() <= live
 
 
+def test_a_trace_nobody_holds_is_used_again(bound):
+    x = tn.tensor(X)
+    for _ in range(3):
+        (x * 2).numpy()
+    traces, serials = set(), set()
+    for _ in range(4):
+        assert x.within is None, "what was read is in memory again"
+        (x * 2).numpy()
+        traces.add(id(local.trace))
+        serials.add(local.trace.serial)
+    assert (len(traces), len(serials)) == (1, 4)
+    held = local.trace
+    (x * 2).numpy()
+    assert held.done
+    assert local.trace is not held
+
+
+def test_a_pending_tensor_keeps_its_trace(bound):
+    x, w = tn.tensor(X), tn.tensor(X)
+    for _ in range(3):
+        y = x + w
+        (x * 2).numpy()
+        np.testing.assert_array_equal(y.numpy(), X + X)
+        assert y.within is None
+
+
+def test_code_that_runs_when_a_tensor_ends_records_into_the_next_trace(bound):
+    x, seen = tn.tensor(X), []
+
+    class Ends:
+        def __del__(self):
+            seen.append((x + 1).numpy()[0, 0])
+
+    def step():
+        y = tn.tensor(X)
+        y.name = Ends()  # goes with the tensor, which the trace alone holds by then
+        z = y * 2
+        del y
+        return z.numpy()
+
+    for k in range(6):
+        np.testing.assert_array_equal(step(), X * 2)
+        assert seen == [X[0, 0] + 1] * (k + 1)
+
+
+def test_operators_and_detach_are_found_at_the_surface(native, monkeypatch):
+    x, w, looked = tn.tensor(X), tn.tensor(X.T.copy()), []
+    for _ in range(3):
+        wanted = (x.exp() @ w).detach().numpy()
+    replay = call.replay
+    monkeypatch.setattr(macro, "replay", lambda *a: looked.append(a[1].__name__) or replay(*a))
+    np.testing.assert_array_equal((x.exp() @ w).detach().numpy(), wanted)
+    assert looked == []
+
+
+@pytest.mark.skipif(
+    sys.version_info >= (3, 12), reason="CPython's own generators crash where memory is short"
+)
+def test_memory_that_is_short_harms_nothing(native):
+    short = pytest.importorskip("_testcapi")
+    x, w = tn.tensor(X), tn.tensor(X.T.copy())
+    again = tn.compile(lambda x: F.gelu(x @ w))
+    steps = {
+        "product": lambda: (x @ w).detach().numpy(),
+        "a number": lambda: (x * 2).numpy(),
+        "compiled": lambda: again(x).numpy(),
+    }
+    for name, step in steps.items():
+        for _ in range(5):
+            wanted = step().copy()
+        failed = 0
+        for start in range(60):
+            short.set_nomemory(start, start + 1)
+            try:
+                step()
+            except Exception:  # MemoryError, or what somebody makes of it
+                failed += 1
+            finally:
+                short.remove_mem_hooks()
+            with contextlib.suppress(tn.errors.TenorError):
+                step()  # a trace that was left half recorded says so, once
+            np.testing.assert_array_equal(step(), wanted, name)
+        assert failed
+
+
+@pytest.mark.parametrize("made", ["builtins", "Python"])
+def test_one_tensor_given_twice_is_one_leaf(made, native, monkeypatch):
+    def step(once):
+        x = tn.tensor(X[:, :4], requires_grad=True)
+        y = x if once else tn.tensor(X[:, :4], requires_grad=True)
+        seen = []
+        x.register_post_accumulate_grad_hook(seen.append)
+        ((x @ y).tanh() * x).sum().backward()
+        assert len(seen) == 1
+        return x.grad.numpy().copy()
+
+    with recorder.using(native if made == "builtins" else recorder.PYTHON):
+        reset_trie()
+        wanted = step(once=True)
+        for once in (False, True, False, True):
+            found = step(once)
+            if once:
+                np.testing.assert_array_equal(found, wanted)
+        x = tn.tensor(X[:, :4])
+        for _ in range(3):
+            (x @ x).numpy()
+        looked = []
+        monkeypatch.setattr(macro, "_call", lambda *a, **k: looked.append(a))
+        assert (x @ x) is not None
+        assert looked == []
+    reset_trie()
+
+
 # -- mistakes ----------------------------------------------------------------------------------
 def test_a_bad_index_is_reported_at_the_line_that_runs(native):
     table = tn.tensor(X, requires_grad=True)
@@ -326,7 +439,18 @@ def test_it_can_be_switched_off(monkeypatch):
         assert recorder.current is call.replay
 
 
-@pytest.mark.parametrize("fault", ["layout", "answers"])
+def test_builtins_are_used_soon_where_the_cache_has_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(config, "cache_dir", str(tmp_path))
+    with recorder.in_python():
+        assert not recorder.use_native(compiled=True)
+        assert recorder.in_use is recorder.PYTHON, "left as it was"
+        assert recorder.use_native()
+        recorder.use(recorder.PYTHON)
+        assert recorder.use_native(compiled=True)
+        assert len(list(tmp_path.rglob("*.o"))) == 1
+
+
+@pytest.mark.parametrize("fault", ["layout", "objects", "answers"])
 def test_a_foreign_interpreter_keeps_pythons(fault, monkeypatch):
     if fault == "layout":
 
@@ -334,7 +458,9 @@ def test_a_foreign_interpreter_keeps_pythons(fault, monkeypatch):
             raise LookupError(name)
 
         monkeypatch.setattr(cpython, "offset", elsewhere)
+    elif fault == "objects":
+        monkeypatch.setattr(cpython, "_laid_out", lambda: False)
     else:
         answers = [lambda *_: None] * len(recorder.ENTRIES)
-        monkeypatch.setattr(cpython, "builtins", lambda *_: answers)
+        monkeypatch.setattr(cpython, "builtins", lambda *_, **__: answers)
     assert recorder.native() is None

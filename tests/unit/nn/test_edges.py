@@ -24,8 +24,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(autouse=True)
 def native():
     """Use the builtins from the first call on."""
-    with recorder.in_python():
-        recorder.use(MADE)
+    with recorder.using(MADE):
         yield
 
 
