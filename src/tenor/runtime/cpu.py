@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import functools
 import hashlib
-import itertools
 import os
 import tempfile
 import threading
@@ -28,6 +27,8 @@ __all__ = [
 FORMAT: Final = b"tenor object 1\n"
 BETWEEN_PRUNES: Final = 512
 """How many kernels a process compiles before it looks at the size of the cache again."""
+LINKED: Final = 512
+"""Libraries that one linker makes."""
 OLD: Final = ("x86-64", "x86-64-v2", "core2", "penryn", "nehalem", "westmere", "sandybridge",
               "ivybridge", "k8", "amdfam10", "btver1", "btver2", "bdver1")  # fmt: skip
 """Processors of 64 bits without AVX2."""
@@ -37,7 +38,6 @@ stats: Final = {"compiled": 0, "from_disk": 0, "linked": 0}
 lock: Final = threading.RLock()
 """Held while LLVM works, so that no fork leaves a child its locks."""
 _linked: Final[weakref.WeakValueDictionary[str, Library]] = weakref.WeakValueDictionary()
-_numbers = itertools.count()  # a name is used up even where linking fails
 
 
 @functools.cache
@@ -93,10 +93,29 @@ def _new_machine(target: Target) -> Any:
 _target_machine = functools.cache(_new_machine)
 
 
-@functools.cache
-def _linker() -> Any:
-    binding = llvm()
-    return binding.create_lljit_compiler(_target_machine(host_target()))
+class _Linker:
+    """LLVM's linker, made anew after `LINKED` libraries.
+
+    LLVM looks through the names of all libraries a linker ever made for each new one, and frees
+    what it knows of them with the linker: when the last of them is unloaded.
+    """
+
+    def __init__(self) -> None:
+        self.jit: Any = None
+        self.left = 0
+
+    def link(self, builder: Any) -> Any:
+        """Return what keeps a new library loaded. Hold the lock."""
+        if not self.left:
+            if self.jit is not None:
+                self.jit.close()  # its libraries hold it
+            self.jit = llvm().create_lljit_compiler(_target_machine(host_target()))
+            self.left = LINKED
+        self.left -= 1
+        return builder.link(self.jit, f"tenor{LINKED - self.left}")
+
+
+_linker: Final = _Linker()
 
 
 def jitted(text: str, symbols: Iterable[str]) -> Any:
@@ -218,7 +237,7 @@ class Library:
         for symbol, body in objects.items():
             builder.add_object_img(body)
             builder.export_symbol(symbol)
-        self._tracker = builder.link(_linker(), f"tenor{next(_numbers)}")
+        self._tracker = _linker.link(builder)
         self.addresses = {symbol: self._tracker[symbol] for symbol in objects}
         stats["linked"] += len(objects)
         # Not __del__: while that waits for the lock, `_linked` would still hand the library out.

@@ -137,6 +137,21 @@ def test_code_that_nobody_holds_is_unloaded(cache):
     assert mappings() <= before + 6
 
 
+def test_code_stays_loaded_when_another_linker_takes_over(cache, monkeypatch):
+    monkeypatch.setattr(cpu, "LINKED", 3)
+    monkeypatch.setattr(cpu, "_linker", cpu._Linker())
+    made, libraries = [], []
+    for i in range(10):
+        libraries += linked([i], "turns")
+        made += [cpu._linker.jit] * (cpu._linker.left == 2)
+    assert [jit.closed for jit in made] == [True, True, True, False]
+    cell = ctypes.c_int64()
+    for i in (*range(10), 0):
+        address = libraries[i].addresses[f"turns_{i}"]
+        ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)(ctypes.addressof(cell))
+        assert cell.value == i
+
+
 def test_code_is_held_by_what_runs_it(cache):
     text = TEXT.format("kept", 5)
     (library,) = cpu.libraries_of([text], ["kept"])
