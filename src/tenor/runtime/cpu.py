@@ -26,7 +26,7 @@ __all__ = [
 
 FORMAT: Final = b"tenor object 1\n"
 BETWEEN_PRUNES: Final = 512
-"""How many kernels a process compiles before it looks at the size of the cache again."""
+"""How many kernels a process compiles at least before it looks at the size of the cache again."""
 LINKED: Final = 512
 """Libraries that one linker makes."""
 OLD: Final = ("x86-64", "x86-64-v2", "core2", "penryn", "nehalem", "westmere", "sandybridge",
@@ -35,6 +35,8 @@ OLD: Final = ("x86-64", "x86-64-v2", "core2", "penryn", "nehalem", "westmere", "
 stats: Final = {"compiled": 0, "from_disk": 0, "linked": 0}
 """How many kernels were compiled, read from the disk, and linked; tests gate on these."""
 
+_room: Final = {"written": 0, "enough": 0}
+"""Bytes written since the cache was looked at, and how many may be before it is looked at again."""
 lock: Final = threading.RLock()
 """Held while LLVM works, so that no fork leaves a child its locks."""
 _linked: Final[weakref.WeakValueDictionary[str, Library]] = weakref.WeakValueDictionary()
@@ -151,8 +153,10 @@ def _write(digest: str, body: bytes) -> None:
     """Keep an object for other processes; a disk that cannot take it is no error."""
     path = _path(digest)
     with contextlib.suppress(OSError):
-        if stats["compiled"] % BETWEEN_PRUNES == 0:
-            prune(Path(config.cache_dir) / "objects", config.cache_bytes)
+        _room["written"] += len(body)
+        if stats["compiled"] % BETWEEN_PRUNES == 0 and _room["written"] >= _room["enough"]:
+            left = prune(Path(config.cache_dir) / "objects", config.cache_bytes)
+            _room.update(written=0, enough=left // 2)  # others may be writing too
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent)
         try:
@@ -164,10 +168,13 @@ def _write(digest: str, body: bytes) -> None:
             raise
 
 
-def prune(folder: Path, limit: int) -> None:
+def prune(folder: Path, limit: int) -> int:
     """Remove the oldest objects of a folder until they take no more than three quarters of a limit.
 
     Nothing is done while they take less than the limit. Another process may be doing the same.
+
+    Returns:
+        How many more bytes there may be.
     """
     found = []
     for path in folder.glob("*/*"):
@@ -175,13 +182,13 @@ def prune(folder: Path, limit: int) -> None:
             about = path.stat()
             found.append((about.st_mtime, about.st_size, path))
     total = sum(size for _, size, _ in found)
-    if total <= limit:
-        return
-    for _, size, path in sorted(found):
-        if total <= limit * 3 // 4:
-            return
-        path.unlink(missing_ok=True)
-        total -= size
+    if total > limit:
+        for _, size, path in sorted(found):
+            if total <= limit * 3 // 4:
+                break
+            path.unlink(missing_ok=True)
+            total -= size
+    return limit - total
 
 
 def object_code(text: str, target: Target) -> bytes:
