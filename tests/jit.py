@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import weakref
 
 import llvmlite.binding as llvm
@@ -17,6 +18,7 @@ llvm.initialize_native_asmprinter()
 _LIBRARIES = weakref.WeakKeyDictionary()
 
 
+@functools.cache
 def host() -> Target:
     features = llvm.get_host_cpu_features()
     name, flat = llvm.get_host_cpu_name(), features.flatten()
