@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 
 import pytest
@@ -37,6 +38,12 @@ def pytest_sessionfinish(session):
     if output is not None:
         held = session.config.stash[COUNTS]
         output[WORKER_KEY] = [[kind, axes, n] for (kind, axes), n in held.items()]
+
+
+def pytest_collection_finish():
+    """Spare the garbage collector what lasts as long as the tests: modules, and the tests."""
+    gc.collect()
+    gc.freeze()
 
 
 class FromWorkers:

@@ -3,42 +3,39 @@
 from __future__ import annotations
 
 import ctypes
+import functools
+import weakref
 
 import llvmlite.binding as llvm
 import numpy as np
 
 from tenor.compiler.emit.llvm import emit
 from tenor.ir.target import Target
+from tenor.runtime import cpu
 
 llvm.initialize_native_target()
 llvm.initialize_native_asmprinter()
-_KEEP = []
+_LIBRARIES = weakref.WeakKeyDictionary()
 
 
+@functools.cache
 def host() -> Target:
     features = llvm.get_host_cpu_features()
-    cpu, flat = llvm.get_host_cpu_name(), features.flatten()
+    name, flat = llvm.get_host_cpu_name(), features.flatten()
     wide = 512 if features.get("avx512f") else 256 if features.get("avx2") else 128
-    return Target(llvm.get_process_triple(), cpu, flat, wide, 32 if wide == 512 else 16)
+    return Target(llvm.get_process_triple(), name, flat, wide, 32 if wide == 512 else 16)
 
 
-def compile_function(function, target=None):
-    target = target or host()
-    text = emit(function, "kernel", target)
-    module = llvm.parse_assembly(text)
-    module.verify()
-    machine = llvm.Target.from_triple(target.triple).create_target_machine(
-        cpu=target.cpu,
-        features=target.features,
-        opt=2,
-        reloc="pic",
-        codemodel="jitdefault",
-        jit=True,
-    )
-    engine = llvm.create_mcjit_compiler(module, machine)
-    engine.finalize_object()
-    _KEEP.append(engine)
-    return engine.get_function_address("kernel")
+def linked(function, target):
+    """Return a library with a function as `kernel`, kept loaded for as long as the function is."""
+    made = _LIBRARIES.setdefault(function, {})
+    if target not in made:
+        text = emit(function, "kernel", target)
+        with llvm.parse_assembly(text) as module:
+            module.verify()
+        with cpu.lock:
+            made[target] = cpu.Library({"kernel": cpu.object_code(text, target)})
+    return made[target]
 
 
 def run_kernel(lowered, arrays, begin=0, end=None, target=None, starts=None):
@@ -46,7 +43,7 @@ def run_kernel(lowered, arrays, begin=0, end=None, target=None, starts=None):
 
     `starts` are the bytes that each pointer is from the beginning of its array.
     """
-    address = compile_function(lowered.function, target)
+    library = linked(lowered.function, target or host())
     call = ctypes.CFUNCTYPE(
         None,
         *[ctypes.c_void_p] * 1,
@@ -54,7 +51,7 @@ def run_kernel(lowered, arrays, begin=0, end=None, target=None, starts=None):
         ctypes.c_int64,
         ctypes.c_void_p,
         ctypes.c_void_p,
-    )(address)
+    )(library.addresses["kernel"])
     pointers = (ctypes.c_void_p * len(arrays))(
         *[a.ctypes.data + at for a, at in zip(arrays, starts or [0] * len(arrays), strict=True)]
     )

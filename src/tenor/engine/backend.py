@@ -88,16 +88,22 @@ def load(graph: Graph) -> Runner:
         target = cpu.host_target()
     skip = config.skip_passes
     shared = None
+
+    def alone() -> Program:
+        return compile_graph(graph, target, skip=skip)
+
     with _uncollected():
         if config.symbolic:
             family, numbers = family_of(graph, target, skip, config.winograd)
             shared = family.program(graph, numbers, target, skip)
-        program = shared or compile_graph(graph, target, skip=skip)
+            program = shared or family.alone(numbers, alone)
+        else:
+            program = alone()
     for observe in observers:
         observe(graph, program)
     runner = executable.load(program)
     if shared is not None:
-        runner.run = _Returning(runner, lambda: compile_graph(graph, target, skip=skip))  # type: ignore[method-assign]
+        runner.run = _Returning(runner, alone)  # type: ignore[method-assign]
     return runner
 
 

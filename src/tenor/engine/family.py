@@ -153,10 +153,15 @@ def _filled(value: Any, numbers: Iterator[Any]) -> Any:
 
 
 class Family:
-    """What graphs of one structure share: their numbers so far, and programs for many sizes."""
+    """What graphs of one structure share: their numbers so far, and programs for many sizes.
+
+    The program of the first graph is kept until there is one for many sizes: the same graph comes
+    again when the recorder has begun anew, or by another way of recording it.
+    """
 
     def __init__(self) -> None:
         self.samples: list[tuple[int, ...]] = []
+        self.first: tuple[tuple[int, ...], Program] | None = None
         self.shared: list[Shared] = []
 
     def program(
@@ -170,12 +175,25 @@ class Family:
                 return found
         if numbers not in self.samples:
             self.samples = [*self.samples[: SAMPLES - 1], numbers]
-        if len(self.samples) < 2 or len(self.shared) >= MOST:
+        if len(self.samples) < 2:
+            return None
+        self.first = None
+        if len(self.shared) >= MOST:
             return None
         counts["generic"] += 1
         made = Shared.of(graph, self.samples, target, skip)
         self.shared.append(made)
         return made.program(numbers)
+
+    def alone(self, numbers: tuple[int, ...], make: Callable[[], Program]) -> Program:
+        """Return the program of these numbers alone, made now where it is not kept."""
+        first = self.first
+        if first is not None and first[0] == numbers:
+            return first[1]
+        made = make()
+        if self.samples == [numbers]:
+            self.first = numbers, made
+        return made
 
 
 @dataclass(frozen=True)

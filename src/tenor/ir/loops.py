@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tenor.ir.symbolic import Sym
 
@@ -138,7 +138,8 @@ class Function:
         return Value(type_, self.count)
 
     def _emit(self, op: str, args: Sequence[Value], type_: str, *attrs: Any) -> Value:
-        result = self._new(type_)
+        self.count += 1
+        result = Value(type_, self.count)
         self.block.instrs.append(Instr(op, args, (result,), attrs))
         return result
 
@@ -156,10 +157,10 @@ class Function:
         return Value(type_, const=value)
 
     def _pair(self, a: Value | float, b: Value | float) -> tuple[Value, Value]:
-        if not isinstance(a, Value):
-            assert isinstance(b, Value)
-            return Value(b.type, const=a), b
-        return a, b if isinstance(b, Value) else Value(a.type, const=b)
+        if isinstance(a, Value):
+            return a, b if isinstance(b, Value) else Value(a.type, const=b)
+        assert isinstance(b, Value)
+        return Value(b.type, const=a), b
 
     # -- arithmetic -------------------------------------------------------------------------
     def op(self, name: str, a: Value | float, b: Value | float) -> Value:
@@ -170,7 +171,8 @@ class Function:
         shl lshr ashr smin smax umin umax (int).
         """
         x, y = self._pair(a, b)
-        folded = _fold(name, x, y)
+        literal = x.const is not None or y.const is not None
+        folded = _fold(name, x, y) if literal and x.type[0] == "i" and name in FOLDED else None
         return folded if folded is not None else self._emit(name, (x, y), x.type)
 
     def add(self, a: Value | float, b: Value | float) -> Value:
@@ -386,10 +388,12 @@ class Function:
         return "\n".join(lines if self.result is None else [*lines, f"  return {self.result}"])
 
 
+FOLDED: Final = frozenset(("add", "sub", "mul", "sdiv", "srem"))
+"""Operations on integers that are worked out here where operands are literals."""
+
+
 def _fold(name: str, x: Value, y: Value) -> Value | None:
     """Fold integer literals and neutral elements, so that addresses stay short."""
-    if x.type[0] != "i" or name not in ("add", "sub", "mul", "sdiv", "srem"):
-        return None
     a, b = x.const, y.const
     if isinstance(a, (int, Sym)) and isinstance(b, (int, Sym)):
         if name == "add":

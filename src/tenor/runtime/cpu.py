@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import functools
 import hashlib
-import itertools
 import os
 import tempfile
 import threading
@@ -27,17 +26,20 @@ __all__ = [
 
 FORMAT: Final = b"tenor object 1\n"
 BETWEEN_PRUNES: Final = 512
-"""How many kernels a process compiles before it looks at the size of the cache again."""
+"""How many kernels a process compiles at least before it looks at the size of the cache again."""
+LINKED: Final = 512
+"""Libraries that one linker makes."""
 OLD: Final = ("x86-64", "x86-64-v2", "core2", "penryn", "nehalem", "westmere", "sandybridge",
               "ivybridge", "k8", "amdfam10", "btver1", "btver2", "bdver1")  # fmt: skip
 """Processors of 64 bits without AVX2."""
 stats: Final = {"compiled": 0, "from_disk": 0, "linked": 0}
 """How many kernels were compiled, read from the disk, and linked; tests gate on these."""
 
+_room: Final = {"written": 0, "enough": 0}
+"""Bytes written since the cache was looked at, and how many may be before it is looked at again."""
 lock: Final = threading.RLock()
 """Held while LLVM works, so that no fork leaves a child its locks."""
 _linked: Final[weakref.WeakValueDictionary[str, Library]] = weakref.WeakValueDictionary()
-_numbers = itertools.count()  # a name is used up even where linking fails
 
 
 @functools.cache
@@ -93,10 +95,29 @@ def _new_machine(target: Target) -> Any:
 _target_machine = functools.cache(_new_machine)
 
 
-@functools.cache
-def _linker() -> Any:
-    binding = llvm()
-    return binding.create_lljit_compiler(_target_machine(host_target()))
+class _Linker:
+    """LLVM's linker, made anew after `LINKED` libraries.
+
+    LLVM looks through the names of all libraries a linker ever made for each new one, and frees
+    what it knows of them with the linker: when the last of them is unloaded.
+    """
+
+    def __init__(self) -> None:
+        self.jit: Any = None
+        self.left = 0
+
+    def link(self, builder: Any) -> Any:
+        """Return what keeps a new library loaded. Hold the lock."""
+        if not self.left:
+            if self.jit is not None:
+                self.jit.close()  # its libraries hold it
+            self.jit = llvm().create_lljit_compiler(_target_machine(host_target()))
+            self.left = LINKED
+        self.left -= 1
+        return builder.link(self.jit, f"tenor{LINKED - self.left}")
+
+
+_linker: Final = _Linker()
 
 
 def address_in_python(name: str) -> int:
@@ -151,8 +172,10 @@ def _write(digest: str, body: bytes) -> None:
     """Keep an object for other processes; a disk that cannot take it is no error."""
     path = _path(digest)
     with contextlib.suppress(OSError):
-        if stats["compiled"] % BETWEEN_PRUNES == 0:
-            prune(Path(config.cache_dir) / "objects", config.cache_bytes)
+        _room["written"] += len(body)
+        if stats["compiled"] % BETWEEN_PRUNES == 0 and _room["written"] >= _room["enough"]:
+            left = prune(Path(config.cache_dir) / "objects", config.cache_bytes)
+            _room.update(written=0, enough=left // 2)  # others may be writing too
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent)
         try:
@@ -164,10 +187,13 @@ def _write(digest: str, body: bytes) -> None:
             raise
 
 
-def prune(folder: Path, limit: int) -> None:
+def prune(folder: Path, limit: int) -> int:
     """Remove the oldest objects of a folder until they take no more than three quarters of a limit.
 
     Nothing is done while they take less than the limit. Another process may be doing the same.
+
+    Returns:
+        How many more bytes there may be.
     """
     found = []
     for path in folder.glob("*/*"):
@@ -175,13 +201,13 @@ def prune(folder: Path, limit: int) -> None:
             about = path.stat()
             found.append((about.st_mtime, about.st_size, path))
     total = sum(size for _, size, _ in found)
-    if total <= limit:
-        return
-    for _, size, path in sorted(found):
-        if total <= limit * 3 // 4:
-            return
-        path.unlink(missing_ok=True)
-        total -= size
+    if total > limit:
+        for _, size, path in sorted(found):
+            if total <= limit * 3 // 4:
+                break
+            path.unlink(missing_ok=True)
+            total -= size
+    return limit - total
 
 
 def object_code(text: str, target: Target) -> bytes:
@@ -246,7 +272,7 @@ class Library:
         for symbol, body in objects.items():
             builder.add_object_img(body)
             builder.export_symbol(symbol)
-        self._tracker = builder.link(_linker(), f"tenor{next(_numbers)}")
+        self._tracker = _linker.link(builder)
         self.addresses = {symbol: self._tracker[symbol] for symbol in objects}
         stats["linked"] += len(objects)
         # Not __del__: while that waits for the lock, `_linked` would still hand the library out.

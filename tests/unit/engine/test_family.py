@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tenor as tn
+from tenor import compiler
 from tenor.engine import backend
 from tenor.engine.family import _relations, family_of
 from tenor.engine.trace import reset_trie
@@ -39,6 +40,26 @@ def test_sizes_are_no_difference(family):
     assert len(numbers) == len(others)
     assert {5, 7} <= set(numbers)
     assert {6, 9} <= set(others)
+
+
+def test_a_graph_that_comes_again_is_not_compiled_again(monkeypatch):
+    compiled, real = [], compiler.compile
+    monkeypatch.setattr(
+        compiler, "compile", lambda graph, *a, **k: compiled.append(graph) or real(graph, *a, **k)
+    )
+
+    def run(n):
+        reset_trie()
+        x = tn.tensor(np.arange(n, dtype=np.float32))
+        return ((x * 0.28125).sum() - x).numpy().tobytes()
+
+    first = run(11)
+    assert len(compiled) == 1
+    assert run(11) == first
+    assert len(compiled) == 1
+    run(12)
+    assert run(11) == first, "the program is one for many sizes now"
+    assert len(compiled) == 1
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,21 @@ def test_code_that_nobody_holds_is_unloaded(cache):
     assert mappings() <= before + 6
 
 
+def test_code_stays_loaded_when_another_linker_takes_over(cache, monkeypatch):
+    monkeypatch.setattr(cpu, "LINKED", 3)
+    monkeypatch.setattr(cpu, "_linker", cpu._Linker())
+    made, libraries = [], []
+    for i in range(10):
+        libraries += linked([i], "turns")
+        made += [cpu._linker.jit] * (cpu._linker.left == 2)
+    assert [jit.closed for jit in made] == [True, True, True, False]
+    cell = ctypes.c_int64()
+    for i in (*range(10), 0):
+        address = libraries[i].addresses[f"turns_{i}"]
+        ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)(ctypes.addressof(cell))
+        assert cell.value == i
+
+
 def test_code_is_held_by_what_runs_it(cache):
     text = TEXT.format("kept", 5)
     (library,) = cpu.libraries_of([text], ["kept"])
@@ -310,9 +325,9 @@ def test_the_cache_is_kept_small_by_removing_the_oldest(tmp_path):
         path.parent.mkdir()
         path.write_bytes(bytes(100))
         os.utime(path, (i, i))
-    cpu.prune(tmp_path, 1000)
+    assert cpu.prune(tmp_path, 1100) == 100
     assert len(list(tmp_path.glob("*/*"))) == 10
-    cpu.prune(tmp_path, 800)
+    assert cpu.prune(tmp_path, 800) == 200
     assert sorted(p.parent.name for p in tmp_path.glob("*/*")) == [
         "04",
         "05",
@@ -321,6 +336,21 @@ def test_the_cache_is_kept_small_by_removing_the_oldest(tmp_path):
         "08",
         "09",
     ]
+
+
+def test_a_cache_with_room_is_looked_at_seldom(cache, monkeypatch):
+    """Each look goes over all files, so a process that fills the cache must not look all along."""
+    looks = []
+    monkeypatch.setattr(cpu, "_room", {"written": 0, "enough": 0})
+    monkeypatch.setattr(cpu, "BETWEEN_PRUNES", 3)
+    monkeypatch.setattr(cpu, "stats", dict.fromkeys(cpu.stats, 0))
+    nbytes = len(cpu.object_code(TEXT.format("room_0", 0), cpu.host_target()))
+    monkeypatch.setattr(config, "cache_bytes", 40 * (nbytes + 100))
+    monkeypatch.setattr(cpu, "prune", lambda *a, real=cpu.prune: looks.append(1) or real(*a))
+    for i in range(1, 60):
+        cpu.object_code(TEXT.format(f"room_{i}", i), cpu.host_target())
+    assert 2 <= len(looks) < 10
+    assert len(list(cache.rglob("*.o"))) <= 45
 
 
 def test_a_library_about_to_go_is_not_handed_out_again():

@@ -170,6 +170,7 @@ class Printer:
         self.numbers = {repr(x): f"%n{i}" for i, x in enumerate(self.needs)}
         self.shaped: dict[str, list[str]] = {}
         self.words = not self.needs and counts_in_words(function, self.target)
+        self.type = _narrow if self.words else type_name
 
     def text(self) -> str:
         """Return the definition."""
@@ -207,10 +208,6 @@ class Printer:
         """Return a type as it is printed: an index may be 32 bits wide."""
         return type_.replace("i64", "i32") if self.words else type_
 
-    def type(self, type_: str) -> str:
-        """Return LLVM's name of a type as it is printed."""
-        return type_name(self.kind(type_))
-
     def line(self, text: str) -> None:
         """Append an instruction."""
         self.lines.append("  " + text)
@@ -246,6 +243,8 @@ class Printer:
 
     def typed(self, value: Value) -> str:
         """Return a value with its type."""
+        if value.const is None:
+            return f"{self.type(value.type)} %v{value.number}"
         return f"{self.type(value.type)} {self.name(value)}"
 
     def fresh(self) -> str:
@@ -274,7 +273,8 @@ class Printer:
             if printer is not None:
                 printer(self, instr)
             else:
-                self.line(f"{self.name(instr.results[0])} = {self.expression(instr)}")
+                right = self.expression(instr)  # it may print lines of its own
+                self.lines.append(f"  %v{instr.results[0].number} = {right}")
 
     # -- values -------------------------------------------------------------------------------
     def expression(self, instr: Instr) -> str:
@@ -570,6 +570,11 @@ class Printer:
         for result, *given in zip(instr.results, *(b.yields for b in instr.blocks), strict=True):
             arms = ", ".join(f"[ {self.name(v)}, %{e} ]" for v, e in zip(given, ends, strict=True))
             self.line(f"{self.name(result)} = phi {self.type(result.type)} {arms}")
+
+
+def _narrow(type_: str) -> str:
+    """Return LLVM's name of a type in a function that counts in words."""
+    return type_name(type_.replace("i64", "i32"))
 
 
 COMPARISONS: Final = [

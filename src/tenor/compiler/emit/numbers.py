@@ -32,10 +32,10 @@ def needs(function: Function, callees: dict[str, list[Sym]]) -> list[Sym]:
 
 def _literals(block: Block) -> Iterator[Sym]:
     for instr in block.instrs:
-        for value in (*instr.args, *instr.results):
-            if isinstance(value.const, Sym):
+        for value in instr.args:
+            if type(value.const) is Sym:
                 yield value.const
-        if instr.op == "for" and isinstance(instr.attrs[0], Sym):
+        if instr.op == "for" and type(instr.attrs[0]) is Sym:
             yield instr.attrs[0]
         for inner in instr.blocks:
             yield from _literals(inner)
