@@ -39,7 +39,7 @@ __all__ = ["Builtins", "Quick", "Ready", "in_python", "native", "use", "use_nati
 
 FOUND: Final = 500
 """Calls after which the builtins are used where the cache on disk has their machine code."""
-PAYS: Final = 4_000
+PAYS: Final = 1_000
 """Calls after which they are compiled: a step or two of a large network."""
 
 

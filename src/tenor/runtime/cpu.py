@@ -147,9 +147,8 @@ def jitted(
             builder.import_symbol(name, address)
         for name in names:
             builder.export_symbol(name)
-        tracker = builder.link(_linker(), f"tenor{next(_numbers)}")
-        for kept in (tracker, _linker()):
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))
+        tracker = _linker.link(builder)
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(tracker))  # it holds the linker
         return {name: tracker[name] for name in names}
 
 
