@@ -384,6 +384,8 @@ def test_memory_that_is_short_harms_nothing(native):
                 step()  # a trace that was left half recorded says so, once
             np.testing.assert_array_equal(step(), wanted, name)
         assert failed
+        allocator.release_cached()
+        assert allocator.memory_reserved() == allocator.memory_allocated(), name
 
 
 @pytest.mark.parametrize("made", ["builtins", "Python"])
