@@ -107,7 +107,8 @@ def lower_map(kernel: Kernel, target: Target) -> Lowered:
 def _written(kernel: Kernel, target: Target, e: Evaluator, low: Value, high: Value) -> Lowered:
     total = size(kernel.domain)
     weight = _weight(kernel)
-    e.even = weight <= WRITTEN  # what computes for longer does not wait for memory
+    # What computes for longer does not wait for memory; what picks rows needs its queues to read.
+    e.even = weight <= WRITTEN and not any(x.args for x in kernel.expressions() if x.op == "load")
     if "ahead" not in kernel.params:
         e.ahead = _ahead(e, kernel, weight)
     e.width = target.lanes(32)

@@ -22,7 +22,7 @@ LINE: Final = 64
 """Bytes of a cache line, which every buffer begins at."""
 ROWS: Final = 8
 """Rows ahead of its use that one at an index is asked for."""
-MOST: Final = 1024
+MOST: Final = 256
 """Bytes of such a row that are asked for; the machine foresees the others."""
 
 
