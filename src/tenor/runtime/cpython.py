@@ -23,6 +23,8 @@ Lines that are no LLVM::
     %x = word N %table                  load a 64-bit number of a table
     %x = place N %table                 load an address of a table
     need %condition else label          go on where it holds
+    some %x else label                  go on where a pointer is not null
+    same %x %y else label               go on where two pointers are one
     each %i of %count name ... next name    a loop
 """
 
@@ -99,8 +101,7 @@ declare i32 @PyList_Append(ptr, ptr)
 
 ; Counts are 64 bits until 3.11 and 32 since; what is immortal, or held very often, looks negative.
 define internal void @hold(ptr %x) {
-  %some = icmp ne ptr %x, null
-  need %some else end
+  some %x else end
   %n = load i32, ptr %x
   %usual = icmp sge i32 %n, 0
   need %usual else ask
@@ -115,8 +116,7 @@ end:
 }
 
 define internal void @drop(ptr %x) {
-  %some = icmp ne ptr %x, null
-  need %some else end
+  some %x else end
   %n = load i32, ptr %x
   %more = icmp sgt i32 %n, 1
   need %more else ask
@@ -204,27 +204,28 @@ def expanded(text: str, slots: Mapping[str, int], constants: Mapping[str, int]) 
             f"  store ptr {value}, ptr {at}"
         )
 
+    def element(at: str, of: str, i: str, within: bool) -> str:
+        """Return the address of an element of a tuple, or, within its memory, of a list."""
+        if not within:
+            start = f"  {at}.all = getelementptr i8, ptr {of}, i64 24\n"
+        else:
+            start = _load(f"{at}.all", "ptr", of, 24) + "\n"
+        return f"{start}  {at} = getelementptr ptr, ptr {at}.all, i64 {i}\n"
+
     def put(into: str, i: str, value: str, *, within: bool = False) -> str:
         at = f"%put{next(numbers)}"
-        start = f"  {at}.all = getelementptr i8, ptr {into}, i64 24\n"
-        if within:
-            start = start.replace(".all", ".at") + f"  {at}.all = load ptr, ptr {at}.at\n"
-        return (
-            f"{start}  {at} = getelementptr ptr, ptr {at}.all, i64 {i}\n"
-            f"  store ptr {value}, ptr {at}"
-        )
+        return f"{element(at, into, i, within)}  store ptr {value}, ptr {at}"
 
     def item(x: str, of: str, i: str, *, within: bool = False) -> str:
-        start = f"  {x}.all = getelementptr i8, ptr {of}, i64 24\n"
-        if within:
-            start = start.replace(".all", ".at") + f"  {x}.all = load ptr, ptr {x}.at\n"
-        return (
-            f"{start}  {x}.p = getelementptr ptr, ptr {x}.all, i64 {i}\n  {x} = load ptr, ptr {x}.p"
-        )
+        return f"{element(f'{x}.p', of, i, within)}  {x} = load ptr, ptr {x}.p"
 
     def need(condition: str, other: str) -> str:
         on = f"so{next(numbers)}"
         return f"  br i1 {condition}, label %{on}, label %{other}\n{on}:"
+
+    def compared(how: str, a: str, b: str, other: str) -> str:
+        test = f"%test{next(numbers)}"
+        return f"  {test} = icmp {how} ptr {a}, {b}\n" + need(test, other)
 
     counters = {}
 
@@ -261,6 +262,8 @@ def expanded(text: str, slots: Mapping[str, int], constants: Mapping[str, int]) 
         "put": put,
         "fill": lambda o, n, v: put(o, n, v, within=True),
         "need": lambda condition, _, other: need(condition, other),
+        "some": lambda x, _, other: compared("ne", x, "null", other),
+        "same": lambda x, y, _, other: compared("eq", x, y, other),
         "each": lambda i, _, many, name: each(i, many, name),
         "next": following,
     }

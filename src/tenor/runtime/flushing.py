@@ -66,8 +66,7 @@ define internal ptr @allocated(ptr %config, ptr %launcher, i64 %k) {
   %capacity = item %capacities %k
   %size = item %sizes %k
   %list = call ptr @PyDict_GetItem(ptr %free, ptr %capacity)
-  %some = icmp ne ptr %list, null
-  need %some else slow
+  some %list else slow
   %n = length %list
   %any = icmp sgt i64 %n, 0
   need %any else slow
@@ -76,8 +75,7 @@ define internal ptr @allocated(ptr %config, ptr %launcher, i64 %k) {
   %pointer = item %pair 0
   %owner = item %pair 1
   %b = call ptr @PyType_GenericAlloc(ptr %Buffer, i64 0)
-  %made = icmp ne ptr %b, null
-  need %made else short
+  some %b else short
   begin Buffer.pointer %b %pointer
   begin Buffer.nbytes %b %size
   begin Buffer.owner %b %owner
@@ -110,8 +108,7 @@ define internal ptr @borrowed(ptr %config, ptr %size, ptr %place) {
   ; memory of a run for itself, written down at a place; null with an error where it is short
   %allocate = const allocate
   %b = call ptr (ptr, ...) @PyObject_CallFunctionObjArgs(ptr %allocate, ptr %size, ptr null)
-  %made = icmp ne ptr %b, null
-  need %made else no
+  some %b else no
   %at = slot Buffer.pointer %b
   %pointer = call ptr @PyLong_AsVoidPtr(ptr %at)
   store ptr %pointer, ptr %place
@@ -139,8 +136,7 @@ define internal i1 @prepared(ptr %config, ptr %launcher, ptr %t, ptr %leaves, pt
   %number = load i64, ptr %numberp
   %leaf = entry %leaves %number
   %held = call ptr @PyWeakref_GetObject(ptr %ref)
-  %one = icmp eq ptr %held, %leaf
-  need %one else no
+  same %held %leaf else no
   %now = slot Buffer.version %leaf
   %r = call i32 @PyObject_RichCompareBool(ptr %now, ptr %version, i32 2)
   %same = icmp eq i32 %r, 1
@@ -181,8 +177,7 @@ define internal ptr @launch(ptr %config, ptr %launcher, ptr %leaves, ptr %scalar
   each %i of %count leaf
   %b = entry %leaves %i
   %bt = typeof %b
-  %plain = icmp eq ptr %bt, %Buffer
-  need %plain else miss
+  same %bt %Buffer else miss
   %at = slot Buffer.pointer %b
   %pointer = call ptr @PyLong_AsVoidPtr(ptr %at)
   %base = getelementptr ptr, ptr %bases, i64 %i
@@ -244,12 +239,10 @@ scratch.take:
 scratch.done:
   %outputs = word 5 %t
   %made = call ptr @PyList_New(i64 %outputs)
-  %m1 = icmp ne ptr %made, null
-  need %m1 else failed
+  some %made else failed
   each %k of %outputs output
   %o = call ptr @allocated(ptr %config, ptr %launcher, i64 %k)
-  %o1 = icmp ne ptr %o, null
-  need %o1 else dropped
+  some %o else dropped
   fill %made %k %o
   %oat = slot Buffer.pointer %o
   %opointer = call ptr @PyLong_AsVoidPtr(ptr %oat)
@@ -276,8 +269,7 @@ released:
   br label %ran
 shared:
   %r = call ptr @PyObject_CallNoArgs(ptr %call)
-  %r1 = icmp ne ptr %r, null
-  need %r1 else dropped
+  some %r else dropped
   drop %r
   br label %ran
 ran:
@@ -373,8 +365,7 @@ RARE
   %few = icmp slt i64 %los, MANY
   need %few else python
   %serial = call ptr @PyIter_Next(ptr %serials)
-  %numbered = icmp ne ptr %serial, null
-  need %numbered else no
+  some %serial else no
   br label %counted
 counted:
   %v = call i64 @PyDict_Size(ptr %variables)
@@ -498,25 +489,21 @@ define internal ptr @look_up(ptr %config, ptr %trace, ptr %live) {
   %Ready = const Ready
   %n = length %live
   %key = call ptr @PyTuple_New(i64 %n)
-  %made = icmp ne ptr %key, null
-  need %made else short
+  some %key else short
   each %i of %n handle
   %h = entry %live %i
   %state = slot Handle.state %h
   hold %state
   put %key %i %state
   %buffer = slot Handle.buffer %h
-  %new = icmp eq ptr %buffer, %none
-  need %new else no
+  same %buffer %none else no
   next handle
   %end = slot Trace.state %trace
   %plans = slot State.plans %end
   %found = call ptr @PyDict_GetItem(ptr %plans, ptr %key)
-  %known = icmp ne ptr %found, null
-  need %known else no
+  some %found else no
   %type = typeof %found
-  %ready = icmp eq ptr %type, %Ready
-  need %ready else no
+  same %type %Ready else no
   drop %key
   ret ptr %found
 no:
@@ -580,8 +567,7 @@ define internal ptr @flushed(ptr %config) {
   %local = const local
   %tracename = const trace
   %trace = call ptr @PyObject_GetAttr(ptr %local, ptr %tracename)
-  %some = icmp ne ptr %trace, null
-  need %some else no
+  some %trace else no
   %r = call ptr @flushed_trace(ptr %config, ptr %trace)
   drop %trace
   ret ptr %r
@@ -601,26 +587,22 @@ define internal ptr @flushed_trace(ptr %config, ptr %trace) {
   %end = slot Trace.state %trace
   %plans = slot State.plans %end
   %some = call ptr @PyDict_GetItem(ptr %plans, ptr %readyname)
-  %any = icmp ne ptr %some, null
-  need %any else miss
+  some %some else miss
   %live = call ptr @PyList_New(i64 0)
-  %l1 = icmp ne ptr %live, null
-  need %l1 else short
+  some %live else short
   keep Trace.sealed %trace %true
   %views = slot Trace.views %trace
   call void @cleared(ptr %views)
   %g = call i1 @gathered(ptr %trace, ptr %live)
   need %g else no
   %ready = call ptr @look_up(ptr %config, ptr %trace, ptr %live)
-  %known = icmp ne ptr %ready, null
-  need %known else no
+  some %ready else no
   hold %ready
   %launcher = slot Ready.launcher %ready
   %leaves = slot Trace.leaves %trace
   %scalars = slot Trace.scalars %trace
   %outputs = call ptr @launch(ptr %config, ptr %launcher, ptr %leaves, ptr %scalars)
-  %ran = icmp ne ptr %outputs, null
-  need %ran else unready
+  some %outputs else unready
   call void @store(ptr %config, ptr %live, ptr %ready, ptr %outputs, ptr %leaves)
   drop %outputs
   drop %ready
@@ -628,8 +610,7 @@ define internal ptr @flushed_trace(ptr %config, ptr %trace) {
   %r = call i1 @retire(ptr %config, ptr %trace)
   %before = call ptr @PyDict_GetItem(ptr %counts, ptr %flushes)
   %after = call ptr @PyNumber_Add(ptr %before, ptr %one)
-  %more.counted = icmp ne ptr %after, null
-  need %more.counted else uncounted
+  some %after else uncounted
   %c = call i32 @PyDict_SetItem(ptr %counts, ptr %flushes, ptr %after)
   drop %after
   need %r else miss
@@ -653,8 +634,7 @@ miss:
 define internal ptr @answer(ptr %config, ptr %found) {
   ; a reference to what was found; None where nothing was, null where there is an error
   %none = const None
-  %some = icmp ne ptr %found, null
-  need %some else nothing
+  some %found else nothing
   ret ptr %found
 nothing:
   %error = call ptr @PyErr_Occurred()

@@ -95,12 +95,10 @@ define internal i64 @changed_in(ptr %t) {
   %d = place 2 %e
   %version = word 3 %e
   %type = typeof %o
-  %alike = icmp eq ptr %type, %kind
-  need %alike else object.no
+  same %type %kind else object.no
   %own = call ptr @PyObject_GenericGetDict(ptr %o, ptr null)
   %same = icmp eq ptr %own, %d
-  %has = icmp ne ptr %own, null
-  need %has else none
+  some %own else none
   drop %own
   need %same else object.no
   %now = word VERSION %d
@@ -140,23 +138,19 @@ define ptr @module(ptr %self, ptr %args, i64 %n) {
   %owner = load ptr, ptr %args
   %given = load ptr, ptr %argsp
   %own = call ptr @PyObject_GenericGetDict(ptr %owner, ptr null)
-  %has = icmp ne ptr %own, null
-  need %has else clear
+  some %own else clear
   %edge = call ptr @PyDict_GetItem(ptr %own, ptr %edgename)
   drop %own
-  %some = icmp ne ptr %edge, null
-  need %some else miss
+  some %edge else miss
   %type = typeof %edge
-  %known = icmp eq ptr %type, %Edge
-  need %known else miss
+  same %type %Edge else miss
   %table = slot Edge.table %edge
   %written = length %table
   %described = icmp ne i64 %written, 0
   need %described else miss
   %t = bytes %table
   %first = place 2 %t
-  %mine = icmp eq ptr %first, %owner
-  need %mine else miss
+  same %first %owner else miss
   %open = call i1 @is(ptr %config, ptr %local, ptr %pinningname, ptr %none)
   need %open else miss
   %touched = call i64 @changed_in(ptr %t)
@@ -172,8 +166,7 @@ define ptr @module(ptr %self, ptr %args, i64 %n) {
   %count = length %given
   %size = add i64 %count, %many
   %all = call ptr @PyTuple_New(i64 %size)
-  %made = icmp ne ptr %all, null
-  need %made else clear
+  some %all else clear
   each %i of %count argument
   %a = item %given %i
   hold %a

@@ -30,8 +30,7 @@ TEXT: Final = """
 define internal ptr @attribute(ptr %object, ptr %name) {
   ; an attribute, borrowed: the object, or its class, holds it
   %found = call ptr @PyObject_GetAttr(ptr %object, ptr %name)
-  %some = icmp ne ptr %found, null
-  need %some else no
+  some %found else no
   drop %found
   ret ptr %found
 no:
@@ -51,8 +50,7 @@ define internal ptr @array(ptr %config, ptr %buffer, ptr %meta) {
   %based = const set_base
   %dtype = slot Meta.dtype %meta
   %descr = call ptr @PyDict_GetItem(ptr %dtypes, ptr %dtype)
-  %known = icmp ne ptr %descr, null
-  need %known else no
+  some %descr else no
   %shape = slot Meta.shape %meta
   %dims = length %shape
   %few = icmp sle i64 %dims, 16
@@ -89,8 +87,7 @@ define internal ptr @array(ptr %config, ptr %buffer, ptr %meta) {
   ; contiguous, aligned and writeable
   %made = call ptr %new(
     ptr %kind, ptr %descr, i32 %rank, ptr %extents, ptr null, ptr %pointer, i32 1281, ptr null)
-  %m1 = icmp ne ptr %made, null
-  need %m1 else back
+  some %made else back
   ; the array takes the loan, or lets it go with an error
   %r = call i32 %based(ptr %made, ptr %loan)
   %lives = icmp eq i32 %r, 0
@@ -129,8 +126,7 @@ define ptr @lend(ptr %self, ptr %x) {
   %open = call i1 @is(ptr %config, ptr %local, ptr %pinningname, ptr %none)
   need %open else miss
   %base = slot Handle.base %x
-  %set = icmp ne ptr %base, null
-  need %set else miss
+  some %base else miss
   %alone = icmp eq ptr %base, %none
   br i1 %alone, label %whole, label %view
 view:
@@ -140,8 +136,7 @@ view:
   need %short else miss
   %link = item %chain 0
   %op = item %link 0
-  %detached = icmp eq ptr %op, %DETACH
-  need %detached else miss
+  same %op %DETACH else miss
   %fresh = call i1 @derived_now(ptr %config, ptr %x)
   need %fresh else miss
   %above = slot Handle.base %base
@@ -156,29 +151,23 @@ whole:
 compute:
   %trace = call ptr @attribute(ptr %local, ptr %tracename)
   %within = slot Handle.within %x
-  %now = icmp eq ptr %within, %trace
-  need %now else miss
+  same %within %trace else miss
   %ran = call ptr @flushed(ptr %config)
   %done = icmp ne ptr %ran, null
   br i1 %done, label %look, label %again
 look:
   %buffer = slot Handle.buffer %owner
-  %some = icmp ne ptr %buffer, null
-  need %some else miss
+  some %buffer else miss
   %type = typeof %buffer
-  %plain = icmp eq ptr %type, %Buffer
-  need %plain else miss
+  same %type %Buffer else miss
   %ours = slot Handle.buffer %x
-  %same = icmp eq ptr %ours, %buffer
-  need %same else miss
+  same %ours %buffer else miss
   %Meta = const Meta
   %meta = slot Handle.meta %x
   %metatype = typeof %meta
-  %described = icmp eq ptr %metatype, %Meta
-  need %described else miss
+  same %metatype %Meta else miss
   %grad = slot Meta.requires_grad %meta
-  %free = icmp eq ptr %grad, %false
-  need %free else miss
+  same %grad %false else miss
   %shared = slot Buffer.shared %buffer
   %lent = icmp eq ptr %shared, %true
   br i1 %lent, label %array, label %alone.too
@@ -206,8 +195,7 @@ define ptr @buffer_gone(ptr %b, ptr %nothing) {
   %free = const free
   %counted = const counted
   %capacity = slot Buffer.capacity %b
-  %set = icmp ne ptr %capacity, null
-  need %set else end
+  some %capacity else end
   %bytes = call i64 @PyLong_AsLongLong(ptr %capacity)
   %some = icmp sgt i64 %bytes, 0
   need %some else end
@@ -215,8 +203,7 @@ define ptr @buffer_gone(ptr %b, ptr %nothing) {
   %live1 = sub i64 %live, %bytes
   store i64 %live1, ptr %counted
   %shared = slot Buffer.shared %b
-  %own = icmp eq ptr %shared, %false
-  need %own else end
+  same %shared %false else end
   %cachedp = getelementptr i8, ptr %counted, i64 8
   %cached = load i64, ptr %cachedp
   %cached1 = add i64 %cached, %bytes
@@ -225,8 +212,7 @@ define ptr @buffer_gone(ptr %b, ptr %nothing) {
   %few = icmp sle i64 %cached1, %limit
   need %few else end
   %pair = call ptr @PyTuple_New(i64 2)
-  %made = icmp ne ptr %pair, null
-  need %made else fail
+  some %pair else fail
   %pointer = slot Buffer.pointer %b
   hold %pointer
   put %pair 0 %pointer
@@ -234,8 +220,7 @@ define ptr @buffer_gone(ptr %b, ptr %nothing) {
   hold %owner
   put %pair 1 %owner
   %list = call ptr @PyObject_GetItem(ptr %free, ptr %capacity)
-  %listed = icmp ne ptr %list, null
-  need %listed else full
+  some %list else full
   %r = call i32 @append(ptr %list, ptr %pair)
   drop %list
   drop %pair
@@ -262,14 +247,12 @@ define ptr @loan_gone(ptr %loan, ptr %nothing) {
   %none = const None
   %false = const False
   %buffer = slot View.buffer %loan
-  %set = icmp ne ptr %buffer, null
-  need %set else end
+  some %buffer else end
   %lent = slot Buffer.lent %buffer
   %n = call i64 @PyLong_AsLongLong(ptr %lent)
   %n1 = sub i64 %n, 1
   %lent1 = call ptr @PyLong_FromLongLong(i64 %n1)
-  %made = icmp ne ptr %lent1, null
-  need %made else fail
+  some %lent1 else fail
   keep Buffer.lent %buffer %lent1
   drop %lent1
   %last = icmp eq i64 %n1, 0

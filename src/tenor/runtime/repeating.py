@@ -43,8 +43,7 @@ define internal ptr @gather(ptr %config, ptr %quick, ptr %args) {
   %sources = bytes %numbers
   %many = length %entries
   %leaves = call ptr @PyList_New(i64 %many)
-  %made = icmp ne ptr %leaves, null
-  need %made else short
+  some %leaves else short
   each %i of %many leaf
   %sourcep = getelementptr i64, ptr %sources, i64 %i
   %source = load i64, ptr %sourcep
@@ -79,12 +78,10 @@ define internal ptr @handles(ptr %config, i64 %n) {
   ; so many new handles; null with an error
   %none = const None
   %live = call ptr @PyList_New(i64 %n)
-  %made = icmp ne ptr %live, null
-  need %made else short
+  some %live else short
   each %i of %n handle
   %h = call ptr @blank(ptr %config)
-  %some = icmp ne ptr %h, null
-  need %some else no
+  some %h else no
   begin Handle.within %h %none
   fill %live %i %h
   next handle
@@ -114,12 +111,10 @@ define ptr @pinned(ptr %self, ptr %args, i64 %n) {
   %trace = call ptr @attribute(ptr %local, ptr %tracename)
   %grad = slot Trace.grad %trace
   %qgrad = slot Quick.grad %quick
-  %grads = icmp eq ptr %grad, %qgrad
-  need %grads else miss
+  same %grad %qgrad else miss
   %mode = slot Trace.mode %trace
   %qmode = slot Quick.mode %quick
-  %modes = icmp eq ptr %mode, %qmode
-  need %modes else miss
+  same %mode %qmode else miss
   %open = call i1 @is(ptr %config, ptr %local, ptr %pinningname, ptr %none)
   need %open else miss
   %around = slot Quick.surroundings %quick
@@ -129,8 +124,7 @@ define ptr @pinned(ptr %self, ptr %args, i64 %n) {
   %same = icmp eq i64 %touched, -1
   need %same else miss
   %leaves = call ptr @gather(ptr %config, ptr %quick, ptr %given)
-  %fit = icmp ne ptr %leaves, null
-  need %fit else miss
+  some %leaves else miss
   hold %quick
   %ready = slot Quick.ready %quick
   %launcher = slot Ready.launcher %ready
@@ -138,11 +132,9 @@ define ptr @pinned(ptr %self, ptr %args, i64 %n) {
   %metas = slot Ready.metas %ready
   %results = length %metas
   %live = call ptr @handles(ptr %config, i64 %results)
-  %made = icmp ne ptr %live, null
-  need %made else unmade
+  some %live else unmade
   %outputs = call ptr @launch(ptr %config, ptr %launcher, ptr %leaves, ptr %scalars)
-  %ran = icmp ne ptr %outputs, null
-  need %ran else unrun
+  some %outputs else unrun
   call void @store(ptr %config, ptr %live, ptr %ready, ptr %outputs, ptr %leaves)
   drop %outputs
   drop %leaves
@@ -158,8 +150,7 @@ one:
 several:
   %parts = length %answer
   %tuple = call ptr @PyTuple_New(i64 %parts)
-  %tupled = icmp ne ptr %tuple, null
-  need %tupled else over
+  some %tuple else over
   each %p of %parts part
   %at = item %answer %p
   %place = call i64 @PyLong_AsLongLong(ptr %at)

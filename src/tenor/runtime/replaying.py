@@ -63,8 +63,7 @@ define internal i1 @resting(ptr %config, ptr %x) {
   %none = const None
   %true = const True
   %within = slot Handle.within %x
-  %set = icmp ne ptr %within, null
-  need %set else no
+  some %within else no
   %free = icmp eq ptr %within, %none
   br i1 %free, label %yes, label %ended
 ended:
@@ -87,20 +86,15 @@ define internal i1 @enterable(ptr %config, ptr %a, ptr %w) {
   need %free else no
   %meta = slot Handle.meta %a
   %wanted = slot Entry.meta %w
-  %kind = icmp eq ptr %meta, %wanted
-  need %kind else no
+  same %meta %wanted else no
   %hooks = slot Handle.hooks %a
-  %unhooked = icmp eq ptr %hooks, %none
-  need %unhooked else no
+  same %hooks %none else no
   %buffer = slot Handle.buffer %a
-  %stored = icmp ne ptr %buffer, null
-  need %stored else no
+  some %buffer else no
   %type = typeof %buffer
-  %plain = icmp eq ptr %type, %Buffer
-  need %plain else no
+  same %type %Buffer else no
   %shared = slot Buffer.shared %buffer
-  %own = icmp eq ptr %shared, %false
-  need %own else no
+  same %shared %false else no
   %base = slot Handle.base %a
   %alone = icmp eq ptr %base, %none
   %viewed = slot Entry.view %w
@@ -140,8 +134,7 @@ on:
 define internal i1 @derived_now(ptr %config, ptr %a) {
   ; whether a view is derived from its base as that is now
   %base = slot Handle.base %a
-  %set = icmp ne ptr %base, null
-  need %set else no
+  some %base else no
   %seen = slot Handle.seen %a
   %version = slot Handle.version %base
   %one = icmp eq ptr %seen, %version
@@ -159,8 +152,7 @@ no:
 define internal i32 @note_view(ptr %config, ptr %trace, ptr %h, ptr %base) {
   ; put a view into the trace's list of those of its base; -1 with an error
   %key = call ptr @PyLong_FromVoidPtr(ptr %base)
-  %keyed = icmp ne ptr %key, null
-  need %keyed else no
+  some %key else no
   %views = slot Trace.views %trace
   %list = call ptr @PyDict_GetItem(ptr %views, ptr %key)
   %listed = icmp ne ptr %list, null
@@ -171,8 +163,7 @@ more:
   ret i32 %r
 first:
   %new = call ptr @PyList_New(i64 1)
-  %made = icmp ne ptr %new, null
-  need %made else short
+  some %new else short
   hold %h
   fill %new 0 %h
   %s = call i32 @PyDict_SetItem(ptr %views, ptr %key, ptr %new)
@@ -231,8 +222,7 @@ define internal ptr @blank(ptr %config) {
   %zero = const zero
   %nothing = const nothing
   %h = call ptr @PyType_GenericAlloc(ptr %Tensor, i64 0)
-  %made = icmp ne ptr %h, null
-  need %made else no
+  some %h else no
   begin Handle._grad %h %none
   begin Handle.base %h %none
   begin Handle.buffer %h %none
