@@ -54,7 +54,7 @@ SYMBOLS: Final = {
 """What of CPython is called."""
 
 TEXT: Final = """
-define internal ptr @allocated(ptr %config, ptr %launcher, i64 %k) {
+define internal ptr @allocated(ptr %launcher, i64 %k) {
   ; a new buffer for an output; null with an error where memory is short
   %free = const free
   %Buffer = const Buffer
@@ -104,7 +104,7 @@ slow:
   ret ptr %s
 }
 
-define internal ptr @borrowed(ptr %config, ptr %size, ptr %place) {
+define internal ptr @borrowed(ptr %size, ptr %place) {
   ; memory of a run for itself, written down at a place; null with an error where it is short
   %allocate = const allocate
   %b = call ptr (ptr, ...) @PyObject_CallFunctionObjArgs(ptr %allocate, ptr %size, ptr null)
@@ -117,7 +117,7 @@ no:
   ret ptr null
 }
 
-define internal i1 @prepared(ptr %config, ptr %launcher, ptr %t, ptr %leaves, ptr %holder) {
+define internal i1 @prepared(ptr %launcher, ptr %t, ptr %leaves, ptr %holder) {
   ; whether what was kept is of these inputs as they are now; if so it is held, and written down
   %none = const None
   %kept = slot Launcher.kept %launcher
@@ -153,7 +153,7 @@ no:
   ret i1 false
 }
 
-define internal ptr @launch(ptr %config, ptr %launcher, ptr %leaves, ptr %scalars) {
+define internal ptr @launch(ptr %launcher, ptr %leaves, ptr %scalars) {
   ; run; return the outputs, or null: with an error, or where it is to be looked at again
   %none = const None
   %Buffer = const Buffer
@@ -187,7 +187,7 @@ define internal ptr @launch(ptr %config, ptr %launcher, ptr %leaves, ptr %scalar
   %nokept = icmp eq ptr %kept, %none
   br i1 %nokept, label %numbers, label %keeping
 keeping:
-  %ready = call i1 @prepared(ptr %config, ptr %launcher, ptr %t, ptr %leaves, ptr %holder)
+  %ready = call i1 @prepared(ptr %launcher, ptr %t, ptr %leaves, ptr %holder)
   br i1 %ready, label %numbers, label %miss
 numbers:
   %ns = word 6 %t
@@ -222,7 +222,7 @@ written:
   br i1 %noarena, label %arena.done, label %arena.take
 arena.take:
   %aplace = place 13 %t
-  %a = call ptr @borrowed(ptr %config, ptr %asize, ptr %aplace)
+  %a = call ptr @borrowed(ptr %asize, ptr %aplace)
   store ptr %a, ptr %arena
   %a1 = icmp ne ptr %a, null
   br i1 %a1, label %arena.done, label %failed
@@ -232,7 +232,7 @@ arena.done:
   br i1 %noscratch, label %scratch.done, label %scratch.take
 scratch.take:
   %splace = place 14 %t
-  %s = call ptr @borrowed(ptr %config, ptr %ssize, ptr %splace)
+  %s = call ptr @borrowed(ptr %ssize, ptr %splace)
   store ptr %s, ptr %scratch
   %s1 = icmp ne ptr %s, null
   br i1 %s1, label %scratch.done, label %failed
@@ -241,7 +241,7 @@ scratch.done:
   %made = call ptr @PyList_New(i64 %outputs)
   some %made else failed
   each %k of %outputs output
-  %o = call ptr @allocated(ptr %config, ptr %launcher, i64 %k)
+  %o = call ptr @allocated(ptr %launcher, i64 %k)
   some %o else dropped
   fill %made %k %o
   %oat = slot Buffer.pointer %o
@@ -342,7 +342,7 @@ define internal i64 @moved(ptr %list, ptr %into, i64 %at) {
   ret i64 %end
 }
 
-define internal i1 @retire(ptr %config, ptr %trace) {
+define internal i1 @retire(ptr %trace) {
   ; end a trace that was run; it is the thread's next, from the root, where nobody else holds it
   %gone = alloca [MANY x ptr]
   %none = const None
@@ -482,7 +482,7 @@ no:
   ret i1 false
 }
 
-define internal ptr @look_up(ptr %config, ptr %trace, ptr %live) {
+define internal ptr @look_up(ptr %trace, ptr %live) {
   ; the plan of what is alive, borrowed; null where there is none, or more is to be done
   %none = const None
   %true = const True
@@ -514,7 +514,7 @@ short:
   ret ptr null
 }
 
-define internal void @store(ptr %config, ptr %live, ptr %ready, ptr %outputs, ptr %leaves) {
+define internal void @store(ptr %live, ptr %ready, ptr %outputs, ptr %leaves) {
   ; give every live handle its value
   %none = const None
   %metas = slot Ready.metas %ready
@@ -545,7 +545,7 @@ found:
   ret void
 }
 
-define internal void @restored(ptr %config, ptr %trace, ptr %live) {
+define internal void @restored(ptr %trace, ptr %live) {
   ; undo what was done to run a trace; an error that is set stays
   %kind = alloca ptr
   %value = alloca ptr
@@ -562,20 +562,20 @@ define internal void @restored(ptr %config, ptr %trace, ptr %live) {
   ret void
 }
 
-define internal ptr @flushed(ptr %config) {
+define internal ptr @flushed() {
   ; run the thread's trace: True, borrowed; null with an error, or where it is to be looked at again
   %local = const local
   %tracename = const trace
   %trace = call ptr @PyObject_GetAttr(ptr %local, ptr %tracename)
   some %trace else no
-  %r = call ptr @flushed_trace(ptr %config, ptr %trace)
+  %r = call ptr @flushed_trace(ptr %trace)
   drop %trace
   ret ptr %r
 no:
   ret ptr null
 }
 
-define internal ptr @flushed_trace(ptr %config, ptr %trace) {
+define internal ptr @flushed_trace(ptr %trace) {
   %true = const True
   %readyname = const ready
   %counts = const counts
@@ -595,19 +595,19 @@ define internal ptr @flushed_trace(ptr %config, ptr %trace) {
   call void @cleared(ptr %views)
   %g = call i1 @gathered(ptr %trace, ptr %live)
   need %g else no
-  %ready = call ptr @look_up(ptr %config, ptr %trace, ptr %live)
+  %ready = call ptr @look_up(ptr %trace, ptr %live)
   some %ready else no
   hold %ready
   %launcher = slot Ready.launcher %ready
   %leaves = slot Trace.leaves %trace
   %scalars = slot Trace.scalars %trace
-  %outputs = call ptr @launch(ptr %config, ptr %launcher, ptr %leaves, ptr %scalars)
+  %outputs = call ptr @launch(ptr %launcher, ptr %leaves, ptr %scalars)
   some %outputs else unready
-  call void @store(ptr %config, ptr %live, ptr %ready, ptr %outputs, ptr %leaves)
+  call void @store(ptr %live, ptr %ready, ptr %outputs, ptr %leaves)
   drop %outputs
   drop %ready
   drop %live
-  %r = call i1 @retire(ptr %config, ptr %trace)
+  %r = call i1 @retire(ptr %trace)
   %before = call ptr @PyDict_GetItem(ptr %counts, ptr %flushes)
   %after = call ptr @PyNumber_Add(ptr %before, ptr %one)
   some %after else uncounted
@@ -621,7 +621,7 @@ unready:
   drop %ready
   br label %no
 no:
-  call void @restored(ptr %config, ptr %trace, ptr %live)
+  call void @restored(ptr %trace, ptr %live)
   drop %live
   ret ptr null
 short:
@@ -631,7 +631,7 @@ miss:
   ret ptr null
 }
 
-define internal ptr @answer(ptr %config, ptr %found) {
+define internal ptr @answer(ptr %found) {
   ; a reference to what was found; None where nothing was, null where there is an error
   %none = const None
   some %found else nothing
@@ -647,10 +647,9 @@ no:
 }
 
 define ptr @run(ptr %self, ptr %nothing) {
-  %config = getelementptr i8, ptr @config, i64 0
-  %found = call ptr @flushed(ptr %config)
+  %found = call ptr @flushed()
   hold %found
-  %r = call ptr @answer(ptr %config, ptr %found)
+  %r = call ptr @answer(ptr %found)
   ret ptr %r
 }
 """.replace("RARE", _RARE).replace("MANY", str(MANY))

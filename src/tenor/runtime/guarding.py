@@ -126,7 +126,6 @@ define ptr @changed(ptr %self, ptr %table) {
 define ptr @module(ptr %self, ptr %args, i64 %n) {
   ; a module, and what it is given: take the edge of its call
   %four = alloca [4 x ptr]
-  %config = getelementptr i8, ptr @config, i64 0
   %none = const None
   %Edge = const Edge
   %local = const local
@@ -151,7 +150,7 @@ define ptr @module(ptr %self, ptr %args, i64 %n) {
   %t = bytes %table
   %first = place 2 %t
   same %first %owner else miss
-  %open = call i1 @is(ptr %config, ptr %local, ptr %pinningname, ptr %none)
+  %open = call i1 @is(ptr %local, ptr %pinningname, ptr %none)
   need %open else miss
   %touched = call i64 @changed_in(ptr %t)
   %same = icmp eq i64 %touched, -1

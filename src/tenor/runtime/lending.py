@@ -38,7 +38,7 @@ no:
   ret ptr null
 }
 
-define internal ptr @array(ptr %config, ptr %buffer, ptr %meta) {
+define internal ptr @array(ptr %buffer, ptr %meta) {
   ; an array on a buffer, which is shared while it lives; null where it is to be looked at again
   %extents = alloca [16 x i64]
   %Loan = const Loan
@@ -112,7 +112,6 @@ no:
 }
 
 define ptr @lend(ptr %self, ptr %x) {
-  %config = getelementptr i8, ptr @config, i64 0
   %none = const None
   %true = const True
   %false = const False
@@ -121,9 +120,9 @@ define ptr @lend(ptr %self, ptr %x) {
   %local = const local
   %tracename = const trace
   %pinningname = const pinning
-  %tensor = call i1 @tensor(ptr %config, ptr %x)
+  %tensor = call i1 @tensor(ptr %x)
   need %tensor else miss
-  %open = call i1 @is(ptr %config, ptr %local, ptr %pinningname, ptr %none)
+  %open = call i1 @is(ptr %local, ptr %pinningname, ptr %none)
   need %open else miss
   %base = slot Handle.base %x
   some %base else miss
@@ -137,22 +136,22 @@ view:
   %link = item %chain 0
   %op = item %link 0
   same %op %DETACH else miss
-  %fresh = call i1 @derived_now(ptr %config, ptr %x)
+  %fresh = call i1 @derived_now(ptr %x)
   need %fresh else miss
   %above = slot Handle.base %base
   %root = icmp eq ptr %above, %none
   br i1 %root, label %whole, label %miss
 whole:
   %owner = select i1 %alone, ptr %x, ptr %base
-  %mine = call i1 @resting(ptr %config, ptr %x)
-  %theirs = call i1 @resting(ptr %config, ptr %owner)
+  %mine = call i1 @resting(ptr %x)
+  %theirs = call i1 @resting(ptr %owner)
   %stored = and i1 %mine, %theirs
   br i1 %stored, label %look, label %compute
 compute:
   %trace = call ptr @attribute(ptr %local, ptr %tracename)
   %within = slot Handle.within %x
   same %within %trace else miss
-  %ran = call ptr @flushed(ptr %config)
+  %ran = call ptr @flushed()
   %done = icmp ne ptr %ran, null
   br i1 %done, label %look, label %again
 look:
@@ -177,11 +176,11 @@ alone.too:
   %few = icmp ule i32 %references, %holders
   br i1 %few, label %array, label %miss
 array:
-  %made = call ptr @array(ptr %config, ptr %buffer, ptr %meta)
-  %r = call ptr @answer(ptr %config, ptr %made)
+  %made = call ptr @array(ptr %buffer, ptr %meta)
+  %r = call ptr @answer(ptr %made)
   ret ptr %r
 again:
-  %r2 = call ptr @answer(ptr %config, ptr null)
+  %r2 = call ptr @answer(ptr null)
   ret ptr %r2
 miss:
   hold %none

@@ -21,12 +21,12 @@ SYMBOLS: Final = {
 """What of CPython is called."""
 
 TEXT: Final = """
-define internal i1 @settled(ptr %config, ptr %x, ptr %entry) {
+define internal i1 @settled(ptr %x, ptr %entry) {
   ; whether a tensor is a plain leaf in memory of the kind that is wanted, which nothing made
   %none = const None
-  %is = call i1 @tensor(ptr %config, ptr %x)
+  %is = call i1 @tensor(ptr %x)
   need %is else no
-  %fits = call i1 @enterable(ptr %config, ptr %x, ptr %entry)
+  %fits = call i1 @enterable(ptr %x, ptr %entry)
   need %fits else no
   %segment = slot Handle.segment %x
   %leaf = icmp eq ptr %segment, %none
@@ -35,7 +35,7 @@ no:
   ret i1 false
 }
 
-define internal ptr @gather(ptr %config, ptr %quick, ptr %args) {
+define internal ptr @gather(ptr %quick, ptr %args) {
   ; the buffers of a program's inputs; null where it is to be looked at again
   %entries = slot Quick.entries %quick
   %captured = slot Quick.captured %quick
@@ -59,7 +59,7 @@ own:
 either:
   %x = phi ptr [ %a, %argument ], [ %c, %own ]
   %entry = item %entries %i
-  %fits = call i1 @settled(ptr %config, ptr %x, ptr %entry)
+  %fits = call i1 @settled(ptr %x, ptr %entry)
   need %fits else no
   %buffer = slot Handle.buffer %x
   hold %buffer
@@ -74,13 +74,13 @@ short:
   ret ptr null
 }
 
-define internal ptr @handles(ptr %config, i64 %n) {
+define internal ptr @handles(i64 %n) {
   ; so many new handles; null with an error
   %none = const None
   %live = call ptr @PyList_New(i64 %n)
   some %live else short
   each %i of %n handle
-  %h = call ptr @blank(ptr %config)
+  %h = call ptr @blank()
   some %h else no
   begin Handle.within %h %none
   fill %live %i %h
@@ -95,7 +95,6 @@ short:
 
 define ptr @pinned(ptr %self, ptr %args, i64 %n) {
   ; a recorded call, and what it is given: run it again
-  %config = getelementptr i8, ptr @config, i64 0
   %none = const None
   %local = const local
   %tracename = const trace
@@ -115,7 +114,7 @@ define ptr @pinned(ptr %self, ptr %args, i64 %n) {
   %mode = slot Trace.mode %trace
   %qmode = slot Quick.mode %quick
   same %mode %qmode else miss
-  %open = call i1 @is(ptr %config, ptr %local, ptr %pinningname, ptr %none)
+  %open = call i1 @is(ptr %local, ptr %pinningname, ptr %none)
   need %open else miss
   %around = slot Quick.surroundings %quick
   %table = slot Surroundings.table %around
@@ -123,7 +122,7 @@ define ptr @pinned(ptr %self, ptr %args, i64 %n) {
   %touched = call i64 @changed_in(ptr %t)
   %same = icmp eq i64 %touched, -1
   need %same else miss
-  %leaves = call ptr @gather(ptr %config, ptr %quick, ptr %given)
+  %leaves = call ptr @gather(ptr %quick, ptr %given)
   some %leaves else miss
   hold %quick
   %ready = slot Quick.ready %quick
@@ -131,11 +130,11 @@ define ptr @pinned(ptr %self, ptr %args, i64 %n) {
   %scalars = slot Quick.scalars %quick
   %metas = slot Ready.metas %ready
   %results = length %metas
-  %live = call ptr @handles(ptr %config, i64 %results)
+  %live = call ptr @handles(i64 %results)
   some %live else unmade
-  %outputs = call ptr @launch(ptr %config, ptr %launcher, ptr %leaves, ptr %scalars)
+  %outputs = call ptr @launch(ptr %launcher, ptr %leaves, ptr %scalars)
   some %outputs else unrun
-  call void @store(ptr %config, ptr %live, ptr %ready, ptr %outputs, ptr %leaves)
+  call void @store(ptr %live, ptr %ready, ptr %outputs, ptr %leaves)
   drop %outputs
   drop %leaves
   %answer = slot Quick.answer %quick
@@ -169,7 +168,7 @@ unrun:
 unmade:
   drop %leaves
   drop %quick
-  %again = call ptr @answer(ptr %config, ptr null)
+  %again = call ptr @answer(ptr null)
   ret ptr %again
 miss:
   hold %none

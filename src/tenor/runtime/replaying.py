@@ -30,7 +30,7 @@ SYMBOLS: Final = {
 """What of CPython is called; all of it has been there since 3.9 and takes no macros."""
 
 TEXT: Final = """
-define internal i1 @is(ptr %config, ptr %object, ptr %name, ptr %wanted) {
+define internal i1 @is(ptr %object, ptr %name, ptr %wanted) {
   ; whether an attribute is a given object
   %found = call ptr @PyObject_GetAttr(ptr %object, ptr %name)
   %none = icmp eq ptr %found, null
@@ -44,7 +44,7 @@ compare:
   ret i1 %same
 }
 
-define internal i1 @tensor(ptr %config, ptr %object) {
+define internal i1 @tensor(ptr %object) {
   %Tensor = const Tensor
   %handle = const Handle
   %type = typeof %object
@@ -58,7 +58,7 @@ yes:
   ret i1 true
 }
 
-define internal i1 @resting(ptr %config, ptr %x) {
+define internal i1 @resting(ptr %x) {
   ; whether a tensor's value is in memory
   %none = const None
   %true = const True
@@ -76,13 +76,13 @@ no:
   ret i1 false
 }
 
-define internal i1 @enterable(ptr %config, ptr %a, ptr %w) {
+define internal i1 @enterable(ptr %a, ptr %w) {
   ; whether a tensor is a plain leaf in memory of the kind that is wanted
   %none = const None
   %true = const True
   %false = const False
   %Buffer = const Buffer
-  %free = call i1 @resting(ptr %config, ptr %a)
+  %free = call i1 @resting(ptr %a)
   need %free else no
   %meta = slot Handle.meta %a
   %wanted = slot Entry.meta %w
@@ -103,7 +103,7 @@ define internal i1 @enterable(ptr %config, ptr %a, ptr %w) {
   need %fits else no
   br i1 %view, label %derived, label %yes
 derived:
-  %fresh = call i1 @derived_now(ptr %config, ptr %a)
+  %fresh = call i1 @derived_now(ptr %a)
   ret i1 %fresh
 yes:
   ret i1 true
@@ -111,7 +111,7 @@ no:
   ret i1 false
 }
 
-define internal ptr @brought(ptr %config, ptr %given, ptr %wanted, i64 %i, ptr %a) {
+define internal ptr @brought(ptr %given, ptr %wanted, i64 %i, ptr %a) {
   ; the state of a tensor that an earlier argument brings into the trace; null where none does
   %Entry = const Entry
   each %j of %i earlier
@@ -131,7 +131,7 @@ on:
   ret ptr null
 }
 
-define internal i1 @derived_now(ptr %config, ptr %a) {
+define internal i1 @derived_now(ptr %a) {
   ; whether a view is derived from its base as that is now
   %base = slot Handle.base %a
   some %base else no
@@ -149,7 +149,7 @@ no:
   ret i1 false
 }
 
-define internal i32 @note_view(ptr %config, ptr %trace, ptr %h, ptr %base) {
+define internal i32 @note_view(ptr %trace, ptr %h, ptr %base) {
   ; put a view into the trace's list of those of its base; -1 with an error
   %key = call ptr @PyLong_FromVoidPtr(ptr %base)
   some %key else no
@@ -177,7 +177,7 @@ no:
   ret i32 -1
 }
 
-define internal i1 @bring(ptr %config, ptr %trace, ptr %a, ptr %w) {
+define internal i1 @bring(ptr %trace, ptr %a, ptr %w) {
   ; enter a leaf; false where memory is short
 go:
   %true = const True
@@ -195,7 +195,7 @@ go:
   br i1 %view, label %derived, label %plain
 derived:
   %base = slot Handle.base %a
-  %r0 = call i32 @note_view(ptr %config, ptr %trace, ptr %a, ptr %base)
+  %r0 = call i32 @note_view(ptr %trace, ptr %a, ptr %base)
   br label %plain
 plain:
   %r0b = phi i32 [ 0, %go ], [ %r0, %derived ]
@@ -214,7 +214,7 @@ end:
   ret i1 %fine
 }
 
-define internal ptr @blank(ptr %config) {
+define internal ptr @blank() {
   ; a new handle, as `Handle.__new__` makes it; null with an error
   %Tensor = const Tensor
   %none = const None
@@ -240,14 +240,13 @@ no:
 }
 
 define ptr @make(ptr %self, ptr %nothing) {
-  %config = getelementptr i8, ptr @config, i64 0
-  %h = call ptr @blank(ptr %config)
+  %h = call ptr @blank()
   ret ptr %h
 }
 
-define internal ptr @made(ptr %config, ptr %trace, ptr %state) {
+define internal ptr @made(ptr %trace, ptr %state) {
   ; a new handle on a state
-  %h = call ptr @blank(ptr %config)
+  %h = call ptr @blank()
   %failed = icmp eq ptr %h, null
   br i1 %failed, label %no, label %go
 go:
@@ -266,7 +265,7 @@ no:
   ret ptr null
 }
 
-define internal i1 @derive(ptr %config, ptr %trace, ptr %h, ptr %chain, ptr %x) {
+define internal i1 @derive(ptr %trace, ptr %h, ptr %chain, ptr %x) {
   ; make a result a view of x, or of what x is a view of
   %none = const None
   %true = const True
@@ -285,7 +284,7 @@ based:
   keep Handle.base %h %base
   keep Handle.chain %h %chain
   keep Handle.seen %h %version
-  %r = call i32 @note_view(ptr %config, ptr %trace, ptr %h, ptr %base)
+  %r = call i32 @note_view(ptr %trace, ptr %h, ptr %base)
   %fine = icmp eq i32 %r, 0
   ret i1 %fine
 yes:
@@ -297,7 +296,6 @@ entry:
   %pos = alloca i64
   %key = alloca ptr
   %value = alloca ptr
-  %config = getelementptr i8, ptr @config, i64 0
   %none = const None
   %true = const True
   %State = const State
@@ -379,14 +377,14 @@ arg.kind:
   %t9 = icmp eq ptr %wtype, %State
   br i1 %t9, label %state, label %arg.entry
 state:
-  %s1 = call i1 @tensor(ptr %config, ptr %a)
+  %s1 = call i1 @tensor(ptr %a)
   br i1 %s1, label %state.within, label %next
 state.within:
   %awithin = slot Handle.within %a
   %s2 = icmp eq ptr %awithin, %trace
   br i1 %s2, label %state.same, label %state.brought
 state.brought:
-  %s4 = call ptr @brought(ptr %config, ptr %given, ptr %wanted, i64 %i, ptr %a)
+  %s4 = call ptr @brought(ptr %given, ptr %wanted, i64 %i, ptr %a)
   %s5 = icmp eq ptr %s4, %w
   br i1 %s5, label %arg.fits, label %next
 state.same:
@@ -397,13 +395,13 @@ arg.entry:
   %t10 = icmp eq ptr %wtype, %Entry
   br i1 %t10, label %enter, label %arg.value
 enter:
-  %n1 = call i1 @tensor(ptr %config, ptr %a)
+  %n1 = call i1 @tensor(ptr %a)
   br i1 %n1, label %enter.plain, label %next
 enter.plain:
-  %n2 = call i1 @enterable(ptr %config, ptr %a, ptr %w)
+  %n2 = call i1 @enterable(ptr %a, ptr %w)
   br i1 %n2, label %enter.once, label %next
 enter.once:
-  %n3 = call ptr @brought(ptr %config, ptr %given, ptr %wanted, i64 %i, ptr %a)
+  %n3 = call ptr @brought(ptr %given, ptr %wanted, i64 %i, ptr %a)
   %n4 = icmp eq ptr %n3, null
   br i1 %n4, label %arg.fits, label %next
 arg.value:
@@ -461,7 +459,7 @@ bring.test:
   br i1 %b2, label %bring.one, label %bring.next
 bring.one:
   %ba = item %given %j
-  %b3 = call i1 @bring(ptr %config, ptr %trace, ptr %ba, ptr %bw)
+  %b3 = call i1 @bring(ptr %trace, ptr %ba, ptr %bw)
   br i1 %b3, label %bring.next, label %fail
 bring.next:
   %j1 = add i64 %j, 1
@@ -489,7 +487,7 @@ results:
   br i1 %r1, label %one, label %many
 one:
   %onestate = item %states 0
-  %h = call ptr @made(ptr %config, ptr %trace, ptr %onestate)
+  %h = call ptr @made(ptr %trace, ptr %onestate)
   %r2 = icmp eq ptr %h, null
   br i1 %r2, label %fail, label %one.view
 one.view:
@@ -497,7 +495,7 @@ one.view:
 one.derive:
   %onefirst = item %given 0
   %onechain = item %chains 0
-  %r3 = call i1 @derive(ptr %config, ptr %trace, ptr %h, ptr %onechain, ptr %onefirst)
+  %r3 = call i1 @derive(ptr %trace, ptr %h, ptr %onechain, ptr %onefirst)
   br i1 %r3, label %one.done, label %one.fail
 one.done:
   drop %call
@@ -516,7 +514,7 @@ many.next:
   br i1 %r5, label %many.one, label %many.done
 many.one:
   %qstate = item %states %q
-  %qh = call ptr @made(ptr %config, ptr %trace, ptr %qstate)
+  %qh = call ptr @made(ptr %trace, ptr %qstate)
   %r6 = icmp eq ptr %qh, null
   br i1 %r6, label %many.fail, label %many.put
 many.put:
@@ -525,7 +523,7 @@ many.put:
 many.derive:
   %qfirst = item %given 0
   %qchain = item %chains %q
-  %r7 = call i1 @derive(ptr %config, ptr %trace, ptr %qh, ptr %qchain, ptr %qfirst)
+  %r7 = call i1 @derive(ptr %trace, ptr %qh, ptr %qchain, ptr %qfirst)
   br i1 %r7, label %many.kept, label %many.fail
 many.kept:
   %q1 = add i64 %q, 1
