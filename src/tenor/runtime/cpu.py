@@ -138,11 +138,12 @@ def jitted(
     """
     with lock:  # to the very end: a fork must not come in between
         target = host_target()
-        body = _found(text, target)
+        digest = _digest(text, target)
+        body = _found(digest)
         if body is None and compiled:
             return None
         builder = llvm().JITLibraryBuilder().add_current_process()
-        builder.add_object_img(_compiled(text, target) if body is None else body)
+        builder.add_object_img(_compiled(digest, text, target) if body is None else body)
         for name, address in symbols.items():
             builder.import_symbol(name, address)
         for name in names:
@@ -211,9 +212,10 @@ def prune(folder: Path, limit: int) -> int:
 
 def object_code(text: str, target: Target) -> bytes:
     """Return the machine code of a kernel's LLVM module, from the cache where it is there."""
-    body = _found(text, target)
+    digest = _digest(text, target)
+    body = _found(digest)
     stats["compiled" if body is None else "from_disk"] += 1
-    return _compiled(text, target) if body is None else body
+    return _compiled(digest, text, target) if body is None else body
 
 
 def _digest(text: str, target: Target) -> str:
@@ -222,12 +224,12 @@ def _digest(text: str, target: Target) -> str:
     return hashlib.sha256(FORMAT + key.encode()).hexdigest()
 
 
-def _found(text: str, target: Target) -> bytes | None:
+def _found(digest: str) -> bytes | None:
     """Return the machine code of a module from the cache."""
-    return _read(_digest(text, target)) if config.cache else None
+    return _read(digest) if config.cache else None
 
 
-def _compiled(text: str, target: Target) -> bytes:
+def _compiled(digest: str, text: str, target: Target) -> bytes:
     """Return the machine code of a module, and keep it in the cache."""
     with lock:
         parsed = llvm().parse_assembly(text)
@@ -235,7 +237,7 @@ def _compiled(text: str, target: Target) -> bytes:
         body = bytes(_target_machine(target).emit_object(parsed))
         parsed.close()
     if config.cache:
-        _write(_digest(text, target), body)
+        _write(digest, body)
     return body
 
 

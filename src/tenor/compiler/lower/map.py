@@ -71,6 +71,10 @@ def lower_run(kernel: Kernel, target: Target) -> Lowered:
     return Lowered(f, total, 0, cost, span=1)
 
 
+def _loads(kernel: Kernel) -> list[Expr]:
+    return [x for x in kernel.expressions() if x.op == "load"]
+
+
 def _weight(kernel: Kernel) -> int:
     seen: set[Expr] = set()
     return sum(expr_cost(s.expr, seen) + 1 for s in kernel.stores)
@@ -108,7 +112,7 @@ def _written(kernel: Kernel, target: Target, e: Evaluator, low: Value, high: Val
     total = size(kernel.domain)
     weight = _weight(kernel)
     # What computes for longer does not wait for memory; what picks rows needs its queues to read.
-    e.even = weight <= WRITTEN and not any(x.args for x in kernel.expressions() if x.op == "load")
+    e.even = weight <= WRITTEN and not any(x.args for x in _loads(kernel))
     if "ahead" not in kernel.params:
         e.ahead = _ahead(e, kernel, weight)
     e.width = target.lanes(32)
@@ -146,7 +150,7 @@ def _ahead(e: Evaluator, kernel: Kernel, weight: int) -> Callable[[int, Affine],
 
 def _moving(kernel: Kernel) -> int:
     """Return 32 times the nanoseconds an element's way from and to memory takes, roughly."""
-    loads = [x for x in kernel.expressions() if x.op == "load"]
+    loads = _loads(kernel)
     places = [*(x.attrs[0] for x in loads), *(s.buffer for s in kernel.stores)]
     moved: list[int] = [kernel.buffers[number].dtype.itemsize for number in places]
     return sum(moved) + FAR * sum(1 for x in loads if x.args)
@@ -168,7 +172,7 @@ def abreast(kernel: Kernel, apart: frozenset[str], target: Target) -> int:
     long = any(COST.get(e.op, 1) > LONG_CHAIN for e in used)
     if own > (WRITTEN if long and not apart else 2 * called):
         return 1  # it would be as many times the code, and the time to compile it
-    loads = [e for e in used if e.op == "load"]
+    loads = _loads(kernel)
     affines = [*(s.affine for s in kernel.stores), *(e.attrs[1] for e in loads)]
     if any(e.args for e in loads) or any(a.strides[-1] not in (0, 1) for a in affines):
         return 1
@@ -228,7 +232,7 @@ def _far(e: Evaluator, kernel: Kernel) -> list[Expr]:
 
     return [
         x
-        for x in kernel.expressions()
-        if x.op == "load" and x.args and not x.attrs[2] and x.attrs[1].strides[last] == 1
+        for x in _loads(kernel)
+        if x.args and not x.attrs[2] and x.attrs[1].strides[last] == 1
         and is_large(kernel.buffers[x.attrs[0]]) and not any(map(varies, x.args))
     ]  # fmt: skip
