@@ -33,6 +33,14 @@ def test_small_outputs_are_not():
     assert "!nontemporal" not in text_of(1 << 12)
 
 
+def test_rows_that_are_picked_are_not():
+    b = GraphBuilder()
+    table, index = b.leaf((50_000, 128), dt.float32), b.leaf((1 << 15,), dt.int64)
+    text = compile(b.graph(b.take(table, index, 0)), host()).texts[0]
+    assert "prefetch" in text
+    assert "!nontemporal" not in text
+
+
 CASES = {
     "one dim": (lambda lib, x: x + 1, (1 << 21,)),
     "one dim, odd": (lambda lib, x: x + 1, ((1 << 21) + 7,)),
