@@ -334,7 +334,8 @@ def _line_numbers(values: list[Node], kernel: Kernel) -> tuple[int, ...]:
 def _operations(kernel: Kernel) -> tuple[tuple[str, int], ...]:
     """Return the operations a kernel computes, with how often each stands in it."""
     if kernel.parts:
-        counts = Counter[str]()
+        template = kernel.kind not in ("rows", "channels")
+        counts = Counter[str]({kernel.kind: 1} if template else {})
         for part in kernel.parts:
             counts.update(dict(_operations(part.kernel)))
         return tuple(counts.items())

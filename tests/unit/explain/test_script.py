@@ -68,6 +68,8 @@ def test_lines_are_the_users(report):
     program = next(p for p in report.programs if line in p.lines)
     matmul = next(k for k in program.kernels if k.kind == "matmul")
     assert matmul.lines == (8,)
+    # The product, and what takes its tiles.
+    assert {"matmul", "where"} <= set(dict(matmul.operations))
     assert program.main_line in program.lines
     assert "8" in program.span or int(program.span.split("-")[0]) < 8
 
